@@ -1,0 +1,37 @@
+"""qpsim: stochastic quadratic problems, and the Adam optimizer taken apart on them.
+
+The flow is one way: ``problem + method + step-size policy -> simulate -> result``.
+Names are imported when first used, so that ``import qpsim`` stays cheap.
+"""
+
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "QuadraticProblem": "qpsim.problem",
+    "random_problem": "qpsim.problem",
+    "method": "qpsim.methods",
+    "rule": "qpsim.methods",
+    "State": "qpsim.methods",
+    "QpsimError": "qpsim.errors",
+}
+
+_SUBPACKAGES = ("theory", "nn")
+
+__all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _PUBLIC:
+        value = getattr(_import_module(_PUBLIC[name]), name)
+        globals()[name] = value
+        return value
+    if name in _SUBPACKAGES:
+        return _import_module(f"qpsim.{name}")
+    raise AttributeError(f"module 'qpsim' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

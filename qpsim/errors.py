@@ -1,0 +1,61 @@
+"""What can be wrong with a user's input, as exceptions whose message is one clear sentence.
+
+Every one of them is a ``ValueError``, so that code which knows nothing of qpsim can catch them;
+the command line prints the sentence and exits with code 2.
+"""
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class QpsimError(ValueError):
+    """The root of every error that qpsim raises for a user's input."""
+
+
+class ProblemError(QpsimError):
+    """A Hessian, optimum, noise level, spectrum or basis that defines no quadratic problem."""
+
+
+class MethodError(QpsimError):
+    """An unknown method, a hyper-parameter out of its range, or a rule that does not work."""
+
+
+class StepSizeError(QpsimError):
+    """A step-size policy that is unknown, not finite, or not available for the method."""
+
+
+class SimulationError(QpsimError):
+    """Steps, replicates, starting points, workers or records that cannot be simulated."""
+
+
+class FileError(QpsimError):
+    """A file that is missing, unreadable, truncated, or not one of ours; or a place not writable."""
+
+
+class SpecError(QpsimError):
+    """An experiment file with an unknown key, a missing key or a value of the wrong type."""
+
+
+class DataError(QpsimError):
+    """A data set whose files are missing, truncated or not in the format they claim."""
+
+
+class DivergenceWarning(RuntimeWarning):
+    """A simulated run left the finite numbers: its step size is too large."""
+
+
+class ArtefactWarning(RuntimeWarning):
+    """A setting for which the result says something about the setting, not about the method."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """End of an error sentence: the nearest known name, or all of them.
+
+    >>> nearest("adma", ["adam", "sgd"])
+    "did you mean 'adam'?"
+    >>> nearest("xyz", ["adam", "sgd"])
+    'known are: adam, sgd'
+    """
+    known = list(known)
+    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
