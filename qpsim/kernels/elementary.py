@@ -148,16 +148,29 @@ def from_bits(typing_context: Any, bits: Any) -> Any:
     return types.float64(types.int64), generate
 
 
-def polynomial(coefficients: tuple[float, ...]) -> Any:
-    """A function of kernels that evaluates this polynomial (constant first): Horner's chain, written out as fma."""
+def polynomial(coefficients: tuple[float, ...], chains: int = 1) -> Any:
+    """A function of kernels that evaluates this polynomial (constant first) by Horner's rule, written out as fma.
+
+    A long polynomial is limited by the latency of its chain; `chains` interleaved polynomials in x^chains run side
+    by side.
+    """
 
     @intrinsic
     def horner(typing_context: Any, x: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            double = ir.DoubleType()
-            value = ir.Constant(double, coefficients[-1])
-            for coefficient in coefficients[-2::-1]:
-                value = builder.fma(value, arguments[0], ir.Constant(double, coefficient))
+            def chain(terms: tuple[float, ...], x: Any) -> Any:
+                value = ir.Constant(ir.DoubleType(), terms[-1])
+                for term in terms[-2::-1]:
+                    value = builder.fma(value, x, ir.Constant(ir.DoubleType(), term))
+                return value
+
+            x = arguments[0]
+            power = x
+            for _ in range(chains - 1):
+                power = builder.fmul(power, x)
+            value = chain(coefficients[chains - 1 :: chains], power)
+            for first in range(chains - 2, -1, -1):
+                value = builder.fma(value, x, chain(coefficients[first::chains], power))
             return value
 
         return types.float64(types.float64), generate
@@ -170,7 +183,7 @@ _exp2 = polynomial(EXP2)
 _log_series = polynomial(LOG)
 _sin_tail = polynomial(SIN_TURNS[1:])
 _cos_turns = polynomial(COS_TURNS)
-_erf_exponent = polynomial(ERF)
+_erf_exponent = polynomial(ERF, chains=2)
 
 
 @jit_inline
