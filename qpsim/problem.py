@@ -146,6 +146,32 @@ class QuadraticProblem:
         problem._set(0.5 * (hessian + hessian.T), (values, vectors), optimum, noise_std)
         return problem
 
+    @classmethod
+    def from_parts(
+        cls,
+        hessian: NDArray[np.float64],
+        eigenvalues: NDArray[np.float64],
+        eigenvectors: NDArray[np.float64],
+        optimum: ArrayLike,
+        noise_std: float,
+    ) -> QuadraticProblem:
+        """A dense problem put together again from what it was saved as, bit for bit.
+
+        Raises
+        ------
+        ProblemError
+            The parts do not fit: V diag(eigenvalues) V^T is not the Hessian.
+        """
+        again = cls.from_eigenbasis(eigenvalues, eigenvectors, optimum, noise_std)
+        matrix = _real_array(hessian, "The Hessian")
+        if matrix.shape != again.hessian.shape or not np.allclose(
+            matrix, again.hessian, rtol=1e-7, atol=1e-7 * float(np.abs(matrix).max(initial=0.0))
+        ):
+            raise ProblemError("The Hessian does not have the eigenvalues and eigenvectors given.")
+        problem = cls.__new__(cls)
+        problem._set(matrix, (again.eigenvalues, again.eigenvectors), optimum, noise_std)
+        return problem
+
     @property
     def dim(self) -> int:
         """Number of coordinates d."""

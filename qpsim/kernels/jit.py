@@ -163,10 +163,23 @@ class _Sources:
 
 @cache
 def _fingerprint() -> str:
-    codegen_options = (config.OPT, config.LOOP_VECTORIZE, config.SLP_VECTORIZE, config.BOUNDSCHECK,
-                       config.DEBUGINFO_DEFAULT, getattr(config, "USING_SVML", None))
-    parts = (_sources.digest, numba.__version__, llvmlite.__version__, np.__version__, sys.version,
-             cpu_target.target_context.codegen().magic_tuple(), [str(o) for o in codegen_options])
+    codegen_options = (
+        config.OPT,
+        config.LOOP_VECTORIZE,
+        config.SLP_VECTORIZE,
+        config.BOUNDSCHECK,
+        config.DEBUGINFO_DEFAULT,
+        getattr(config, "USING_SVML", None),
+    )
+    parts = (
+        _sources.digest,
+        numba.__version__,
+        llvmlite.__version__,
+        np.__version__,
+        sys.version,
+        cpu_target.target_context.codegen().magic_tuple(),
+        [str(o) for o in codegen_options],
+    )
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:32]
 
 
@@ -240,7 +253,11 @@ class _KernelCache(caching._Cache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         path = self._path(sig)
-        if path is None or data.library.has_dynamic_globals or any(not x.can_cache for x in data.lifted):
+        if (
+            path is None
+            or data.library.has_dynamic_globals
+            or any(not x.can_cache for x in data.lifted)
+        ):
             return
         payload = serialize.dumps((tuple(getattr(sig, "args", sig)), data._reduce()))
         try:

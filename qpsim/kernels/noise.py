@@ -93,12 +93,14 @@ def _seed(parent: SeedSequence, words: list[np.ndarray]) -> np.ndarray:
     for _ in range(_WARM_UP_ROUNDS):
         a, b, c, counter = state
         word = a + b + counter
-        state = np.stack((
-            b ^ (b >> _SHIFT_B),
-            c + (c << _SHIFT_C),
-            ((c << _ROTATE_LEFT) | (c >> _ROTATE_RIGHT)) + word,
-            counter + _ONE,
-        ))
+        state = np.stack(
+            (
+                b ^ (b >> _SHIFT_B),
+                c + (c << _SHIFT_C),
+                ((c << _ROTATE_LEFT) | (c >> _ROTATE_RIGHT)) + word,
+                counter + _ONE,
+            )
+        )
     return state
 
 
