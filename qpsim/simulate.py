@@ -26,12 +26,13 @@ from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
     MethodError,
+    ProblemError,
     SimulationError,
     nearest,
 )
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
-from qpsim.problem import QuadraticProblem, seed_sequence
+from qpsim.problem import QuadraticProblem, real_array, seed_sequence
 from qpsim.provenance import environment
 from qpsim.result import Result
 from qpsim.stepsize import StepSize, resolve
@@ -253,16 +254,14 @@ def _starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) 
     if theta0 is None:
         return np.zeros(problem.dim)
     try:
-        start = np.array(theta0, dtype=float)
-    except (TypeError, ValueError):
-        raise SimulationError("theta0 must be an array of real numbers.") from None
+        start = real_array(theta0, "theta0")
+    except ProblemError as error:
+        raise SimulationError(str(error)) from None
     if start.shape not in ((problem.dim,), (n_replicates, problem.dim)):
         raise SimulationError(
             f"theta0 must have shape ({problem.dim},) or ({n_replicates}, {problem.dim}), "
             f"not {start.shape}."
         )
-    if not np.isfinite(start).all():
-        raise SimulationError("theta0 holds NaN or infinite entries; all must be finite.")
     return start
 
 
@@ -298,10 +297,8 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
 
 def _warn_of_sign_vector(error: np.ndarray) -> None:
     size = np.abs(error)
-    if error.shape[-1] > 1 and bool(
-        ((size.max(axis=-1) - size.min(axis=-1)) <= 1e-12 * size.max(axis=-1)).any()
-        and size.max() > 0
-    ):
+    largest, smallest = size.max(axis=-1), size.min(axis=-1)
+    if error.shape[-1] > 1 and bool((smallest >= (1.0 - 1e-12) * largest)[largest > 0].any()):
         warnings.warn(
             "theta0 - optimum is a multiple of a sign vector, from where axis-aligned sign descent "
             "reaches the optimum in one step; draw it at random instead.",
