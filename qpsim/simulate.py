@@ -137,14 +137,14 @@ def make_plan(
     moving = find_method(method)
     if moving.observes == "variance_estimate":
         raise MethodError(f"{moving.name} needs minibatches; it cannot be simulated yet.")
-    _check_count("n_steps", n_steps)
-    _check_count("n_replicates", n_replicates)
-    _check_count("batch_size", batch_size)
+    check_count("n_steps", n_steps)
+    check_count("n_replicates", n_replicates)
+    check_count("batch_size", batch_size)
     policy = resolve(step_size, moving, int(n_steps))
     if problem.noise_std == 0.0 and policy.name == "optimal":
         # The direction is deterministic: minimising along it is the exact step (MATH: nu = 0).
         policy = type(policy)(policy.name, resolve("line-search", moving, 1).code, policy.given)
-    start = _starting_points(theta0, problem, int(n_replicates))
+    start = starting_points(theta0, problem, int(n_replicates))
     kept, theta_steps = _records(record, int(n_steps))
     if moving.form != "linear":
         _warn_of_sign_vector(start - problem.optimum)
@@ -245,12 +245,14 @@ def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[bl
         blocks.forget(plan.token)
 
 
-def _check_count(name: str, value: Any) -> None:
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
 
 
-def _starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+    """theta0 as a checked copy, shape (d,) or (n_replicates, d)."""
     if theta0 is None:
         return np.zeros(problem.dim)
     try:
