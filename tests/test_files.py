@@ -123,7 +123,7 @@ def test_messages_tell_foreign_from_other_kinds(place, content):
     with pytest.raises(FileError, match="holds a qpsim figure, not a result"):
         qpsim.load(place)
     place.unlink()
-    with pytest.raises(FileError, match="Cannot read .*No such file"):
+    with pytest.raises(FileError, match=r"Cannot read .*No such file"):
         qpsim.load(place)
     with pytest.raises(FileError, match="Cannot read"):
         qpsim.load(place.parent)
