@@ -4,6 +4,7 @@ import copy
 import math
 import pickle
 import tracemalloc
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -299,7 +300,7 @@ def test_a_partial_rotation_lies_on_the_geodesic(dim):
         np.testing.assert_allclose(rotation(dim, 1e-9, rng), np.eye(dim), atol=1e-8)
         np.testing.assert_allclose(rotation(dim, 1 - 1e-9, rng), haar, atol=1e-8)
         steps = [rotation(dim, tau, rng) for tau in np.linspace(0.05, 1.0, 20)]
-        jumps = [np.linalg.norm(a - b) for a, b in zip(steps, steps[1:], strict=False)]
+        jumps = [np.linalg.norm(a - b) for a, b in pairwise(steps)]
         assert max(jumps) < 1.01 * min(jumps)
         for r in steps:
             np.testing.assert_allclose(r.T @ r, np.eye(dim), atol=1e-12)
