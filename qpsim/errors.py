@@ -40,6 +40,10 @@ class DataError(QpsimError):
     """A data set whose files are missing, truncated or not in the format they claim."""
 
 
+class FigureError(QpsimError):
+    """An unknown figure, output format or figure option, or a value it cannot take."""
+
+
 class DivergenceWarning(RuntimeWarning):
     """A simulated run left the finite numbers: its step size is too large."""
 

@@ -1,0 +1,312 @@
+"""SGD and SSD with exact optimal steps on four stochastic quadratic problems (Figure 2).
+
+Rows are problems (mild or structured spectrum; Haar or axis-aligned basis), columns noise levels;
+the excess loss of Balles & Hennig (2018), Section 2.2, is shown as a distribution. A replicate has
+its own starting offset, each coordinate U[-scale, scale], and its own noise; spectra and rotations
+are drawn anew every ``replicates / problems`` replicates. SGD and SSD, both bases and all noise
+levels share offsets and noise, so that ratios may be taken replicate by replicate.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from qpsim import progress
+from qpsim.blocks import one_blas_thread
+from qpsim.figures import style
+from qpsim.figures.data import Data
+from qpsim.figures.options import BaseOptions, option
+from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.provenance import environment
+from qpsim.simulate import default_workers, simulate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+ASPECT = 0.86
+ROWS = (("mild", "haar"), ("mild", "axis"), ("structured", "haar"), ("structured", "axis"))
+NOISE = (0.0, 0.1, 4.0)
+METHODS = ("sgd", "ssd")
+LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
+SPECTRA = ("mild", "structured")
+# log10 of zero loss would be -inf, between which quantiles cannot be interpolated.
+_SMALLEST_LOSS = 1e-300
+
+
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """What Figure 2 may be asked for."""
+
+    replicates: int = option(256, "runs of each method and panel", at_least=1)
+    problems: int = option(8, "draws of spectrum and rotation among them", at_least=1)
+    steps: int = option(100, "steps of each run", at_least=1)
+    dim: int = option(100, "coordinates", at_least=1)
+    scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
+    seed: int = option(0, "seed of everything random", at_least=0)
+
+
+class _Job(NamedTuple):
+    """Both methods on one problem: what a worker does at a time."""
+
+    problem: QuadraticProblem
+    theta0: np.ndarray
+    n_steps: int
+    noise: np.random.SeedSequence
+
+
+def compute(options: Options, workers: int | Executor | None = None) -> Data:
+    """Simulate all panels.
+
+    Parameters
+    ----------
+    options : Options
+    workers : None, int or concurrent.futures.Executor
+        Threads, or an executor of threads or processes; the numbers do not depend on it.
+
+    Returns
+    -------
+    Data
+        ``quantiles`` (row, noise, method, level, step): of log10 excess loss; ``checkpoints``
+        (row, noise, method, replicate, checkpoint): log10 excess loss of every replicate at each
+        quarter of the steps; ``eigenvalues`` (spectrum, problem, coordinate); ``diagonal_mass``
+        (row, problem): c of Eq. 13; ``problem`` (replicate): which draw a replicate belongs to.
+
+    Examples
+    --------
+    >>> from qpsim.figures import figure2
+    >>> data = figure2.compute(figure2.Options(replicates=4, problems=2, steps=5, dim=4), workers=1)
+    >>> data["checkpoints"].shape
+    (4, 3, 2, 4, 5)
+    """
+    began = time.perf_counter()
+    sizes = _sizes(options)
+    seeds = [seed.spawn(3) for seed in np.random.SeedSequence(options.seed).spawn(len(sizes))]
+    offsets = [_offsets(seed[1], size, options) for seed, size in zip(seeds, sizes, strict=True)]
+    # Problems are made with BLAS held to one thread, as they are simulated: the same bits anywhere.
+    with one_blas_thread():
+        problems = [[_draw(row, seed[0], options.dim) for seed in seeds] for row in ROWS]
+    jobs = [
+        _Job(problem.with_noise(noise), offset, options.steps, seed[2])
+        for row in problems
+        for noise in NOISE
+        for problem, offset, seed in zip(row, offsets, seeds, strict=True)
+    ]
+    checked = _checkpoints(options.steps)
+    shape = (len(ROWS), len(NOISE), len(METHODS))
+    quantiles = np.empty((*shape, len(LEVELS), options.steps + 1))
+    checkpoints = np.empty((*shape, options.replicates, len(checked)))
+    with _pool(workers) as (pool, width):
+        losses = _run_all(jobs, pool)
+        for panel in np.ndindex(shape[:2]):
+            # (method, replicate, step), the problems one after the other
+            cell = np.concatenate([next(losses) for _ in sizes], axis=1)
+            quantiles[panel] = np.quantile(cell, LEVELS, axis=1).swapaxes(0, 1)
+            checkpoints[panel] = cell[:, :, checked]
+    spectra = [problems[0], problems[2]]
+    arrays = {
+        "quantiles": quantiles,
+        "checkpoints": checkpoints,
+        "checkpoint_steps": np.array(checked),
+        "eigenvalues": np.array([[p.eigenvalues for p in row] for row in spectra]),
+        "diagonal_mass": np.array([[p.diagonal_mass for p in row] for row in problems]),
+        "problem": np.repeat(np.arange(len(sizes)), sizes),
+    }
+    axes = {
+        "quantiles": ["row", "noise", "method", "level", "step"],
+        "checkpoints": ["row", "noise", "method", "replicate", "checkpoint"],
+        "checkpoint_steps": ["checkpoint"],
+        "eigenvalues": ["spectrum", "problem", "coordinate"],
+        "diagonal_mass": ["row", "problem"],
+        "problem": ["replicate"],
+    }
+    labels = {
+        "row": [f"{spectrum}/{basis}" for spectrum, basis in ROWS],
+        "noise": list(NOISE),
+        "method": list(METHODS),
+        "level": list(LEVELS),
+        "spectrum": list(SPECTRA),
+    }
+    provenance = {
+        **environment(),
+        "bit_generator": "SFC64",
+        "workers": width,
+        "wall_seconds": round(time.perf_counter() - began, 3),
+    }
+    return Data("2", options, arrays, axes, labels, provenance)
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
+    """Draw the sixteen panels into a figure or subfigure; returns their artists by (row, column).
+
+    Column "spectrum" holds the histogram's patches, the noise levels a dict of artists a method.
+    """
+    grid, (width, height) = _grid(fig)
+    artists: dict[Any, Any] = {}
+    for row, (spectrum, basis) in enumerate(ROWS):
+        ax = fig.add_subplot(grid[row, 0])
+        artists[row, "spectrum"] = draw_spectrum(data, spectrum, ax)
+        # The row's name is set in inches from the edge: it must not move with the tick labels.
+        middle = ax.get_position().y0 + ax.get_position().height / 2
+        fig.text(
+            0.09 / width,
+            middle,
+            f"{spectrum},\n{'rotated' if basis == 'haar' else 'axis-aligned'}",
+            rotation=90,
+            va="center",
+            ha="center",
+            multialignment="center",
+        )
+        first = None
+        for column, noise in enumerate(NOISE):
+            ax = fig.add_subplot(grid[row, column + 2], sharey=first)
+            artists[row, noise] = draw_panel(data, row, column, ax)
+            ax.tick_params(labelleft=first is None, labelbottom=row == len(ROWS) - 1)
+            first = first or ax
+            if row == 0:
+                ax.set_title(rf"$\nu = {noise:g}$")
+            if row == len(ROWS) - 1:
+                ax.set_xlabel("steps")
+        assert first is not None
+        first.set_ylim(*_limits(data, row))
+        first.set_ylabel(r"$\log_{10}$ excess loss")
+        first.yaxis.get_major_locator().set_params(integer=True, nbins=5)
+        spectrum_ax = artists[row, "spectrum"].patches[0].axes
+        spectrum_ax.tick_params(labelbottom=True)
+        if row == 0:
+            spectrum_ax.set_title("spectrum")
+        if row == len(ROWS) - 1:
+            spectrum_ax.set_xlabel("eigenvalue")
+    lines = [artists[0, NOISE[0]][method]["line"] for method in METHODS]
+    artists["legend"] = fig.legend(
+        handles=lines,
+        loc="upper center",
+        bbox_to_anchor=(0.6, 1.0 - 0.02 / height),
+        ncols=len(lines),
+        borderpad=0.1,
+        title=None,
+    )
+    return artists
+
+
+def draw_panel(data: Data, row: int, column: int, ax: Axes) -> dict[str, Any]:
+    """Median and 10-90 % band of both methods for one problem and noise level, into any axes."""
+    x = np.arange(data.options.steps + 1)
+    artists = {}
+    for k, method in enumerate(METHODS):
+        low, _, middle, _, high = data["quantiles"][row, column, k]
+        artists[method] = style.band(ax, x, low, middle, high, method)
+    ax.set_xlim(0, x[-1])
+    return artists
+
+
+def draw_spectrum(data: Data, spectrum: str, ax: Axes) -> Any:
+    """Histogram of the eigenvalues of one problem on average, into any axes."""
+    values = data["eigenvalues"][SPECTRA.index(spectrum)]
+    edges = np.linspace(0, 1.2, 13) if spectrum == "mild" else np.linspace(0, 60, 13)
+    weights = np.full(values.size, 1.0 / values.shape[0])
+    _, _, patches = ax.hist(values.ravel(), edges, weights=weights, color="0.45", log=True)
+    ax.set_xlim(0, edges[-1])
+    ax.set_ylim(0.5, 2.0 * values.shape[1])
+    ax.set_ylabel("count")
+    return patches
+
+
+def _sizes(options: Options) -> list[int]:
+    """Replicates of each problem draw, as even as can be."""
+    n = min(options.problems, options.replicates)
+    return [options.replicates // n + (k < options.replicates % n) for k in range(n)]
+
+
+def _offsets(seed: np.random.SeedSequence, n: int, options: Options) -> np.ndarray:
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return generator.uniform(-options.scale, options.scale, (n, options.dim))
+
+
+def _draw(row: tuple[str, str], seed: np.random.SeedSequence, dim: int) -> QuadraticProblem:
+    """A problem whose optimum is 0: the starting points carry the offsets."""
+    spectrum, basis = row
+    return random_problem(spectrum, dim, basis, scale=0.0, rng=seed)
+
+
+def _checkpoints(n_steps: int) -> list[int]:
+    return [round(k * n_steps / 4) for k in range(5)]
+
+
+@contextmanager
+def _pool(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
+    if isinstance(workers, Executor):
+        yield workers, int(getattr(workers, "_max_workers", 0))
+        return
+    width = default_workers() if workers is None else workers
+    with ThreadPoolExecutor(width, thread_name_prefix="qpsim-figure") as pool:
+        yield pool, width
+
+
+def _run_all(jobs: list[_Job], pool: Executor) -> Iterator[np.ndarray]:
+    """Results in the jobs' order; on any end before the last, what has not begun is dropped."""
+    waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
+    try:
+        with progress.bar("figure 2", len(jobs)) as tick:
+            for future in waiting:
+                yield future.result()
+                tick()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _run(job: _Job) -> np.ndarray:
+    """log10 excess loss, shape (method, replicate, step): both methods on the same noise."""
+    n = job.theta0.shape[0]
+    losses = [
+        simulate(
+            job.problem,
+            method,
+            "optimal",
+            job.n_steps,
+            n,
+            job.theta0,
+            rng=job.noise,
+            workers=1,
+            record=("excess_loss",),
+        ).excess_loss
+        for method in METHODS
+    ]
+    return np.log10(np.maximum(losses, _SMALLEST_LOSS))
+
+
+def _limits(data: Data, row: int) -> tuple[float, float]:
+    """What the bands of a row need, and a little air."""
+    values = data["quantiles"][row]
+    low, high = float(values.min()), float(values.max())
+    air = 0.05 * max(high - low, 1.0)
+    return low - air, high + air
+
+
+def _grid(fig: Figure | SubFigure) -> tuple[Any, tuple[float, float]]:
+    """Spectrum, a gap for the loss axis' labels, three panels; margins in multiples of the text."""
+    import matplotlib
+
+    inch = fig.dpi
+    width, height = fig.bbox.width / inch, fig.bbox.height / inch
+    em = matplotlib.rcParams["font.size"] / 72
+    grid = fig.add_gridspec(
+        len(ROWS),
+        len(NOISE) + 2,
+        width_ratios=[0.8, 3.6 * em * 5 / width, 1, 1, 1],
+        left=6.4 * em / width,
+        right=1.0 - 1.0 * em / width,
+        top=1.0 - 3.4 * em / height,
+        bottom=3.2 * em / height,
+        wspace=0.16,
+        hspace=0.3,
+    )
+    return grid, (width, height)
