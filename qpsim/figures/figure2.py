@@ -37,6 +37,7 @@ NOISE = (0.0, 0.1, 4.0)
 METHODS = ("sgd", "ssd")
 LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 SPECTRA = ("mild", "structured")
+_LOSS = r"$\log_{10}$ excess loss"
 # log10 of zero loss would be -inf, between which quantiles cannot be interpolated.
 _SMALLEST_LOSS = 1e-300
 
@@ -148,16 +149,21 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
 
     Column "spectrum" holds the histogram's patches, the noise levels a dict of artists a method.
     """
-    grid, (width, height) = _grid(fig)
+    grid, em, (width, height) = _grid(fig)
     artists: dict[Any, Any] = {}
+    first: Axes | None = None
     for row, (spectrum, basis) in enumerate(ROWS):
         ax = fig.add_subplot(grid[row, 0])
         artists[row, "spectrum"] = draw_spectrum(data, spectrum, ax)
-        # The row's name is set in inches from the edge: it must not move with the tick labels.
-        middle = ax.get_position().y0 + ax.get_position().height / 2
+        ax.tick_params(labelbottom=basis == "axis")
+        if row == 0:
+            ax.set_title("spectrum")
+        if row == len(ROWS) - 1:
+            ax.set_xlabel("eigenvalue")
+        box = ax.get_position()
         fig.text(
-            0.09 / width,
-            middle,
+            1.5 * em / width,
+            box.y0 + box.height / 2,
             f"{spectrum},\n{'rotated' if basis == 'haar' else 'axis-aligned'}",
             rotation=90,
             va="center",
@@ -174,24 +180,22 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
                 ax.set_title(rf"$\nu = {noise:g}$")
             if row == len(ROWS) - 1:
                 ax.set_xlabel("steps")
+                _tuck_in(ax)
         assert first is not None
         first.set_ylim(*_limits(data, row))
-        first.set_ylabel(r"$\log_{10}$ excess loss")
         first.yaxis.get_major_locator().set_params(integer=True, nbins=5)
-        spectrum_ax = artists[row, "spectrum"].patches[0].axes
-        spectrum_ax.tick_params(labelbottom=True)
-        if row == 0:
-            spectrum_ax.set_title("spectrum")
-        if row == len(ROWS) - 1:
-            spectrum_ax.set_xlabel("eigenvalue")
+    # One label for all rows: at column width a row is lower than its label is long.
+    middle = 0.5 * (grid.bottom + grid.top)
+    left = first.get_position().x0
+    for x, label in ((4.2 * em / width, "count"), (left - 3.0 * em / width, _LOSS)):
+        fig.text(x, middle, label, rotation=90, va="center", ha="center")
     lines = [artists[0, NOISE[0]][method]["line"] for method in METHODS]
     artists["legend"] = fig.legend(
         handles=lines,
         loc="upper center",
-        bbox_to_anchor=(0.6, 1.0 - 0.02 / height),
+        bbox_to_anchor=(0.6, 1.0 - 0.3 * em / height),
         ncols=len(lines),
         borderpad=0.1,
-        title=None,
     )
     return artists
 
@@ -203,7 +207,10 @@ def draw_panel(data: Data, row: int, column: int, ax: Axes) -> dict[str, Any]:
     for k, method in enumerate(METHODS):
         low, _, middle, _, high = data["quantiles"][row, column, k]
         artists[method] = style.band(ax, x, low, middle, high, method)
+        # The dashed line above the solid one: both are seen where they coincide.
+        artists[method]["line"].set_zorder(4 - k)
     ax.set_xlim(0, x[-1])
+    ax.set_xticks(_ticks(int(x[-1])))
     return artists
 
 
@@ -215,7 +222,7 @@ def draw_spectrum(data: Data, spectrum: str, ax: Axes) -> Any:
     _, _, patches = ax.hist(values.ravel(), edges, weights=weights, color="0.45", log=True)
     ax.set_xlim(0, edges[-1])
     ax.set_ylim(0.5, 2.0 * values.shape[1])
-    ax.set_ylabel("count")
+    ax.minorticks_off()
     return patches
 
 
@@ -291,7 +298,19 @@ def _limits(data: Data, row: int) -> tuple[float, float]:
     return low - air, high + air
 
 
-def _grid(fig: Figure | SubFigure) -> tuple[Any, tuple[float, float]]:
+def _ticks(n_steps: int) -> list[int]:
+    """Start, middle and end: neighbours' labels would touch at more."""
+    return sorted({0, n_steps // 2, n_steps})
+
+
+def _tuck_in(ax: Axes) -> None:
+    """Keep the first and last tick label from reaching into the neighbouring panels."""
+    labels = ax.get_xticklabels()
+    labels[0].set_horizontalalignment("left")
+    labels[-1].set_horizontalalignment("right")
+
+
+def _grid(fig: Figure | SubFigure) -> tuple[Any, float, tuple[float, float]]:
     """Spectrum, a gap for the loss axis' labels, three panels; margins in multiples of the text."""
     import matplotlib
 
@@ -301,12 +320,12 @@ def _grid(fig: Figure | SubFigure) -> tuple[Any, tuple[float, float]]:
     grid = fig.add_gridspec(
         len(ROWS),
         len(NOISE) + 2,
-        width_ratios=[0.8, 3.6 * em * 5 / width, 1, 1, 1],
-        left=6.4 * em / width,
-        right=1.0 - 1.0 * em / width,
-        top=1.0 - 3.4 * em / height,
-        bottom=3.2 * em / height,
-        wspace=0.16,
-        hspace=0.3,
+        width_ratios=[0.85, 4.4 * em * 4.4 / (width - 8 * em), 1, 1, 1],
+        left=7.2 * em / width,
+        right=1.0 - 1.2 * em / width,
+        top=1.0 - 3.6 * em / height,
+        bottom=3.3 * em / height,
+        wspace=0.14,
+        hspace=0.28,
     )
-    return grid, (width, height)
+    return grid, em, (width, height)
