@@ -44,6 +44,10 @@ class FigureError(QpsimError):
     """An unknown figure, output format or figure option, or a value it cannot take."""
 
 
+class VerdictError(QpsimError):
+    """A statement or topic that nobody can verify."""
+
+
 class DivergenceWarning(RuntimeWarning):
     """A simulated run left the finite numbers: its step size is too large."""
 

@@ -11,21 +11,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim import progress
-from qpsim.blocks import one_blas_thread
+from qpsim import blocks, progress
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem import QuadraticProblem, random_problem
 from qpsim.provenance import environment
-from qpsim.simulate import default_workers, simulate
+from qpsim.simulate import default_workers, make_plan, run_plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,15 +51,6 @@ class Options(BaseOptions):
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
     seed: int = option(0, "seed of everything random", at_least=0)
-
-
-class _Job(NamedTuple):
-    """Both methods on one problem: what a worker does at a time."""
-
-    problem: QuadraticProblem
-    theta0: np.ndarray
-    n_steps: int
-    noise: np.random.SeedSequence
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -92,10 +82,10 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     seeds = [seed.spawn(3) for seed in np.random.SeedSequence(options.seed).spawn(len(sizes))]
     offsets = [_offsets(seed[1], size, options) for seed, size in zip(seeds, sizes, strict=True)]
     # Problems are made with BLAS held to one thread, as they are simulated: the same bits anywhere.
-    with one_blas_thread():
+    with blocks.one_blas_thread():
         problems = [[_draw(row, seed[0], options.dim) for seed in seeds] for row in ROWS]
     jobs = [
-        _Job(problem.with_noise(noise), offset, options.steps, seed[2])
+        _plans(problem.with_noise(noise), offset, options.steps, seed[2])
         for row in problems
         for noise in NOISE
         for problem, offset, seed in zip(row, offsets, seeds, strict=True)
@@ -128,7 +118,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "diagonal_mass": ["row", "problem"],
         "problem": ["replicate"],
     }
-    labels = {
+    labels: dict[str, list[Any]] = {
         "row": [f"{spectrum}/{basis}" for spectrum, basis in ROWS],
         "noise": list(NOISE),
         "method": list(METHODS),
@@ -149,9 +139,11 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
 
     Column "spectrum" holds the histogram's patches, the noise levels a dict of artists a method.
     """
+    from matplotlib.ticker import MaxNLocator
+
     grid, em, (width, height) = _grid(fig)
     artists: dict[Any, Any] = {}
-    first: Axes | None = None
+    left = 0.0
     for row, (spectrum, basis) in enumerate(ROWS):
         ax = fig.add_subplot(grid[row, 0])
         artists[row, "spectrum"] = draw_spectrum(data, spectrum, ax)
@@ -170,7 +162,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
             ha="center",
             multialignment="center",
         )
-        first = None
+        first: Axes | None = None
         for column, noise in enumerate(NOISE):
             ax = fig.add_subplot(grid[row, column + 2], sharey=first)
             artists[row, noise] = draw_panel(data, row, column, ax)
@@ -183,10 +175,10 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
                 _tuck_in(ax)
         assert first is not None
         first.set_ylim(*_limits(data, row))
-        first.yaxis.get_major_locator().set_params(integer=True, nbins=5)
+        first.yaxis.set_major_locator(MaxNLocator(5, integer=True))
+        left = first.get_position().x0
     # One label for all rows: at column width a row is lower than its label is long.
     middle = 0.5 * (grid.bottom + grid.top)
-    left = first.get_position().x0
     for x, label in ((4.2 * em / width, "count"), (left - 3.0 * em / width, _LOSS)):
         fig.text(x, middle, label, rotation=90, va="center", ha="center")
     lines = [artists[0, NOISE[0]][method]["line"] for method in METHODS]
@@ -219,7 +211,7 @@ def draw_spectrum(data: Data, spectrum: str, ax: Axes) -> Any:
     values = data["eigenvalues"][SPECTRA.index(spectrum)]
     edges = np.linspace(0, 1.2, 13) if spectrum == "mild" else np.linspace(0, 60, 13)
     weights = np.full(values.size, 1.0 / values.shape[0])
-    _, _, patches = ax.hist(values.ravel(), edges, weights=weights, color="0.45", log=True)
+    _, _, patches = ax.hist(values.ravel(), list(edges), weights=weights, color="0.45", log=True)
     ax.set_xlim(0, edges[-1])
     ax.set_ylim(0.5, 2.0 * values.shape[1])
     ax.minorticks_off()
@@ -257,36 +249,40 @@ def _pool(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
         yield pool, width
 
 
-def _run_all(jobs: list[_Job], pool: Executor) -> Iterator[np.ndarray]:
-    """Results in the jobs' order; on any end before the last, what has not begun is dropped."""
+def _plans(
+    problem: QuadraticProblem, theta0: np.ndarray, n_steps: int, noise: np.random.SeedSequence
+) -> tuple[blocks.Plan, ...]:
+    """One plan a method, all with the same starts and noise: what a worker does at a time."""
+    n = theta0.shape[0]
+    kept = ("excess_loss",)
+    return tuple(
+        make_plan(problem, method, "optimal", n_steps, n, theta0, rng=noise, record=kept)
+        for method in METHODS
+    )
+
+
+def _run_all(jobs: list[tuple[blocks.Plan, ...]], pool: Executor) -> Iterator[np.ndarray]:
+    """Results in the jobs' order; on any end before the last, workers give up what they do."""
     waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
+    tokens = [plan.token for job in jobs for plan in job]
     try:
         with progress.bar("figure 2", len(jobs)) as tick:
             for future in waiting:
                 yield future.result()
                 tick()
     finally:
-        for future in waiting:
-            future.cancel()
+        unfinished = [future for future in waiting if not future.cancel() and not future.done()]
+        if unfinished:
+            for token in tokens:
+                blocks.stop(token)
+            wait(unfinished)
+        for token in tokens:
+            blocks.forget(token)
 
 
-def _run(job: _Job) -> np.ndarray:
-    """log10 excess loss, shape (method, replicate, step): both methods on the same noise."""
-    n = job.theta0.shape[0]
-    losses = [
-        simulate(
-            job.problem,
-            method,
-            "optimal",
-            job.n_steps,
-            n,
-            job.theta0,
-            rng=job.noise,
-            workers=1,
-            record=("excess_loss",),
-        ).excess_loss
-        for method in METHODS
-    ]
+def _run(plans: tuple[blocks.Plan, ...]) -> np.ndarray:
+    """log10 excess loss, shape (method, replicate, step)."""
+    losses = [run_plan(plan, workers=1).excess_loss for plan in plans]
     return np.log10(np.maximum(losses, _SMALLEST_LOSS))
 
 
