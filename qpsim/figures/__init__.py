@@ -84,7 +84,7 @@ def title(name: str) -> str:
 def compute(name: str, *, workers: Any = None, **options: Any) -> Data:
     """The numbers of a figure, without drawing it; the arguments are those of :func:`make`."""
     figure = module(name)
-    return figure.compute(figure.Options.given(str(name), options), workers=workers)
+    return figure.compute(figure.Options.given(f"Figure {name}", options), workers=workers)
 
 
 def draw(data: Data, fig: Figure | SubFigure | None = None, width: float = 7.0) -> Any:
@@ -163,7 +163,7 @@ def make(
 
         data = load(place / f"{stem}.npz", name, figure.Options)
     else:
-        asked = figure.Options.given(name, options)
+        asked = figure.Options.given(f"Figure {name}", options)
     if out is not None:
         from qpsim.files import check_writable
 

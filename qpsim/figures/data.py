@@ -95,7 +95,7 @@ def load(path: str | os.PathLike[str], figure: str, options: type[BaseOptions]) 
         axes = {name: list(item["axes"]) for name, item in header["arrays"].items()}
         if set(axes) != set(arrays):
             raise ValueError("arrays are missing")
-        given = options.given(figure, header["options"])
+        given = options.given(f"Figure {figure}", header["options"])
         return Data(figure, given, arrays, axes, dict(header["labels"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim import blocks, progress
+from qpsim.errors import FigureError
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
@@ -245,6 +246,11 @@ def _pool(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
         yield workers, int(getattr(workers, "_max_workers", 0))
         return
     width = default_workers() if workers is None else workers
+    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
+        raise FigureError(
+            "workers must be None, a whole number of at least 1 or a concurrent.futures.Executor, "
+            f"not {workers!r}."
+        )
     with ThreadPoolExecutor(width, thread_name_prefix="qpsim-figure") as pool:
         yield pool, width
 

@@ -13,6 +13,9 @@ from typing import Any, TypeVar
 
 from qpsim.errors import FigureError, nearest
 
+# Beyond any memory; it keeps a mistyped number from overflowing where it is first used.
+_LARGEST_COUNT = 10**9
+
 T = TypeVar("T", bound="BaseOptions")
 
 
@@ -32,7 +35,7 @@ class BaseOptions:
     >>> @dataclass(frozen=True)
     ... class Options(BaseOptions):
     ...     steps: int = option(100, "number of steps", at_least=1)
-    >>> Options.given("2", {"stesp": 3})
+    >>> Options.given("Figure 2", {"stesp": 3})
     Traceback (most recent call last):
     ...
     qpsim.errors.FigureError: Figure 2 has no option 'stesp'; did you mean 'steps'?
@@ -53,7 +56,7 @@ class BaseOptions:
         return tuple(item.name for item in fields(cls))
 
     @classmethod
-    def given(cls: type[T], figure: str, values: Mapping[str, Any]) -> T:
+    def given(cls: type[T], owner: str, values: Mapping[str, Any]) -> T:
         """Options with these values and defaults for the rest.
 
         Raises
@@ -64,7 +67,7 @@ class BaseOptions:
         for name in values:
             if name not in cls.names():
                 known = nearest(name, cls.names()) if cls.names() else "it has none."
-                raise FigureError(f"Figure {figure} has no option {name!r}; {known}")
+                raise FigureError(f"{owner} has no option {name!r}; {known}")
         return cls(**values)
 
     def as_dict(self) -> dict[str, Any]:
@@ -95,5 +98,7 @@ def _checked(name: str, value: Any, default: Any, metadata: Mapping[str, Any]) -
     fits = math.isfinite(number) and (at_least is None or number >= at_least)
     if not fits or (isinstance(default, int) and number != int(number)):
         raise FigureError(f"{name} must be {kind}{limit}, not {value!r}.")
+    if isinstance(default, int) and name != "seed" and number > _LARGEST_COUNT:
+        raise FigureError(f"{name} must be at most {_LARGEST_COUNT}, not {value!r}.")
     # A whole number keeps all its digits: a seed may be larger than floats can tell apart.
     return int(value) if isinstance(default, int) else number

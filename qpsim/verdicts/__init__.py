@@ -67,7 +67,7 @@ def measure(topic: str, *, workers: Any = None, **options: Any) -> Report:
         An unknown option, or a value that makes no sense.
     """
     found = module(topic)
-    return found.measure(found.Options.given(topic, options), workers=workers)
+    return found.measure(found.Options.given(f"Topic {topic}", options), workers=workers)
 
 
 def __getattr__(name: str) -> Any:

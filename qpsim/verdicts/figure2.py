@@ -59,7 +59,8 @@ class Place(NamedTuple):
 class Case(NamedTuple):
     """A ratio of two curves, and where it must lie."""
 
-    what: str
+    ratio: str
+    where: str
     above: Place
     below: Place
     side: Side
@@ -85,13 +86,13 @@ MILD_HAAR, MILD_AXIS, STRUCTURED_HAAR, STRUCTURED_AXIS = range(4)
 def _methods(row: int, noise: int, above: int, side: Side) -> Case:
     other = SSD if above == SGD else SGD
     ratio = "/".join(METHODS[k].upper() for k in (above, other))
-    what = f"{ratio} on {'/'.join(ROWS[row])}, nu = {NOISE[noise]:g}"
-    return Case(what, Place(row, noise, above), Place(row, noise, other), side)
+    where = f"{'/'.join(ROWS[row])}, nu = {NOISE[noise]:g}"
+    return Case(ratio, where, Place(row, noise, above), Place(row, noise, other), side)
 
 
 def _bases(haar: int, axis: int, noise: int, side: Side) -> Case:
-    what = f"SSD haar/axis, {ROWS[haar][0]}, nu = {NOISE[noise]:g}"
-    return Case(what, Place(haar, noise, SSD), Place(axis, noise, SSD), side)
+    where = f"{ROWS[haar][0]}, nu = {NOISE[noise]:g}"
+    return Case("SSD haar/axis", where, Place(haar, noise, SSD), Place(axis, noise, SSD), side)
 
 
 _LEVELS = range(len(NOISE))
@@ -185,15 +186,16 @@ def _judge(statement: Statement, data: Data) -> Verdict:
     for case in statement.cases:
         ratio = _ratio(case, data)
         value, interval = bootstrap_median(ratio[:, -1], data["problem"], rng=data.options.seed)
-        measured.append(Measurement(case.what, value, interval, holds=case.side.met_by(interval)))
+        what = f"{case.ratio} on {case.where}"
+        measured.append(Measurement(what, value, interval, holds=case.side.met_by(interval)))
         half.append(float(np.median(ratio[:, 2])))
     # Context, not decision: how much of the noise-free gap, in log10, is left.
     for case, without, found in zip(
         statement.cases, statement.noise_free, tuple(measured), strict=False
     ):
         left = found.value / float(np.median(_ratio(without, data)[:, -1]))
-        measured.append(Measurement(f"{case.what}: share of the noise-free ratio left", left))
-    sides = dict.fromkeys(case.side.rule for case in statement.cases)
+        measured.append(Measurement(f"  as a share of nu = 0, {case.where}", left))
+    sides = dict.fromkeys(f"of {case.ratio} {case.side.rule}" for case in statement.cases)
     return Verdict(
         statement.name,
         statement.text,
@@ -207,8 +209,13 @@ def _judge(statement: Statement, data: Data) -> Verdict:
 
 def _by_scale(judged: dict[float, tuple[Verdict, ...]], k: int) -> dict[str, Any]:
     at = {f"{scale:g}": verdicts[k] for scale, verdicts in judged.items()}
+    depends = len({tuple(m.holds for m in v.measurements) for v in at.values()}) > 1
+    remark = (
+        "The outcome depends on the scale of the starting offset, which the paper does not give."
+    )
     return {
-        "depends_on_scale": len({tuple(m.holds for m in v.measurements) for v in at.values()}) > 1,
+        "depends_on_scale": depends,
+        "remarks": [remark] if depends else [],
         "scales": {
             scale: {
                 "holds": verdict.holds,

@@ -67,7 +67,8 @@ class Verdict:
         When a measurement holds.
     measurements : tuple of Measurement
     notes : dict
-        More, as plain JSON values: what the verdict depends on, say.
+        More, as plain JSON values; "remarks" (list of str) are printed with the verdict, and so are
+        measurements repeated at other scales ("scales": scale -> {"measurements": [...]}).
 
     Examples
     --------
