@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +95,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     shape = (len(ROWS), len(NOISE), len(METHODS))
     quantiles = np.empty((*shape, len(LEVELS), options.steps + 1))
     checkpoints = np.empty((*shape, options.replicates, len(checked)))
-    with _pool(workers) as (pool, width):
-        losses = _run_all(jobs, pool)
+    # Closed here and not by the garbage collector: an interrupt must stop the workers at once.
+    with _pool(workers) as (pool, width), closing(_run_all(jobs, pool)) as losses:
         for panel in np.ndindex(shape[:2]):
             # (method, replicate, step), the problems one after the other
             cell = np.concatenate([next(losses) for _ in sizes], axis=1)
