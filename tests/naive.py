@@ -1,6 +1,7 @@
 """Obvious loop twins of what the package computes cleverly: slow, short, and compared with it."""
 
 import math
+from itertools import pairwise
 
 import numpy as np
 from scipy.integrate import quad
@@ -30,7 +31,7 @@ def sign_product(a, b, r):
 
     edges = {-9.0, 9.0, -a, *(-b / r + k * width for k in (-9, -3, -1, 0, 1, 3, 9))}
     edges = sorted(edge for edge in edges if -9 <= edge <= 9)
-    pieces = zip(edges[:-1], edges[1:], strict=True)
+    pieces = pairwise(edges)
     return sum(quad(integrand, low, high, epsabs=1e-13, epsrel=1e-12)[0] for low, high in pieces)
 
 

@@ -58,7 +58,7 @@ def evaluate(function, x):
 
 
 def minimax(target, degree, low, high, weight, grid=600, rounds=12):
-    """The polynomial (constant first) of least max |weight (target - polynomial)|: Remez exchange."""
+    """The polynomial (constant first) of least weighted error, by Remez exchange."""
     n = degree + 2
     net = [(low + high) / 2 - (high - low) / 2 * mp.cos(mp.pi * k / grid) for k in range(grid + 1)]
     points = [(low + high) / 2 - (high - low) / 2 * mp.cos(mp.pi * k / (n - 1)) for k in range(n)]

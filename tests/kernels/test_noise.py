@@ -1,4 +1,4 @@
-"""Noise: bit for bit NumPy's streams, and standard normal by every statistic that is cheap to take."""
+"""Noise: bit for bit NumPy's streams, and standard normal by every cheap statistic."""
 
 import math
 
