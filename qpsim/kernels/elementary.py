@@ -1,6 +1,6 @@
 """Elementary functions without branches, tables or calls: loops over lanes become vector code.
 
-The C library's versions are as accurate, but a call per element stops vectorisation and costs five
+The C library's versions are as accurate, but a call per element stops vectorisation and costs four
 to ten times more. All work on float64. The polynomials are minimax (Remez exchange, 40 digits),
 rounded to double; ``tests/kernels/test_elementary.py`` holds the recipe, which gives every number
 below again.
