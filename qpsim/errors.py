@@ -29,7 +29,7 @@ class SimulationError(QpsimError):
 
 
 class FileError(QpsimError):
-    """A file that is missing, unreadable, truncated, or not one of ours; or a place not writable."""
+    """A file that is missing, truncated or not one of ours, or a place that is not writable."""
 
 
 class SpecError(QpsimError):
@@ -54,8 +54,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("adma", ["adam", "sgd"])
     "did you mean 'adam'?"
     >>> nearest("xyz", ["adam", "sgd"])
-    'known are: adam, sgd'
+    'known are: adam, sgd.'
     """
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}."
