@@ -123,6 +123,14 @@ def point(p: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
+def amount(value: Any, what: str) -> float:
+    """One number in [0, inf)."""
+    array = deviations(value, what)
+    if array.ndim:
+        raise TheoryError(f"{what} must be one number, not an array of shape {array.shape}.")
+    return float(array)
+
+
 def count(value: Any, what: str) -> int:
     """A whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:

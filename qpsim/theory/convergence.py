@@ -186,11 +186,11 @@ def convergence_rate(problem: QuadraticProblem, second_moment: float) -> float:
     0.1
     """
     p = check.problem(problem)
-    moment = check.finite(second_moment, "The second moment G^2")
-    if moment.ndim or not moment > 0:
+    moment = check.amount(second_moment, "The second moment G^2")
+    if moment == 0:
         raise TheoryError(f"The second moment G^2 must be a positive number, not {second_moment}.")
     low, high = float(p.eigenvalues.min()), float(p.eigenvalues.max())
-    return 2.0 * low**2 / (high * float(moment))
+    return 2.0 * low**2 / (high * moment)
 
 
 def convergence_bound(initial_excess_loss: float, rate: float, n_steps: int) -> NDArray[np.float64]:
@@ -207,8 +207,8 @@ def convergence_bound(initial_excess_loss: float, rate: float, n_steps: int) -> 
     >>> theory.convergence_bound(2.0, 0.5, 3)
     array([2.        , 1.        , 0.66666667, 0.5       ])
     """
-    excess = float(check.deviations(initial_excess_loss, "The initial excess loss"))
-    c = float(check.deviations(rate, "The rate"))
+    excess = check.amount(initial_excess_loss, "The initial excess loss")
+    c = check.amount(rate, "The rate")
     # The same quotient without 1/e_0, which does not exist at the optimum.
     steps = np.arange(check.count(n_steps, "n_steps") + 1, dtype=float)
     return np.asarray(excess / (1.0 + c * excess * steps), dtype=np.float64)

@@ -99,7 +99,7 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     >>> import qpsim
     >>> p = qpsim.QuadraticProblem([[2.0, 1.0], [1.0, 3.0]], noise_std=1.0)
     >>> f"{qpsim.theory.improvement_bound(p, [1.0, 0.0]):.6f}"
-    '0.162018'
+    '0.161999'
     """
     p = check.problem(problem)
     denominators = {

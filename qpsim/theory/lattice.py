@@ -49,7 +49,7 @@ def sign_descent_risk(
     risk, bound : ndarray, shape (n_steps + 1,)
         The exact value lies in [risk, risk + bound], rounding aside.
     """
-    allowance = float(check.deviations(pruning, "The pruning"))
+    allowance = check.amount(pruning, "The pruning")
     # The law is symmetric about the optimum, so every coordinate may start on the positive side.
     start = np.abs(error)
     risk, bound = np.zeros(n_steps + 1), np.zeros(n_steps + 1)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import MethodError
-from qpsim.methods import Method, State, rule_of
+from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
 from qpsim.problem import QuadraticProblem
 from qpsim.theory import arguments as check
@@ -116,7 +116,7 @@ def _scale_and_offset(
     std: NDArray[np.float64],
     state: State | None,
 ) -> tuple[Factor, Factor]:
-    rule = rule_of(type(method.hyper))
+    rule = method.rule
     before = method.initial_state(gradient.shape[-1]) if state is None else state
     arrays = _checked_state(method, before, gradient.shape)
     observed = [relative_variance(gradient, std)] if method.observes else []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import DivergenceWarning, MethodError, ProblemError, StepSizeError
-from qpsim.methods import Method
+from qpsim.methods import Method, plain
 from qpsim.methods import method as method_of
 from qpsim.problem import QuadraticProblem
 from qpsim.theory import arguments as check
@@ -105,7 +105,7 @@ def expected_excess_loss(
         raise ProblemError(f"theta0 must have shape ({p.dim},), not {start.shape}.")
     n = check.count(n_steps, "n_steps")
     steps = check.schedule(step_size, n)
-    if chosen.name == "ssd":
+    if chosen.rule is plain.ssd:
         risk, bound = _sign_descent(p, start, steps, pruning)
     else:
         risk, bound = _linear_risk(p, _equivariant(chosen), start, steps), np.zeros(n + 1)
@@ -185,9 +185,9 @@ def largest_stable_step_size(problem: QuadraticProblem, method: str | Method) ->
 
 
 def _heavy_ball_momentum(method: Method) -> float:
-    if method.name == "sgd":
+    if method.rule is plain.sgd:
         return 0.0
-    if method.name == "m-sgd":
+    if method.rule is plain.m_sgd:
         return float(method.hyper_parameters["momentum"])
     raise MethodError(
         f"Stability and steady state are known in closed form for sgd and m-sgd, not for "
@@ -303,7 +303,7 @@ def _note_divergence(
     overflow = np.flatnonzero(np.isinf(risk))
     if overflow.size:
         note = f"the risk of {method.name} leaves the floating-point range at step {overflow[0]}"
-    elif method.name in ("sgd", "m-sgd") and (steps == steps[0]).all():
+    elif method.rule in (plain.sgd, plain.m_sgd) and (steps == steps[0]).all():
         limit = largest_stable_step_size(p, method)
         if steps[0] < limit:
             return

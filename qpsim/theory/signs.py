@@ -264,7 +264,7 @@ def _owen(
     q = np.sqrt(gap * (1.0 + r))
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         # b - r a = (b - a) + (1 - r) a: both differences are exact where they are small.
-        value = np.where(a * b > 0, 1.0, -1.0)
+        value = np.where((a > 0) == (b > 0), 1.0, -1.0)
         value -= 4.0 * owens_t(a, ((b - a) / a + gap) / q)
         value -= 4.0 * owens_t(b, ((a - b) / b + gap) / q)
     return flip * np.where(gap == 0, limit, value)
