@@ -200,5 +200,5 @@ def _sign_quadratic(
         return np.sum(p.hessian * factor**2, axis=-1)
     i, j, r = correlated_pairs(p)
     off_diagonal = p.hessian[i, j] * factor[..., i] * factor[..., j]
-    pairs = np.sum(off_diagonal * pair_moments(mean / std, i, j, r), axis=-1)
+    pairs = np.sum(off_diagonal * pair_moments(mean, std, i, j, r), axis=-1)
     return np.sum(np.diagonal(p.hessian) * factor**2, axis=-1) + 2.0 * pairs

@@ -169,7 +169,7 @@ def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[n
     if p.noise_std > 0:
         if not p.is_diagonal:
             i, j, r = correlated_pairs(p)
-            moments[..., i, j] = pair_moments(gradient / p.gradient_std(), i, j, r)
+            moments[..., i, j] = pair_moments(gradient, p.gradient_std(), i, j, r)
             moments[..., j, i] = moments[..., i, j]
         moments[..., np.arange(p.dim), np.arange(p.dim)] = 1.0
     return moments
@@ -184,12 +184,16 @@ def correlated_pairs(
 
 
 def pair_moments(
-    a: NDArray[np.float64],
+    mean: NDArray[np.float64],
+    std: NDArray[np.float64],
     i: NDArray[np.intp],
     j: NDArray[np.intp],
     r: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """E[s_i s_j] of each pair for standardised means a (..., d): shape (..., n_pairs)."""
+    """E[s_i s_j] of each pair for means (..., d) and deviations (d,): shape (..., n_pairs)."""
+    with np.errstate(over="ignore"):
+        # The smallest float stands in for a deviation that underflowed: the sign is certain.
+        a = mean / np.maximum(std, 5e-324)
     flat = a.reshape(-1, a.shape[-1])
     moments = np.empty((flat.shape[0], r.size))
     for row, means in zip(moments, flat, strict=True):
@@ -207,7 +211,7 @@ def _expected_sign(gradient: NDArray[np.float64], std: NDArray[np.float64]) -> N
     from scipy.special import erf
 
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        noisy = erf(gradient / (math.sqrt(2.0) * std))
+        noisy = erf(gradient / std * math.sqrt(0.5))
     return np.where(std > 0, noisy, np.sign(gradient))
 
 

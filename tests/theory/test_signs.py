@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qpsim import theory
 from qpsim.errors import ProblemError, TheoryError
+from qpsim.theory import signs
 from scipy.stats import multivariate_normal
 
 from tests import naive
@@ -152,3 +153,13 @@ def test_bad_points_are_refused():
         theory.sign_second_moment(p, [1.0, np.nan])
     with pytest.raises(ProblemError, match="must be a qpsim.QuadraticProblem"):
         theory.sign_second_moment(np.eye(2), [1.0, 0.0])
+
+
+@pytest.mark.parametrize(("r", "n_nodes"), signs._CLASSES)
+def test_node_counts_hold_for_every_pair_of_means(r, n_nodes):
+    grid = np.linspace(-9.0, 9.0, 73)
+    a, b = (x.ravel() for x in np.meshgrid(grid, grid))
+    for corner in (r, -r):
+        r_all = np.full_like(a, corner)
+        few, many = (signs._plackett(a, b, r_all, n) for n in (n_nodes, 120))
+        assert np.abs(few - many).max() < 3e-13
