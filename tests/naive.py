@@ -38,8 +38,10 @@ def drawn_directions(problem, method, theta, state, n, rng):
     """n directions of a rule at one theta, coordinate by coordinate: shape (n, d)."""
     q = np.diag(problem.hessian) if problem.is_diagonal else problem.hessian
     exact = q @ (theta - problem.optimum)
-    sigma = [problem.noise_std * math.sqrt(sum(q[i, j] ** 2 for j in range(len(q)))) for i in
-             range(len(q))]
+    sigma = [
+        problem.noise_std * math.sqrt(sum(q[i, j] ** 2 for j in range(len(q))))
+        for i in range(len(q))
+    ]
     z = np.empty((n, len(q)))
     for k in range(n):
         x = problem.optimum + problem.noise_std * rng.standard_normal(len(q))
@@ -77,10 +79,12 @@ def linear_risk(problem, direction, carry, theta0, steps):
     risk = []
     for step in [None, *steps]:
         if step is not None:
-            a = np.block([
-                [np.eye(d) - step * direction[0] * q, -step * direction[1] * np.eye(d)],
-                [carry[0] * q, carry[1] * np.eye(d)],
-            ])
+            a = np.block(
+                [
+                    [np.eye(d) - step * direction[0] * q, -step * direction[1] * np.eye(d)],
+                    [carry[0] * q, carry[1] * np.eye(d)],
+                ]
+            )
             b = problem.noise_std * np.vstack([step * direction[0] * q, -carry[0] * q])
             mean, covariance = a @ mean, a @ covariance @ a.T + b @ b.T
         second = covariance[:d, :d] + np.outer(mean[:d], mean[:d])

@@ -69,6 +69,14 @@ ERRATA: tuple[Erratum, ...] = (
         "H is not defined; the quadratic form runs over both indices.",
     ),
     Erratum(
+        "noise_beyond_success",
+        "Section 2.1, second observation",
+        "in I(s) the noise only manifests in the success probabilities",
+        "so in the bound of Eq. 12; in I(s) also through the correlations of the signs",
+        "E[s^T Q s] depends on E[s_i s_j], which no success probabilities determine unless Q is "
+        "diagonal.",
+    ),
+    Erratum(
         "lemma1_variance",
         "Lemma 1",
         "var[p_i] = sigma_i^2",

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qpsim import theory
-from qpsim.errors import TheoryError
 from scipy.optimize import minimize_scalar
 
+from qpsim import theory
+from qpsim.errors import TheoryError
 from tests import naive
 
 
@@ -42,7 +42,9 @@ def test_factors_at_their_limits():
         assert theory.variance_adaptation_factor(np.inf, kind) == 0.0
         assert theory.variance_adaptation_factor(1.7e308, kind) < 1e-150
         assert theory.variance_adaptation_factor(np.ones((2, 3)), kind).shape == (2, 3)
-    assert theory.variance_adaptation_factor([0.25, 2.25], "gradient") == pytest.approx([0.8, 4 / 13])
+    assert theory.variance_adaptation_factor([0.25, 2.25], "gradient") == pytest.approx(
+        [0.8, 4 / 13]
+    )
 
 
 def test_factor_of_the_sign_is_twice_the_success_probability_less_one():

@@ -1,16 +1,17 @@
 """Moments of directions against draws and the paper's formulas; improvement, bound, table."""
 
 import json
+from itertools import pairwise
 
 import numpy as np
 import pytest
-import qpsim
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
+import qpsim
 from qpsim import theory
 from qpsim.errors import MethodError, ProblemError, TheoryError
 from qpsim.methods.scalar import sign
-
 from tests import naive
 
 Q = np.array([[2.0, 0.8, -0.5], [0.8, 1.5, 0.3], [-0.5, 0.3, 3.0]])
@@ -167,7 +168,7 @@ def test_diagonal_mass_and_the_chain():
 @given(st.integers(0, 10**6), st.integers(1, 6))
 def test_chain_is_ordered(seed, dim):
     chain = theory.mass_inequality(qpsim.random_problem("mild", dim=dim, rng=seed))
-    for low, high in zip(chain, chain[1:], strict=False):
+    for low, high in pairwise(chain):
         assert low <= high * (1 + 1e-12)
 
 
@@ -206,7 +207,9 @@ def test_table_answers_in_words_and_numbers():
             r"holds \[\], not \['buffer'\]",
         ),
         (
-            lambda p: theory.direction_moments(p, "m-sgd", THETA, qpsim.State(1, {"buffer": np.ones(2)})),
+            lambda p: theory.direction_moments(
+                p, "m-sgd", THETA, qpsim.State(1, {"buffer": np.ones(2)})
+            ),
             MethodError,
             "does not fit",
         ),
