@@ -148,3 +148,27 @@ def run(problem, direction, theta0, steps, n, rng):
             z, memory = direction(gradient - noise @ q, gradient, memory)
             theta = theta - step * z
     return np.array(loss).T, np.array(exact)
+
+
+def sign_product_20_digits(a, b, r):
+    """E[sign(X) sign(Y)] by integrating over X in 20 digits: Y given X is Gaussian."""
+    import mpmath as mp
+
+    with mp.workdps(20):
+        a, b, r = mp.mpf(float(a)), mp.mpf(float(b)), mp.mpf(float(r))
+        if abs(r) == 1:
+            ea, eb = mp.erf(a / mp.sqrt(2)), r * mp.erf(b / mp.sqrt(2))
+            return float(r * (1 - abs(ea - eb)))
+        q = mp.sqrt((1 - r) * (1 + r))
+
+        def integrand(x):
+            return mp.npdf(x) * mp.erf((b + r * x) / (q * mp.sqrt(2)))
+
+        # Breakpoints around x = -b / r, where the inner sign turns within a width of q / |r|.
+        marks = {mp.mpf(k) for k in (-4, 0, 4)}
+        if r != 0:
+            marks |= {-b / r + k * q / abs(r) for k in (-9, -3, 0, 3, 9)}
+        right = sorted({-a, mp.mpf(10)} | {x for x in marks if -a < x < 10})
+        left = sorted({-a, mp.mpf(-10)} | {x for x in marks if -10 < x < -a})
+        total = mp.quad(integrand, right, method="gauss-legendre")
+        return float(total - mp.quad(integrand, left, method="gauss-legendre"))
