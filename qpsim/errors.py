@@ -48,8 +48,12 @@ class VerdictError(QpsimError):
     """A statement or topic that nobody can verify."""
 
 
+class TheoryError(QpsimError):
+    """An argument outside a formula's domain, or a quantity that has no closed form here."""
+
+
 class DivergenceWarning(RuntimeWarning):
-    """A simulated run left the finite numbers: its step size is too large."""
+    """A simulated run or an exact risk left the finite numbers: its step size is too large."""
 
 
 class ArtefactWarning(RuntimeWarning):
