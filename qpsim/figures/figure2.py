@@ -10,7 +10,7 @@ levels share offsets and noise, so that ratios may be taken replicate by replica
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
@@ -180,7 +180,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
         left = first.get_position().x0
     # One label for all rows: at column width a row is lower than its label is long.
     middle = 0.5 * (grid.bottom + grid.top)
-    for x, label in ((4.2 * em / width, "count"), (left - 3.0 * em / width, _LOSS)):
+    for x, label in ((4.2 * em / width, "count"), (left - 3.3 * em / width, _LOSS)):
         fig.text(x, middle, label, rotation=90, va="center", ha="center")
     lines = [artists[0, NOISE[0]][method]["line"] for method in METHODS]
     artists["legend"] = fig.legend(
@@ -267,7 +267,7 @@ def _plans(
     )
 
 
-def _run_all(jobs: list[tuple[blocks.Plan, ...]], pool: Executor) -> Iterator[np.ndarray]:
+def _run_all(jobs: list[tuple[blocks.Plan, ...]], pool: Executor) -> Generator[np.ndarray, None, None]:
     """Results in the jobs' order; on any end before the last, workers give up what they do."""
     waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
     tokens = [plan.token for job in jobs for plan in job]
