@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from qpsim.errors import TheoryError, nearest
+from qpsim.errors import TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
 from qpsim.problem import QuadraticProblem
@@ -106,11 +106,10 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
         "entries": float(np.abs(p.hessian).sum()),
         "trace": float(p.eigenvalues.sum()) / p.diagonal_mass,
     }
-    if form not in denominators:
-        raise TheoryError(f"Unknown form {form!r} of the bound; {nearest(form, denominators)}")
+    denominator = denominators[check.one_of(form, denominators, "form of the bound")]
     gradient = p.gradient(check.point(p, theta))
     slope = np.sum(gradient * expected_sign(gradient, p.gradient_std()), axis=-1)
-    return check.scalar_or_array(0.5 * slope**2 / denominators[form])
+    return check.scalar_or_array(0.5 * slope**2 / denominator)
 
 
 def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
