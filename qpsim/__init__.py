@@ -15,6 +15,9 @@ _PUBLIC = {
     "method": "qpsim.methods",
     "rule": "qpsim.methods",
     "State": "qpsim.methods",
+    "simulate": "qpsim.simulate",
+    "Result": "qpsim.result",
+    "load": "qpsim.result",
     "QpsimError": "qpsim.errors",
 }
 
