@@ -77,7 +77,7 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     """The paper's lower bound on sign descent's improvement (Eq. 12 right, Eq. 13).
 
     0.5 (sum_i (2 rho_i - 1) |grad_i|)^2 / sum_ij |q_ij|. It drops what is known of E[s^T Q s], is
-    exact for a diagonal Q, and 3-4 times too small under a random rotation at d = 100.
+    exact for a diagonal Q, and 2.9 to 4.4 times too small under a random rotation at d = 100.
 
     Parameters
     ----------
@@ -269,7 +269,9 @@ def compare_directions(
     Raises
     ------
     ProblemError, MethodError
-        As :func:`direction_moments`; also if theta is not one point.
+        As :func:`direction_moments`.
+    TheoryError
+        theta is not one point, no method is named, or a state's method is not compared.
 
     Examples
     --------
