@@ -43,7 +43,7 @@ def largest_correlation(problem):
 
 
 def sign_form(problem, mean, scale):
-    """As naive.sign_form, all pairs at once: still 64 nodes for every pair."""
+    """As naive.problem_sign_form, all pairs at once: still 64 nodes for every pair."""
     q, r = problem.hessian, problem.gradient_correlation()
     i, j = np.triu_indices(problem.dim, 1)
     a = mean / problem.gradient_std()
@@ -62,7 +62,9 @@ def test_the_vectorised_quadrature_is_the_loop_twin():
     theta = p.optimum + 0.2
     scale = np.linspace(0.5, 2.0, 6)
     fast, _ = sign_form(p, p.gradient(theta), scale)
-    assert fast == pytest.approx(naive.sign_form(p, 0.3, p.gradient(theta), scale), rel=1e-13)
+    assert fast == pytest.approx(
+        naive.problem_sign_form(p, 0.3, p.gradient(theta), scale), rel=1e-13
+    )
 
 
 @pytest.mark.parametrize("noise_std", NOISES)
