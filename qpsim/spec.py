@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.arrays import read_array
 from qpsim.blocks import Plan
 from qpsim.errors import FileError, QpsimError, SpecError, nearest
 from qpsim.files import check_writable, write_json
@@ -268,50 +269,11 @@ def _found(path: str, name: str, hyper: dict[str, Any]) -> Method:
 def _array(path: str, value: Any, folder: Path, name: str | None = None) -> np.ndarray:
     """Numbers written in the file itself, or in a .npy, .npz or .csv file that it names."""
     if isinstance(value, str):
-        return _array_file(path, folder / value, name)
+        return read_array(path, folder / value, name)
     try:
         return np.array(value, dtype=float)
     except (TypeError, ValueError, OverflowError):
         raise SpecError(f"{path} must be a file's name or an array of numbers.") from None
-
-
-def _array_file(path: str, source: Path, name: str | None) -> np.ndarray:
-    if source.suffix not in (".npy", ".npz", ".csv"):
-        raise SpecError(f"{path}: {source.name} must end in .npy, .npz or .csv.")
-    try:
-        if source.suffix == ".csv":
-            with open(source, encoding="utf-8-sig") as lines:
-                rows = [line for line in lines if line.strip()]
-            if not rows:
-                raise SpecError(f"{path}: {source.name} is empty.")
-            return np.loadtxt(rows, delimiter=",", ndmin=1)
-        with open(source, "rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            return _member(path, source, content, name)
-    except SpecError:
-        raise
-    except OSError as error:
-        raise FileError(f"{path}: cannot read {source}: {error.strerror or error}.") from None
-    except Exception as error:
-        # NumPy, zipfile and zlib each have their own errors for content that is not theirs.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{path}: {source} holds no array of numbers ({reason}).") from None
-
-
-def _member(path: str, source: Path, archive: Any, name: str | None) -> np.ndarray:
-    names = list(archive.files)
-    if name is None and len(names) == 1:
-        return archive[names[0]]
-    if name is None:
-        raise SpecError(
-            f"{path}: {source.name} holds {', '.join(names) or 'nothing'}; say which one with "
-            "problem.array."
-        )
-    if name not in names:
-        raise SpecError(f"{path}: {source.name} has no array {name!r}; {nearest(name, names)}")
-    return archive[name]
 
 
 def _table(path: str, value: Any, known: Mapping[str, Check]) -> dict[str, Any]:
