@@ -49,7 +49,7 @@ def process(*arguments, **more):
 
 
 def test_help_imports_nothing_heavy():
-    heavy = ("numpy", "scipy", "numba", "matplotlib", "rich")
+    heavy = ("numpy", "scipy", "numba", "matplotlib")
     code = (
         "import sys\n"
         "from qpsim.cli import app\n"
@@ -312,7 +312,8 @@ def test_ctrl_c_stops_a_long_run(tmp_path):
     deadline = time.monotonic() + 60
     while not (tmp_path / "out").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1.0)
+    # Past the imports, where Python itself may answer the signal.
+    time.sleep(2.5)
     started.send_signal(signal.SIGINT)
     out, err = started.communicate(timeout=60)
     assert started.returncode == 130, err
