@@ -38,6 +38,8 @@ from qpsim.problem import QuadraticProblem, random_problem
 from qpsim.result import Result
 from qpsim.simulate import RECORDS, make_plan, run_plan
 
+# The comparison of Section 2, if a file names no methods.
+_METHODS = ("sgd", "ssd")
 # Beyond any memory; it keeps a mistyped number from overflowing where it is first used.
 _LARGEST_COUNT = 10**9
 
@@ -147,16 +149,15 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
     qpsim.errors.SpecError: Unknown key 'stesp'; did you mean 'steps'?
     """
     top = _table("", table, _TOP)
-    for key in ("problem", "methods"):
-        if key not in top:
-            raise SpecError(f"The experiment has no {key!r}; see qpsim simulate --help.")
+    if "problem" not in top:
+        raise SpecError("The experiment has no 'problem'; see qpsim simulate --help.")
     # The problem's draws and the noise come apart: more replicates do not change the problem.
     seeds = np.random.SeedSequence(top.get("seed", 0)).spawn(2)
     problem = _problem(top["problem"], folder, seeds[0])
     theta0 = top["problem"].get("theta0")
     steps, replicates = top.get("steps", 100), top.get("replicates", 256)
     plans: dict[str, Plan] = {}
-    for k, entry in enumerate(top["methods"]):
+    for k, entry in enumerate(top.get("methods", _METHODS)):
         label, method, step_size = _method(f"methods[{k}]", entry, top.get("step_size", "optimal"))
         if file_name(label) in map(file_name, plans):
             raise SpecError(
@@ -215,7 +216,9 @@ def _problem(given: dict[str, Any], folder: Path, seed: np.random.SeedSequence) 
         raise SpecError("[problem] needs either 'hessian' or 'spectrum', and not both.")
     if "optimum" in given and "scale" in given:
         raise SpecError("[problem] has both 'optimum' and 'scale', which draws one; keep one.")
-    scale, noise_std = given.get("scale", 10.0), given.get("noise_std", 0.1)
+    # A start that is given means a distance that is given: then the optimum stays at 0.
+    scale = given.get("scale", 0.0 if "theta0" in given else 10.0)
+    noise_std = given.get("noise_std", 0.1)
     if "spectrum" in given:
         spectrum = given["spectrum"]
         if not isinstance(spectrum, str) and "dim" in given:
