@@ -30,6 +30,7 @@ from qpsim.errors import (
 )
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
+from qpsim.methods.trial import try_rule
 from qpsim.problem import QuadraticProblem, seed_sequence
 from qpsim.provenance import environment
 from qpsim.result import Result
@@ -142,6 +143,7 @@ def make_plan(
             f"A simulation needs a QuadraticProblem, not {type(problem).__name__}."
         )
     moving = find_method(method)
+    try_rule(moving)
     _check_count("n_steps", n_steps)
     _check_count("n_replicates", n_replicates)
     _check_count("batch_size", batch_size)

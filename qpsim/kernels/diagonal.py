@@ -34,8 +34,9 @@ def advance(
     """Take ``given.size`` steps from t0 in every lane.
 
     noise_std is that of a minibatch mean of batch_size draws; table a
-    :class:`qpsim.kernels.hermite.QuadratureTable` for a rule without a closed form. error (d, lanes), states (names, d, lanes), stream (4, lanes) and dead (lanes) are updated in
-    place; losses (n_steps, lanes) and steps (n_steps, lanes) are written.
+    :class:`qpsim.kernels.hermite.QuadratureTable` for a rule without a closed form. error (d,
+    lanes), states (names, d, lanes), stream (4, lanes) and dead (lanes) are updated in place; losses
+    (n_steps, lanes) and steps (n_steps, lanes) are written.
     """
     d, lanes = error.shape
     normals = np.empty((d, lanes))

@@ -13,6 +13,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
@@ -93,7 +94,7 @@ def _move(hyper, gradient, extra, states, i, lane, t):
     body = [f"    out = rule({arguments})"]
     body += [f"    states[{k}, i, lane] = out[{k + 1}]" for k in range(n)]
     body += ["    return out[0]" if n else "    return out"]
-    return _compiled(_move, body, rule=_scalar(rule.function))
+    return _compiled(_move, body, rule=scalar_rule(rule.function))
 
 
 @overload(peek, jit_options=_INLINE)
@@ -101,7 +102,7 @@ def _peek(hyper, gradient, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
     arguments = _arguments(rule, ["gradient"], "extra")
     body = [f"    return rule({arguments}){'[0]' if rule.state_names else ''}"]
-    return _compiled(_peek, body, rule=_scalar(rule.function))
+    return _compiled(_peek, body, rule=scalar_rule(rule.function))
 
 
 @overload(breakpoint, jit_options=_INLINE)
@@ -110,7 +111,7 @@ def _breakpoint(hyper, extra, states, i, lane, t):
     if rule.breakpoint is None:
         return lambda hyper, extra, states, i, lane, t: math.nan
     body = [f"    return rule({_arguments(rule, [], 'extra')})"]
-    return _compiled(_breakpoint, body, rule=_scalar(rule.breakpoint))
+    return _compiled(_breakpoint, body, rule=scalar_rule(rule.breakpoint))
 
 
 @overload(offset, jit_options=_INLINE)
@@ -119,7 +120,7 @@ def _offset(hyper, extra, states, i, lane, t):
     if rule.offset is None:
         return lambda hyper, extra, states, i, lane, t: 0.0
     body = [f"    return rule({_arguments(rule, [], 'extra')})"]
-    return _compiled(_offset, body, rule=_scalar(rule.offset))
+    return _compiled(_offset, body, rule=scalar_rule(rule.offset))
 
 
 @overload(scale, jit_options=_INLINE)
@@ -135,9 +136,9 @@ def _scale(hyper, extra, states, i, lane, t):
     body += [f"    out = rule({_arguments(rule, ['probe - shift'], 'extra')})"]
     body += [f"    value = {'out[0]' if rule.state_names else 'out'}"]
     body += ["    return value" if rule.form == "sign" else "    return value / probe"]
-    functions = {"rule": _scalar(rule.function)}
+    functions = {"rule": scalar_rule(rule.function)}
     if rule.offset is not None:
-        functions["offset"] = _scalar(rule.offset)
+        functions["offset"] = scalar_rule(rule.offset)
     return _compiled(_scale, body, **functions)
 
 
@@ -159,7 +160,9 @@ def _arguments(rule: Rule, first: list[str], extra: str) -> str:
     return ", ".join([*first, *observed, *states, "t", *hyper])
 
 
-def _scalar(function: Callable[..., Any]) -> Any:
+@cache
+def scalar_rule(function: Callable[..., Any]) -> Any:
+    """A rule's scalar function for use inside kernels, compiled once a process for each type."""
     return numba.njit(**_INLINE)(function)
 
 

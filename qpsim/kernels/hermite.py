@@ -38,6 +38,11 @@ PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(_O
 _PROJECTION = legvander(PANEL_NODES, _ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(_ORDER) + 0.5)
 HIGHEST = np.ascontiguousarray(_PROJECTION[:, _ORDER - 1])
 SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, _ORDER - 2])
+# The polynomial through the nodes, at the panel's ends: beyond the outermost nodes a jump is seen by nothing else.
+AT_RIGHT = _PROJECTION.sum(axis=1)
+AT_LEFT = (_PROJECTION * (-1.0) ** np.arange(_ORDER)).sum(axis=1)
+# Ends are looked at from inside, since the rule's own breakpoint may be one.
+_INSET = 1.0 - 1e-10
 _FIRST_PANELS = 12
 _RESOLVED = 1e-10
 _NARROWEST = 1e-14
@@ -241,7 +246,10 @@ def refine(hyper, mean, std, extra, states, i, lane, t, size):
         depth -= 1
         low, high = left[depth], right[depth]
         middle, radius = 0.5 * (low + high), 0.5 * (high - low)
+        inset = radius * _INSET
         top, below = 0.0, 0.0
+        at_left = -dispatch.peek(hyper, mean + std * (middle - inset), extra, states, i, lane, t)
+        at_right = -dispatch.peek(hyper, mean + std * (middle + inset), extra, states, i, lane, t)
         at = used * _ORDER
         for k in range(_ORDER):
             points[at + k] = middle + radius * PANEL_NODES[k]
@@ -251,8 +259,11 @@ def refine(hyper, mean, std, extra, states, i, lane, t, size):
         for k in range(_ORDER):
             top += HIGHEST[k] * z[at + k]
             below += SECOND_HIGHEST[k] * z[at + k]
+            at_left += AT_LEFT[k] * z[at + k]
+            at_right += AT_RIGHT[k] * z[at + k]
         nearest = max(0.0, abs(middle) - radius)
-        error = (abs(top) + abs(below)) * radius * exp(-0.5 * nearest * nearest)
+        miss = abs(top) + abs(below) + abs(at_left) + abs(at_right)
+        error = miss * radius * exp(-0.5 * nearest * nearest)
         room = used + depth + 2 < _MOST_PANELS and depth + 2 < _DEEPEST
         if error > _RESOLVED * size and radius > _NARROWEST and room:
             left[depth], right[depth] = middle, high

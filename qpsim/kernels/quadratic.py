@@ -11,7 +11,6 @@ coordinate i has left: sum_{i != j} |q_ij| |r_ij|^(N+1) sqrt(tail_i tail_j) <= s
 b_i = sum_j |q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until that is within the tolerance.
 """
 
-import math
 from typing import NamedTuple
 
 import numpy as np
