@@ -91,7 +91,7 @@ def write_arrays(
 ) -> Path:
     """Write arrays and a JSON header as one .npz whose bytes depend on nothing else."""
     head = json.dumps({"format": _MAGIC, "kind": kind, "version": 1, **header}, allow_nan=False)
-    content = {_HEADER: np.frombuffer(head.encode(), dtype=np.uint8), **arrays}
+    content: dict[str, Any] = {_HEADER: np.frombuffer(head.encode(), dtype=np.uint8), **arrays}
     return write_atomically(path, lambda stream: np.savez_compressed(stream, **content))
 
 
@@ -111,8 +111,8 @@ def read_arrays(
     except OSError as error:
         raise FileError(f"Cannot read {source}: {error.strerror or error}.") from error
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        arrays = {name: archive[name] for name in archive.files}
         header = json.loads(bytes(arrays.pop(_HEADER)).decode())
     except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError):
         raise FileError(f"{source} is not a qpsim file: it has no qpsim header.") from None

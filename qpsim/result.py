@@ -20,7 +20,7 @@ from qpsim.blocks import Plan
 from qpsim.errors import FileError, SimulationError
 from qpsim.files import read_arrays, write_arrays
 from qpsim.methods import Method
-from qpsim.methods import method as find_method
+from qpsim.methods.rule import defined_rule
 from qpsim.problem import QuadraticProblem
 from qpsim.stepsize import CODES, Policy
 
@@ -58,6 +58,11 @@ class Result:
     moment_error: np.ndarray | None
     theta: np.ndarray | None
     provenance: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        for array in (self.excess_loss, self.step_size, self.theta):
+            if array is not None:
+                array.flags.writeable = False
 
     @property
     def problem(self) -> QuadraticProblem:
@@ -238,24 +243,34 @@ def load(path: str | os.PathLike[str]) -> Result:
     header, arrays = read_arrays(path, _KIND)
     try:
         plan = _plan(header, arrays)
-        losses = arrays["excess_loss"]
-        if losses.shape != (plan.n_replicates, plan.n_steps + 1):
-            raise ValueError(f"excess_loss has shape {losses.shape}")
+        n, d = plan.n_replicates, plan.problem.dim
+        shapes = {"excess_loss": (n, plan.n_steps + 1), "given": (plan.n_steps,)}
+        if plan.keep_step_size:
+            shapes["step_size"] = (n, plan.n_steps)
+        if plan.uses_series:
+            shapes["moment_error"] = (n, plan.n_steps)
+        if plan.theta_steps:
+            shapes["theta"] = (n, len(plan.theta_steps), d)
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape or arrays[name].dtype != np.float64:
+                raise ValueError(f"its {name} is not of shape {shape} and type float64")
         return Result(
             plan,
-            losses,
-            arrays.get("step_size"),
-            arrays.get("moment_error"),
-            arrays.get("theta"),
+            arrays["excess_loss"],
+            arrays["step_size"] if plan.keep_step_size else None,
+            arrays["moment_error"] if plan.uses_series else None,
+            arrays["theta"] if plan.theta_steps else None,
             header["provenance"],
         )
     except FileError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileError(f"{path} is no complete qpsim result ({error}).") from None
 
 
 def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
+    from qpsim.simulate import check_count, starting_points
+
     spec = header["spec"]
     seed = spec["seed"]
     noise_std, optimum = spec["problem"]["noise_std"], arrays["optimum"]
@@ -268,14 +283,16 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
     code = spec["step_size_code"]
     if code not in (0, *CODES.values()):
         raise ValueError(f"step-size code {code!r}")
+    for name in ("n_steps", "n_replicates", "batch_size", "block_size"):
+        check_count(name, spec[name])
     return Plan(
         problem=problem,
-        method=find_method(spec["method"]["name"], **spec["method"]["hyper"]),
+        method=_method(spec["method"], header["rule"]),
         policy=Policy(str(spec["step_size"]), int(code), arrays["given"]),
         n_steps=int(spec["n_steps"]),
         n_replicates=int(spec["n_replicates"]),
         batch_size=int(spec["batch_size"]),
-        theta0=arrays["theta0"],
+        theta0=starting_points(arrays["theta0"], problem, spec["n_replicates"]),
         seed=np.random.SeedSequence(
             seed["entropy"], spawn_key=tuple(seed["spawn_key"]), pool_size=seed["pool_size"]
         ),
@@ -285,3 +302,14 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
         tolerance=float(spec["tolerance"]),
         token=uuid.uuid4().hex,
     )
+
+
+def _method(spec: dict[str, Any], place: dict[str, str]) -> Method:
+    """The method from where its rule was defined: a user's rule may share a registry name."""
+    rule = defined_rule(place["module"], place["attribute"])
+    if rule is None or rule.name != spec["name"]:
+        raise ValueError(
+            f"its rule {place['module']}.{place['attribute']} is not defined in this process; "
+            "import the module that defines it first"
+        )
+    return rule(**spec["hyper"])

@@ -13,8 +13,9 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,14 @@ from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
     MethodError,
+    ProblemError,
     SimulationError,
     nearest,
 )
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.methods.trial import try_rule
-from qpsim.problem import QuadraticProblem, seed_sequence
+from qpsim.problem import QuadraticProblem, real_array, seed_sequence
 from qpsim.provenance import environment
 from qpsim.result import Result
 from qpsim.stepsize import StepSize, resolve
@@ -144,9 +146,9 @@ def make_plan(
         )
     moving = find_method(method)
     try_rule(moving)
-    _check_count("n_steps", n_steps)
-    _check_count("n_replicates", n_replicates)
-    _check_count("batch_size", batch_size)
+    check_count("n_steps", n_steps)
+    check_count("n_replicates", n_replicates)
+    check_count("batch_size", batch_size)
     if moving.observes == "variance_estimate" and batch_size < 2:
         raise MethodError(
             f"{moving.name} estimates the variance within a minibatch, which takes a batch_size of "
@@ -154,11 +156,11 @@ def make_plan(
         )
     if not (isinstance(tolerance, (int, float)) and 0.0 < tolerance < 1.0):
         raise SimulationError(f"tolerance must be a number in (0, 1), not {tolerance!r}.")
-    policy = resolve(step_size, moving, int(n_steps))
+    policy = resolve(step_size, int(n_steps))
     if problem.noise_std == 0.0 and policy.name == "optimal":
         # The direction is deterministic: minimising along it is the exact step (MATH: nu = 0).
-        policy = type(policy)(policy.name, resolve("line-search", moving, 1).code, policy.given)
-    start = _starting_points(theta0, problem, int(n_replicates))
+        policy = type(policy)(policy.name, resolve("line-search", 1).code, policy.given)
+    start = starting_points(theta0, problem, int(n_replicates))
     kept, theta_steps = _records(record, int(n_steps))
     if moving.form != "linear":
         _warn_of_sign_vector(start - problem.optimum)
@@ -258,41 +260,42 @@ def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[bl
     finally:
         if flying:
             blocks.stop(plan.token)
-        for future in flying:
-            future.cancel()
-        while flying:
-            future = finished.get()
-            flying.discard(future)
+        # Wait for the futures, not their callbacks: an interrupt may come before one is attached.
+        wait([future for future in flying if not future.cancel()])
         blocks.forget(plan.token)
 
 
-def _check_count(name: str, value: Any) -> None:
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
 
 
-def _starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+    """theta0 as a checked copy, shape (d,) or (n_replicates, d)."""
     if theta0 is None:
         return np.zeros(problem.dim)
     try:
-        start = np.array(theta0, dtype=float)
-    except (TypeError, ValueError):
-        raise SimulationError("theta0 must be an array of real numbers.") from None
+        start = real_array(theta0, "theta0")
+    except ProblemError as error:
+        raise SimulationError(str(error)) from None
     if start.shape not in ((problem.dim,), (n_replicates, problem.dim)):
         raise SimulationError(
             f"theta0 must have shape ({problem.dim},) or ({n_replicates}, {problem.dim}), "
             f"not {start.shape}."
         )
-    if not np.isfinite(start).all():
-        raise SimulationError("theta0 holds NaN or infinite entries; all must be finite.")
     return start
 
 
 def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
-    wanted = dict(record) if isinstance(record, Mapping) else {}
-    if not wanted:
-        names = [record] if isinstance(record, str) else list(record)
-        wanted = dict.fromkeys(names, True)
+    try:
+        names = [record] if isinstance(record, str) else record
+        wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(names, True)
+    except TypeError:
+        raise SimulationError(
+            f"record must be names or a mapping from names, not {record!r}; "
+            f"known are: {', '.join(RECORDS)}."
+        ) from None
     for name in wanted:
         if name not in RECORDS:
             raise SimulationError(f"Cannot record {name!r}; {nearest(str(name), RECORDS)}")
@@ -302,8 +305,8 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
         return kept, ()
     steps = range(n_steps + 1) if theta is True else theta
     try:
-        chosen = sorted({int(step) for step in steps})
-    except (TypeError, ValueError):
+        chosen = sorted({index(step) for step in steps})
+    except TypeError:
         raise SimulationError(
             f"The steps at which theta is recorded must be whole numbers, not {theta!r}."
         ) from None
@@ -316,10 +319,8 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
 
 def _warn_of_sign_vector(error: np.ndarray) -> None:
     size = np.abs(error)
-    if error.shape[-1] > 1 and bool(
-        ((size.max(axis=-1) - size.min(axis=-1)) <= 1e-12 * size.max(axis=-1)).any()
-        and size.max() > 0
-    ):
+    largest, smallest = size.max(axis=-1), size.min(axis=-1)
+    if error.shape[-1] > 1 and bool((smallest >= (1.0 - 1e-12) * largest)[largest > 0].any()):
         warnings.warn(
             "theta0 - optimum is a multiple of a sign vector, from where axis-aligned sign descent "
             "reaches the optimum in one step; draw it at random instead.",

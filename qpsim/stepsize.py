@@ -19,7 +19,6 @@ import numpy as np
 
 from qpsim.errors import StepSizeError, nearest
 from qpsim.kernels import policy as codes
-from qpsim.methods import Method
 
 CODES = {"optimal": codes.OPTIMAL, "bound": codes.BOUND, "line-search": codes.LINE_SEARCH}
 
@@ -35,8 +34,8 @@ class Policy:
     given: np.ndarray
 
 
-def resolve(step_size: Any, method: Method, n_steps: int) -> Policy:
-    """Check a ``step_size`` argument for a method and a number of steps.
+def resolve(step_size: Any, n_steps: int) -> Policy:
+    """Check a ``step_size`` argument for a number of steps.
 
     Raises
     ------
@@ -46,9 +45,8 @@ def resolve(step_size: Any, method: Method, n_steps: int) -> Policy:
 
     Examples
     --------
-    >>> import qpsim
     >>> from qpsim.stepsize import resolve
-    >>> resolve(lambda t: 1 / t, qpsim.method("sgd"), 3).given
+    >>> resolve(lambda t: 1 / t, 3).given
     array([1.        , 0.5       , 0.33333333])
     """
     if isinstance(step_size, str):
@@ -74,10 +72,12 @@ def _numbers(step_size: Any) -> np.ndarray | None:
     if isinstance(step_size, bool):
         return None
     try:
-        values = np.asarray(step_size, dtype=float)
+        values = np.asarray(step_size)
+        if values.dtype.kind not in "fiuO" or values.ndim > 1:
+            return None
+        return values.astype(float)
     except (TypeError, ValueError):
         return None
-    return values if values.ndim <= 1 else None
 
 
 def _chosen(name: str, n_steps: int) -> Policy:

@@ -25,10 +25,10 @@ from qpsim.kernels.hermite import (
     starts_as_sign,
 )
 from qpsim.kernels.jit import jit
+from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.signs import SignTable, pair_table, sign_integrals
 
-_INV_SQRT2 = 0.7071067811865476
 _LAZY = {"error_model": "numpy", "nogil": True}
 # Terms computed at once at first, and the most there are: signs of coordinates correlated by more than 0.93 do not
 # reach 1e-9 with these, smooth directions do with about ten.
@@ -115,7 +115,7 @@ def _sign(
     standard = np.empty((d, lanes))
     scale = np.empty((d, lanes))
     for i in range(d):
-        inverse = 1.0 / std[i]
+        inverse = min(1.0 / std[i], LARGEST_INVERSE)
         for lane in range(lanes):
             c = dispatch.offset(hyper, extra[i, lane], states, i, lane, t)
             scale[i, lane] = dispatch.scale(hyper, extra[i, lane], states, i, lane, t)
@@ -131,7 +131,7 @@ def _sign_then_series(
         standard = np.empty((d, lanes))
         scale = np.empty((d, lanes))
         for i in range(d):
-            inverse = 1.0 / std[i]
+            inverse = min(1.0 / std[i], LARGEST_INVERSE)
             for lane in range(lanes):
                 scale[i, lane] = dispatch.peek(hyper, 1.0, extra[i, lane], states, i, lane, t)
                 standard[i, lane] = gradient[i, lane] * inverse
@@ -159,7 +159,7 @@ def sign_moments(hessian, form, table, gradient, standard, scale, policy, numera
     mean = np.empty((d, lanes))
     for i in range(d):
         for lane in range(lanes):
-            mean[i, lane] = scale[i, lane] * erf(standard[i, lane] * _INV_SQRT2)
+            mean[i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
     inner(gradient, mean, numerator)
     if policy == BOUND:
         inner(scale, np.dot(form, scale), denominator)

@@ -19,7 +19,7 @@ def update(
     from qpsim.kernels.elementwise import move_all
 
     try_rule(method)
-    g = np.ascontiguousarray(gradient)
+    g = np.asarray(gradient, order="C")
     if g.dtype not in (np.float32, np.float64):
         g = g.astype(np.float64)
     if tuple(state.arrays) != method.state_names:
@@ -58,7 +58,7 @@ def _observed(method: Method, g: np.ndarray, given: Mapping[str, Any]) -> np.nda
             f"{method.observes} has shape {extra.shape}, but the gradient {g.shape}; "
             "both must agree."
         )
-    return np.ascontiguousarray(extra).reshape(-1)
+    return np.ascontiguousarray(extra.reshape(-1))
 
 
 def _listed(names: tuple[str, ...]) -> str:
