@@ -31,7 +31,7 @@ from numba.core import caching, compiler, config, event, serialize, types
 from numba.core.registry import cpu_target
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_SOURCE_FOLDERS = (_PACKAGE / "kernels", _PACKAGE / "methods")
+_SOURCE_FOLDERS = (_PACKAGE / "kernels", _PACKAGE / "methods", _PACKAGE / "nn" / "kernels")
 _KEPT_FINGERPRINTS = 4
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
