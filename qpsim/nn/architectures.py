@@ -16,6 +16,7 @@ from qpsim.nn.initializers import (
     glorot_normal,
     glorot_uniform,
     truncated_normal,
+    zeros,
 )
 from qpsim.nn.layers import (
     Conv2D,
@@ -29,11 +30,14 @@ from qpsim.nn.layers import (
 )
 from qpsim.nn.network import Network
 
+SMALL_NORMAL = truncated_normal(0.03)
+TENTHS = constant(0.1)
+
 
 def mnist_mlp(
     *,
-    weight: Initializer = truncated_normal(0.03),
-    bias: Initializer = constant(0),
+    weight: Initializer = SMALL_NORMAL,
+    bias: Initializer = zeros,
     weight_decay: float = 5e-4,
     dtype: Any = np.float32,
     rng: Any = None,
@@ -57,7 +61,7 @@ def cifar10_cnn(
     padding: Sequence[str] = ("valid", "valid", "same"),
     conv_weight: Initializer = glorot_normal,
     dense_weight: Initializer = glorot_uniform,
-    bias: Initializer = constant(0),
+    bias: Initializer = zeros,
     weight_decay: float = 2e-3,
     dtype: Any = np.float32,
     rng: Any = None,
@@ -91,7 +95,7 @@ def cifar100_allcnn(
     *,
     dropout: tuple[float, float, float] = (0.2, 0.5, 0.5),
     weight: Initializer = glorot_normal,
-    bias: Initializer = constant(0.1),
+    bias: Initializer = TENTHS,
     weight_decay: float = 5e-4,
     dtype: Any = np.float32,
     rng: Any = None,
@@ -130,7 +134,7 @@ def mlp(
     classes: int = 10,
     *,
     weight: Initializer = glorot_uniform,
-    bias: Initializer = constant(0),
+    bias: Initializer = zeros,
     weight_decay: float = 0.0,
     dtype: Any = np.float32,
     rng: Any = None,
@@ -158,7 +162,7 @@ def small_cnn(
     *,
     conv_weight: Initializer = glorot_normal,
     dense_weight: Initializer = glorot_uniform,
-    bias: Initializer = constant(0),
+    bias: Initializer = zeros,
     weight_decay: float = 0.0,
     dtype: Any = np.float32,
     rng: Any = None,

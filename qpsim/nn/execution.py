@@ -323,18 +323,18 @@ class Plan:
                 squared_dy.sum(axis=0, out=request.squares[bias])
 
     def _add_chunks(self, request: Request, chunks: int) -> None:
-        bounds = _bounds(self.trunk_parameters, min(16, self.trunk_parameters))
+        bounds = _bounds(self.trunk_parameters, int(self.trunk_parameters * chunks / 1e6) + 1)
 
         def add(piece: int) -> None:
             part = slice(bounds[piece], bounds[piece + 1])
-            np.add.reduce(self._chunk_d[:chunks, part], axis=0, out=request.gradient[part])
-            if request.squares is not None:
-                np.add.reduce(self._chunk_q[:chunks, part], axis=0, out=request.squares[part])
+            for sums, total in (
+                (self._chunk_d, request.gradient),
+                (self._chunk_q, request.squares),
+            ):
+                if total is not None and sums is not None:
+                    np.add.reduce(sums[:chunks, part], axis=0, out=total[part])
 
-        self._each(add, len(bounds) - 1 if self.trunk_parameters * chunks > 1e5 else 0)
-        if self.trunk_parameters * chunks <= 1e5:
-            for piece in range(len(bounds) - 1):
-                add(piece)
+        self._each(add, len(bounds) - 1)
 
 
 class _Bench:

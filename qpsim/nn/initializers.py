@@ -1,7 +1,7 @@
 """Where training starts: functions ``(rng, shape) -> array``, with fans read off the shape.
 
 Weights have shape (inputs, units) in a dense layer, (height, width, channels, filters) in a
-convolution; the fan-in is everything but the last axis, the fan-out everything but the last but one.
+convolution; the fan-in is everything but the last axis, the fan-out all but the last but one.
 """
 
 from collections.abc import Callable
@@ -23,6 +23,15 @@ def constant(value: float) -> Initializer:
     array([0.1, 0.1])
     """
     return partial(_constant, value=value)
+
+
+def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+    """Every entry 0.
+
+    >>> zeros(np.random.default_rng(0), (2,))
+    array([0., 0.])
+    """
+    return np.zeros(shape)
 
 
 def truncated_normal(std: float) -> Initializer:

@@ -104,7 +104,7 @@ class Network:
         for layer in stages:
             places.append(places[-1] if layer.in_place else places[-1] + 1)
         for place in range(places[-1] + 1):
-            # An in-place layer may change the shape (flatten); what reads a field decides its margin.
+            # Who reads a field decides its margin; in-place layers may change its shape (flatten).
             at = places.index(place)
             readers = [n for n in range(len(stages)) if places[n] == place]
             margins = [stages[n].margin(shapes[n]) for n in readers if stages[n].margin(shapes[n])]

@@ -98,7 +98,7 @@ class _Cap:
 
 @cache
 def _controller(with_scipy: bool) -> ThreadpoolController:
-    """The BLAS libraries loaded so far; looked for once, and once more when SciPy brings its own."""
+    """The BLAS libraries loaded so far; looked for once, and again when SciPy brings its own."""
     return ThreadpoolController()
 
 

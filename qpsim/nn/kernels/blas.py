@@ -6,11 +6,11 @@ lets the product read the image where it lies. The routine's address travels as 
 a kernel that holds it as a constant could not be cached on disk.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
-import numpy as np
 
 from qpsim.kernels.jit import jit
 
@@ -30,7 +30,10 @@ def gemm_address(dtype) -> int:
 
 @intrinsic
 def _fortran_gemm(typing, gemm, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc):
-    """Column-major ``C = op(A) op(B) + beta C``; arrays given as addresses, sizes as integers."""
+    """Column-major ``C = op(A) op(B) + beta C``; arrays given as addresses, sizes as integers.
+
+    ``beta``'s type says which routine ``gemm`` is: float32 for sgemm, float64 for dgemm.
+    """
     signature = types.void(gemm, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta, c, ldc)
 
     def codegen(context, builder, signature, arguments):
@@ -72,7 +75,7 @@ _N, _T = ord("N"), ord("T")
 
 @jit
 def address(array):
-    """Where an array's numbers begin, as a signed integer (unsigned plus signed would be a float)."""
+    """Where an array's numbers begin; signed, as unsigned plus signed would be a float."""
     return np.int64(array.ctypes.data)
 
 
@@ -82,10 +85,14 @@ def address(array):
 @jit
 def product(gemm, m, n, k, a, lda, b, ldb, beta, c, ldc):
     """``C (m, n) = A (m, k) B (k, n) + beta C``, row-major, addresses and leading dimensions."""
-    _fortran_gemm(gemm, _N, _N, n, m, k, b, ldb, a, lda, beta, c, ldc)
+    _fortran_gemm(  # type: ignore[call-arg]
+        gemm, _N, _N, n, m, k, b, ldb, a, lda, beta, c, ldc
+    )
 
 
 @jit
 def product_transposed(gemm, m, n, k, a, lda, b, ldb, beta, c, ldc):
     """``C (m, n) = A^T B + beta C`` for A stored (k, m), B (k, n)."""
-    _fortran_gemm(gemm, _N, _T, n, m, k, b, ldb, a, lda, beta, c, ldc)
+    _fortran_gemm(  # type: ignore[call-arg]
+        gemm, _N, _T, n, m, k, b, ldb, a, lda, beta, c, ldc
+    )

@@ -15,8 +15,8 @@ Images live in buffers with a margin; ``origin`` says where in its buffer an ima
 corner lies: for x the first pixel that the kernel meets, for y the first pixel of the output.
 """
 
-from qpsim.nn.kernels.blas import address, product, product_transposed
 from qpsim.kernels.jit import jit
+from qpsim.nn.kernels.blas import address, product, product_transposed
 
 
 @jit
@@ -110,7 +110,7 @@ def backward_weight(
     kh, kw, channels, filters = d_weight.shape
     height, width = size
     item = x.itemsize
-    one = d_weight.dtype.type(1)
+    one, zero = d_weight.dtype.type(1), d_weight.dtype.type(0)
     squares = block.size > 0
     gathered = cols.shape[1] == kh * kw * channels
     d0 = address(block) if squares else address(d_weight)
@@ -137,7 +137,7 @@ def backward_weight(
                     at = (p * kw + q) * channels * filters
                     target = d0 if squares else d0 + at * item
                     for i in range(height):
-                        beta = one * 0 if squares and i == 0 else one
+                        beta = zero if squares and i == 0 else one
                         a = x0 + (i * stride + p) * x_row + q * x_pixel
                         product_transposed(gemm, channels, filters, width, a, stride * channels,
                                            y0 + i * y_row, filters, beta, target,

@@ -11,7 +11,8 @@ def forward(x, x_size, y, y_origin, y_size, window, stride, pad, winner):
     """
     for e in range(x.shape[0]):
         for i in range(y_size[0]):
-            i_low, i_high = max(i * stride - pad[0], 0), min(i * stride - pad[0] + window, x_size[0])
+            i_low = max(i * stride - pad[0], 0)
+            i_high = min(i * stride - pad[0] + window, x_size[0])
             for j in range(y_size[1]):
                 j_low = max(j * stride - pad[1], 0)
                 j_high = min(j * stride - pad[1] + window, x_size[1])

@@ -1,4 +1,4 @@
-"""The layers that a network is made of; plain descriptions until a `Network` binds a copy of them."""
+"""What a network is made of: plain descriptions, until a `Network` binds copies of them."""
 
 from qpsim.nn.layers.base import Context, Field, Layer, Parameter
 from qpsim.nn.layers.convolution import Conv2D

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpsim.nn.initializers import Initializer, constant, glorot_normal
+from qpsim.nn.initializers import Initializer, glorot_normal, zeros
 from qpsim.nn.layers.base import (
     Context,
     Field,
@@ -28,7 +28,7 @@ class _Scratch(NamedTuple):
 
 
 class Conv2D(Layer):
-    """``filters`` maps, each the sum over a ``size`` x ``size`` window of all channels, plus a bias.
+    """``filters`` maps, each the sum over a ``size`` x ``size`` window of all channels, and a bias.
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ class Conv2D(Layer):
         stride: int = 1,
         padding: str = "same",
         weight: Initializer = glorot_normal,
-        bias: Initializer = constant(0),
+        bias: Initializer = zeros,
     ) -> None:
         positive("Conv2D", filters=filters, size=size, stride=stride)
         if padding not in ("same", "valid"):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from qpsim.nn.initializers import Initializer, constant, glorot_uniform
+from qpsim.nn.initializers import Initializer, glorot_uniform, zeros
 from qpsim.nn.layers.base import Context, Layer, Parameter, positive
 
 
@@ -27,7 +27,7 @@ class Dense(Layer):
     kind = "dense"
 
     def __init__(
-        self, units: int, weight: Initializer = glorot_uniform, bias: Initializer = constant(0)
+        self, units: int, weight: Initializer = glorot_uniform, bias: Initializer = zeros
     ) -> None:
         positive("Dense", units=units)
         self.units, self.weight, self.bias = int(units), weight, bias
