@@ -383,8 +383,8 @@ def aligned_zeros(size: int, dtype: Any) -> np.ndarray:
 def _fused(layers: Sequence[Layer]) -> list[Layer]:
     """Copies of the layers, each ReLU done where it costs least.
 
-    The ReLU and the maximum over a window commute, and after the window there is less to do. A
-    dense layer or convolution applies the ReLU that follows it to what it has in cache.
+    The ReLU and the maximum over a window commute, and after the window there is less to do. The
+    layer before a ReLU applies it to what it has in cache.
     """
     fused: list[Layer] = []
     rest = [copy.copy(layer) for layer in layers]
@@ -393,7 +393,7 @@ def _fused(layers: Sequence[Layer]) -> list[Layer]:
             rest[n], rest[n + 1] = rest[n + 1], rest[n]
     for layer in rest:
         previous = fused[-1] if fused else None
-        if isinstance(layer, ReLU) and isinstance(previous, Dense | Conv2D):
+        if isinstance(layer, ReLU) and isinstance(previous, Dense | Conv2D | MaxPool):
             previous.relu = True
         else:
             fused.append(layer)

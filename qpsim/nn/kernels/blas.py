@@ -70,6 +70,22 @@ def _fortran_gemm(typing, gemm, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta,
     return signature, codegen
 
 
+@intrinsic
+def copy(typing, target, source, size):
+    """Copy ``size`` bytes between two addresses; what a loop over 15 numbers does poorly."""
+    signature = types.void(types.int64, types.int64, types.int64)
+
+    def codegen(context, builder, signature, arguments):
+        pointer = ir.IntType(8).as_pointer()
+        target, source, size = arguments
+        cgutils.raw_memcpy(
+            builder, builder.inttoptr(target, pointer), builder.inttoptr(source, pointer), size, 1
+        )
+        return context.get_dummy_value()
+
+    return signature, codegen
+
+
 _N, _T = ord("N"), ord("T")
 
 

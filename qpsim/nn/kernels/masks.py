@@ -1,6 +1,6 @@
-"""Dropout and ReLU as masks applied in place.
+"""Dropout in place.
 
-A dropout mask is never stored: whether number ``s`` of example ``k`` is kept is a hash of the
+The mask is never stored: whether number ``s`` of example ``k`` is kept is a hash of the
 step's key, k and s, so that the backward pass asks again and any thread may handle any example.
 """
 
@@ -31,10 +31,3 @@ def dropout(values, key, first, threshold, factor):
         for s in range(row.size):
             drawn = _mixed(stream + _GOLDEN * np.uint64(s + 1)) >> _S32
             row[s] = row[s] * factor if drawn >= threshold else row[s] * 0
-
-
-@jit
-def relu_backward(y, dy):
-    """dy is kept where y > 0 and is zero elsewhere; flat arrays."""
-    for s in range(y.size):
-        dy[s] = dy[s] if y[s] > 0 else dy[s] * 0

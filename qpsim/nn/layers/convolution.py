@@ -1,5 +1,6 @@
 """The two-dimensional convolution (a cross-correlation, as everywhere in this field)."""
 
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,13 +19,20 @@ from qpsim.nn.layers.base import (
 
 # With fewer channels than this, a product per kernel position is mostly overhead.
 _FEW_CHANNELS = 16
+# Up to this many multiplications OpenBLAS multiplies without packing where it has kernels for it,
+# and this many pixels are enough for a product by the weights' gradient to be efficient.
+_SMALL_PRODUCT = 1e6
+_ENOUGH_PIXELS = 128
+# From this many pixels on a row needs no company.
+_LONG_ROW = 24
 
 
 class _Scratch(NamedTuple):
-    """One worker's memory: the patches of one output row, one block of products."""
+    """One worker's memory: gathered patches or pixels, a block of products, one image's dy."""
 
     cols: np.ndarray
     block: np.ndarray
+    compact: np.ndarray
 
 
 class Conv2D(Layer):
@@ -97,10 +105,15 @@ class Conv2D(Layer):
         self._gemm = gemm_address(values[0].dtype)
         self._transposed = np.empty((size, size, filters, channels), values[0].dtype)
         self._few = channels < _FEW_CHANNELS
-        # x's margin is exactly what "same" asks for, so the kernel starts in the buffer's corner.
-        self._x_origin = (0, 0)
-        self._none = np.empty(0, values[0].dtype)
-        self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), self._none]
+        self._depth = channels * (size * size if self._few else 1)
+        height, width, _ = target.shape
+        fitting = min(int(_SMALL_PRODUCT / (self._depth * filters)), _ENOUGH_PIXELS) // width
+        if not self._few and width >= _LONG_ROW:
+            fitting = 1
+        pieces = -(-height // max(fitting, 1))
+        self._rows = -(-height // pieces)
+        self._no_dx = np.empty((0, 0, 0, 0), values[0].dtype)
+        self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), np.empty(0, values[0].dtype)]
 
     def work(self) -> int:
         """Kernel area x channels x filters x output pixels."""
@@ -108,12 +121,13 @@ class Conv2D(Layer):
         return self.values[0].size * height * width
 
     def scratch(self) -> Any:
-        """Room for one output row's patches and one block of products."""
-        size, _, channels, filters = self.values[0].shape
+        """Room for what is gathered, a block of products with a bias' below, and one image."""
         dtype = self.values[0].dtype
-        area = size * size if self._few else 1
-        cols = (self.target.shape[1], area * channels) if self._few else (0, 0)
-        return _Scratch(np.empty(cols, dtype), np.empty((area * channels, filters), dtype))
+        return _Scratch(
+            np.empty(self._rows * self.target.shape[1] * self._depth, dtype),
+            np.empty((self._depth + 1) * self.filters, dtype),
+            np.empty(prod(self.target.shape), dtype),
+        )
 
     def prepare(self) -> None:
         """Turn the weights for the backward pass."""
@@ -124,8 +138,8 @@ class Conv2D(Layer):
         from qpsim.nn.kernels import convolution
 
         convolution.forward(
-            self._gemm, x, self._x_origin, *self.values, y, self.target.origin,
-            self.target.shape[:2], self.stride, self.relu, context.scratch.cols,
+            self._gemm, x, *self.values, y, self.target.origin, self.target.shape[:2],
+            self.stride, self.relu, self._few, self._rows, context.scratch.cols,
         )  # fmt: skip
 
     def backward(
@@ -137,20 +151,11 @@ class Conv2D(Layer):
         context: Context,
     ) -> None:
         """Adds to context.d (and context.q) and fills dx."""
-        from qpsim.nn.kernels import convolution, masks
+        from qpsim.nn.kernels import convolution
 
-        size, dtype = self.target.shape[:2], dy.dtype
-        cols, block = context.scratch
-        if self.relu:
-            masks.relu_backward(y.reshape(-1), dy.reshape(-1))
-        squares = context.q or self._no_squares
-        convolution.backward_weight(
-            self._gemm, x, self._x_origin, dy, self.target.origin, *context.d, *squares,
-            dtype.type(context.scale), size, self.stride,
-            block if context.q else block[:0], cols,
+        convolution.backward(
+            self._gemm, x, y, dy, self.target.origin, self._transposed, *context.d,
+            *(context.q or self._no_squares), dy.dtype.type(context.scale),
+            self._no_dx if dx is None else dx, self.target.shape[:2], self.stride, self.relu,
+            self._few, self._rows, *context.scratch,
         )  # fmt: skip
-        if dx is not None:
-            convolution.backward_input(
-                self._gemm, dy, self.target.origin, self._transposed, dx, self._x_origin, size,
-                self.stride,
-            )  # fmt: skip

@@ -29,6 +29,7 @@ class MaxPool(Layer):
         if padding not in ("same", "valid"):
             raise ValueError(f"MaxPool's padding must be 'same' or 'valid', got {padding!r}")
         self.window, self.stride, self.padding = int(window), int(stride), padding
+        self.relu = False
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(height, width, channels) of the output."""
@@ -48,7 +49,7 @@ class MaxPool(Layer):
 
         pooling.forward(
             x, self.source.shape[:2], y, self.target.origin, self.target.shape[:2],
-            self.window, self.stride, self._pad(), context.memory,
+            self.window, self.stride, self._pad(), self.relu, context.memory,
         )  # fmt: skip
 
     def backward(
