@@ -28,7 +28,7 @@ from qpsim.nn.parallel import for_each
 
 _MAX_CHUNKS = 16
 _CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it brings
-_BLOCK_BYTES = 4e6  # activations and gradients of a block, to stay in cache
+_BLOCK_BYTES = 16e6  # activations and gradients of a block, to stay in cache
 _HEAD_ROWS = 32
 _SLAB_WORK = 4e6
 

@@ -23,6 +23,8 @@ _FEW_CHANNELS = 16
 # and this many pixels are enough for a product by the weights' gradient to be efficient.
 _SMALL_PRODUCT = 1e6
 _ENOUGH_PIXELS = 128
+# Of the second-level cache, what a group of images may take beside the weights.
+_GROUP_BYTES = 4e5
 # From this many pixels on a row needs no company.
 _LONG_ROW = 24
 
@@ -112,6 +114,8 @@ class Conv2D(Layer):
             fitting = 1
         pieces = -(-height // max(fitting, 1))
         self._rows = -(-height // pieces)
+        images = (prod(source.buffer_shape) + 2 * prod(target.buffer_shape)) * values[0].itemsize
+        self._group = max(int(_GROUP_BYTES / images), 1)
         self._no_dx = np.empty((0, 0, 0, 0), values[0].dtype)
         self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), np.empty(0, values[0].dtype)]
 
@@ -126,7 +130,7 @@ class Conv2D(Layer):
         return _Scratch(
             np.empty(self._rows * self.target.shape[1] * self._depth, dtype),
             np.empty((self._depth + 1) * self.filters, dtype),
-            np.empty(prod(self.target.shape), dtype),
+            np.empty((self._group, prod(self.target.shape)), dtype),
         )
 
     def prepare(self) -> None:
@@ -139,7 +143,7 @@ class Conv2D(Layer):
 
         convolution.forward(
             self._gemm, x, *self.values, y, self.target.origin, self.target.shape[:2],
-            self.stride, self.relu, self._few, self._rows, context.scratch.cols,
+            self.stride, self.relu, self._few, self._rows, self._group, context.scratch.cols,
         )  # fmt: skip
 
     def backward(
@@ -157,5 +161,5 @@ class Conv2D(Layer):
             self._gemm, x, y, dy, self.target.origin, self._transposed, *context.d,
             *(context.q or self._no_squares), dy.dtype.type(context.scale),
             self._no_dx if dx is None else dx, self.target.shape[:2], self.stride, self.relu,
-            self._few, self._rows, *context.scratch,
+            self._few, self._rows, self._group, *context.scratch,
         )  # fmt: skip
