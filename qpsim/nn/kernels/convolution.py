@@ -9,7 +9,8 @@ reads the image where it lies and adds into the output where it belongs. The sam
 gradient by the input, with the strided matrix on the left, and for the gradient by the weights.
 The products stay below the size up to which OpenBLAS does without packing. Two cases are too thin
 for this, and there ``rows`` output rows are first gathered in ``cols``: with few channels whole
-patches (``patches``), in short rows the pixels of one kernel position.
+patches (``patches``), in short rows the pixels of one kernel position. And where every product is
+packed, products must be ``large``: always patches, and many rows of them.
 
 Weights are used for a ``group`` of images while they are in cache: of one image only where that
 fills the cache itself.
@@ -39,7 +40,7 @@ def forward(gemm, x, weight, bias, y, origin, size, stride, relu, patches, rows,
 @jit
 def backward(
     gemm, x, y, dy, origin, transposed, d_weight, d_bias, q_weight, q_bias, scale, dx, size,
-    stride, relu, patches, rows, group, cols, block, compact,
+    stride, relu, patches, large, rows, group, cols, block, compact,
 ):  # fmt: skip
     """Add the gradients by weight and bias; fill dx, unless it is empty.
 
@@ -63,7 +64,9 @@ def backward(
             _weight_gradient(gemm, x[first:last], compact, d_weight, q_weight, scale, size,
                              stride, rows, cols, block, squares)  # fmt: skip
         if dx.size > 0:
-            _input_gradient(gemm, compact, transposed, dx[first:last], size, stride)
+            _input_gradient(
+                gemm, compact, transposed, dx[first:last], size, stride, rows if large else 1, cols
+            )
 
 
 @jit
@@ -177,22 +180,28 @@ def _weight_gradient(
 
 
 @jit
-def _input_gradient(gemm, dy, transposed, dx, size, stride):
+def _input_gradient(gemm, dy, transposed, dx, size, stride, rows, cols):
     kh, kw, filters, channels = transposed.shape
     height, width = size
     item = dx.itemsize
-    one = transposed.dtype.type(1)
+    one, zero = transposed.dtype.type(1), transposed.dtype.type(0)
     dx[:] = 0
     for p in range(kh):
         for q in range(kw):
             w = address(transposed) + (p * kw + q) * channels * filters * item
             for e in range(dx.shape[0]):
-                for i in range(height):
-                    target = (address(dx) + e * dx.strides[0] + (i * stride + p) * dx.strides[1]
-                              + q * dx.strides[2])  # fmt: skip
-                    product(gemm, width, channels, filters,
-                            address(dy[e]) + i * width * filters * item, filters, w, channels, one,
-                            target, stride * channels)  # fmt: skip
+                for i in range(0, height, rows):
+                    source = address(dy[e]) + i * width * filters * item
+                    if rows == 1:
+                        target = (address(dx) + e * dx.strides[0] + (i * stride + p) * dx.strides[1]
+                                  + q * dx.strides[2])  # fmt: skip
+                        product(gemm, width, channels, filters, source, filters, w, channels, one,
+                                target, stride * channels)  # fmt: skip
+                    else:
+                        taken = min(rows, height - i)
+                        product(gemm, taken * width, channels, filters, source, filters, w,
+                                channels, zero, address(cols), channels)  # fmt: skip
+                        _add_pixels(cols, dx[e], i, taken, p, q, stride, width)
 
 
 @jit
@@ -224,6 +233,19 @@ def _gather_pixels(image, first, rows, p, q, stride, width, cols):
             for j in range(width):
                 copy(target + j * pixel, source + j * stride * pixel, pixel)
         target += width * pixel
+
+
+@jit
+def _add_pixels(cols, image, first, rows, p, q, stride, width):
+    """What `_gather_pixels` took is given back, added to the image."""
+    channels = image.shape[2]
+    at = 0
+    for i in range(first, first + rows):
+        for j in range(width):
+            target, source = image[i * stride + p, j * stride + q], cols[at : at + channels]
+            for c in range(channels):
+                target[c] += source[c]
+            at += channels
 
 
 @jit
