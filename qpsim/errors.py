@@ -29,7 +29,7 @@ class SimulationError(QpsimError):
 
 
 class FileError(QpsimError):
-    """A file that is missing, unreadable, truncated, or not one of ours; or a place not writable."""
+    """A file that is missing, truncated or not one of ours, or a place that is not writable."""
 
 
 class SpecError(QpsimError):
@@ -40,8 +40,20 @@ class DataError(QpsimError):
     """A data set whose files are missing, truncated or not in the format they claim."""
 
 
+class FigureError(QpsimError):
+    """An unknown figure, output format or figure option, or a value it cannot take."""
+
+
+class VerdictError(QpsimError):
+    """A statement or topic that nobody can verify."""
+
+
+class TheoryError(QpsimError):
+    """An argument outside a formula's domain, or a quantity that has no closed form here."""
+
+
 class DivergenceWarning(RuntimeWarning):
-    """A simulated run left the finite numbers: its step size is too large."""
+    """A simulated run or an exact risk left the finite numbers: its step size is too large."""
 
 
 class ArtefactWarning(RuntimeWarning):
@@ -54,8 +66,8 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("adma", ["adam", "sgd"])
     "did you mean 'adam'?"
     >>> nearest("xyz", ["adam", "sgd"])
-    'known are: adam, sgd'
+    'known are: adam, sgd.'
     """
     known = list(known)
     close = get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}"
+    return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}."

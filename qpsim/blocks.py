@@ -1,0 +1,304 @@
+"""One block of replicates, from its seed to its record: the unit of work of every executor.
+
+A block's result depends on the plan and the block's first replicate alone, never on which worker
+ran it or what ran before, so that any executor gives the same bits.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qpsim.methods import Method
+from qpsim.problem import QuadraticProblem
+from qpsim.stepsize import Policy
+
+# Lanes of a block: 8 AVX-512 vectors, wide enough for BLAS and small enough that a block of
+# 100 coordinates stays in the L2 cache.
+BLOCK_SIZE = 64
+# Coordinates x lanes of one block's array; a wide problem gets fewer lanes, never more memory.
+_BLOCK_ELEMENTS = 1 << 22
+# BLAS rounds the last columns of a product by another kernel if they fill no vector: a dense block
+# always has whole vectors of lanes, so that a replicate's bits do not depend on how many there are.
+_LANES_OF_A_VECTOR = 8
+# Coordinate-updates between two looks at the stop flag: about a tenth of a second.
+_CHUNK_ELEMENTS = 1 << 24
+
+
+def block_size(dim: int) -> int:
+    """Replicates of one block: 64, and fewer only if 64 lanes of ``dim`` would fill the memory.
+
+    Examples
+    --------
+    >>> from qpsim.blocks import block_size
+    >>> block_size(100), block_size(1_000_000)
+    (64, 4)
+    """
+    return max(1, min(BLOCK_SIZE, _BLOCK_ELEMENTS // dim))
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a worker needs, checked: plain arrays and values that pickle.
+
+    ``theta0`` has shape (d,) or (n_replicates, d); ``theta_steps`` is sorted.
+    """
+
+    problem: QuadraticProblem
+    method: Method
+    policy: Policy
+    n_steps: int
+    n_replicates: int
+    batch_size: int
+    theta0: np.ndarray
+    seed: np.random.SeedSequence
+    block_size: int
+    keep_step_size: bool
+    theta_steps: tuple[int, ...]
+    token: str
+
+    @property
+    def noise_std(self) -> float:
+        """nu / sqrt(B): the noise of a minibatch mean."""
+        return self.problem.noise_std / self.batch_size**0.5
+
+    @property
+    def runs_in_eigenbasis(self) -> bool:
+        """Whether coordinates couple through the step size alone, after a rotation at most."""
+        return self.problem.is_diagonal or self.method.equivariant
+
+    def blocks(self) -> Iterator[tuple[int, int]]:
+        """(first replicate, count) of every block."""
+        for first in range(0, self.n_replicates, self.block_size):
+            yield first, min(self.block_size, self.n_replicates - first)
+
+
+class Block(NamedTuple):
+    """Record of one block, in the kernels' layout (step, lane)."""
+
+    first: int
+    losses: np.ndarray
+    steps: np.ndarray | None
+    theta: np.ndarray | None
+
+
+class Interrupted(Exception):
+    """A block was told to stop; its partial result is of no use."""
+
+
+class _Prepared(NamedTuple):
+    """A plan's arrays as the kernels want them: writable, contiguous, computed once a process."""
+
+    noise_factor: np.ndarray
+    std: np.ndarray
+    form_matrix: np.ndarray
+    table: Any
+
+
+_stopped: set[str] = set()
+_prepared: dict[str, _Prepared] = {}
+_lock = threading.Lock()
+
+
+def stop(token: str) -> None:
+    """Make the running blocks of a plan in this process give up at their next look."""
+    _stopped.add(token)
+
+
+def forget(token: str) -> None:
+    """Drop what this process keeps for a plan."""
+    with _lock:
+        _prepared.pop(token, None)
+    _stopped.discard(token)
+
+
+def run_block(plan: Plan, first: int, count: int) -> Block:
+    """Simulate replicates ``first`` to ``first + count - 1`` of a plan.
+
+    Raises
+    ------
+    Interrupted
+        The plan was stopped.
+    """
+    # A diverging lane may overflow in NumPy's products; its record says so, no warning is due.
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+        return _run(plan, first, count)
+
+
+def _run(plan: Plan, first: int, count: int) -> Block:
+    from qpsim.kernels import dense, diagonal
+    from qpsim.kernels.noise import seed_lanes
+    from qpsim.kernels.record import record_loss
+
+    problem, n = plan.problem, plan.n_steps
+    rotate = plan.runs_in_eigenbasis and not problem.is_diagonal
+    basis = problem.eigenvectors if rotate else None
+    lanes = count
+    if not problem.is_diagonal:
+        lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
+    error = _initial_error(plan, first, count, lanes)
+    if basis is not None:
+        error = np.ascontiguousarray(basis.T @ error)
+    states = np.zeros((len(plan.method.state_names), problem.dim, lanes))
+    stream = seed_lanes(plan.seed, first, lanes)
+    losses = np.empty((n + 1, lanes))
+    steps = np.empty((n, lanes))
+    dead = np.zeros(lanes, dtype=np.uint8)
+    theta = np.empty((len(plan.theta_steps), problem.dim, lanes)) if plan.theta_steps else None
+    policy, given = plan.policy.code, plan.policy.given
+    if plan.runs_in_eigenbasis:
+        eigenvalues = np.array(problem.eigenvalues)
+        diagonal.excess_loss(eigenvalues, error, losses[0])
+    else:
+        hessian = np.array(problem.hessian)
+        prepared = _prepare(plan)
+        dense.excess_loss(hessian, error, losses[0])
+    record_loss(losses[0].copy(), dead, losses[0])
+    _record_theta(plan, 0, error, basis, dead, theta)
+    t = 0
+    for end in _chunk_ends(plan, lanes):
+        if plan.token in _stopped:
+            raise Interrupted
+        window = slice(t, end)
+        after = slice(t + 1, end + 1)
+        if plan.runs_in_eigenbasis:
+            diagonal.advance(
+                plan.method.hyper,
+                eigenvalues,
+                plan.noise_std,
+                error,
+                states,
+                stream,
+                t,
+                policy,
+                given[window],
+                losses[after],
+                steps[window],
+                dead,
+            )
+        else:
+            dense.advance(
+                plan.method.hyper,
+                hessian,
+                prepared.noise_factor,
+                prepared.std,
+                prepared.form_matrix,
+                prepared.table,
+                error,
+                states,
+                stream,
+                t,
+                policy,
+                given[window],
+                losses[after],
+                steps[window],
+                dead,
+            )
+        t = end
+        _record_theta(plan, t, error, basis, dead, theta)
+    return Block(
+        first,
+        losses[:, :count],
+        steps[:, :count] if plan.keep_step_size else None,
+        None if theta is None else theta[:, :, :count],
+    )
+
+
+def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
+    start = np.broadcast_to(plan.theta0, (plan.n_replicates, plan.problem.dim))
+    error = start[first : first + count] - plan.problem.optimum
+    padded = np.pad(error, ((0, lanes - count), (0, 0)), mode="edge")
+    return np.array(padded.T, order="C")
+
+
+def _chunk_ends(plan: Plan, count: int) -> list[int]:
+    dim = plan.problem.dim
+    cost = count * (dim if plan.runs_in_eigenbasis else dim * dim // 16 + dim)
+    chunk = max(1, _CHUNK_ELEMENTS // cost)
+    ends = set(range(chunk, plan.n_steps, chunk)) | {plan.n_steps}
+    return sorted(ends | {step for step in plan.theta_steps if step > 0})
+
+
+def _record_theta(
+    plan: Plan,
+    t: int,
+    error: np.ndarray,
+    basis: np.ndarray | None,
+    dead: np.ndarray,
+    theta: np.ndarray | None,
+) -> None:
+    if theta is None or t not in plan.theta_steps:
+        return
+    point = error if basis is None else basis @ error
+    k = plan.theta_steps.index(t)
+    theta[k] = plan.problem.optimum[:, None] + point
+    theta[k][:, dead != 0] = np.inf
+
+
+def _prepare(plan: Plan) -> _Prepared:
+    with _lock:
+        if plan.token not in _prepared:
+            if len(_prepared) > 4:
+                _prepared.pop(next(iter(_prepared)))
+            _prepared[plan.token] = _build(plan)
+        return _prepared[plan.token]
+
+
+def _build(plan: Plan) -> _Prepared:
+    from qpsim.kernels import policy, signs
+
+    problem = plan.problem
+    q, nu = problem.hessian, plan.noise_std
+    vectors, code, sign = problem.eigenvectors, plan.policy.code, plan.method.form == "sign"
+    assert vectors is not None
+    std = nu * np.sqrt(problem.hessian_square_diagonal)
+    form_matrix, table = np.zeros((0, 0)), signs.pair_table(np.ones((1, 1)), np.ones((1, 1)))
+    if sign and code == policy.BOUND:
+        form_matrix = np.abs(q)
+    elif sign and code == policy.OPTIMAL:
+        table = signs.pair_table(np.array(q), problem.gradient_correlation())
+    elif code in (policy.OPTIMAL, policy.BOUND):
+        form_matrix = nu**2 * q * (q @ q)
+    noise_factor = nu * vectors * problem.eigenvalues
+    return _Prepared(np.ascontiguousarray(noise_factor), std, form_matrix, table)
+
+
+_blas_users = 0
+_blas_limit: Any = None
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Hold BLAS to one thread while any block runs here: our own threads use the cores.
+
+    It also keeps results independent of how many threads BLAS would have used.
+    """
+    global _blas_users, _blas_limit
+    with _lock:
+        if _blas_users == 0:
+            _blas_limit = _blas_controller(os.getpid()).limit(limits=1, user_api="blas")
+        _blas_users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _blas_users -= 1
+            if _blas_users == 0:
+                _blas_limit.restore_original_limits()
+                _blas_limit = None
+
+
+@cache
+def _blas_controller(pid: int) -> Any:
+    """Looked up once a process; the argument keeps a forked child from using its parent's."""
+    import scipy.linalg  # noqa: F401  (loads the BLAS that the kernels call)
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()

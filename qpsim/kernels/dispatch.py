@@ -1,0 +1,126 @@
+"""One kernel for every rule: numba finds the rule by the type of the hyper-parameters it is given.
+
+Each name below is a stub that has no body of its own. When a kernel calls it with a rule's
+hyper-parameters, :func:`numba.extending.overload` writes the body for that rule: the state loaded
+from its arrays, the rule's scalar function, the new state stored. A closure over the rule would do
+the same but could not be cached on disk.
+
+Arrays are (coordinate, lane); state arrays are (name, coordinate, lane).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from numba.extending import overload
+
+from qpsim.kernels import elementary
+from qpsim.methods import scalar
+from qpsim.methods.rule import Rule, rule_of
+
+_INLINE: Any = {"error_model": "numpy", "nogil": True}
+
+
+@overload(scalar.sign, jit_options=_INLINE)
+def _sign(x):
+    return lambda x: 1.0 if x > 0.0 else (-1.0 if x < 0.0 else 0.0)
+
+
+@overload(scalar.erf, jit_options=_INLINE)
+def _erf(x):
+    return lambda x: elementary.erf(x)
+
+
+def move(hyper, gradient, extra, states, i, lane, t):
+    """Direction of one coordinate in one lane; its state is replaced by the new one."""
+
+
+def offset(hyper, extra, states, i, lane, t):
+    """The offset that the rule's closed form adds to the gradient."""
+
+
+def scale(hyper, extra, states, i, lane, t):
+    """The factor of the rule's closed form; the state stays as it is."""
+
+
+def is_sign(hyper):
+    """Whether the closed form is that of a sign."""
+
+
+def is_oracle(hyper):
+    """Whether the rule observes the exact relative variance."""
+
+
+@overload(move, jit_options=_INLINE)
+def _move(hyper, gradient, extra, states, i, lane, t):
+    rule = _rule(hyper)
+    arguments = _arguments(rule, ["gradient"], "extra")
+    n = len(rule.state_names)
+    body = [f"    out = rule({arguments})"]
+    body += [f"    states[{k}, i, lane] = out[{k + 1}]" for k in range(n)]
+    body += ["    return out[0]" if n else "    return out"]
+    return _compiled(_move, body, rule=_scalar(rule.function))
+
+
+@overload(offset, jit_options=_INLINE)
+def _offset(hyper, extra, states, i, lane, t):
+    rule = _rule(hyper)
+    if rule.offset is None:
+        return lambda hyper, extra, states, i, lane, t: 0.0
+    body = [f"    return rule({_arguments(rule, [], 'extra')})"]
+    return _compiled(_offset, body, rule=_scalar(rule.offset))
+
+
+@overload(scale, jit_options=_INLINE)
+def _scale(hyper, extra, states, i, lane, t):
+    rule = _rule(hyper)
+    # scale * (g + offset) at g = probe - offset is scale * probe, for either form.
+    body = ["    shift = 0.0"]
+    if rule.offset is not None:
+        body = [f"    shift = offset({_arguments(rule, [], 'extra')})"]
+    body += ["    probe = max(1.0, abs(shift))"]
+    body += [f"    out = rule({_arguments(rule, ['probe - shift'], 'extra')})"]
+    body += [f"    value = {'out[0]' if rule.state_names else 'out'}"]
+    body += ["    return value" if rule.form == "sign" else "    return value / probe"]
+    functions = {"rule": _scalar(rule.function)}
+    if rule.offset is not None:
+        functions["offset"] = _scalar(rule.offset)
+    return _compiled(_scale, body, **functions)
+
+
+@overload(is_sign, jit_options=_INLINE)
+def _is_sign(hyper):
+    answer = _rule(hyper).form == "sign"
+    return lambda hyper: answer
+
+
+@overload(is_oracle, jit_options=_INLINE)
+def _is_oracle(hyper):
+    answer = _rule(hyper).observes == "relative_variance"
+    return lambda hyper: answer
+
+
+def _rule(hyper: Any) -> Rule:
+    return rule_of(hyper.instance_class)
+
+
+def _arguments(rule: Rule, first: list[str], extra: str) -> str:
+    observed = [extra] if rule.observes else []
+    states = [f"states[{k}, i, lane]" for k in range(len(rule.state_names))]
+    hyper = [f"hyper.{name}" for name in rule.defaults]
+    return ", ".join([*first, *observed, *states, "t", *hyper])
+
+
+def _scalar(function: Callable[..., Any]) -> Any:
+    return numba.njit(**_INLINE)(function)
+
+
+def _compiled(stub: Callable[..., Any], body: list[str], **names: Any) -> Callable[..., Any]:
+    """A function of the stub's arguments with this body: the text numba will read."""
+    header = f"def implementation({', '.join(inspect.signature(stub).parameters)}):"
+    namespace = dict(names)
+    exec("\n".join([header, *body]), namespace)
+    return namespace["implementation"]

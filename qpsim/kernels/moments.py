@@ -1,0 +1,59 @@
+"""Expected direction and its square, per coordinate, from the rule's declared closed form.
+
+Given the state before the step the gradient of coordinate i is N(mean, std^2), so that a linear rule
+``z = s (g + c)`` has E[z] = s (mean + c), var[z] = s^2 std^2, and a sign rule ``z = s sign(g + c)``
+has E[z] = s erf((mean + c) / (sqrt(2) std)) (Eq. 8), E[z^2] = s^2.
+"""
+
+from numba.extending import overload
+
+from qpsim.kernels import dispatch
+from qpsim.kernels.elementary import erf
+from qpsim.kernels.jit import jit
+
+INV_SQRT2 = 0.7071067811865476
+# Stands for 1 / std at std = 0: erf is +-1 beyond it, and 0 at 0 where infinity gives NaN.
+LARGEST_INVERSE = 1e300
+
+
+def add_row_moments(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
+    """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11)."""
+
+
+@overload(add_row_moments, jit_options={"error_model": "numpy", "nogil": True})
+def _add_row_moments(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
+    form = dispatch._rule(hyper).form
+    return {"linear": _linear, "sign": _sign, None: _nothing}[form]
+
+
+def _linear(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
+    variance = std * std
+    for lane in range(gradient.size):
+        s = dispatch.scale(hyper, extra[lane], states, i, lane, t)
+        c = dispatch.offset(hyper, extra[lane], states, i, lane, t)
+        mean = s * (gradient[lane] + c)
+        numerator[lane] += gradient[lane] * mean
+        denominator[lane] += curvature * (mean * mean + s * s * variance)
+
+
+def _sign(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
+    inverse = min(INV_SQRT2 / std, LARGEST_INVERSE)
+    for lane in range(gradient.size):
+        s = dispatch.scale(hyper, extra[lane], states, i, lane, t)
+        c = dispatch.offset(hyper, extra[lane], states, i, lane, t)
+        mean = s * erf((gradient[lane] + c) * inverse)
+        numerator[lane] += gradient[lane] * mean
+        denominator[lane] += curvature * (s * s)
+
+
+def _nothing(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
+    # A rule without a closed form is never asked: simulate refuses the policy before it starts.
+    pass
+
+
+@jit
+def ratio_or_zero(numerator, denominator, out):
+    """alpha = numerator / denominator (Eq. 11); 0 where the direction vanishes or overflows."""
+    for lane in range(out.size):
+        value = numerator[lane] / denominator[lane]
+        out[lane] = value if (denominator[lane] > 0.0 and abs(value) < 1e300) else 0.0

@@ -1,0 +1,6 @@
+"""Codes of the step-size policies, as the step loops know them."""
+
+GIVEN = 0
+OPTIMAL = 1
+BOUND = 2
+LINE_SEARCH = 3

@@ -1,0 +1,63 @@
+"""The jitted rule mapped over arrays of any shape: one optimizer step outside a simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from qpsim.errors import MethodError
+from qpsim.methods.rule import Method, State
+
+
+def update(
+    method: Method, gradient: Any, state: State, given: Mapping[str, Any]
+) -> tuple[np.ndarray, State]:
+    """See :meth:`qpsim.methods.rule.Method.update`."""
+    from qpsim.kernels.elementwise import move_all
+
+    g = np.asarray(gradient, order="C")
+    if g.dtype not in (np.float32, np.float64):
+        g = g.astype(np.float64)
+    if tuple(state.arrays) != method.state_names:
+        raise MethodError(
+            f"{method.name} keeps {_listed(method.state_names)}, but the state has "
+            f"{_listed(tuple(state.arrays))}; start from method.initial_state(shape)."
+        )
+    for name, array in state.arrays.items():
+        if array.shape != g.shape:
+            raise MethodError(
+                f"The state's {name} has shape {array.shape}, but the gradient {g.shape}; "
+                "both must agree."
+            )
+    extra = _observed(method, g, given)
+    states = np.empty((len(method.state_names), g.size, 1), g.dtype)
+    for k, name in enumerate(method.state_names):
+        states[k, :, 0] = state.arrays[name].ravel()
+    direction = np.empty(g.size, g.dtype)
+    move_all(method.hyper, g.reshape(-1), extra, states, float(state.t + 1), direction)
+    arrays = {name: states[k, :, 0].reshape(g.shape) for k, name in enumerate(method.state_names)}
+    return direction.reshape(g.shape), State(state.t + 1, arrays)
+
+
+def _observed(method: Method, g: np.ndarray, given: Mapping[str, Any]) -> np.ndarray:
+    for name, value in given.items():
+        if (value is not None) != (name == method.observes):
+            need = f"needs {method.observes}" if method.observes else "observes nothing else"
+            raise MethodError(
+                f"{method.name} {need}; {name} must {'' if value is None else 'not '}be given."
+            )
+    if method.observes is None:
+        return np.zeros(1, g.dtype)
+    extra = np.asarray(given[method.observes], dtype=g.dtype)
+    if extra.shape != g.shape:
+        raise MethodError(
+            f"{method.observes} has shape {extra.shape}, but the gradient {g.shape}; "
+            "both must agree."
+        )
+    return np.ascontiguousarray(extra.reshape(-1))
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return ", ".join(names) if names else "no state"

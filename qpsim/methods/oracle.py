@@ -1,0 +1,28 @@
+"""Idealised variance adaptation: the relative variance eta^2 is known exactly (Section 3).
+
+Only a problem whose noise is known can run these; they are what the moving averages of
+:mod:`qpsim.methods.adaptive` try to estimate.
+"""
+
+from qpsim.methods.rule import rule
+from qpsim.methods.scalar import erf, sign, sqrt
+
+
+@rule(form="linear")
+def svag(gradient, relative_variance, t):
+    """Variance-adapted gradient (Eq. 16): z = g / (1 + eta^2)."""
+    return gradient / (1.0 + relative_variance)
+
+
+@rule(form="sign")
+def va_ssd(gradient, relative_variance, t):
+    """Sign with Adam's factor (Eq. 6): z = sign(g) / sqrt(1 + eta^2)."""
+    return sign(gradient) / sqrt(1.0 + relative_variance)
+
+
+@rule(form="sign")
+def va_ssd_erf(gradient, relative_variance, t):
+    """Sign with the factor of Lemma 1 (Eq. 15): z = sign(g) erf(1 / (sqrt(2) eta))."""
+    eta = sqrt(relative_variance)
+    # At eta = 0 the factor is 1; erf has reached 1 in double precision long before 1e-30.
+    return sign(gradient) * erf(0.7071067811865476 / max(eta, 1e-30))

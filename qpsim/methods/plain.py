@@ -1,0 +1,34 @@
+"""The stochastic gradient and its sign, with and without momentum: the left column of Table 1."""
+
+from qpsim.methods.rule import rule
+from qpsim.methods.scalar import sign
+
+
+@rule(form="linear", equivariant=True)
+def sgd(gradient, t):
+    """Stochastic gradient descent (Robbins & Monro, 1951): z = g."""
+    return gradient
+
+
+@rule(form="sign")
+def ssd(gradient, t):
+    """Stochastic sign descent (Balles & Hennig, 2018, Table 1): z = sign(g)."""
+    return sign(gradient)
+
+
+def _carried(buffer, t, momentum):
+    return momentum * buffer
+
+
+@rule(form="linear", offset=_carried, equivariant=True)
+def m_sgd(gradient, buffer, t, momentum=0.9):
+    """Heavy-ball momentum (Polyak, 1964) as a momentum sum: r = mu r + g, z = r."""
+    buffer = momentum * buffer + gradient
+    return buffer, buffer
+
+
+@rule(form="sign", offset=_carried)
+def m_ssd(gradient, buffer, t, momentum=0.9):
+    """Sign descent with momentum (Balles & Hennig, 2018, Alg. 1): r = mu r + g, z = sign(r)."""
+    buffer = momentum * buffer + gradient
+    return sign(buffer), buffer

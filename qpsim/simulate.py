@@ -1,0 +1,322 @@
+"""An ensemble of runs: problem + method + step-size policy -> simulate -> result.
+
+Replicates are cut into blocks (:mod:`qpsim.blocks`) that any executor may run in any order. Replicate
+k draws its noise from ``numpy.random.SFC64(seed_sequence.spawn(n)[k])``, so that methods simulated
+with the same ``rng`` see the same noise and may be compared pair by pair.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from qpsim import blocks, progress
+from qpsim.errors import (
+    ArtefactWarning,
+    DivergenceWarning,
+    MethodError,
+    ProblemError,
+    SimulationError,
+    nearest,
+)
+from qpsim.methods import Method, Rule
+from qpsim.methods import method as find_method
+from qpsim.problem import QuadraticProblem, real_array, seed_sequence
+from qpsim.provenance import environment
+from qpsim.result import Result
+from qpsim.stepsize import StepSize, resolve
+
+RECORDS = ("excess_loss", "step_size", "theta")
+
+
+def simulate(
+    problem: QuadraticProblem,
+    method: str | Method | Rule,
+    step_size: StepSize = "optimal",
+    n_steps: int = 100,
+    n_replicates: int = 256,
+    theta0: ArrayLike | None = None,
+    *,
+    rng: Any = None,
+    workers: int | Executor | None = None,
+    batch_size: int = 1,
+    record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
+) -> Result:
+    """Run a method on a problem, many times.
+
+    Parameters
+    ----------
+    problem : QuadraticProblem
+    method : str, Method or Rule
+        A registry name, a method with its hyper-parameters, or a rule at its defaults.
+    step_size : {"optimal", "bound", "line-search"}, float, array_like or callable, default "optimal"
+        See :mod:`qpsim.stepsize`. A callable is called with t = 1, ..., n_steps.
+    n_steps, n_replicates : int, default 100 and 256
+    theta0 : array_like, shape (d,) or (n_replicates, d), default zeros
+        Starting point, common or one for each replicate.
+    rng : None, int, SeedSequence, BitGenerator or Generator
+        Seed (SPEC 7). The same seed gives the same bits for any ``workers``.
+    workers : None, int or concurrent.futures.Executor, default None
+        Threads to run blocks on (None: one a core), or an executor of threads or processes, which
+        is left open.
+    batch_size : int, default 1
+        B: every gradient is the mean of B draws, its noise nu / sqrt(B).
+    record : iterable of names, or mapping, default ("excess_loss", "step_size")
+        What to keep besides the excess loss: "step_size", and "theta" after every step or, as
+        ``{"theta": [0, 50, 100]}``, after the chosen ones.
+
+    Returns
+    -------
+    Result
+        ``excess_loss`` (n_replicates, n_steps + 1), ``step_size`` (n_replicates, n_steps) and
+        ``theta`` (n_replicates, kept steps, d).
+
+    Raises
+    ------
+    ProblemError, MethodError, StepSizeError, SimulationError
+        Before any work, for input that does not fit together.
+
+    Warns
+    -----
+    DivergenceWarning
+        A replicate left the finite numbers; its record is +inf from that step on.
+    ArtefactWarning
+        A method that is not linear starts at a multiple of a sign vector from the optimum, from
+        where axis-aligned sign descent lands on the optimum in one step.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.random_problem("mild", dim=20, basis="axis", noise_std=0.0, rng=0)
+    >>> r = qpsim.simulate(p, "sgd", n_steps=5, n_replicates=2, rng=0, workers=1)
+    >>> r.excess_loss.shape, bool((r.excess_loss[:, 5] < r.excess_loss[:, 0]).all())
+    ((2, 6), True)
+    """
+    plan = make_plan(
+        problem,
+        method,
+        step_size,
+        n_steps,
+        n_replicates,
+        theta0,
+        rng=rng,
+        batch_size=batch_size,
+        record=record,
+    )
+    return run_plan(plan, workers)
+
+
+def make_plan(
+    problem: QuadraticProblem,
+    method: str | Method | Rule,
+    step_size: StepSize = "optimal",
+    n_steps: int = 100,
+    n_replicates: int = 256,
+    theta0: ArrayLike | None = None,
+    *,
+    rng: Any = None,
+    batch_size: int = 1,
+    record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
+) -> blocks.Plan:
+    """Check the arguments of :func:`simulate` and put them together, without running anything."""
+    if not isinstance(problem, QuadraticProblem):
+        raise SimulationError(
+            f"A simulation needs a QuadraticProblem, not {type(problem).__name__}."
+        )
+    moving = find_method(method)
+    if moving.observes == "variance_estimate":
+        raise MethodError(f"{moving.name} needs minibatches; it cannot be simulated yet.")
+    check_count("n_steps", n_steps)
+    check_count("n_replicates", n_replicates)
+    check_count("batch_size", batch_size)
+    policy = resolve(step_size, moving, int(n_steps))
+    if problem.noise_std == 0.0 and policy.name == "optimal":
+        # The direction is deterministic: minimising along it is the exact step (MATH: nu = 0).
+        policy = type(policy)(policy.name, resolve("line-search", moving, 1).code, policy.given)
+    start = starting_points(theta0, problem, int(n_replicates))
+    kept, theta_steps = _records(record, int(n_steps))
+    if moving.form != "linear":
+        _warn_of_sign_vector(start - problem.optimum)
+    return blocks.Plan(
+        problem=problem,
+        method=moving,
+        policy=policy,
+        n_steps=int(n_steps),
+        n_replicates=int(n_replicates),
+        batch_size=int(batch_size),
+        theta0=start,
+        seed=seed_sequence(rng),
+        block_size=blocks.block_size(problem.dim),
+        keep_step_size="step_size" in kept,
+        theta_steps=theta_steps,
+        token=uuid.uuid4().hex,
+    )
+
+
+def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result:
+    """Run a checked plan on the given workers."""
+    began = time.perf_counter()
+    losses = np.empty((plan.n_replicates, plan.n_steps + 1))
+    steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
+    theta = None
+    if plan.theta_steps:
+        theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
+    with _executor(workers) as (executor, width):
+        for block in _completed(plan, executor, width):
+            rows = slice(block.first, block.first + block.losses.shape[1])
+            losses[rows] = block.losses.T
+            if steps is not None and block.steps is not None:
+                steps[rows] = block.steps.T
+            if theta is not None and block.theta is not None:
+                theta[rows] = block.theta.transpose(2, 0, 1)
+    _warn_of_divergence(plan, losses)
+    provenance = {
+        **environment(),
+        "seed_entropy": plan.seed.entropy,
+        "seed_spawn_key": list(plan.seed.spawn_key),
+        "block_size": plan.block_size,
+        "bit_generator": "SFC64",
+        "workers": width,
+        "wall_seconds": time.perf_counter() - began,
+    }
+    return Result(plan, losses, steps, theta, provenance)
+
+
+def default_workers() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def _executor(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
+    if isinstance(workers, Executor):
+        yield workers, int(getattr(workers, "_max_workers", None) or default_workers())
+        return
+    if workers is None:
+        workers = default_workers()
+    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
+        raise SimulationError(
+            "workers must be None, a whole number of at least 1 or a concurrent.futures.Executor, "
+            f"not {workers!r}."
+        )
+    pool = ThreadPoolExecutor(int(workers), thread_name_prefix="qpsim")
+    try:
+        yield pool, int(workers)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[blocks.Block]:
+    """Blocks in the order they finish; few are in flight, so memory stays flat and Ctrl-C quick."""
+    waiting = plan.blocks()
+    finished: queue.SimpleQueue[Future[blocks.Block]] = queue.SimpleQueue()
+    flying: set[Future[blocks.Block]] = set()
+    n_blocks = -(-plan.n_replicates // plan.block_size)
+    try:
+        with progress.bar(f"{plan.method.name}", n_blocks) as tick, blocks.one_blas_thread():
+            for _ in range(n_blocks):
+                while len(flying) < 2 * width:
+                    span = next(waiting, None)
+                    if span is None:
+                        break
+                    future = executor.submit(blocks.run_block, plan, *span)
+                    flying.add(future)
+                    future.add_done_callback(finished.put)
+                future = finished.get()
+                flying.discard(future)
+                yield future.result()
+                tick()
+    finally:
+        if flying:
+            blocks.stop(plan.token)
+        # Wait for the futures, not their callbacks: an interrupt may come before one is attached.
+        wait([future for future in flying if not future.cancel()])
+        blocks.forget(plan.token)
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
+
+
+def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+    """theta0 as a checked copy, shape (d,) or (n_replicates, d)."""
+    if theta0 is None:
+        return np.zeros(problem.dim)
+    try:
+        start = real_array(theta0, "theta0")
+    except ProblemError as error:
+        raise SimulationError(str(error)) from None
+    if start.shape not in ((problem.dim,), (n_replicates, problem.dim)):
+        raise SimulationError(
+            f"theta0 must have shape ({problem.dim},) or ({n_replicates}, {problem.dim}), "
+            f"not {start.shape}."
+        )
+    return start
+
+
+def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
+    try:
+        names = [record] if isinstance(record, str) else record
+        wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(names, True)
+    except TypeError:
+        raise SimulationError(
+            f"record must be names or a mapping from names, not {record!r}; "
+            f"known are: {', '.join(RECORDS)}."
+        ) from None
+    for name in wanted:
+        if name not in RECORDS:
+            raise SimulationError(f"Cannot record {name!r}; {nearest(str(name), RECORDS)}")
+    kept = {name for name, value in wanted.items() if value is not False}
+    theta = wanted.get("theta", False)
+    if theta is False:
+        return kept, ()
+    steps = range(n_steps + 1) if theta is True else theta
+    try:
+        chosen = sorted({index(step) for step in steps})
+    except TypeError:
+        raise SimulationError(
+            f"The steps at which theta is recorded must be whole numbers, not {theta!r}."
+        ) from None
+    if not chosen or chosen[0] < 0 or chosen[-1] > n_steps:
+        raise SimulationError(
+            f"The steps at which theta is recorded must lie in 0 to {n_steps}, not {theta!r}."
+        )
+    return kept, tuple(chosen)
+
+
+def _warn_of_sign_vector(error: np.ndarray) -> None:
+    size = np.abs(error)
+    largest, smallest = size.max(axis=-1), size.min(axis=-1)
+    if error.shape[-1] > 1 and bool((smallest >= (1.0 - 1e-12) * largest)[largest > 0].any()):
+        warnings.warn(
+            "theta0 - optimum is a multiple of a sign vector, from where axis-aligned sign descent "
+            "reaches the optimum in one step; draw it at random instead.",
+            ArtefactWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_divergence(plan: blocks.Plan, losses: np.ndarray) -> None:
+    diverged = np.isinf(losses)
+    gone = int(diverged[:, -1].sum())
+    if gone:
+        first = int(np.argmax(diverged.any(axis=0)))
+        warnings.warn(
+            f"{plan.method.name} diverged in {gone} of {plan.n_replicates} replicates, first at "
+            f"step {first}; its {plan.policy.name} step size is too large.",
+            DivergenceWarning,
+            stacklevel=4,
+        )
