@@ -23,6 +23,13 @@ def _cut(length, longest):
 
 
 @jit
+def add_scaled(total, values, factor):
+    """total += factor values."""
+    for s in range(total.size):
+        total[s] += factor * values[s]
+
+
+@jit
 def forward(gemm, x, weight, bias, y, relu):
     """y = x weight + bias, then its positive part if ``relu``."""
     examples, inputs = x.shape

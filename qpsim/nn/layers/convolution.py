@@ -99,6 +99,11 @@ class Conv2D(Layer):
             Parameter("bias", (self.filters,), self.bias, False),
         )
 
+    @property
+    def reads_output(self) -> bool:  # type: ignore[override]
+        """For the ReLU's mask, if there is one."""
+        return self.relu
+
     def connect(self, source: Field, target: Field, values: list[np.ndarray]) -> None:
         """Also finds the matrix product, and makes room for the turned weights."""
         from qpsim.nn.kernels.blas import gemm_address, has_small_products
