@@ -29,7 +29,7 @@ from qpsim.nn.parallel import for_each
 _MAX_CHUNKS = 16
 _CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it brings
 _BLOCK_BYTES = 16e6  # activations and gradients of a block, to stay in cache
-_HEAD_ROWS = 32
+_HEAD_ROWS = 64  # enough for each weight that comes from memory to be used while it is here
 _SLAB_WORK = 1.6e7
 _COMPILED_SUM = 10_000  # numbers from which a compiled sum pays, and small networks have none
 
