@@ -182,7 +182,7 @@ class Conv2D(Layer):
                 transform_weight(self._transposed, True, back.reshape(36, filters, channels))
 
     def _correlate(
-        self, x: np.ndarray, y: np.ndarray, memory: np.ndarray, *, backward: bool
+        self, x: np.ndarray, y: np.ndarray, memory: np.ndarray | None, *, backward: bool
     ) -> None:
         """The fast algorithm: y from x, or in the same way dx from dy."""
         from qpsim.nn.kernels.winograd import correlate
@@ -232,5 +232,5 @@ class Conv2D(Layer):
             self.relu, fast and self.relu, self._patches, self._large, self._rows, self._group,
             *scratch,
         )  # fmt: skip
-        if fast:
+        if fast and dx is not None:
             self._correlate(dy, dx, memory, backward=True)
