@@ -245,10 +245,10 @@ def test_training_a_little_lowers_the_loss():
 
 
 def test_a_diverged_network_says_so_by_its_loss_and_does_not_warn():
-    network = nn.small_cnn((8, 8, 1), rng=0)
-    network.parameters *= np.float32(1e20)
-    x, y = _batch(network, 4)
-    assert not np.isfinite(network.loss_and_gradient(x, y)[0])
+    for network, examples in ((nn.small_cnn((8, 8, 1), rng=0), 4), (nn.mnist_mlp(rng=0), 256)):
+        network.parameters *= np.float32(1e20)
+        x, y = _batch(network, examples)
+        assert not np.isfinite(network.loss_and_gradient(x, y)[0])
 
 
 def test_initial_values_are_the_documented_ones():
