@@ -121,12 +121,15 @@ def first_step_below(log_loss: np.ndarray, tolerance: float) -> np.ndarray:
 
     Examples
     --------
+    >>> import numpy as np
+    >>> from qpsim.figures.figure_methods import first_step_below
     >>> first_step_below(np.log10([[8.0, 4.0, 2.0], [8.0, 8.0, 8.0]]), 0.5)
     array([ 1., inf])
     """
     if tolerance <= 0.0:
         return np.full(log_loss.shape[:-1], np.inf)
-    below = log_loss <= log_loss[..., :1] + np.log10(tolerance)
+    # A loss that is exactly at the tolerance must not miss it by the rounding of a logarithm.
+    below = log_loss <= log_loss[..., :1] + np.log10(tolerance) + 1e-12
     return np.where(below.any(axis=-1), np.argmax(below, axis=-1), np.inf)
 
 
