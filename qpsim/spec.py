@@ -268,14 +268,33 @@ def _found(path: str, name: str, hyper: dict[str, Any]) -> Method:
 def _array(path: str, value: Any, folder: Path, name: str | None = None) -> np.ndarray:
     """Numbers written in the file itself, or in a .npy, .npz or .csv file that it names."""
     if isinstance(value, str):
-        return _array_file(path, folder / value, name)
+        return array_file(path, folder / value, name)
     try:
         return np.array(value, dtype=float)
     except (TypeError, ValueError, OverflowError):
         raise SpecError(f"{path} must be a file's name or an array of numbers.") from None
 
 
-def _array_file(path: str, source: Path, name: str | None) -> np.ndarray:
+def array_file(
+    path: str, source: Path, name: str | None = None, says: str = "problem.array"
+) -> np.ndarray:
+    """The numbers in a .npy, .npz or .csv file.
+
+    Parameters
+    ----------
+    path : str
+        What the array is for, the beginning of every error's sentence.
+    source : Path
+    name : str, optional
+        Which array of an .npz; not needed if it holds one.
+    says : str
+        How the user gives that name.
+
+    Raises
+    ------
+    SpecError, FileError
+        Another ending, no such file or array, or no numbers.
+    """
     if source.suffix not in (".npy", ".npz", ".csv"):
         raise SpecError(f"{path}: {source.name} must end in .npy, .npz or .csv.")
     try:
@@ -289,7 +308,7 @@ def _array_file(path: str, source: Path, name: str | None) -> np.ndarray:
             content = np.load(stream, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return content
-            return _member(path, source, content, name)
+            return _member(path, source, content, name, says)
     except SpecError:
         raise
     except OSError as error:
@@ -300,14 +319,14 @@ def _array_file(path: str, source: Path, name: str | None) -> np.ndarray:
         raise FileError(f"{path}: {source} holds no array of numbers ({reason}).") from None
 
 
-def _member(path: str, source: Path, archive: Any, name: str | None) -> np.ndarray:
+def _member(path: str, source: Path, archive: Any, name: str | None, says: str) -> np.ndarray:
     names = list(archive.files)
     if name is None and len(names) == 1:
         return archive[names[0]]
     if name is None:
         raise SpecError(
             f"{path}: {source.name} holds {', '.join(names) or 'nothing'}; say which one with "
-            "problem.array."
+            f"{says}."
         )
     if name not in names:
         raise SpecError(f"{path}: {source.name} has no array {name!r}; {nearest(name, names)}")

@@ -64,7 +64,19 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize("command", [[], ["figure"], ["simulate"], ["verify"], ["info"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["figure"],
+        ["simulate"],
+        ["verify"],
+        ["info"],
+        ["theory"],
+        *(["theory", name] for name in ("improvement", "success", "factors", "kappa")),
+        *(["theory", name] for name in ("risk", "errata")),
+    ],
+)
 def test_every_help_text_has_examples(run, command, flag):
     done = run(*command, flag)
     assert done.exit_code == 0

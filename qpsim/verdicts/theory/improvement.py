@@ -142,7 +142,8 @@ def _eq13(draw: Draw) -> Array:
 
 def _largest_form(draw: Draw) -> Array:
     """The largest violation of 0 <= s^T Q s <= sum |q_ij| over all sign vectors and problems."""
-    signs = 1.0 - 2.0 * ((np.arange(256)[:, None] >> np.arange(8)) & 1)
+    bits = (np.arange(256)[:, None] >> np.arange(8)) & 1
+    signs: Array = 1.0 - 2.0 * bits.astype(np.float64)
     worst = 0.0
     for k in range(_LARGE):
         p = random_problem("mild", 8, "haar", rng=k)

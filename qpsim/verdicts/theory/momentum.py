@@ -37,13 +37,11 @@ def _spreads(draw: Draw, ages: tuple[tuple[float, int], ...]) -> Array:
     return columns(*(((_averages(draw, mu, t)[0] - MEAN) / STD) ** 2 for mu, t in ages))
 
 
-def _estimates(draw: Draw, corrected: bool) -> Array:
+def _estimates(draw: Draw, ages: tuple[tuple[float, int], ...], corrected: bool) -> Array:
     found = []
-    for mu, t in AGES:
+    for mu, t in ages:
         m, v = _averages(draw, mu, t)
-        factor = theory.variance_estimate_factor(mu, t) if corrected else 1.0
-        if factor > 0:
-            found.append((v - m**2) / factor)
+        found.append((v - m**2) / (theory.variance_estimate_factor(mu, t) if corrected else 1.0))
     return columns(*found)
 
 
@@ -157,7 +155,7 @@ STATEMENTS = (
         "Section 3.3, C.1",
         _named(AGES),
         lambda: [theory.variance_estimate_factor(mu, t) * STD**2 for mu, t in AGES],
-        lambda draw: _estimates(draw, corrected=False),
+        lambda draw: _estimates(draw, AGES, corrected=False),
     ),
     Statement(
         "variance-estimate-corrected",
@@ -165,7 +163,7 @@ STATEMENTS = (
         "C.1, the correction that it leaves out",
         _named(_OLD),
         lambda: np.full(len(_OLD), STD**2),
-        lambda draw: _estimates(draw, corrected=True),
+        lambda draw: _estimates(draw, _OLD, corrected=True),
     ),
     Statement(
         "minibatch-mean",
