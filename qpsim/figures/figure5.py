@@ -60,8 +60,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     --------
     >>> from qpsim.figures import figure5
     >>> figure5.compute(figure5.Options())["extremes"].round(4)
-    array([[ 0.454 , -0.0618],
-           [ 1.913 ,  0.0644]])
+    array([[ 0.4543, -0.0618],
+           [ 1.9127,  0.0644]])
     """
     from scipy.optimize import brentq
 

@@ -79,6 +79,13 @@ def test_a_level_is_a_probability():
         verified.measure(verified.Options(level=1.5))
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(1, 21))
+def test_a_fresh_seed_does_not_cry_wolf(seed):
+    options = verified.Options(seed=seed)
+    assert [v.name for v in verified.measure(options).verdicts if not v.holds] == []
+
+
 # --- it is able to fail --------------------------------------------------------------------------
 
 

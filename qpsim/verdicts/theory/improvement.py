@@ -191,7 +191,7 @@ def _advantage(draw: Draw) -> Array:
     won = []
     for p, sense in zip(_extremes(), (1.0, -1.0), strict=True):
         theta = np.zeros(p.dim)
-        g = setting.gradients(p, theta, draw.rng, draw.n // 5)
+        g = setting.gradients(p, theta, draw.rng, draw.n)
         sign, plain = (
             setting.decrease(
                 p,
