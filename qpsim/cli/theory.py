@@ -247,10 +247,10 @@ def errata(
 def _problem(
     hessian: Path, noise: float, optimum: str | None, array: str | None
 ) -> QuadraticProblem:
+    from qpsim.arrays import read_array
     from qpsim.problem import QuadraticProblem
-    from qpsim.spec import array_file
 
-    matrix = array_file("HESSIAN", hessian, array, says="--array")
+    matrix = read_array("HESSIAN", hessian, array, "--array")
     minimiser = None if optimum is None else _numbers("--optimum", optimum)
     return QuadraticProblem(matrix, minimiser, noise)
 
@@ -269,11 +269,11 @@ def _numbers(what: str, text: str) -> np.ndarray:
     """Numbers written a,b,c, or those in a file."""
     import numpy as np
 
+    from qpsim.arrays import read_array
     from qpsim.errors import SpecError
-    from qpsim.spec import array_file
 
     if text.endswith(_ENDINGS):
-        return array_file(what, Path(text), says="a file of one array")
+        return read_array(what, Path(text), asked="a file of one array")
     try:
         return np.array([float(item) for item in text.split(",")])
     except ValueError:
