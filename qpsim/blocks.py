@@ -27,7 +27,7 @@ BLOCK_SIZE = 64
 _BLOCK_ELEMENTS = 1 << 22
 # BLAS rounds the last columns of a product by another kernel if they fill no vector: a dense block
 # always has whole vectors of lanes, so that a replicate's bits do not depend on how many there are.
-_LANES_OF_A_VECTOR = 8
+_LANES_OF_A_VECTOR = 16
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
 

@@ -16,14 +16,15 @@ from typing import Any
 import numpy as np
 
 from qpsim.bench import ceilings, peers
+from qpsim.bench.report import SCHEMA
 from qpsim.bench.workloads import GROUPS, Workload, small, workloads
 from qpsim.errors import SimulationError, nearest
 from qpsim.progress import bar
 from qpsim.provenance import environment
 from qpsim.simulate import default_workers, simulate
 
-SCHEMA = 1
-ROUNDS = 5
+ROUNDS = 7
+_TURN_SECONDS = 0.2
 # Medians of final losses may differ by so many of their standard errors.
 _STANDARD_ERRORS = 5.0
 
@@ -49,7 +50,7 @@ def run(
     peers : sequence of {"numpy", "jax", "torch"}, default all
         Those that are not installed are skipped, with the reason in the report. Workloads of group
         "scale" are too large for them.
-    rounds : int, default 5
+    rounds : int, default 7
     workers : int, default 2
         Threads; where the system can do it, all contenders are held to as many cores.
 
@@ -179,9 +180,13 @@ def _median_error(sample: np.ndarray) -> float:
 
 
 def _seconds(run: Callable[[int], np.ndarray], seed: int) -> float:
-    began = time.perf_counter()
-    run(seed)
-    return time.perf_counter() - began
+    """Median time of the runs that fill a turn: a short run alone would meet one neighbour or none."""
+    times: list[float] = []
+    while sum(times) < _TURN_SECONDS:
+        began = time.perf_counter()
+        run(seed)
+        times.append(time.perf_counter() - began)
+    return statistics.median(times)
 
 
 def _spread(values: Sequence[float]) -> dict[str, float]:

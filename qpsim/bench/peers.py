@@ -122,8 +122,9 @@ def _sign_form(library: Library, constants: Constants, standard: Any, mean: Any)
 def _constants(workload: Workload, problem: QuadraticProblem, library: Library) -> Constants:
     nu, hessian = problem.noise_std, np.asarray(problem.hessian)
     square = hessian**2 if problem.is_diagonal else hessian @ hessian
+    quadratic: Any
     if workload.method == "sgd":
-        quadratic = np.asarray(nu**2 * np.sum(problem.eigenvalues**3))
+        quadratic = nu**2 * np.sum(problem.eigenvalues**3)
     elif workload.step_size == "bound":
         quadratic = np.abs(hessian).sum()
     else:
@@ -132,7 +133,7 @@ def _constants(workload: Workload, problem: QuadraticProblem, library: Library) 
     if workload.method == "ssd" and workload.step_size == "optimal" and not problem.is_diagonal:
         from qpsim.kernels.signs import pair_table
 
-        table = pair_table(hessian, problem.gradient_correlation())
+        table = pair_table(hessian, problem.gradient_correlation(), series=False)
         for first, second, sign, nodes in (
             (table.first_2, table.second_2, table.sign_2, table.nodes_2),
             (table.first_3, table.second_3, table.sign_3, table.nodes_3),

@@ -8,12 +8,37 @@ same round, or why it was ``skipped``. A measured number is {"median", "low", "h
 
 from __future__ import annotations
 
+import json
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from qpsim.errors import FileError
 
+SCHEMA = 1
 _NONE = "-"
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A report that was written before.
+
+    Raises
+    ------
+    FileError
+        The file is missing, or is no report of this version.
+    """
+    try:
+        report = json.loads(Path(path).read_text())
+        if report["schema"] != SCHEMA:
+            raise KeyError("schema")
+        table(report)
+        remarks(report)
+    except OSError as error:
+        raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise FileError(f"{path} is no report of this version's qpsim bench.") from None
+    return report
 
 
 def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -80,36 +105,25 @@ def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], 
 
     Times of different machines, or of a busy and an idle one, say little: the last columns compare
     what each machine's own limit was used for, and the ratios to JAX.
-
-    Raises
-    ------
-    FileError
-        ``old`` is no report of this version.
     """
-    try:
-        before = {entry["workload"]["name"]: entry for entry in old["results"]}
-        if old["schema"] != new["schema"]:
-            raise KeyError("schema")
-        columns = ["workload", "ns before", "ns now", "faster by", "of limit", "x jax"]
-        rows = []
-        for entry in new["results"]:
-            name = entry["workload"]["name"]
-            if name not in before:
-                continue
-            past = before[name]
-            earlier, now = past["ns_per_update"]["median"], entry["ns_per_update"]["median"]
-            rows.append(
-                [
-                    name,
-                    _number(earlier),
-                    _number(now),
-                    f"{earlier / now:.2f} x",
-                    f"{_percent(past)} -> {_percent(entry)}",
-                    f"{_jax(past)} -> {_jax(entry)}",
-                ]
-            )
-    except (KeyError, TypeError, AttributeError):
-        raise FileError("The report to compare with was not written by this version.") from None
+    before = {entry["workload"]["name"]: entry for entry in old["results"]}
+    columns = ["workload", "ns before", "ns now", "faster by", "of limit", "x jax"]
+    rows = []
+    for entry in new["results"]:
+        past = before.get(entry["workload"]["name"])
+        if past is None:
+            continue
+        earlier, now = past["ns_per_update"]["median"], entry["ns_per_update"]["median"]
+        rows.append(
+            [
+                entry["workload"]["name"],
+                _number(earlier),
+                _number(now),
+                f"{earlier / now:.2f} x",
+                f"{_percent(past)} -> {_percent(entry)}",
+                f"{_jax(past)} -> {_jax(entry)}",
+            ]
+        )
     return columns, rows
 
 

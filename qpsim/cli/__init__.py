@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim import __version__
-from qpsim.cli import figure, info, simulate, verify
+from qpsim.cli import bench, figure, info, simulate, verify
 from qpsim.cli.manners import mannered
 
 __all__ = ["app", "main"]
@@ -65,6 +65,7 @@ def _qpsim(
 app.command("figure")(figure.figure)
 app.command("simulate")(simulate.simulate)
 app.command("verify")(verify.verify)
+app.command("bench")(bench.bench)
 app.command("info")(info.info)
 
 
