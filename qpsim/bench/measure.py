@@ -10,7 +10,8 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from qpsim.simulate import default_workers, simulate
 
 ROUNDS = 7
 _TURN_SECONDS = 0.2
+_LOOK_SECONDS = 0.2
 # Medians of final losses may differ by so many of their standard errors.
 _STANDARD_ERRORS = 5.0
 
@@ -72,9 +74,11 @@ def run(
         chosen = [small(workload) for workload in chosen]
     names = _peers(peers)
     n_rounds = rounds or (2 if quick else ROUNDS)
+    mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     with _cores(workers) as cores, bar("bench", len(chosen)) as tick:
         results = []
         for workload in chosen:
+            _take_idle_cores(workers, mine)
             results.append(_measured(workload, names, n_rounds, workers))
             tick()
     return {
@@ -225,14 +229,33 @@ def _version(name: str) -> str | None:
 
 @contextmanager
 def _cores(workers: int) -> Iterator[int]:
-    """Hold this process to as many cores as there are workers, if the system allows."""
+    """Give this process' cores back at the end; the value is how many of them are used."""
     if not hasattr(os, "sched_setaffinity"):
         yield default_workers()
         return
     before = os.sched_getaffinity(0)
-    # From the end: others tend to crowd the first cores.
-    os.sched_setaffinity(0, sorted(before)[-workers:])
     try:
-        yield len(os.sched_getaffinity(0))
+        yield min(workers, len(before))
     finally:
-        os.sched_setaffinity(0, before)
+        _move_to(before)
+
+
+def _take_idle_cores(workers: int, among: set[int]) -> None:
+    """Hold all threads of this process to the cores that others use least just now."""
+    if not (hasattr(os, "sched_setaffinity") and Path("/proc/stat").exists()):
+        return
+    before = _idle_ticks()
+    time.sleep(_LOOK_SECONDS)
+    idle = {core: ticks - before[core] for core, ticks in _idle_ticks().items()}
+    _move_to(set(sorted(among, key=lambda core: -idle.get(core, 0))[:workers]))
+
+
+def _idle_ticks() -> dict[int, int]:
+    lines = [line.split() for line in Path("/proc/stat").read_text().splitlines()]
+    return {int(line[0][3:]): int(line[4]) for line in lines if line[0][3:].isdigit()}
+
+
+def _move_to(cores: set[int]) -> None:
+    for task in Path("/proc/self/task").iterdir():
+        with suppress(OSError):  # a thread that has just ended
+            os.sched_setaffinity(int(task.name), cores)

@@ -1,8 +1,8 @@
 """The same ensembles as a user of another library would write them.
 
 The step is written once over an array library's functions, then run in plain NumPy, in PyTorch, and
-in JAX under ``jit`` and ``scan``. All use float64, replicates as rows, their own generator, and for
-the exact sign step the same quadrature nodes as this package, so that the work is the same.
+in JAX under ``jit`` and ``scan``. All use float64, replicates as rows and their own generator; the
+exact sign step is Plackett's integral by Gauss-Legendre quadrature, to the same accuracy as here.
 """
 
 from __future__ import annotations
@@ -129,15 +129,10 @@ def _constants(workload: Workload, problem: QuadraticProblem, library: Library) 
         quadratic = np.abs(hessian).sum()
     else:
         quadratic = np.sum(problem.eigenvalues)
+    exact_signs = workload.method == "ssd" and workload.step_size == "optimal"
     groups = []
-    if workload.method == "ssd" and workload.step_size == "optimal" and not problem.is_diagonal:
-        from qpsim.kernels.signs import pair_table
-
-        table = pair_table(hessian, problem.gradient_correlation(), series=False)
-        for first, second, sign, nodes in (
-            (table.first_2, table.second_2, table.sign_2, table.nodes_2),
-            (table.first_3, table.second_3, table.sign_3, table.nodes_3),
-        ):
+    if exact_signs and not problem.is_diagonal:
+        for first, second, sign, nodes in _nodes(workload, problem):
             parts = [
                 tuple(library.array(nodes[:, 3 * k + m]) for m in range(3))
                 for k in range(nodes.shape[1] // 3)
@@ -151,6 +146,26 @@ def _constants(workload: Workload, problem: QuadraticProblem, library: Library) 
         library.array(np.asarray(quadratic)),
         groups,
     )
+
+
+def _nodes(workload: Workload, problem: QuadraticProblem) -> list[tuple[np.ndarray, ...]]:
+    """Pairs (first, second, sign) and their nodes (pair, 3 n), one entry a number of nodes."""
+    from qpsim.kernels import signs
+
+    hessian, correlation = np.asarray(problem.hessian), problem.gradient_correlation()
+    if workload.shared_nodes:
+        t = signs.pair_table(hessian, correlation, series=False)
+        return [
+            (t.first_2, t.second_2, t.sign_2, t.nodes_2),
+            (t.first_3, t.second_3, t.sign_3, t.nodes_3),
+        ]
+    first, second = np.triu_indices(workload.dim, 1)
+    signed = correlation[first, second]
+    sign = np.where(signed < 0.0, -1.0, 1.0)
+    n = next(n for upper, n in signs.NODE_CLASSES if upper >= np.abs(signed).max())
+    nodes = signs.quadrature_nodes(np.abs(signed), n)
+    nodes[:, :, 2] *= (2.0 * hessian[first, second] * sign)[:, None]
+    return [(first, second, sign, nodes.reshape(first.size, -1))]
 
 
 def _start(workload: Workload, problem: QuadraticProblem) -> np.ndarray:

@@ -28,6 +28,9 @@ class Workload:
         As in :func:`qpsim.simulate`.
     matrix_products : int
         Products of a (d, d) matrix with a vector that a replicate's step cannot do without.
+    shared_nodes : bool
+        Whether peers get this package's table of quadrature nodes, chosen pair by pair. Without it
+        they do what is plain: as many nodes for all pairs as the most correlated pair needs.
     target : float or None
         Times that it should be faster than JAX.
     """
@@ -43,6 +46,7 @@ class Workload:
     spectrum: str = "structured"
     noise_std: float = 0.1
     matrix_products: int = 0
+    shared_nodes: bool = False
     target: float | None = None
 
     @property
@@ -80,9 +84,20 @@ _CORE = (
         "optimal",
         "haar",
         n_replicates=256,
-        n_steps=10,
+        n_steps=20,
         matrix_products=3,
         target=30.0,
+    ),
+    Workload(
+        "SSD, Haar, exact step, nodes given",
+        "core",
+        "ssd",
+        "optimal",
+        "haar",
+        n_replicates=256,
+        n_steps=20,
+        matrix_products=3,
+        shared_nodes=True,
     ),
 )
 _SHAPE = (

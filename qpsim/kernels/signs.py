@@ -117,7 +117,7 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
         pair = np.flatnonzero((size > below) & (size <= upper))
         below = max(below, upper)
         if pair.size:
-            nodes = _nodes(size[pair], n)
+            nodes = quadrature_nodes(size[pair], n)
             nodes[:, :, 2] *= (2.0 * entry[pair] * sign[pair])[:, None]
             n_pairs_of_nodes = (0, 2, 1)[n % 3]
             cut = 2 * n_pairs_of_nodes
@@ -188,7 +188,7 @@ def _series(
     return double, single
 
 
-def _nodes(size: np.ndarray, n: int) -> np.ndarray:
+def quadrature_nodes(size: np.ndarray, n: int) -> np.ndarray:
     """Nodes (pair, n, 3) of |r| = size, for the exponent written without cancellation.
 
     (a^2 + b^2 - 2 a b sin t) / (2 cos^2 t) = (a - b)^2 / (2 cos^2 t) + a b / (1 + sin t).
