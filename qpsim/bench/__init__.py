@@ -13,6 +13,6 @@ Examples
 
 from qpsim.bench.measure import run
 from qpsim.bench.report import compare, markdown, table
-from qpsim.bench.workloads import Workload, workloads
+from qpsim.bench.workloads import Workload
 
-__all__ = ["Workload", "compare", "markdown", "run", "table", "workloads"]
+__all__ = ["Workload", "compare", "markdown", "run", "table"]

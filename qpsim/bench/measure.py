@@ -95,22 +95,7 @@ def run(
 def _measured(
     workload: Workload, names: Sequence[str], rounds: int, workers: int
 ) -> dict[str, Any]:
-    problem = workload.problem()
-
-    def ours(seed: int) -> np.ndarray:
-        result = simulate(
-            problem,
-            workload.method,
-            workload.step_size,
-            workload.n_steps,
-            workload.n_replicates,
-            rng=seed,
-            workers=workers,
-            record=("excess_loss",),
-        )
-        return result.excess_loss[:, -1]
-
-    contenders: dict[str, Callable[[int], np.ndarray]] = {"qpsim": ours}
+    contenders: dict[str, Callable[[int], np.ndarray]] = {"qpsim": ours(workload, workers)}
     skipped = {}
     for name in names:
         reason = peers.reason_missing(name)
@@ -155,6 +140,26 @@ def _measured(
             "same_ensemble": same_median(final["qpsim"], final[name]),
         }
     return entry
+
+
+def ours(workload: Workload, workers: int) -> Callable[[int], np.ndarray]:
+    """This package's own run of a workload: final losses (n_replicates,) of a seed."""
+    problem = workload.problem()
+
+    def run(seed: int) -> np.ndarray:
+        result = simulate(
+            problem,
+            workload.method,
+            workload.step_size,
+            workload.n_steps,
+            workload.n_replicates,
+            rng=seed,
+            workers=workers,
+            record=("excess_loss",),
+        )
+        return result.excess_loss[:, -1]
+
+    return run
 
 
 def same_median(a: np.ndarray, b: np.ndarray) -> bool:

@@ -93,7 +93,7 @@ def step(
     numerator = (gradient * mean).sum(1)
     denominator = constants.quadratic
     if workload.step_size == "optimal" and workload.basis != "axis":
-        denominator = denominator + _sign_form(library, constants, standard, mean)
+        denominator = denominator + sign_form(library, constants, standard, mean)
     return error - (numerator / denominator)[:, None] * xp.sign(drawn), state
 
 
@@ -102,11 +102,18 @@ def losses(constants: Constants, error: Any) -> Any:
     return 0.5 * (error * _times(error, constants.hessian)).sum(1)
 
 
+def error_function() -> Callable[[Any], Any]:
+    """erf for NumPy's arrays."""
+    from scipy.special import erf
+
+    return erf
+
+
 def _times(rows: Any, matrix: Any) -> Any:
     return rows * matrix if matrix.ndim == 1 else rows @ matrix
 
 
-def _sign_form(library: Library, constants: Constants, standard: Any, mean: Any) -> Any:
+def sign_form(library: Library, constants: Constants, standard: Any, mean: Any) -> Any:
     """sum_{i != j} q_ij E[s_i s_j]: see :mod:`qpsim.kernels.signs`."""
     xp = library.module
     diagonal = constants.hessian.diagonal()
@@ -119,7 +126,8 @@ def _sign_form(library: Library, constants: Constants, standard: Any, mean: Any)
     return total
 
 
-def _constants(workload: Workload, problem: QuadraticProblem, library: Library) -> Constants:
+def constants_of(workload: Workload, problem: QuadraticProblem, library: Library) -> Constants:
+    """A workload's problem in a library's arrays."""
     nu, hessian = problem.noise_std, np.asarray(problem.hessian)
     square = hessian**2 if problem.is_diagonal else hessian @ hessian
     quadratic: Any
@@ -180,11 +188,10 @@ def _rows_at_a_time(workload: Workload, constants: Constants) -> int:
 def _numpy(
     workload: Workload, problem: QuadraticProblem, workers: int
 ) -> Callable[[int], np.ndarray]:
-    from scipy.special import erf
     from threadpoolctl import threadpool_limits
 
-    library = Library(np, erf, np.asarray)
-    constants = _constants(workload, problem, library)
+    library = Library(np, error_function(), np.asarray)
+    constants = constants_of(workload, problem, library)
     start = _start(workload, problem)
     rows = _rows_at_a_time(workload, constants)
 
@@ -210,7 +217,7 @@ def _torch(
     torch = import_module("torch")
     torch.set_num_threads(workers)
     library = Library(torch, torch.erf, partial(torch.tensor))
-    constants = _constants(workload, problem, library)
+    constants = constants_of(workload, problem, library)
     start = torch.tensor(_start(workload, problem))
     rows = _rows_at_a_time(workload, constants)
 
@@ -254,7 +261,7 @@ def _jax(
     place = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
     double = place.enable_x64
     with double(True):
-        constants = _constants(workload, problem, library)
+        constants = constants_of(workload, problem, library)
         start = jnp.asarray(_start(workload, problem))
 
     def run(seed: int) -> np.ndarray:
