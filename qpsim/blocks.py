@@ -27,7 +27,11 @@ BLOCK_SIZE = 64
 _BLOCK_ELEMENTS = 1 << 22
 # BLAS rounds the last columns of a product by another kernel if they fill no vector: a dense block
 # always has whole vectors of lanes, so that a replicate's bits do not depend on how many there are.
-_LANES_OF_A_VECTOR = 8
+_LANES_OF_A_VECTOR = 16
+# Coordinates x lanes of arrays that stay in the L2 cache together, and the least number of blocks a
+# worker should get, lest one of them be left alone with the last.
+_CACHED_ELEMENTS = 1 << 15
+_TURNS = 4
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
 
@@ -83,10 +87,21 @@ class Plan:
         series = self.method.form is None and not self.problem.is_diagonal
         return series and self.policy.code == policy.OPTIMAL
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """(first replicate, count) of every block."""
-        for first in range(0, self.n_replicates, self.block_size):
-            yield first, min(self.block_size, self.n_replicates - first)
+    def blocks(self, workers: int = 1) -> Iterator[tuple[int, int]]:
+        """(first replicate, count) of every block, as work for so many workers.
+
+        Where lanes do not see each other, not even in a product's rounding, several blocks are one:
+        what a block costs besides its steps is then paid once.
+        """
+        size = self.block_size
+        if self.runs_in_eigenbasis:
+            while (
+                2 * size * self.problem.dim <= _CACHED_ELEMENTS
+                and 2 * size * workers * _TURNS <= self.n_replicates
+            ):
+                size *= 2
+        for first in range(0, self.n_replicates, size):
+            yield first, min(size, self.n_replicates - first)
 
 
 class Block(NamedTuple):
@@ -155,7 +170,7 @@ def _run(plan: Plan, first: int, count: int) -> Block:
         lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
     error = _initial_error(plan, first, count, lanes)
     if basis is not None:
-        error = np.ascontiguousarray(basis.T @ error)
+        error = _product(basis.T, error)
     states = np.zeros((len(plan.method.state_names), problem.dim, lanes))
     stream = seed_lanes(plan.seed, first, lanes)
     losses = np.empty((n + 1, lanes))
@@ -231,8 +246,19 @@ def _run(plan: Plan, first: int, count: int) -> Block:
 def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
     start = np.broadcast_to(plan.theta0, (plan.n_replicates, plan.problem.dim))
     error = start[first : first + count] - plan.problem.optimum
-    padded = np.pad(error, ((0, lanes - count), (0, 0)), mode="edge")
-    return np.array(padded.T, order="C")
+    columns = np.empty((plan.problem.dim, lanes))
+    columns[:, :count] = error.T
+    columns[:, count:] = error[-1][:, None]
+    return columns
+
+
+def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """matrix @ columns, rounded as if each block of lanes came alone."""
+    parts = [
+        matrix @ columns[:, lane : lane + BLOCK_SIZE]
+        for lane in range(0, columns.shape[1], BLOCK_SIZE)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def _chunk_ends(plan: Plan, count: int) -> list[int]:
@@ -253,7 +279,7 @@ def _record_theta(
 ) -> None:
     if theta is None or t not in plan.theta_steps:
         return
-    point = error if basis is None else basis @ error
+    point = error if basis is None else _product(basis, error)
     k = plan.theta_steps.index(t)
     theta[k] = plan.problem.optimum[:, None] + point
     theta[k][:, dead != 0] = np.inf

@@ -239,18 +239,15 @@ def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]
 
 def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[blocks.Block]:
     """Blocks in the order they finish; few are in flight, so memory stays flat and Ctrl-C quick."""
-    waiting = plan.blocks()
+    waiting = list(plan.blocks(width))[::-1]
     finished: queue.SimpleQueue[Future[blocks.Block]] = queue.SimpleQueue()
     flying: set[Future[blocks.Block]] = set()
-    n_blocks = -(-plan.n_replicates // plan.block_size)
+    n_blocks = len(waiting)
     try:
         with progress.bar(f"{plan.method.name}", n_blocks) as tick, blocks.one_blas_thread():
             for _ in range(n_blocks):
-                while len(flying) < 2 * width:
-                    span = next(waiting, None)
-                    if span is None:
-                        break
-                    future = executor.submit(blocks.run_block, plan, *span)
+                while waiting and len(flying) < 2 * width:
+                    future = executor.submit(blocks.run_block, plan, *waiting.pop())
                     flying.add(future)
                     future.add_done_callback(finished.put)
                 future = finished.get()
@@ -330,10 +327,11 @@ def _warn_of_sign_vector(error: np.ndarray) -> None:
 
 
 def _warn_of_divergence(plan: blocks.Plan, losses: np.ndarray) -> None:
-    diverged = np.isinf(losses)
-    gone = int(diverged[:, -1].sum())
+    # A replicate that has left stays away, so that the last step tells, and a step at a time keeps
+    # a large record from being copied.
+    gone = int(np.isinf(losses[:, -1]).sum())
     if gone:
-        first = int(np.argmax(diverged.any(axis=0)))
+        first = next(k for k in range(losses.shape[1]) if np.isinf(losses[:, k]).any())
         warnings.warn(
             f"{plan.method.name} diverged in {gone} of {plan.n_replicates} replicates, first at "
             f"step {first}; its {plan.policy.name} step size is too large.",

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim import __version__
-from qpsim.cli import compare, figure, info, simulate, theory, verify
+from qpsim.cli import bench, compare, figure, info, simulate, theory, verify
 from qpsim.cli.manners import mannered
 
 __all__ = ["app", "main"]
@@ -68,6 +68,7 @@ app.command("simulate")(simulate.simulate)
 app.command("verify")(verify.verify)
 app.command("compare")(compare.compare)
 app.add_typer(theory.app, name="theory")
+app.command("bench")(bench.bench)
 app.command("info")(info.info)
 
 
