@@ -10,7 +10,7 @@ from qpsim.kernels.moments import _INV_SQRT2, ratio_or_zero
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
-from qpsim.kernels.signs import pair_form
+from qpsim.kernels.signs import sign_integrals
 
 
 @jit
@@ -47,6 +47,7 @@ def advance(
     image = np.empty((d, lanes))
     mean = np.empty((d, lanes))
     scale = np.empty((d, lanes))
+    standard = np.empty((d, lanes))
     numerator = np.empty(lanes)
     denominator = np.empty(lanes)
     alpha = np.empty(lanes)
@@ -60,7 +61,7 @@ def advance(
             for i in range(d):
                 relative_variance(gradient[i], std[i] * std[i], extra[i])
         if policy == OPTIMAL or policy == BOUND:
-            closed_form(hyper, gradient, std, extra, states, t, mean, scale, normals)
+            closed_form(hyper, gradient, std, extra, states, t, mean, scale, standard)
             inner(gradient, mean, numerator)
             if policy == BOUND and dispatch.is_sign(hyper):
                 np.dot(form_matrix, scale, image)
@@ -69,8 +70,8 @@ def advance(
                 np.dot(hessian, mean, image)
                 inner(mean, image, denominator)
                 add_sign_variance(hessian, mean, scale, denominator)
-                # normals holds the standardised means by now
-                pair_form(table, normals, scale, denominator)
+                sign_integrals(table, standard, scale, loss)
+                denominator += loss
             else:
                 np.dot(hessian, mean, image)
                 inner(mean, image, denominator)
