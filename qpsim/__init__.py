@@ -21,7 +21,7 @@ _PUBLIC = {
     "QpsimError": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn")
+_SUBPACKAGES = ("theory", "nn", "sweep")
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
 

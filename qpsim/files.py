@@ -141,12 +141,15 @@ def unpack_arrays(
     FileError
         A byte is missing, changed or added; or the file is of another kind, or not ours at all.
     """
-    start = len(content) - _DIGEST
-    if start < len(_SEAL) or content[start - len(_SEAL) : start] != _SEAL:
-        raise FileError(f"{source} is truncated, or no sealed qpsim file.")
-    if hashlib.sha256(content[:start]).hexdigest().encode() != content[start:]:
-        raise FileError(f"{source} is damaged: its content does not match its checksum.")
+    if not _is_sealed(content):
+        raise FileError(f"{source} is damaged or not ours: its content does not match a checksum.")
     return _parse(content, source, kind)
+
+
+def _is_sealed(content: bytes) -> bool:
+    """Whether the content ends in the checksum of all that stands before it."""
+    body, seal = content[:-_DIGEST], content[-_DIGEST:]
+    return body.endswith(_SEAL) and hashlib.sha256(body).hexdigest().encode() == seal
 
 
 def read_bytes(path: str | os.PathLike[str]) -> bytes:
