@@ -25,6 +25,9 @@ from qpsim.stepsize import Policy
 BLOCK_SIZE = 64
 # Coordinates x lanes of one block's array; a wide problem gets fewer lanes, never more memory.
 _BLOCK_ELEMENTS = 1 << 22
+# BLAS rounds the last columns of a product by another kernel if they fill no vector: a dense block
+# always has whole vectors of lanes, so that a replicate's bits do not depend on how many there are.
+_LANES_OF_A_VECTOR = 8
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
 
@@ -124,7 +127,8 @@ def run_block(plan: Plan, first: int, count: int) -> Block:
     Interrupted
         The plan was stopped.
     """
-    with one_blas_thread():
+    # A diverging lane may overflow in NumPy's products; its record says so, no warning is due.
+    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
         return _run(plan, first, count)
 
 
@@ -136,15 +140,18 @@ def _run(plan: Plan, first: int, count: int) -> Block:
     problem, n = plan.problem, plan.n_steps
     rotate = plan.runs_in_eigenbasis and not problem.is_diagonal
     basis = problem.eigenvectors if rotate else None
-    error = _initial_error(plan, first, count)
+    lanes = count
+    if not problem.is_diagonal:
+        lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
+    error = _initial_error(plan, first, count, lanes)
     if basis is not None:
         error = np.ascontiguousarray(basis.T @ error)
-    states = np.zeros((len(plan.method.state_names), problem.dim, count))
-    stream = seed_lanes(plan.seed, first, count)
-    losses = np.empty((n + 1, count))
-    steps = np.empty((n, count))
-    dead = np.zeros(count, dtype=np.uint8)
-    theta = np.empty((len(plan.theta_steps), problem.dim, count)) if plan.theta_steps else None
+    states = np.zeros((len(plan.method.state_names), problem.dim, lanes))
+    stream = seed_lanes(plan.seed, first, lanes)
+    losses = np.empty((n + 1, lanes))
+    steps = np.empty((n, lanes))
+    dead = np.zeros(lanes, dtype=np.uint8)
+    theta = np.empty((len(plan.theta_steps), problem.dim, lanes)) if plan.theta_steps else None
     policy, given = plan.policy.code, plan.policy.given
     if plan.runs_in_eigenbasis:
         eigenvalues = np.array(problem.eigenvalues)
@@ -156,7 +163,7 @@ def _run(plan: Plan, first: int, count: int) -> Block:
     record_loss(losses[0].copy(), dead, losses[0])
     _record_theta(plan, 0, error, basis, dead, theta)
     t = 0
-    for end in _chunk_ends(plan, count):
+    for end in _chunk_ends(plan, lanes):
         if plan.token in _stopped:
             raise Interrupted
         window = slice(t, end)
@@ -196,13 +203,19 @@ def _run(plan: Plan, first: int, count: int) -> Block:
             )
         t = end
         _record_theta(plan, t, error, basis, dead, theta)
-    return Block(first, losses, steps if plan.keep_step_size else None, theta)
+    return Block(
+        first,
+        losses[:, :count],
+        steps[:, :count] if plan.keep_step_size else None,
+        None if theta is None else theta[:, :, :count],
+    )
 
 
-def _initial_error(plan: Plan, first: int, count: int) -> np.ndarray:
-    start = plan.theta0 if plan.theta0.ndim == 1 else plan.theta0[first : first + count]
-    error = np.broadcast_to(start - plan.problem.optimum, (count, plan.problem.dim))
-    return np.array(error.T, order="C")
+def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
+    start = np.broadcast_to(plan.theta0, (plan.n_replicates, plan.problem.dim))
+    error = start[first : first + count] - plan.problem.optimum
+    padded = np.pad(error, ((0, lanes - count), (0, 0)), mode="edge")
+    return np.array(padded.T, order="C")
 
 
 def _chunk_ends(plan: Plan, count: int) -> list[int]:

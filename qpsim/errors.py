@@ -44,8 +44,12 @@ class DataError(QpsimError):
     """A data set whose files are missing, truncated or not in the format they claim."""
 
 
+class TheoryError(QpsimError):
+    """An argument outside a formula's domain, or a quantity that has no closed form here."""
+
+
 class DivergenceWarning(RuntimeWarning):
-    """A simulated run left the finite numbers: its step size is too large."""
+    """A simulated run or an exact risk left the finite numbers: its step size is too large."""
 
 
 class ArtefactWarning(RuntimeWarning):

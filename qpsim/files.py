@@ -86,7 +86,7 @@ def write_arrays(
 ) -> Path:
     """Write arrays and a JSON header as one .npz whose bytes depend on nothing else."""
     head = json.dumps({"format": _MAGIC, "kind": kind, "version": 1, **header}, allow_nan=False)
-    content = {_HEADER: np.frombuffer(head.encode(), dtype=np.uint8), **arrays}
+    content: dict[str, Any] = {_HEADER: np.frombuffer(head.encode(), dtype=np.uint8), **arrays}
     return write_atomically(path, lambda stream: np.savez_compressed(stream, **content))
 
 
@@ -170,8 +170,8 @@ def _parse(
     content: bytes, source: str | os.PathLike[str], kind: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        archive = np.load(io.BytesIO(content), allow_pickle=False)
+        arrays = {name: archive[name] for name in archive.files}
         header = json.loads(bytes(arrays.pop(_HEADER)).decode())
     except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError):
         raise FileError(f"{source} is not a qpsim file: it has no qpsim header.") from None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from functools import cached_property
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -75,7 +76,11 @@ class QuadraticProblem:
             )
         if matrix.ndim == 2:
             matrix = _as_diagonal_if_so(_symmetric(matrix))
-        self._set(matrix, None if matrix.ndim == 1 else _eigh(matrix), optimum, noise_std)
+        decomposition = None
+        if matrix.ndim == 2:
+            values, vectors = np.linalg.eigh(matrix)
+            decomposition = values, vectors
+        self._set(matrix, decomposition, optimum, noise_std)
         smallest = float(self.eigenvalues.min())
         # What eigh finds below its own rounding error is no evidence of a positive eigenvalue.
         floor = 0.0 if self.is_diagonal else self.dim * 2.3e-16 * float(self.eigenvalues.max())
@@ -171,7 +176,7 @@ class QuadraticProblem:
         ):
             raise ProblemError("The Hessian does not have the eigenvalues and eigenvectors given.")
         problem = cls.__new__(cls)
-        problem._set(matrix, (again.eigenvalues, again.eigenvectors), optimum, noise_std)
+        problem._set(matrix, (again.eigenvalues, np.array(eigenvectors)), optimum, noise_std)
         return problem
 
     @property
@@ -306,6 +311,13 @@ class QuadraticProblem:
                 f"A QuadraticProblem is frozen; {name} cannot be set, make a new one."
             )
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # Neither pickle nor copy keeps an array's read-only flag.
+        for value in state.values():
+            if isinstance(value, np.ndarray):
+                _frozen(value)
+        self.__dict__.update(state)
+
     def __repr__(self) -> str:
         kind = "diagonal" if self.is_diagonal else "dense"
         low, high = self._eigenvalues.min(), self._eigenvalues.max()
@@ -367,7 +379,7 @@ def random_problem(
     generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     eigenvalues = _draw_spectrum(spectrum, dim, condition, generators[0])
     d = eigenvalues.size
-    if not (isinstance(scale, (int, float)) and math.isfinite(scale) and scale >= 0):
+    if not (_is_real(scale) and math.isfinite(scale) and scale >= 0):
         raise ProblemError(f"The scale of the optimum must be a finite number >= 0, not {scale!r}.")
     tau = _fraction(basis)
     rotation = _partial_rotation(d, tau, generators[1])
@@ -387,11 +399,11 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
     7
     """
     if isinstance(rng, np.random.SeedSequence):
-        return np.random.SeedSequence(rng.entropy, spawn_key=rng.spawn_key, pool_size=rng.pool_size)
+        return _fresh(rng)
     if isinstance(rng, (np.random.Generator, np.random.BitGenerator)):
         bits = rng.bit_generator if isinstance(rng, np.random.Generator) else rng
         # Spawning advances the caller's generator: a second call must not repeat the first.
-        return bits.seed_seq.spawn(1)[0]  # type: ignore[attr-defined]
+        return _fresh(bits.seed_seq.spawn(1)[0])  # type: ignore[attr-defined]
     if rng is not None and (isinstance(rng, bool) or not isinstance(rng, (int, np.integer))):
         raise ProblemError(
             f"rng must be None, a whole number, a SeedSequence or a Generator, not {rng!r}."
@@ -399,6 +411,16 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
     if rng is not None and rng < 0:
         raise ProblemError(f"A seed must not be negative; got {rng}.")
     return np.random.SeedSequence(rng if rng is None else int(rng))
+
+
+def _fresh(seed: np.random.SeedSequence) -> np.random.SeedSequence:
+    """The same seed with nothing spawned from it, its entropy in plain Python numbers."""
+    entropy: Any = seed.entropy
+    if not isinstance(entropy, str):
+        entropy = np.asarray(entropy, dtype=object).tolist()
+    return np.random.SeedSequence(
+        entropy, spawn_key=tuple(int(key) for key in seed.spawn_key), pool_size=seed.pool_size
+    )
 
 
 def _draw_spectrum(
@@ -457,13 +479,9 @@ def _fraction(basis: str | float) -> float:
                 f"Unknown basis {basis!r}, and no number in [0, 1]; {nearest(basis, BASES)}"
             )
         return float(BASES.index(basis))
-    try:
-        tau = float(basis)
-    except (TypeError, ValueError):
-        tau = math.nan
-    if isinstance(basis, bool) or not 0.0 <= tau <= 1.0:
+    if not (_is_real(basis) and 0.0 <= basis <= 1.0):
         raise ProblemError(f"A basis is 'axis', 'haar' or a number in [0, 1], not {basis!r}.")
-    return tau
+    return float(basis)
 
 
 def _partial_rotation(
@@ -532,19 +550,14 @@ def _as_diagonal_if_so(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     return diagonal.copy() if is_diagonal else matrix
 
 
-def _eigh(matrix: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    values, vectors = np.linalg.eigh(matrix)
-    return values, vectors
-
-
 def _noise(noise_std: Any) -> float:
-    try:
-        value = float(noise_std)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not (math.isfinite(value) and value >= 0.0):
+    if not (_is_real(noise_std) and math.isfinite(noise_std) and noise_std >= 0.0):
         raise ProblemError(f"noise_std must be a finite number >= 0, not {noise_std!r}.")
-    return value
+    return float(noise_std)
+
+
+def _is_real(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -20,7 +20,7 @@ from qpsim.blocks import Plan
 from qpsim.errors import FileError, SimulationError
 from qpsim.files import read_arrays, write_arrays
 from qpsim.methods import Method
-from qpsim.methods import method as find_method
+from qpsim.methods.rule import defined_rule
 from qpsim.problem import QuadraticProblem
 from qpsim.stepsize import CODES, Policy
 
@@ -236,7 +236,7 @@ def load(path: str | os.PathLike[str]) -> Result:
         )
     except FileError:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise FileError(f"{path} is no complete qpsim result ({error}).") from None
 
 
@@ -255,7 +255,7 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
         raise ValueError(f"step-size code {code!r}")
     return Plan(
         problem=problem,
-        method=find_method(spec["method"]["name"], **spec["method"]["hyper"]),
+        method=_method(spec["method"], header["rule"]),
         policy=Policy(str(spec["step_size"]), int(code), arrays["given"]),
         n_steps=int(spec["n_steps"]),
         n_replicates=int(spec["n_replicates"]),
@@ -269,3 +269,14 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
         theta_steps=tuple(int(step) for step in spec["record"]["theta"]),
         token=uuid.uuid4().hex,
     )
+
+
+def _method(spec: dict[str, Any], place: dict[str, str]) -> Method:
+    """The method from where its rule was defined: a user's rule may share a registry name."""
+    rule = defined_rule(place["module"], place["attribute"])
+    if rule is None or rule.name != spec["name"]:
+        raise ValueError(
+            f"its rule {place['module']}.{place['attribute']} is not defined in this process; "
+            "import the module that defines it first"
+        )
+    return rule(**spec["hyper"])

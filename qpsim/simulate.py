@@ -13,8 +13,9 @@ import time
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -238,11 +239,8 @@ def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[bl
     finally:
         if flying:
             blocks.stop(plan.token)
-        for future in flying:
-            future.cancel()
-        while flying:
-            future = finished.get()
-            flying.discard(future)
+        # Wait for the futures, not their callbacks: an interrupt may come before one is attached.
+        wait([future for future in flying if not future.cancel()])
         blocks.forget(plan.token)
 
 
@@ -269,10 +267,14 @@ def _starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) 
 
 
 def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
-    wanted = dict(record) if isinstance(record, Mapping) else {}
-    if not wanted:
-        names = [record] if isinstance(record, str) else list(record)
-        wanted = dict.fromkeys(names, True)
+    try:
+        names = [record] if isinstance(record, str) else record
+        wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(names, True)
+    except TypeError:
+        raise SimulationError(
+            f"record must be names or a mapping from names, not {record!r}; "
+            f"known are: {', '.join(RECORDS)}."
+        ) from None
     for name in wanted:
         if name not in RECORDS:
             raise SimulationError(f"Cannot record {name!r}; {nearest(str(name), RECORDS)}")
@@ -282,8 +284,8 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
         return kept, ()
     steps = range(n_steps + 1) if theta is True else theta
     try:
-        chosen = sorted({int(step) for step in steps})
-    except (TypeError, ValueError):
+        chosen = sorted({index(step) for step in steps})
+    except TypeError:
         raise SimulationError(
             f"The steps at which theta is recorded must be whole numbers, not {theta!r}."
         ) from None

@@ -1,5 +1,5 @@
-"""The only machine code of the package: loops over (coordinate, lane) arrays, compiled when first used.
+"""The only machine code of the package: loops over (coordinate, lane) arrays, compiled lazily.
 
-A lane is one replicate; lanes are the contiguous last axis, so that every loop over them becomes vector
-instructions. Kernels take arrays, write into arrays they are given, and check nothing.
+A lane is one replicate; lanes are the contiguous last axis, so that every loop over them becomes
+vector instructions. Kernels take arrays, write into arrays they are given, and check nothing.
 """

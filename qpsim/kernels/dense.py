@@ -6,7 +6,7 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.diagonal import relative_variance
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.jit import jit
-from qpsim.kernels.moments import _INV_SQRT2, ratio_or_zero
+from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE, ratio_or_zero
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
@@ -127,7 +127,7 @@ def closed_form(hyper, gradient, std, extra, states, t, mean, scale, standard):
     """E[z] and the closed form's scale; for a sign rule also a_i = E[g_i + c_i] / sigma_i."""
     d, lanes = gradient.shape
     for i in range(d):
-        inverse = 1.0 / std[i]
+        inverse = min(1.0 / std[i], LARGEST_INVERSE)
         for lane in range(lanes):
             s = dispatch.scale(hyper, extra[i, lane], states, i, lane, t)
             c = dispatch.offset(hyper, extra[i, lane], states, i, lane, t)
@@ -135,7 +135,7 @@ def closed_form(hyper, gradient, std, extra, states, t, mean, scale, standard):
             scale[i, lane] = s
             if dispatch.is_sign(hyper):
                 standard[i, lane] = shifted * inverse
-                mean[i, lane] = s * erf(shifted * inverse * _INV_SQRT2)
+                mean[i, lane] = s * erf(shifted * inverse * INV_SQRT2)
             else:
                 mean[i, lane] = s * shifted
 

@@ -77,8 +77,6 @@ def _offset(hyper, extra, states, i, lane, t):
 @overload(scale, jit_options=_INLINE)
 def _scale(hyper, extra, states, i, lane, t):
     rule = _rule(hyper)
-    if not (rule.state_names or rule.observes):
-        return lambda hyper, extra, states, i, lane, t: 1.0
     # scale * (g + offset) at g = probe - offset is scale * probe, for either form.
     body = ["    shift = 0.0"]
     if rule.offset is not None:

@@ -1,20 +1,22 @@
-"""Elementary functions without branches, table look-ups or calls, so that loops over lanes become vector code.
+"""Elementary functions without branches, tables or calls: loops over lanes become vector code.
 
-The C library's versions are as accurate, but a call per element stops vectorisation and costs five to ten times
-more. All work on float64. The polynomials are minimax (Remez exchange, 40 digits), rounded to double;
-``tests/kernels/test_elementary.py`` holds the recipe, which gives every number below again.
+The C library's versions are as accurate, but a call per element stops vectorisation and costs four
+to ten times more. All work on float64. The polynomials are minimax (Remez exchange, 40 digits),
+rounded to double; ``tests/kernels/test_elementary.py`` holds the recipe, which gives every number
+below again.
 
-Fused multiply-adds are written out: with no contraction left to the compiler, results have the same bits for any
-vector width and on any processor.
+Fused multiply-adds are written out: with no contraction left to the compiler, results have the same
+bits for any vector width and on any processor.
 """
 
 from typing import Any
 
-import llvmlite.ir as ir
+from numba import extending
 from numba.core import types
-from numba.extending import intrinsic
 
 from qpsim.kernels.jit import jit_inline
+
+intrinsic: Any = extending.intrinsic  # kernels call these with other arguments than Python does
 
 # (exp(r) - 1 - r) / r^2 on |r| <= log(2)/2
 EXP = (
@@ -133,7 +135,7 @@ def bits_of(typing_context: Any, x: Any) -> Any:
     """The 64 bits of a double as an integer."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.IntType(64))
+        return builder.bitcast(arguments[0], context.get_value_type(types.int64))
 
     return types.int64(types.float64), generate
 
@@ -143,25 +145,25 @@ def from_bits(typing_context: Any, bits: Any) -> Any:
     """The double that has these 64 bits."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        return builder.bitcast(arguments[0], ir.DoubleType())
+        return builder.bitcast(arguments[0], context.get_value_type(types.float64))
 
     return types.float64(types.int64), generate
 
 
 def polynomial(coefficients: tuple[float, ...], chains: int = 1) -> Any:
-    """A function of kernels that evaluates this polynomial (constant first) by Horner's rule, written out as fma.
+    """A function of kernels that evaluates a polynomial (constant first) by Horner's rule in fma.
 
-    A long polynomial is limited by the latency of its chain; `chains` interleaved polynomials in x^chains run side
-    by side.
+    A long polynomial is limited by the latency of its chain; `chains` interleaved polynomials in
+    x^chains run side by side.
     """
 
     @intrinsic
     def horner(typing_context: Any, x: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             def chain(terms: tuple[float, ...], x: Any) -> Any:
-                value = ir.Constant(ir.DoubleType(), terms[-1])
+                value = context.get_constant(types.float64, terms[-1])
                 for term in terms[-2::-1]:
-                    value = builder.fma(value, x, ir.Constant(ir.DoubleType(), term))
+                    value = builder.fma(value, x, context.get_constant(types.float64, term))
                 return value
 
             x = arguments[0]
@@ -188,7 +190,7 @@ _erf_exponent = polynomial(ERF, chains=2)
 
 @jit_inline
 def exp(x):
-    """e^x to 1 unit in the last place; 0 below -708 (no subnormal numbers), inf above 709.78, nan for nan."""
+    """e^x to 1 unit in the last place; 0 below -708 (never subnormal), inf above 709.78."""
     clamped = EXP_LOWEST if x < EXP_LOWEST else x
     clamped = EXP_HIGHEST if clamped > EXP_HIGHEST else clamped
     # e^x = 2^n e^r with n an integer and |r| <= log(2)/2
@@ -251,9 +253,10 @@ def sincos_turns(u):
 
 @jit_inline
 def erf(x):
-    """The error function: within 2e-16 absolutely and 1e-14 relatively for every x; +-1 at +-inf, nan for nan.
+    """The error function, within 2e-16 absolutely and 1e-14 relatively for every x; 1 at infinity.
 
-    One formula for all x: erf(x) = -expm1(-x Q(x)), because -log(erfc(x))/x = Q(x) is smooth and never small.
+    One formula for all x: erf(x) = -expm1(-x Q(x)), because -log(erfc(x))/x = Q(x) is smooth and
+    never small.
     """
     a = abs(x)
     a = ERF_SATURATED if a > ERF_SATURATED else a

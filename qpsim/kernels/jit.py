@@ -1,12 +1,14 @@
-"""How kernels are compiled and where their machine code is kept: every jit flag of the package is here.
+"""How kernels are compiled and where their machine code is kept: all jit flags are here.
 
-Numba's own disk cache asks only whether the file of the outermost function was edited. Kernels inline
-functions of other files (elementary functions, rules), so an edit there would go unnoticed. Here the
-cache's folder is named by a fingerprint of all the sources that can end up in machine code, of the compilers
-and of the processor: machine code of another version is never even looked at.
+Numba's own disk cache asks only whether the file of the outermost function was edited. Kernels
+inline functions of other files (elementary functions, rules), so an edit there would go unnoticed.
+Here the cache's folder is named by a fingerprint of all the sources that can end up in machine
+code, of the compilers and of the processor: machine code of another version is never even looked
+at.
 
-Environment: ``QPSIM_CACHE_DIR`` moves the cache, ``QPSIM_NO_CACHE=1`` turns it off. Whatever goes wrong with a
-cache file (damaged, unreadable, folder not writable) costs one compilation and nothing else.
+Environment: ``QPSIM_CACHE_DIR`` moves the cache, ``QPSIM_NO_CACHE=1`` turns it off. Whatever goes
+wrong with a cache file (damaged, unreadable, folder not writable) costs one compilation and nothing
+else.
 """
 
 import hashlib
@@ -19,24 +21,31 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib import import_module
 from operator import attrgetter
 from pathlib import Path
 from types import FunctionType
 from typing import Any
 
-import llvmlite
 import numba
 import numpy as np
-from numba.core import caching, compiler, config, event, serialize, types
+from numba.core import caching, compiler, event, serialize
+from numba.core import config as numba_config
+from numba.core import types as numba_types
 from numba.core.registry import cpu_target
+
+# numba's annotations know neither its configuration nor its tuple types
+config: Any = numba_config
+types: Any = numba_types
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 _SOURCE_FOLDERS = (_PACKAGE / "kernels", _PACKAGE / "methods")
 _KEPT_FINGERPRINTS = 4
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
-# nogil: blocks of replicates run in threads. error_model: x/0 is inf or nan, as in NumPy, without a branch that
-# would stop vectorisation. No fastmath: nan tests must work, and results must not depend on the vector width.
+# nogil: blocks of replicates run in threads. error_model: x/0 is inf or nan, as in NumPy, without a
+# branch that would stop vectorisation. No fastmath: nan tests must work, and results must not
+# depend on the vector width.
 _FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
 
 
@@ -46,8 +55,8 @@ def jit(function: Callable[..., Any]) -> Any:
     Parameters
     ----------
     function
-        A module-level function in Numba's subset of Python. Functions of other packages, and functions made
-        inside functions, are compiled just the same but never cached on disk.
+        A module-level function in Numba's subset of Python. Functions of other packages, and
+        functions made inside functions, are compiled just the same but never cached on disk.
 
     Returns
     -------
@@ -59,7 +68,8 @@ def jit(function: Callable[..., Any]) -> Any:
 def jit_inline(function: Callable[..., Any]) -> Any:
     """Like `jit`, for a small function that must vanish into the loops of its callers.
 
-    A loop is vectorised only if nothing is called in it; the flag makes LLVM inline whatever its cost model says.
+    A loop is vectorised only if nothing is called in it; the flag makes LLVM inline whatever its
+    cost model says.
     """
     return _compiled(function, forceinline=True)
 
@@ -70,8 +80,8 @@ def timings() -> dict[str, float]:
     Returns
     -------
     dict
-        ``compile_seconds`` and ``load_seconds`` (wall time), ``cache_hits`` (machine code loaded from disk) and
-        ``cache_misses`` (machine code compiled; every one if the cache is off).
+        ``compile_seconds`` and ``load_seconds`` (wall time), ``cache_hits`` (machine code loaded
+        from disk) and ``cache_misses`` (machine code compiled; every one if the cache is off).
     """
     return {
         "compile_seconds": _clock.compile_seconds,
@@ -82,7 +92,7 @@ def timings() -> dict[str, float]:
 
 
 def cache_folder() -> Path | None:
-    """The folder of this version's machine code (it may not exist yet), or None if the cache is off."""
+    """This version's folder of machine code (it may not exist yet), or None if the cache is off."""
     if os.environ.get("QPSIM_NO_CACHE", "") not in ("", "0") or not _sources.as_imported():
         return None
     root = _cache_root()
@@ -142,7 +152,7 @@ class _Sources:
         return digest.hexdigest()
 
     def as_imported(self) -> bool:
-        """Whether the files still are what this process imported: an edit under a running process ends caching."""
+        """Whether the files are still those imported; once edited, this process caches no more."""
         if self.digest is None or not self._stamps:
             return False
         stamps = self._look()
@@ -174,7 +184,7 @@ def _fingerprint() -> str:
     parts = (
         _sources.digest,
         numba.__version__,
-        llvmlite.__version__,
+        import_module("llvmlite").__version__,
         np.__version__,
         sys.version,
         cpu_target.target_context.codegen().magic_tuple(),
@@ -186,8 +196,8 @@ def _fingerprint() -> str:
 class _KernelCache(caching._Cache):
     """One kernel's machine code on disk: one file per signature, a checksum and then a pickle.
 
-    There is no index: the file's name is a hash of kernel and signature, so that processes started at once
-    can at worst write the same file twice, each time as a whole.
+    There is no index: the file's name is a hash of kernel and signature, so that processes started
+    at once can at worst write the same file twice, each time as a whole.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -253,11 +263,7 @@ class _KernelCache(caching._Cache):
 
     def save_overload(self, sig: Any, data: Any) -> None:
         path = self._path(sig)
-        if (
-            path is None
-            or data.library.has_dynamic_globals
-            or any(not x.can_cache for x in data.lifted)
-        ):
+        if path is None or data.library.has_dynamic_globals:  # addresses of this process
             return
         payload = serialize.dumps((tuple(getattr(sig, "args", sig)), data._reduce()))
         try:
@@ -270,7 +276,7 @@ class _KernelCache(caching._Cache):
 
 
 def _is_portable(kind: Any) -> bool:
-    """Whether a type means the same thing in the next process, with its code covered by the fingerprint."""
+    """Whether a type means the same in the next process, its code covered by the fingerprint."""
     if isinstance(kind, types.BaseNamedTuple) and not _is_ours(kind.instance_class):
         return False
     if isinstance(kind, types.BaseTuple):
@@ -287,8 +293,8 @@ def _is_portable(kind: Any) -> bool:
 def _is_ours(named_tuple: type) -> bool:
     """Whether a named tuple class can be imported again from a file that the fingerprint covers.
 
-    A class is what selects a method's rule in a generic kernel. A user's class may be edited, or made anew at each
-    start, without the fingerprint noticing.
+    A class is what selects a method's rule in a generic kernel. A user's class may be edited, or
+    made anew at each start, without the fingerprint noticing.
     """
     module = sys.modules.get(named_tuple.__module__)
     try:
@@ -332,7 +338,10 @@ def _forget_old_fingerprints(current: Path) -> None:
     ages = []
     for folder in current.parent.iterdir():
         if folder != current and re.fullmatch(r"[0-9a-f]{32}", folder.name):
-            ages.append((folder.stat().st_mtime, folder))
+            try:
+                ages.append((folder.stat().st_mtime, folder))
+            except OSError:  # another process has just deleted it
+                continue
     for _, folder in sorted(ages, reverse=True)[_KEPT_FINGERPRINTS - 1 :]:
         shutil.rmtree(folder, ignore_errors=True)
 

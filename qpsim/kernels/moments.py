@@ -11,9 +11,9 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.jit import jit
 
-_INV_SQRT2 = 0.7071067811865476
+INV_SQRT2 = 0.7071067811865476
 # Stands for 1 / std at std = 0: erf is +-1 beyond it, and 0 at 0 where infinity gives NaN.
-_LARGEST_INVERSE = 1e300
+LARGEST_INVERSE = 1e300
 
 
 def add_row_moments(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
@@ -37,7 +37,7 @@ def _linear(hyper, curvature, std, gradient, extra, states, i, t, numerator, den
 
 
 def _sign(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
-    inverse = min(_INV_SQRT2 / std, _LARGEST_INVERSE)
+    inverse = min(INV_SQRT2 / std, LARGEST_INVERSE)
     for lane in range(gradient.size):
         s = dispatch.scale(hyper, extra[lane], states, i, lane, t)
         c = dispatch.offset(hyper, extra[lane], states, i, lane, t)

@@ -1,7 +1,7 @@
-"""Random numbers for many lanes at once: lane k is bit for bit NumPy's ``SFC64`` seeded by child k of a seed sequence.
+"""Random numbers for many lanes at once: lane k is, bit for bit, NumPy's ``SFC64`` of seed k.
 
-A replicate's noise therefore depends on the seed and its number alone, not on how replicates are cut into blocks
-or spread over workers, and anybody can draw the same stream with NumPy.
+A replicate's noise therefore depends on the seed and its number alone, not on how replicates are
+cut into blocks or spread over workers, and anybody can draw the same stream with NumPy.
 
 The state of a block of lanes is an array (4, lanes) of uint64 with rows a, b, c, counter.
 """
@@ -36,20 +36,21 @@ def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarra
     Parameters
     ----------
     seed_sequence
-        The run's seed. It is left as it is: nothing is spawned, and what has been spawned from it does not matter.
+        The run's seed. It is left as it is: nothing is spawned, and what has been spawned from it
+        does not matter.
     first, count
         The first lane and how many.
 
     Returns
     -------
-    Array (4, count) of uint64. Column k is the state of ``numpy.random.SFC64(child)`` with ``child`` the seed
-    sequence whose spawn key is ``seed_sequence.spawn_key + (first + k,)``, which is what ``spawn`` of a fresh
-    seed sequence returns as child ``first + k``.
+    Array (4, count) of uint64. Column k is the state of ``numpy.random.SFC64(child)``, where the
+    spawn key of ``child`` is ``seed_sequence.spawn_key + (first + k,)``: child ``first + k`` of a
+    fresh seed sequence's ``spawn``.
 
     Notes
     -----
-    The child's pool is the parent's pool with the words of the lane's number mixed in, so only those are hashed for
-    each lane: well under a second for a million lanes.
+    The child's pool is the parent's pool with the words of the lane's number mixed in, so only
+    those are hashed for each lane: well under a second for a million lanes.
 
     Examples
     --------
@@ -74,12 +75,14 @@ def _seed(parent: SeedSequence, words: list[np.ndarray]) -> np.ndarray:
     mixed = max(_n_words(parent.entropy), pool_size) + _n_words(parent.spawn_key)
     n_hashed = pool_size * pool_size + pool_size * (mixed - pool_size)
     constant = _INIT_A * pow(_MULT_A, n_hashed, 1 << 32) & _WORD
-    pool = [np.full(words[0].shape, word, dtype=np.uint32) for word in parent.pool]
+    pool: list[np.ndarray] = [
+        np.full(words[0].shape, word, dtype=np.uint32) for word in parent.pool
+    ]
     for word in words:
         low = word.astype(np.uint32)
         for k in range(pool_size):
             hashed, constant = _hash(low, constant, _MULT_A)
-            mix = pool[k] * np.uint32(_MIX_LEFT) - hashed * np.uint32(_MIX_RIGHT)
+            mix: np.ndarray = pool[k] * np.uint32(_MIX_LEFT) - hashed * np.uint32(_MIX_RIGHT)
             pool[k] = mix ^ (mix >> _SHIFT_16)
     constant = _INIT_B
     halves = []
@@ -138,8 +141,9 @@ def fill_raw(state, out):
 def fill_normals(state, out):
     """Fill ``out`` (d, lanes) with standard normals; each lane advances by 2 ceil(d/2) words.
 
-    Box-Muller: coordinates 2k and 2k + 1 are sqrt(-2 log u) (cos 2 pi v, sin 2 pi v) with u in (0, 1] and v in [0, 1)
-    the top 53 bits of two words. An odd d discards the last sine. Tails reach sqrt(2 * 53 log 2) = 8.57.
+    Box-Muller: coordinates 2k and 2k + 1 are sqrt(-2 log u) (cos 2 pi v, sin 2 pi v), where u in
+    (0, 1] and v in [0, 1) are the top 53 bits of two words. An odd d discards the last sine. Tails
+    reach sqrt(2 * 53 log 2) = 8.57.
     """
     d, lanes = out.shape
     for k in range(0, d, 2):

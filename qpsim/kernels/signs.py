@@ -1,11 +1,12 @@
 """E[z^T Q z] for z a vector of scaled signs of correlated Gaussians, exact up to quadrature.
 
-With s_i = sign(a_i + Z_i), corr(Z_i, Z_j) = r_ij and e_i = erf(a_i / sqrt 2), Plackett's identity gives
+With s_i = sign(a_i + Z_i), corr(Z_i, Z_j) = r_ij and e_i = erf(a_i / sqrt 2), Plackett's identity
+gives E[s_i s_j] = e_i e_j + (2/pi) times the integral over t from 0 to asin r_ij of
 
-    E[s_i s_j] = e_i e_j + (2/pi) int_0^{asin r_ij} exp(-(a_i^2 + a_j^2 - 2 a_i a_j sin t) / (2 cos^2 t)) dt.
+    exp(-(a_i^2 + a_j^2 - 2 a_i a_j sin t) / (2 cos^2 t)).
 
-The correlations belong to the problem, only a changes: the quadrature nodes of every pair are tabulated once.
-The part with e_i e_j is a plain quadratic form; this room is about the integrals.
+The correlations belong to the problem, only a changes: the quadrature nodes of every pair are
+tabulated once. The part with e_i e_j is a plain quadratic form; this room is about the integrals.
 """
 
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from numpy.polynomial.legendre import leggauss
 from qpsim.kernels.elementary import exp2_negative, fma
 from qpsim.kernels.jit import jit
 
-# (largest |r|, Gauss-Legendre nodes): each integral is within 1e-9 of its value for every a_i and a_j.
+# (largest |r|, Gauss-Legendre nodes): each term of E[s_i s_j] is within 1e-9 for all a_i, a_j.
 NODE_CLASSES = (
     (0.07, 2),
     (0.23, 3),
@@ -33,8 +34,8 @@ NODE_CLASSES = (
     (1 - 1e-9, 64),
     (1.0, 96),
 )
-# From here on the integrand may change over any small distance from t = pi/2: with pi/2 - t = y^6, uniform nodes
-# in y find it at every scale.
+# From here on the integrand may change over any small distance from t = pi/2: with pi/2 - t = y^6,
+# uniform nodes in y find it at every scale.
 _GRADED_FROM = 5
 _GRADING = 6
 
@@ -43,10 +44,10 @@ _FARTHEST = 40.0
 
 
 class SignTable(NamedTuple):
-    """Quadrature nodes of all pairs i < j with q_ij != 0, in groups of two and of three nodes of one pair.
+    """Quadrature nodes of the pairs i < j with q_ij != 0, in groups of two and three of one pair.
 
-    ``nodes_n[g]`` holds, for each of the group's n nodes, the factor of (a_i - sign a_j)^2, the factor of
-    sign a_i a_j (both give the exponent to base 2), and the weight with 2 q_ij in it.
+    ``nodes_n[g]`` holds, for each of the group's n nodes, the factor of (a_i - sign a_j)^2, the
+    factor of sign a_i a_j (both give the exponent to base 2), and the weight with 2 q_ij in it.
     """
 
     first_2: np.ndarray
@@ -112,7 +113,8 @@ def _nodes(size: np.ndarray, n: int) -> np.ndarray:
     """
     power = _GRADING if n >= _GRADED_FROM else 1
     nodes, weights = leggauss(n)
-    low = np.arccos(size)[:, None] ** (1.0 / power)  # x = pi/2 - t = y^power runs from acos |r| to pi/2
+    # x = pi/2 - t = y^power runs from acos |r| to pi/2
+    low = np.arccos(size)[:, None] ** (1.0 / power)
     high = (np.pi / 2) ** (1.0 / power)
     y = low + (high - low) * (nodes + 1.0) / 2.0
     x = y**power
@@ -128,9 +130,10 @@ def _nodes(size: np.ndarray, n: int) -> np.ndarray:
 def sign_integrals(table, a, scale, out):
     """out[l] = sum over i < j of 2 q_ij s_i s_j (E[sgn_i sgn_j] - e_i e_j), for each lane l.
 
-    ``a`` (d, lanes) holds mean/deviation, infinite where there is no noise; ``scale`` (d, lanes) the factors s, or
-    None if all are 1 (compiled apart, at no cost); ``out`` (lanes,) is overwritten. A nan in ``a`` gives nonsense.
-    The whole form is then sum_i q_ii s_i^2 + sum_{i != j} q_ij (s_i e_i)(s_j e_j) + out.
+    ``a`` (d, lanes) holds mean/deviation, infinite where there is no noise; ``scale`` (d, lanes)
+    the factors s, or None if all are 1 (compiled apart, at no cost); ``out`` (lanes,) is
+    overwritten. A nan in ``a`` gives any number.
+    The whole form is then sum_i q_ii s_i^2 + sum_{i != j} q_ij (s_i e_i)(s_j e_j) + out[l].
     """
     d, lanes = a.shape
     near = np.empty((d, lanes))

@@ -17,7 +17,7 @@ def update(
     """See :meth:`qpsim.methods.rule.Method.update`."""
     from qpsim.kernels.elementwise import move_all
 
-    g = np.ascontiguousarray(gradient)
+    g = np.asarray(gradient, order="C")
     if g.dtype not in (np.float32, np.float64):
         g = g.astype(np.float64)
     if tuple(state.arrays) != method.state_names:
@@ -56,7 +56,7 @@ def _observed(method: Method, g: np.ndarray, given: Mapping[str, Any]) -> np.nda
             f"{method.observes} has shape {extra.shape}, but the gradient {g.shape}; "
             "both must agree."
         )
-    return np.ascontiguousarray(extra).reshape(-1)
+    return np.ascontiguousarray(extra.reshape(-1))
 
 
 def _listed(names: tuple[str, ...]) -> str:

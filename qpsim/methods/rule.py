@@ -10,10 +10,13 @@ from __future__ import annotations
 
 import inspect
 import math
+import pickle
 import sys
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
 from qpsim.errors import MethodError, nearest
 
@@ -24,7 +27,6 @@ OBSERVED = ("relative_variance", "variance_estimate")
 FORMS = ("linear", "sign")
 
 _UNIT = (0.0, 1.0, "[0, 1)")
-_POSITIVE = (5e-324, math.inf, "(0, inf)")
 _NONNEGATIVE = (0.0, math.inf, "[0, inf)")
 # Hyper-parameters that mean the same in every rule share one admissible range, [low, high).
 _RANGES = {
@@ -110,10 +112,9 @@ class Rule:
             if not isinstance(value, bool):
                 raise MethodError(f"{self.name}: {key} is either true or false, not {value!r}.")
             return value
-        try:
-            number = float(value)
-        except (TypeError, ValueError):
-            raise MethodError(f"{self.name}: {key} must be a number, not {value!r}.") from None
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise MethodError(f"{self.name}: {key} must be a number, not {value!r}.")
+        number = float(value)
         low, high, interval = self.ranges.get(key, (-math.inf, math.inf, "the finite numbers"))
         if not (math.isfinite(number) and low <= number < high):
             raise MethodError(f"{self.name}: {key} must lie in {interval}, not {value!r}.")
@@ -123,6 +124,11 @@ class Rule:
         return f"<rule {self.name}({', '.join(f'{k}={v!r}' for k, v in self.defaults.items())})>"
 
     def __reduce__(self) -> tuple[Any, ...]:
+        if defined_rule(self.module, self.attribute) is not self:
+            raise pickle.PicklingError(
+                f"The rule {self.name!r} cannot be found as {self.module}.{self.attribute}; define "
+                "it at the top level of a module, under its function's name."
+            )
         return _find_rule, (self.module, self.attribute)
 
 
@@ -285,17 +291,19 @@ def rule(
         return lambda f: rule(
             f, name=name, form=form, offset=offset, equivariant=equivariant, ranges=ranges
         )
+    if not inspect.isfunction(function) or not function.__name__.isidentifier():
+        raise MethodError(f"A rule is a function written with def, not {function!r}.")
     title = name or function.__name__.replace("_", "-")
     observes, state_names, defaults = _read_signature(title, function)
     if form is not None and form not in FORMS:
         raise MethodError(f"Rule {title!r}: form must be 'linear', 'sign' or None, not {form!r}.")
     class_name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
-    hyper_class: type[tuple] = NamedTuple(
-        class_name, [(key, type(value)) for key, value in defaults.items()]
+    if offset is not None:
+        _check_offset(title, function, offset)
+    make: Any = namedtuple
+    hyper_class: type[tuple] = make(
+        class_name, list(defaults), defaults=defaults.values(), module=function.__module__
     )
-    hyper_class.__new__.__defaults__ = tuple(defaults.values())
-    hyper_class._field_defaults = dict(defaults)  # type: ignore[attr-defined]
-    hyper_class.__module__ = function.__module__
     # Machine code is cached under the class's importable name, so it must be found there.
     setattr(sys.modules[function.__module__], class_name, hyper_class)
     known = {**_RANGES, **{k: (*v, f"[{v[0]:g}, {v[1]:g})") for k, v in (ranges or {}).items()}}
@@ -312,6 +320,7 @@ def rule(
         module=function.__module__,
         attribute=function.__name__,
     )
+    _check_output(made)
     _BY_CLASS[hyper_class] = made
     if function.__module__.startswith("qpsim."):
         _REGISTRY[title] = made
@@ -361,6 +370,9 @@ def _read_signature(
     title: str, function: Callable[..., Any]
 ) -> tuple[str | None, tuple[str, ...], dict[str, Any]]:
     parameters = list(inspect.signature(function).parameters.values())
+    private = [p.name for p in parameters if p.name.startswith("_")]
+    if private:
+        raise MethodError(f"Rule {title!r}: an argument may not be called {private[0]!r}.")
     if any(
         p.kind not in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters
     ) or not all(
@@ -385,9 +397,41 @@ def _read_signature(
     return observes, tuple(middle), defaults
 
 
+def _check_offset(title: str, function: Callable[..., Any], offset: Callable[..., Any]) -> None:
+    expected = list(inspect.signature(function).parameters)[1:]
+    given = list(inspect.signature(offset).parameters)
+    if given != expected:
+        raise MethodError(
+            f"Rule {title!r}: offset must take ({', '.join(expected)}) like the rule, "
+            f"not ({', '.join(given)})."
+        )
+
+
+def _check_output(made: Rule) -> None:
+    """Call the rule once, so that a wrong number of values is found where it is written."""
+    n_given = 2 + len(made.state_names) + (made.observes is not None)
+    try:
+        output = made.function(*[1.0] * n_given, *made.defaults.values())
+    except ArithmeticError:
+        return
+    values = output if isinstance(output, tuple) else (output,)
+    expected = 1 + len(made.state_names)
+    if isinstance(output, tuple) == (expected == 1) or len(values) != expected:
+        wanted = ", ".join(["direction", *made.state_names])
+        raise MethodError(f"Rule {made.name!r} must return {wanted}; it returned {output!r}.")
+    if not all(isinstance(value, Real) for value in values):
+        raise MethodError(f"Rule {made.name!r} must return numbers; it returned {output!r}.")
+
+
+def defined_rule(module: str, attribute: str) -> Rule | None:
+    """The rule of that name in a module this process has imported already, if there is one."""
+    found = getattr(sys.modules.get(module), attribute, None)
+    return found if isinstance(found, Rule) else None
+
+
 def _find_rule(module: str, attribute: str) -> Rule:
     __import__(module)
-    found = getattr(sys.modules[module], attribute)
-    if not isinstance(found, Rule):
+    found = defined_rule(module, attribute)
+    if found is None:
         raise MethodError(f"{module}.{attribute} is not a rule any more.")
     return found

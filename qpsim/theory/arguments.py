@@ -1,0 +1,162 @@
+"""What a formula may be asked: every check of an argument, each with its one sentence.
+
+The formulas themselves stay free of checks; a number that passes here has a finite answer, or an
+infinite one that is the right limit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim.errors import ProblemError, StepSizeError, TheoryError
+from qpsim.problem import QuadraticProblem
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Schedule = float | Sequence[float] | NDArray[np.float64] | Callable[[int], float]
+
+
+def real(values: ArrayLike, what: str) -> NDArray[np.float64]:
+    """An array of real numbers without NaN; infinities are left to the caller."""
+    try:
+        given = np.asarray(values)
+    except ValueError:
+        given = np.asarray(None)
+    if given.dtype.kind not in "fiu":
+        raise TheoryError(f"{what} must be an array of real numbers, not {values!r}.")
+    array = given.astype(float)
+    if np.isnan(array).any():
+        raise TheoryError(f"{what} holds NaN; every entry must be a number.")
+    return array
+
+
+def finite(values: ArrayLike, what: str) -> NDArray[np.float64]:
+    """An array of finite real numbers."""
+    array = real(values, what)
+    if not np.isfinite(array).all():
+        raise TheoryError(f"{what} holds infinite entries; all must be finite.")
+    return array
+
+
+def nonnegative(values: ArrayLike, what: str) -> NDArray[np.float64]:
+    """An array of numbers in [0, inf]."""
+    array = real(values, what)
+    if (array < 0).any():
+        raise TheoryError(f"{what} must not be negative; the smallest entry is {array.min():g}.")
+    return array
+
+
+def deviations(values: ArrayLike, what: str = "The standard deviation") -> NDArray[np.float64]:
+    """An array of numbers in [0, inf)."""
+    array = nonnegative(values, what)
+    if np.isinf(array).any():
+        raise TheoryError(f"{what} must be finite.")
+    return array
+
+
+def within(values: ArrayLike, low: float, high: float, what: str) -> NDArray[np.float64]:
+    """An array of numbers in [low, high]."""
+    array = real(values, what)
+    if ((array < low) | (array > high)).any():
+        worst = array[(array < low) | (array > high)].flat[0]
+        raise TheoryError(f"{what} must lie in [{low:g}, {high:g}], not {worst:g}.")
+    return array
+
+
+def momentum(values: ArrayLike) -> NDArray[np.float64]:
+    """Momentum constants in [0, 1)."""
+    array = real(values, "The momentum mu")
+    if ((array < 0) | (array >= 1)).any():
+        worst = array[(array < 0) | (array >= 1)].flat[0]
+        raise TheoryError(f"The momentum mu must lie in [0, 1), not {worst:g}.")
+    return array
+
+
+def steps_taken(values: ArrayLike) -> NDArray[np.float64]:
+    """Step numbers t, whole and at least 1; infinity asks for the limit."""
+    array = real(values, "The step t")
+    bad = (array < 1) | (np.isfinite(array) & (array != np.floor(array)))
+    if bad.any():
+        raise TheoryError(
+            f"The step t must be a whole number of at least 1 (or inf for the limit), "
+            f"not {array[bad].flat[0]:g}."
+        )
+    return array
+
+
+def together(**arrays: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+    """The arrays broadcast against each other."""
+    try:
+        return list(np.broadcast_arrays(*arrays.values()))
+    except ValueError:
+        shapes = ", ".join(f"{name} {array.shape}" for name, array in arrays.items())
+        raise TheoryError(f"The shapes do not broadcast: {shapes}.") from None
+
+
+def scalar_or_array(array: Any) -> Any:
+    """A float for a 0-dimensional result, the array itself otherwise."""
+    return float(array) if np.ndim(array) == 0 else array
+
+
+def problem(value: Any) -> QuadraticProblem:
+    """A QuadraticProblem."""
+    if not isinstance(value, QuadraticProblem):
+        raise ProblemError(
+            f"The problem must be a qpsim.QuadraticProblem, not {type(value).__name__}; "
+            "make one with qpsim.QuadraticProblem(hessian, noise_std=...)."
+        )
+    return value
+
+
+def point(p: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
+    """theta of shape (..., d), finite."""
+    array = finite(theta, "theta")
+    if array.ndim == 0 or array.shape[-1] != p.dim:
+        raise ProblemError(
+            f"theta must have {p.dim} entries in its last axis, not shape {array.shape}."
+        )
+    return array
+
+
+def amount(value: Any, what: str) -> float:
+    """One number in [0, inf)."""
+    array = deviations(value, what)
+    if array.ndim:
+        raise TheoryError(f"{what} must be one number, not an array of shape {array.shape}.")
+    return float(array)
+
+
+def count(value: Any, what: str) -> int:
+    """A whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise TheoryError(f"{what} must be a whole number of at least 1, not {value!r}.")
+    return int(value)
+
+
+def schedule(step_size: Schedule, n_steps: int) -> NDArray[np.float64]:
+    """Step sizes of steps 1, ..., n_steps: from a number, an array, or a function of t."""
+    if callable(step_size):
+        values: Any = [step_size(t) for t in range(1, n_steps + 1)]
+    else:
+        values = step_size
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        array = np.asarray(math.nan)
+    if isinstance(step_size, (bool, str)) or array.ndim > 1:
+        array = np.asarray(math.nan)
+    if array.ndim == 1 and array.size != n_steps:
+        raise StepSizeError(
+            f"{array.size} step sizes were given for {n_steps} steps; give one each."
+        )
+    if not (np.isfinite(array).all() and (array >= 0).all()):
+        raise StepSizeError(
+            "The exact risk needs given step sizes: a finite number >= 0, one number a step, or "
+            f"a function of t = 1, 2, ... that gives one; not {step_size!r}."
+        )
+    return np.array(np.broadcast_to(array, n_steps))

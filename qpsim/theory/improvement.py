@@ -1,0 +1,336 @@
+"""How much one step improves the loss at best: the paper's Section 2.1 and B.1, exact.
+
+Along a direction z the expected loss is a parabola in the step size (Eq. 10); its minimum is the
+expected improvement I(z) = 0.5 (grad^T E[z])^2 / E[z^T Q z] (Eq. 11), by which directions are
+compared. (Eq. 20 and 22 print I without the 1/2.)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from qpsim.errors import TheoryError, nearest
+from qpsim.methods import Method, State
+from qpsim.methods import method as method_of
+from qpsim.problem import QuadraticProblem
+from qpsim.theory import arguments as check
+from qpsim.theory.moments import direction_moments
+from qpsim.theory.signs import expected_sign
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+STATELESS = ("sgd", "ssd", "svag", "va-ssd", "va-ssd-erf")
+
+
+def optimal_step_size(
+    problem: QuadraticProblem,
+    method: str | Method,
+    theta: ArrayLike,
+    state: State | None = None,
+) -> Any:
+    """Step size that minimises the expected loss along z: grad^T E[z] / E[z^T Q z].
+
+    The text before Eq. 11, for steps theta - alpha z. Negative when momentum points uphill; 0
+    where z is 0 for certain.
+
+    Parameters and errors as :func:`direction_moments`. Returns a float, or an array of shape (...).
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.QuadraticProblem([1.0, 2.0], noise_std=1.0)
+    >>> qpsim.theory.optimal_step_size(p, "sgd", [3.0, 1.0])
+    0.5
+    """
+    slope, curvature = _parabola(problem, method, theta, state)
+    return check.scalar_or_array(_ratio(slope, curvature))
+
+
+def expected_improvement(
+    problem: QuadraticProblem,
+    method: str | Method,
+    theta: ArrayLike,
+    state: State | None = None,
+) -> Any:
+    """I(z) = 0.5 (grad^T E[z])^2 / E[z^T Q z]: the expected decrease at the best step (Eq. 11).
+
+    Exact for sign directions too, where Eq. 12 has a lower bound only. Parameters and errors as
+    :func:`direction_moments`. Returns a float, or an array of shape (...), in units of the loss.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.QuadraticProblem([1.0, 2.0], noise_std=1.0)
+    >>> qpsim.theory.expected_improvement(p, "sgd", [3.0, 1.0])
+    3.25
+    """
+    slope, curvature = _parabola(problem, method, theta, state)
+    return check.scalar_or_array(0.5 * slope * _ratio(slope, curvature))
+
+
+def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "entries") -> Any:
+    """The paper's lower bound on sign descent's improvement (Eq. 12 right, Eq. 13).
+
+    0.5 (sum_i (2 rho_i - 1) |grad_i|)^2 / sum_ij |q_ij|. It drops what is known of E[s^T Q s], is
+    exact for a diagonal Q, and 3-4 times too small under a random rotation at d = 100.
+
+    Parameters
+    ----------
+    problem : QuadraticProblem
+    theta : array_like, shape (..., d)
+    form : {"entries", "trace"}
+        "entries" divides by sum_ij |q_ij| (Eq. 12); "trace" by tr(Q) / c with the diagonal mass c
+        (Eq. 13), which is the same number.
+
+    Raises
+    ------
+    ProblemError
+        theta is not (..., d).
+    TheoryError
+        Another form.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.QuadraticProblem([[2.0, 1.0], [1.0, 3.0]], noise_std=1.0)
+    >>> f"{qpsim.theory.improvement_bound(p, [1.0, 0.0]):.6f}"
+    '0.161999'
+    """
+    p = check.problem(problem)
+    denominators = {
+        "entries": float(np.abs(p.hessian).sum()),
+        "trace": float(p.eigenvalues.sum()) / p.diagonal_mass,
+    }
+    if form not in denominators:
+        raise TheoryError(f"Unknown form {form!r} of the bound; {nearest(form, denominators)}")
+    gradient = p.gradient(check.point(p, theta))
+    slope = np.sum(gradient * expected_sign(gradient, p.gradient_std()), axis=-1)
+    return check.scalar_or_array(0.5 * slope**2 / denominators[form])
+
+
+def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
+    """I(s) / bound: how many times larger sign descent's improvement is than Eq. 12 promises.
+
+    At least 1, and 1 for a diagonal Hessian; 1 at the optimum, where both are 0.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.QuadraticProblem([[2.0, 1.0], [1.0, 3.0]], noise_std=1.0)
+    >>> f"{qpsim.theory.bound_tightness(p, [1.0, 0.0]):.6f}"
+    '1.173137'
+    """
+    exact = np.asarray(expected_improvement(problem, "ssd", theta))
+    bound = np.asarray(improvement_bound(problem, theta))
+    return check.scalar_or_array(_ratio(exact, bound, empty=1.0))
+
+
+def diagonal_mass(hessian: ArrayLike | QuadraticProblem) -> Any:
+    """c of Eq. 13: the *fraction* sum_i |q_ii| / sum_ij |q_ij| of a Hessian's mass on its diagonal.
+
+    Parameters
+    ----------
+    hessian : QuadraticProblem or array_like, shape (..., d, d)
+        Any square matrices, not only positive definite ones. For those, c >= 1/d.
+
+    Raises
+    ------
+    TheoryError
+        Not square, NaN or infinite, or all zero.
+
+    Examples
+    --------
+    >>> from qpsim import theory
+    >>> theory.diagonal_mass([[2.0, 1.0], [1.0, 4.0]])
+    0.75
+    """
+    if isinstance(hessian, QuadraticProblem):
+        return hessian.diagonal_mass
+    matrix = np.abs(check.finite(hessian, "The Hessian"))
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise TheoryError(f"A Hessian has shape (..., d, d), not {matrix.shape}.")
+    total = matrix.sum(axis=(-2, -1))
+    if not (total > 0).all():
+        raise TheoryError("A Hessian of zeros (or of no entries) has no mass to share out.")
+    return check.scalar_or_array(np.trace(matrix, axis1=-2, axis2=-1) / total)
+
+
+class MassInequality(NamedTuple):
+    """The chain of Section 2.1, each number at most the next; all equal if d = 1.
+
+    Attributes
+    ----------
+    trace : float
+        sum_i lambda_i = sum_i |q_ii|.
+    entries : float
+        sum_ij |q_ij|, the denominator of Eq. 12.
+    eigenvectors : float
+        sum_i lambda_i ||v_i||_1^2.
+    worst : float
+        d sum_i lambda_i, from ||v_i||_1 <= sqrt(d).
+    """
+
+    trace: float
+    entries: float
+    eigenvectors: float
+    worst: float
+
+
+def mass_inequality(problem: QuadraticProblem) -> MassInequality:
+    """sum lambda_i <= sum |q_ij| <= sum lambda_i ||v_i||_1^2 <= d sum lambda_i (Section 2.1).
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> qpsim.theory.mass_inequality(qpsim.QuadraticProblem([1.0, 3.0]))
+    MassInequality(trace=4.0, entries=4.0, eigenvectors=4.0, worst=8.0)
+    """
+    p = check.problem(problem)
+    trace = float(p.eigenvalues.sum())
+    norms = 1.0 if p.eigenvectors is None else np.abs(p.eigenvectors).sum(axis=0)
+    return MassInequality(
+        trace=trace,
+        entries=float(np.abs(p.hessian).sum()),
+        eigenvectors=float(np.sum(p.eigenvalues * norms**2)),
+        worst=p.dim * trace,
+    )
+
+
+@dataclass(frozen=True)
+class DirectionRow:
+    """One method's line of a :class:`DirectionTable`."""
+
+    method: str
+    expected_improvement: float
+    optimal_step_size: float
+    ratio_to_sgd: float
+
+
+@dataclass(frozen=True)
+class DirectionTable:
+    """What each direction is worth at one point: would sign descent help here?
+
+    Printed, it is a small table; :meth:`to_dict` gives plain numbers for JSON.
+    """
+
+    rows: tuple[DirectionRow, ...]
+    excess_loss: float
+    noise_std: float
+    diagonal_mass: float
+    improvement_bound: float
+    bound_tightness: float
+
+    @property
+    def best(self) -> str:
+        """Method with the largest expected improvement; the first of equals."""
+        return max(self.rows, key=lambda row: row.expected_improvement).method
+
+    def to_dict(self) -> dict[str, Any]:
+        """The table as plain Python numbers, strings and lists."""
+        return {**asdict(self), "rows": [asdict(row) for row in self.rows], "best": self.best}
+
+    def __str__(self) -> str:
+        width = max(len("method"), *(len(row.method) for row in self.rows))
+        lines = [f"{'method':<{width}}  {'improvement':>12}  {'step size':>12}  {'x sgd':>8}"]
+        lines += [
+            f"{row.method:<{width}}  {row.expected_improvement:>12.5g}  "
+            f"{row.optimal_step_size:>12.5g}  {row.ratio_to_sgd:>8.3g}"
+            for row in self.rows
+        ]
+        lines.append(
+            f"excess loss {self.excess_loss:.5g}, noise {self.noise_std:g}, diagonal mass "
+            f"{self.diagonal_mass:.3g}; Eq. 12 promises ssd {self.improvement_bound:.5g} "
+            f"(exact is {self.bound_tightness:.3g} times that)"
+        )
+        return "\n".join(lines)
+
+
+def compare_directions(
+    problem: QuadraticProblem,
+    theta: ArrayLike,
+    methods: Iterable[str | Method] | None = None,
+    states: Mapping[str, State] | None = None,
+) -> DirectionTable:
+    """Expected improvement and optimal step of several methods at one point (Eq. 11).
+
+    Parameters
+    ----------
+    problem : QuadraticProblem
+    theta : array_like, shape (d,)
+    methods : iterable of str or Method, optional
+        Default: sgd, ssd, svag, va-ssd, va-ssd-erf, and every method named in ``states``.
+    states : mapping of method name to State, optional
+        State before the step of methods that have one; the initial state where not given.
+
+    Raises
+    ------
+    ProblemError, MethodError
+        As :func:`direction_moments`; also if theta is not one point.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.QuadraticProblem([1.0, 100.0], noise_std=4.0)
+    >>> print(qpsim.theory.compare_directions(p, [10.0, 0.1], methods=["sgd", "ssd"]))
+    method   improvement     step size     x sgd
+    sgd        0.0012492    1.2492e-05         1
+    ssd          0.50253      0.099755       402
+    excess loss 50.5, noise 4, diagonal mass 1; Eq. 12 promises ssd 0.50253 (exact is 1 times that)
+    """
+    p = check.problem(problem)
+    point = check.point(p, theta)
+    if point.ndim != 1:
+        raise TheoryError(f"The table is for one theta of shape ({p.dim},), not {point.shape}.")
+    given = dict(states or {})
+    names = [*STATELESS, *given] if methods is None else list(methods)
+    chosen = [method_of(m) for m in names]
+    if not chosen:
+        raise TheoryError("There is no method to compare; name at least one.")
+    strangers = set(given) - {m.name for m in chosen}
+    if strangers:
+        raise TheoryError(f"A state was given for {min(strangers)!r}, which is not compared.")
+    reference = _row(p, method_of("sgd"), point, None, None)
+    rows = [_row(p, m, point, given.get(m.name), reference.expected_improvement) for m in chosen]
+    return DirectionTable(
+        rows=tuple(rows),
+        excess_loss=p.excess_loss(point),
+        noise_std=p.noise_std,
+        diagonal_mass=p.diagonal_mass,
+        improvement_bound=improvement_bound(p, point),
+        bound_tightness=bound_tightness(p, point),
+    )
+
+
+def _row(
+    p: QuadraticProblem,
+    method: Method,
+    theta: NDArray[np.float64],
+    state: State | None,
+    reference: float | None,
+) -> DirectionRow:
+    slope, curvature = _parabola(p, method, theta, state)
+    step = float(_ratio(slope, curvature))
+    gain = 0.5 * float(slope) * step
+    # At the optimum nothing improves: every direction is worth what sgd is worth.
+    ratio = 1.0 if reference is None else float(_ratio(np.float64(gain), reference, empty=1.0))
+    return DirectionRow(method.name, gain, step, ratio)
+
+
+def _parabola(
+    problem: QuadraticProblem, method: str | Method, theta: ArrayLike, state: State | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """grad^T E[z] and E[z^T Q z], the two coefficients of Eq. 10."""
+    mean, quadratic = direction_moments(problem, method, theta, state)
+    gradient = problem.gradient(np.asarray(theta, dtype=float))
+    return np.sum(gradient * mean, axis=-1), np.asarray(quadratic)
+
+
+def _ratio(numerator: Any, denominator: Any, empty: float = 0.0) -> NDArray[np.float64]:
+    """numerator / denominator, and ``empty`` where the denominator is 0."""
+    safe = np.where(denominator == 0, 1.0, denominator)
+    return np.where(denominator == 0, empty, numerator / safe)

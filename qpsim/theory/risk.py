@@ -1,0 +1,313 @@
+"""Exact risk curves: the expected excess loss after every step, without sampling.
+
+A rule whose update commutes with rotations is linear in the gradient and its state (only linear
+maps commute with all rotations coordinate by coordinate). On a quadratic problem it then splits
+into the Hessian's eigen-directions, in each of which (error, state) is a small linear recursion
+with additive Gaussian noise; its second moments follow exactly. Sign descent on a diagonal
+Hessian is a walk on a lattice: see :mod:`qpsim.theory.lattice`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from itertools import combinations_with_replacement
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim.errors import DivergenceWarning, MethodError, ProblemError, StepSizeError
+from qpsim.methods import Method, plain
+from qpsim.methods import method as method_of
+from qpsim.problem import QuadraticProblem
+from qpsim.theory import arguments as check
+from qpsim.theory.lattice import sign_descent_risk
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    from qpsim.theory.arguments import Schedule
+
+
+def expected_excess_loss(
+    problem: QuadraticProblem,
+    method: str | Method,
+    theta0: ArrayLike,
+    step_size: Schedule,
+    n_steps: int,
+    *,
+    pruning: float = 1e-18,
+    return_error_bound: bool = False,
+) -> Any:
+    """Exact E[excess loss] after 0, 1, ..., n_steps steps.
+
+    Parameters
+    ----------
+    problem : QuadraticProblem
+        A minibatch of B draws is ``problem.with_noise(nu / sqrt(B))``.
+    method : str or Method
+        sgd and heavy-ball m-sgd (r = mu r + g, theta -= step r) or any rule declared
+        ``equivariant``, on any Hessian; ssd on a diagonal Hessian. Anything else: simulate.
+    theta0 : array_like, shape (d,)
+        Starting point; the state starts at zero.
+    step_size : float, array of n_steps, or callable t -> float (t = 1, 2, ...)
+        Finite and >= 0. For ssd one number: its lattice has one spacing.
+    n_steps : int
+    pruning : float, default 1e-18
+        ssd only. Lattice sites of negligible mass are dropped, so that the cost is
+        O(d n_steps width) with the walk's typical width in sites; what all of it can change in
+        any entry is at most ``pruning * (excess loss of theta0 + 0.5 step^2 tr Q)``. With 0
+        nothing is dropped, and the cost is O(d n_steps^2).
+    return_error_bound : bool, default False
+        Also return the rigorous bound.
+
+    Returns
+    -------
+    risk : ndarray, shape (n_steps + 1,)
+        Expected excess loss, infinite from where a divergent run leaves the floating-point range.
+    error_bound : ndarray, shape (n_steps + 1,), if asked for
+        The exact value lies in [risk, risk + error_bound], rounding aside; zero but for ssd.
+
+    Raises
+    ------
+    ProblemError
+        theta0 is not (d,), or the Hessian is not diagonal for ssd.
+    MethodError
+        Unknown method, or one whose risk has no exact recursion.
+    StepSizeError
+        A step size that is negative, not finite or not one a step; a schedule for ssd.
+    TheoryError
+        n_steps below 1, or a negative pruning.
+
+    Warns
+    -----
+    DivergenceWarning
+        The risk left the floating-point range, or a constant step of sgd or m-sgd is not below
+        :func:`largest_stable_step_size`.
+
+    Notes
+    -----
+    Cost O(d n_steps) for sgd and m-sgd. Beyond Balles & Hennig (2018), whose Section 2 stops at
+    one step.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.QuadraticProblem([1.0, 2.0], noise_std=1.0)
+    >>> qpsim.theory.expected_excess_loss(p, "sgd", [3.0, 1.0], step_size=0.5, n_steps=2)
+    array([5.5   , 2.25  , 1.4375])
+    >>> qpsim.theory.expected_excess_loss(p, "ssd", [3.0, 1.0], step_size=0.5, n_steps=2).round(4)
+    array([5.5   , 3.6964, 2.4689])
+    """
+    p = check.problem(problem)
+    chosen = method_of(method)
+    start = check.point(p, theta0)
+    if start.ndim != 1:
+        raise ProblemError(f"theta0 must have shape ({p.dim},), not {start.shape}.")
+    n = check.count(n_steps, "n_steps")
+    steps = check.schedule(step_size, n)
+    if chosen.rule is plain.ssd:
+        risk, bound = _sign_descent(p, start, steps, pruning)
+    else:
+        risk, bound = _linear_risk(p, _equivariant(chosen), start, steps), np.zeros(n + 1)
+        _note_divergence(p, chosen, steps, risk)
+    return (risk, bound) if return_error_bound else risk
+
+
+def steady_state_excess_loss(
+    problem: QuadraticProblem, method: str | Method, step_size: ArrayLike
+) -> Any:
+    """Limit of E[excess loss] for sgd or m-sgd at a constant step.
+
+    0.5 nu^2 sum_i (1 + mu) alpha lambda_i^2 / ((1 - mu) (2 (1 + mu) - alpha lambda_i)), with
+    mu = 0 for sgd: the variance of a second-order autoregression in every eigen-direction.
+
+    Parameters
+    ----------
+    problem : QuadraticProblem
+    method : {"sgd", "m-sgd"} or such a Method
+    step_size : array_like
+        alpha > 0, any shape. Infinity is returned where it is not below
+        :func:`largest_stable_step_size`.
+
+    Raises
+    ------
+    MethodError
+        Another method.
+    StepSizeError
+        A step size that is not positive and finite: at 0 nothing ever moves, and the limit is
+        the start.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.QuadraticProblem([1.0, 2.0], noise_std=1.0)
+    >>> qpsim.theory.steady_state_excess_loss(p, "sgd", [0.5, 2.0])
+    array([1.16666667,        inf])
+    """
+    p = check.problem(problem)
+    mu = _heavy_ball_momentum(method_of(method))
+    alpha = check.real(step_size, "The step size")
+    if not (np.isfinite(alpha) & (alpha > 0)).all():
+        raise StepSizeError("A steady state needs finite step sizes above 0.")
+    scaled = alpha[..., None] * p.eigenvalues
+    stable = alpha < 2.0 * (1.0 + mu) / p.eigenvalues.max()
+    room = np.where(stable[..., None], 2.0 * (1.0 + mu) - scaled, 1.0)
+    terms = (1.0 + mu) / (1.0 - mu) * p.eigenvalues * scaled / room
+    risk = 0.5 * p.noise_std**2 * terms.sum(axis=-1)
+    return check.scalar_or_array(np.where(stable, risk, np.inf))
+
+
+def largest_stable_step_size(problem: QuadraticProblem, method: str | Method) -> float:
+    """Supremum of the constant steps at which sgd or m-sgd is mean-square stable.
+
+    2 (1 + mu) / lambda_max, with mu = 0 for sgd. The noise of this model problem is additive: it
+    does not grow with the error, so that the second moments converge if and only if the means do,
+    which is when every direction's 2 x 2 transition matrix has spectral radius below 1. At the
+    value itself one eigenvalue is -1, and noise lets the risk grow without bound (linearly).
+
+    Raises
+    ------
+    MethodError
+        A method other than sgd and m-sgd.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.QuadraticProblem([1.0, 4.0])
+    >>> qpsim.theory.largest_stable_step_size(p, "sgd")
+    0.5
+    >>> qpsim.theory.largest_stable_step_size(p, qpsim.method("m-sgd", momentum=0.5))
+    0.75
+    """
+    p = check.problem(problem)
+    mu = _heavy_ball_momentum(method_of(method))
+    return 2.0 * (1.0 + mu) / float(p.eigenvalues.max())
+
+
+def _heavy_ball_momentum(method: Method) -> float:
+    if method.rule is plain.sgd:
+        return 0.0
+    if method.rule is plain.m_sgd:
+        return float(method.hyper_parameters["momentum"])
+    raise MethodError(
+        f"Stability and steady state are known in closed form for sgd and m-sgd, not for "
+        f"{method.name}; follow expected_excess_loss or simulate."
+    )
+
+
+def _equivariant(method: Method) -> Method:
+    if not method.equivariant or method.observes is not None:
+        raise MethodError(
+            f"{method.name} has no exact risk: it is known for sgd and m-sgd, for rules declared "
+            "equivariant, and for ssd on a diagonal Hessian; simulate it instead."
+        )
+    return method
+
+
+def _sign_descent(
+    p: QuadraticProblem, theta0: NDArray[np.float64], steps: NDArray[np.float64], pruning: float
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    if not p.is_diagonal:
+        raise ProblemError(
+            "The exact risk of ssd needs a diagonal Hessian, where coordinates walk independently;"
+            " with this dense one, use qpsim.simulate."
+        )
+    if (steps != steps[0]).any():
+        raise StepSizeError(
+            "The exact risk of ssd needs one constant step size, the spacing of its lattice; "
+            "with a schedule, use qpsim.simulate."
+        )
+    return sign_descent_risk(p, theta0 - p.optimum, float(steps[0]), steps.size, pruning)
+
+
+def _linear_risk(
+    p: QuadraticProblem, method: Method, theta0: NDArray[np.float64], steps: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Second moments of x = (error, state...) in every eigen-direction, step by step."""
+    error = theta0 - p.optimum
+    if p.eigenvectors is not None:
+        error = error @ p.eigenvectors
+    pairs = list(combinations_with_replacement(range(1 + len(method.state_names)), 2))
+    moments = [np.zeros(p.dim) for _ in pairs]
+    moments[0] = error**2
+    half = 0.5 * p.eigenvalues
+    risk = np.full(steps.size + 1, np.inf)
+    previous: tuple[Any, ...] = ()
+    with np.errstate(over="ignore", invalid="ignore"):
+        risk[0] = half @ moments[0]
+        for t, alpha in enumerate(steps.tolist(), start=1):
+            current = (alpha, *_linear_map(method, float(t)))
+            if current != previous:
+                transition, noise = _moment_recursion(p, pairs, *current)
+                previous = current
+            moments = [
+                sum((c * moments[k] for k, c in row.items()), start=kick)
+                for row, kick in zip(transition, noise, strict=True)
+            ]
+            value = float(half @ moments[0])
+            if not np.isfinite(value):
+                break
+            risk[t] = value
+    return risk
+
+
+def _linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:
+    """Coefficients of (gradient, state...) in the direction and in each new state: a linear rule
+    is known by its answers to unit vectors.
+    """
+    width = 1 + len(method.state_names)
+    answers = []
+    for k in range(width):
+        unit = [float(i == k) for i in range(width)]
+        answer = method.rule.function(*unit, t, *method.hyper)
+        answers.append(answer if method.state_names else (answer,))
+    return tuple(zip(*answers, strict=True))
+
+
+def _moment_recursion(
+    p: QuadraticProblem,
+    pairs: list[tuple[int, int]],
+    alpha: float,
+    *rows: tuple[float, ...],
+) -> tuple[list[dict[int, NDArray[np.float64]]], list[NDArray[np.float64]]]:
+    """x' = A x + B xi per eigenvalue, as the map of the second moments E[x_i x_j], i <= j.
+
+    With g = lambda e - lambda nu xi, the direction moves the error by -alpha times it.
+    """
+    curvature, width = p.eigenvalues, len(rows)
+    kick = -p.noise_std * curvature
+    lengths = [-alpha, *([1.0] * (width - 1))]
+    a = [
+        [
+            lengths[i] * (rows[i][0] * curvature if j == 0 else np.full(p.dim, rows[i][j]))
+            for j in range(width)
+        ]
+        for i in range(width)
+    ]
+    a[0][0] = 1.0 + a[0][0]
+    b = [lengths[i] * rows[i][0] * kick for i in range(width)]
+    transition: list[dict[int, NDArray[np.float64]]] = []
+    for i, j in pairs:
+        row: dict[int, NDArray[np.float64]] = {}
+        for m in range(width):
+            for n in range(width):
+                k = pairs.index((min(m, n), max(m, n)))
+                row[k] = row.get(k, 0.0) + a[i][m] * a[j][n]
+        transition.append({k: c for k, c in row.items() if np.any(c)})
+    return transition, [b[i] * b[j] for i, j in pairs]
+
+
+def _note_divergence(
+    p: QuadraticProblem, method: Method, steps: NDArray[np.float64], risk: NDArray[np.float64]
+) -> None:
+    overflow = np.flatnonzero(np.isinf(risk))
+    if overflow.size:
+        note = f"the risk of {method.name} leaves the floating-point range at step {overflow[0]}"
+    elif method.rule in (plain.sgd, plain.m_sgd) and (steps == steps[0]).all():
+        limit = largest_stable_step_size(p, method)
+        if steps[0] < limit:
+            return
+        note = f"{method.name}'s step size {steps[0]:g} is not below the largest stable {limit:g}"
+    else:
+        return
+    warnings.warn(f"Divergence: {note}.", DivergenceWarning, stacklevel=3)

@@ -1,0 +1,273 @@
+"""The machine-code cache: used when it may be, never stale, and harmless whatever happens to it.
+
+A small copy of the package, with a toy rule in ``methods`` and a generic kernel that finds it by
+its hyper-parameters' type, is run in fresh processes.
+"""
+
+import hashlib
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import qpsim.kernels.jit as original
+
+RULE = """
+from typing import NamedTuple
+from qpsim.kernels.jit import jit_inline
+
+class ToyHyper(NamedTuple):
+    rate: float
+
+@jit_inline
+def toy(x, hyper):
+    return 2.0 * x * hyper.rate
+"""
+
+KERNEL = """
+import numpy as np
+from numba.extending import overload
+from qpsim.kernels.elementary import exp
+from qpsim.kernels.jit import jit
+from qpsim.methods.toy import ToyHyper, toy
+
+RULES = {ToyHyper: toy}
+
+def apply(x, hyper):
+    raise NotImplementedError
+
+@overload(apply)
+def _apply(x, hyper):
+    rule = RULES[hyper.instance_class]
+    return lambda x, hyper: rule(x, hyper)
+
+@jit
+def walk(hyper, out):
+    for k in range(out.size):
+        out[k] = apply(out[k] + exp(0.0), hyper)
+
+@jit
+def total(out):
+    return np.sum(out)
+"""
+
+RUN = """
+import json, sys
+import numpy as np
+from qpsim.kernels.jit import cache_folder, timings
+from qpsim.kernels.toy import total, walk
+from qpsim.methods.toy import ToyHyper
+BEFORE
+out = np.ones(3)
+walk(HYPER(3.0), out)
+folder = cache_folder()
+print(json.dumps({"value": float(total(out)), "folder": folder and str(folder), **timings()}))
+"""
+
+USERS_RULE = """
+from typing import NamedTuple
+from numba import njit
+from qpsim.kernels.jit import jit
+from qpsim.kernels import toy as kernels
+class ToyHyper(NamedTuple):
+    rate: float
+@jit
+def mine(x, hyper):
+    return FACTOR * x * hyper.rate
+kernels.RULES[ToyHyper] = mine
+"""
+
+
+class Copy:
+    """A small copy of the package with its own cache."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        self.cache = root / "cache"
+        source = Path(original.__file__).parent
+        package = root / "qpsim"
+        (package / "kernels").mkdir(parents=True)
+        (package / "methods").mkdir()
+        for name in (
+            "__init__.py",
+            "kernels/__init__.py",
+            "kernels/jit.py",
+            "kernels/elementary.py",
+        ):
+            shutil.copy(source.parent / name, package / name)
+        (package / "methods" / "__init__.py").write_text("")
+        (package / "methods" / "toy.py").write_text(RULE)
+        (package / "kernels" / "toy.py").write_text(KERNEL)
+
+    def start(self, before="", hyper="ToyHyper", **environment):
+        environment = {"QPSIM_CACHE_DIR": str(self.cache), **environment}
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith(("QPSIM_", "PYTHON"))}
+        return subprocess.Popen(
+            [sys.executable, "-B", "-W", "error", "-c"]
+            + [RUN.replace("BEFORE", before).replace("HYPER", hyper)],
+            env={**inherited, "PYTHONPATH": str(self.root), **environment},
+            cwd=self.root,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def finish(self, process):
+        stdout, stderr = process.communicate(timeout=120)
+        assert process.returncode == 0, stderr
+        assert stderr == ""
+        return json.loads(stdout)
+
+    def run(self, *arguments, **environment):
+        return self.finish(self.start(*arguments, **environment))
+
+    def files(self):
+        return sorted(path for path in self.cache.rglob("*") if path.is_file())
+
+
+@pytest.fixture(scope="module")
+def warm_copy(tmp_path_factory):
+    copy = Copy(tmp_path_factory.mktemp("warm"))
+    copy.first = copy.run()
+    return copy
+
+
+@pytest.fixture
+def copy(tmp_path, warm_copy):
+    """A copy whose cache is already filled; the fingerprint does not depend on where it lies."""
+    copy = Copy(tmp_path)
+    shutil.copytree(warm_copy.cache, copy.cache)
+    return copy
+
+
+def test_a_generic_kernel_is_loaded_in_the_next_process(warm_copy, copy):
+    assert warm_copy.first["value"] == 36.0
+    assert warm_copy.first["cache_hits"] == 0
+    assert warm_copy.first["cache_misses"] >= 2
+    assert warm_copy.first["compile_seconds"] > 0
+    again = copy.run()
+    assert again["value"] == 36.0
+    assert (again["cache_hits"], again["cache_misses"]) == (2, 0)
+    assert again["compile_seconds"] == 0
+    assert again["load_seconds"] > 0
+    assert copy.files() and all(path.suffix == ".bin" for path in copy.files())
+
+
+def test_an_edited_rule_in_another_file_is_never_stale(copy):
+    rule = copy.root / "qpsim" / "methods" / "toy.py"
+    before = rule.stat()
+    rule.write_text(RULE.replace("2.0 * x", "5.0 * x"))
+    os.utime(rule, ns=(before.st_atime_ns, before.st_mtime_ns))  # same size, same time
+    edited = copy.run()
+    assert edited["value"] == 90.0
+    assert edited["cache_hits"] == 0
+    rule.write_text(RULE)
+    restored = copy.run()
+    assert (restored["value"], restored["cache_misses"]) == (36.0, 0)
+
+
+def test_an_edit_under_a_running_process_ends_its_caching(copy):
+    rule = copy.root / "qpsim" / "methods" / "toy.py"
+    rule.write_text(RULE + "# a new version\n")
+    files = copy.files()
+    result = copy.run(f"import pathlib; pathlib.Path({str(rule)!r}).write_text('# newer still')")
+    assert (result["value"], result["folder"], result["cache_hits"]) == (36.0, None, 0)
+    assert copy.files() == files
+
+
+def test_damaged_files_are_compiled_again_and_replaced(copy):
+    files = copy.files()
+    assert len(files) >= 4
+    whole = {path: path.read_bytes() for path in files}
+    for k, (path, content) in enumerate(whole.items()):
+        truncated, garbage = content[: len(content) // 2], bytes(1000)
+        flipped = content[:-1] + bytes([content[-1] ^ 1])
+        path.write_bytes((b"", truncated, garbage, flipped)[k % 4])
+    result = copy.run()
+    assert (result["value"], result["cache_hits"]) == (36.0, 0)
+    assert copy.run()["cache_misses"] == 0
+
+
+def test_a_sound_checksum_around_nonsense_is_a_miss(copy):
+    for k, path in enumerate(copy.files()):
+        payload = (b"not a pickle", pickle.dumps((1, 2)), pickle.dumps(None))[k % 3]
+        path.write_bytes(hashlib.sha256(payload).digest() + payload)
+    result = copy.run()
+    assert (result["value"], result["cache_hits"]) == (36.0, 0)
+
+
+def test_an_unwritable_place_is_no_error(copy, tmp_path):
+    blocker = tmp_path / "file"
+    blocker.write_text("a file where a folder should be")
+    result = copy.run(QPSIM_CACHE_DIR=str(blocker / "cache"))
+    assert (result["value"], result["cache_hits"]) == (36.0, 0)
+    assert blocker.read_text() == "a file where a folder should be"
+
+
+def test_no_home_directory_is_no_error(copy):
+    before = "import pathlib\ndef homeless(): raise RuntimeError\npathlib.Path.home = homeless"
+    result = copy.run(before, QPSIM_CACHE_DIR="", XDG_CACHE_HOME="")
+    assert (result["value"], result["cache_hits"]) == (36.0, 0)
+
+
+def test_the_cache_can_be_turned_off(copy):
+    files = {path: path.stat().st_mtime_ns for path in copy.files()}
+    result = copy.run(QPSIM_NO_CACHE="1")
+    assert (result["value"], result["folder"], result["cache_hits"]) == (36.0, None, 0)
+    assert {path: path.stat().st_mtime_ns for path in copy.files()} == files
+
+
+def test_a_users_rule_is_neither_saved_nor_loaded(copy):
+    """Even one whose hyper-parameters have the same name, and where an older version has run."""
+    files = copy.files()
+    for factor, value in ((7.0, 126.0), (8.0, 144.0)):
+        result = copy.run(USERS_RULE.replace("FACTOR", str(factor)))
+        assert result["value"] == value
+        assert result["cache_misses"] >= 2
+    assert copy.files() == files
+
+
+def test_a_class_that_only_claims_to_be_ours_is_not_cached(copy):
+    files = copy.files()
+    before = USERS_RULE.replace("FACTOR", "7.0") + "ToyHyper.__module__ = 'qpsim.methods.toy'"
+    assert copy.run(before)["value"] == 126.0
+    assert copy.files() == files
+    assert copy.run()["value"] == 36.0
+
+
+def test_processes_started_at_once_do_not_meet_halves(tmp_path):
+    copy = Copy(tmp_path)
+    processes = [copy.start() for _ in range(3)]
+    assert [copy.finish(process)["value"] for process in processes] == [36.0] * 3
+    assert all(path.suffix == ".bin" for path in copy.files())
+    assert copy.run()["cache_misses"] == 0
+
+
+def test_old_fingerprints_are_deleted_and_strangers_kept(copy):
+    (current,) = (copy.cache / "machine-code").iterdir()
+    for k in range(6):
+        old = current.with_name(f"{k:032x}")
+        old.mkdir()
+        (old / "kernel.bin").write_bytes(b"old")
+        os.utime(old, (1000 + k, 1000 + k))
+    (current.parent / "notes").mkdir()
+    (copy.root / "qpsim" / "methods" / "toy.py").write_text(RULE + "# a new version\n")
+    newest = Path(copy.run()["folder"])
+    kept = {path.name for path in current.parent.iterdir()}
+    assert kept == {newest.name, current.name, f"{5:032x}", f"{4:032x}", "notes"}
+
+
+def test_importing_the_package_does_not_import_numba():
+    code = "import sys, qpsim; assert 'numba' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_flush_forgets_one_kernel(copy):
+    before = "import qpsim.kernels.toy as toy\ntoy.walk._cache.flush()"
+    result = copy.run(before)
+    assert (result["value"], result["cache_hits"]) == (36.0, 3)
