@@ -4,7 +4,9 @@ The flow is one way: ``problem + method + step-size policy -> simulate -> result
 Names are imported when first used, so that ``import qpsim`` stays cheap.
 """
 
+import sys as _sys
 from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
 __version__ = "0.1.0"
@@ -34,6 +36,17 @@ def __getattr__(name: str) -> _Any:
     if name in _SUBPACKAGES:
         return _import_module(f"qpsim.{name}")
     raise AttributeError(f"module 'qpsim' has no attribute {name!r}")
+
+
+class _Package(_ModuleType):
+    """Keeps ``qpsim.simulate`` the function: importing the module of that name would replace it."""
+
+    def __setattr__(self, name: str, value: _Any) -> None:
+        if not (name in _PUBLIC and isinstance(value, _ModuleType)):
+            super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package
 
 
 def __dir__() -> list[str]:

@@ -25,7 +25,7 @@ class Progress:
     >>> progress = Progress(4, done=1, failed=0, stream=sys.stdout)
     >>> progress.tick(failed=False)
     >>> progress.line(seconds=0.5)
-    '2/4 cells, 0 failed, 2.0 cells/s, 1 s left'
+    '2/4 cells, 0 failed, 2 cells/s, 1 s left'
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Progress:
         left = self.total - self.done - self.failed
         time_left = f"{_duration(left / rate)} left" if rate > 0 else "time left unknown"
         return (
-            f"{self.done}/{self.total} cells, {self.failed} failed, {rate:.1f} cells/s, {time_left}"
+            f"{self.done}/{self.total} cells, {self.failed} failed, {rate:.3g} cells/s, {time_left}"
         )
 
     def close(self) -> None:
