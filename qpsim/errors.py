@@ -48,6 +48,14 @@ class TheoryError(QpsimError):
     """An argument outside a formula's domain, or a quantity that has no closed form here."""
 
 
+class FigureError(QpsimError):
+    """An unknown figure, output format or figure option, or a value it cannot take."""
+
+
+class VerdictError(QpsimError):
+    """A statement or topic that nobody can verify."""
+
+
 class DivergenceWarning(RuntimeWarning):
     """A simulated run or an exact risk left the finite numbers: its step size is too large."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 import os
+import sys
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -77,14 +78,14 @@ class Sweep:
 
     @classmethod
     def from_toml(cls, path: str | os.PathLike[str]) -> Sweep:
-        """Read a sweep from a TOML file with sections [fixed], [grid] and [[cells]].
+        """Read a sweep from a TOML file with sections [fixed], [grid] and [[cells]]; "-" is stdin.
 
         Raises
         ------
         FileError, SpecError, QpsimError
             The file cannot be read, is not TOML, or describes no sweep.
         """
-        content = read_bytes(path)
+        content = sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path)
         try:
             return cls.from_spec(tomllib.loads(content.decode()))
         except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
