@@ -159,10 +159,7 @@ def crew(executor: str | Executor = "threads", workers: int | None = None) -> It
     SweepError
         An unknown name, a number of workers below 1, an unreachable scheduler, or Dask missing.
     """
-    if workers is not None and (
-        isinstance(workers, bool) or not isinstance(workers, int) or workers < 1
-    ):
-        raise SweepError(f"workers must be a whole number of at least 1, not {workers!r}.")
+    check(executor, workers)
     count = workers or default_workers()
     if isinstance(executor, Executor):
         own = int(getattr(executor, "_max_workers", None) or default_workers())
@@ -174,13 +171,32 @@ def crew(executor: str | Executor = "threads", workers: int | None = None) -> It
     elif executor == "processes":
         with _processes(count) as made:
             yield made
-    elif executor == "dask" or (isinstance(executor, str) and executor.startswith(_SCHEME)):
+    else:
         with _dask(executor, count) as made:
             yield made
-    else:
+
+
+def check(executor: str | Executor, workers: int | None) -> None:
+    """Refuse what is no executor before any work is done.
+
+    Raises
+    ------
+    SweepError
+        As :func:`crew`, but for a scheduler that does not answer.
+    """
+    if workers is not None and (
+        isinstance(workers, bool) or not isinstance(workers, int) or workers < 1
+    ):
+        raise SweepError(f"workers must be a whole number of at least 1, not {workers!r}.")
+    if isinstance(executor, Executor) or executor in NAMES:
+        return
+    if not (isinstance(executor, str) and executor.startswith(_SCHEME)):
         raise SweepError(
             f"Unknown executor {executor!r}; {nearest(str(executor), [*NAMES, 'dask://HOST:PORT'])}"
         )
+    host, _, port = executor.removeprefix(_SCHEME).rpartition(":")
+    if not host or not (port.isascii() and port.isdecimal()) or not 0 < int(port) < 65536:
+        raise SweepError(f"A scheduler's address is dask://HOST:PORT, not {executor!r}.")
 
 
 @contextmanager
@@ -266,8 +282,6 @@ def _connected(address: str) -> Iterator[Any]:
     import distributed
 
     host, _, port = address.removeprefix(_SCHEME).rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
-        raise SweepError(f"A scheduler's address is dask://HOST:PORT, not {address!r}.")
     log = logging.getLogger("distributed")
     level = log.level
     began = time.monotonic()

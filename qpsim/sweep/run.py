@@ -16,7 +16,7 @@ from qpsim import blocks
 from qpsim.errors import FileError, SweepError
 from qpsim.provenance import environment
 from qpsim.sweep.cell import Cell, Outcome
-from qpsim.sweep.executors import crew
+from qpsim.sweep.executors import check, crew
 from qpsim.sweep.grid import Sweep
 from qpsim.sweep.progress import Progress
 from qpsim.sweep.store import RUNS, Store, Writer, opened
@@ -97,6 +97,7 @@ def run(
     """
     if not isinstance(sweep, Sweep):
         raise SweepError(f"A sweep is a qpsim.sweep.Sweep, not {type(sweep).__name__}.")
+    check(executor, workers)
     began = time.monotonic()
     computed = 0
     errors: list[str] = []

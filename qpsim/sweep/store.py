@@ -12,6 +12,7 @@ belong.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
@@ -23,7 +24,7 @@ from typing import Any, NamedTuple
 
 import qpsim
 from qpsim.errors import FileError, QpsimError, SweepError
-from qpsim.files import check_writable, read_bytes, write_atomically, write_bytes, write_json
+from qpsim.files import check_writable, read_bytes, write_bytes, write_json
 from qpsim.sweep import lock
 from qpsim.sweep.cell import Cell, Record, identity, read_cell
 from qpsim.sweep.grid import Sweep
@@ -32,6 +33,7 @@ MANIFEST = "sweep.json"
 INDEX = "index.jsonl"
 CELLS, FAILED, QUARANTINE, RUNS = "cells", "failed", "quarantine", "runs"
 _OURS = {MANIFEST, INDEX, CELLS, FAILED, QUARANTINE, RUNS, lock.NAME}
+_SEAL_SIZE = len('{"sha256": ""}\n') + 64
 _PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 
@@ -162,8 +164,11 @@ class Store:
 
     def _index(self) -> list[dict[str, Any]] | None:
         try:
-            lines = (self.path / INDEX).read_text().splitlines()
-            rows = [json.loads(line) for line in lines]
+            content = (self.path / INDEX).read_bytes()
+            body, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:]
+            if seal != _seal(body):
+                return None
+            rows = [json.loads(line) for line in body.splitlines()]
             listed = {f"{row['id']}.npz": row["bytes"] for row in rows}
             for row in rows:
                 row["final"] = {name: float(value) for name, value in row["final"].items()}
@@ -193,6 +198,8 @@ class Writer(Store):
         moved = self.damaged()
         for name in moved:
             _quarantine(self.path / name, self.path / QUARANTINE)
+        for name in self.finished() & self.failed():
+            (self.path / FAILED / f"{name}.json").unlink(missing_ok=True)
         return moved
 
     def finished(self) -> set[str]:
@@ -217,10 +224,8 @@ class Writer(Store):
         """Rebuild the index from the files, unless it tells of them already."""
         if self._index() is None:
             lines = (json.dumps(row, allow_nan=False) + "\n" for row in self._built())
-            write_atomically(
-                self.path / INDEX,
-                lambda stream: stream.writelines(line.encode() for line in lines),
-            )
+            body = b"".join(line.encode() for line in lines)
+            write_bytes(self.path / INDEX, body + _seal(body))
 
 
 @contextmanager
@@ -267,20 +272,23 @@ def _agree(folder: Path, sweep: Sweep) -> list[str]:
                     + "; ".join(difference)
                     + "."
                 )
-            return moved
-    spec = sweep.spec
-    write_json(
-        manifest,
-        {
-            "format": "qpsim",
-            "kind": "sweep",
-            "qpsim": qpsim.__version__,
-            "cells": len(sweep),
-            "digest": identity(spec),
-            "spec": spec,
-        },
-    )
+    content = _manifest(sweep)
+    if not manifest.exists() or read_bytes(manifest) != content:
+        write_bytes(manifest, content)
     return moved
+
+
+def _manifest(sweep: Sweep) -> bytes:
+    spec = sweep.spec
+    manifest = {
+        "format": "qpsim",
+        "kind": "sweep",
+        "qpsim": qpsim.__version__,
+        "cells": len(sweep),
+        "digest": identity(spec),
+        "spec": spec,
+    }
+    return (json.dumps(manifest, indent=1) + "\n").encode()
 
 
 class _OtherVersion(SweepError):
@@ -346,6 +354,11 @@ def _sizes(folder: Path) -> dict[str, int]:
             return {e.name: e.stat().st_size for e in entries if not _PART.fullmatch(e.name)}
     except OSError:
         return {}
+
+
+def _seal(body: bytes) -> bytes:
+    """The index's last line: a digit that flipped on the disk must not end up in a table."""
+    return json.dumps({"sha256": hashlib.sha256(body).hexdigest()}).encode() + b"\n"
 
 
 def _plain(value: float) -> float | str:

@@ -185,14 +185,22 @@ def test_a_table_does_not_trust_an_index_that_misses_a_cell(finished):
     assert len(list(Store(finished).to_rows())) == 6
 
 
+def test_a_digit_that_flipped_in_the_index_reaches_no_table(finished):
+    rows = list(Store(finished).to_rows())
+    content = (finished / "index.jsonl").read_bytes()
+    place = content.index(b'"loss_q50": ') + 14
+    changed = b"%s%d%s" % (content[:place], (content[place] - 47) % 10, content[place + 1 :])
+    (finished / "index.jsonl").write_bytes(changed)
+    assert list(Store(finished).to_rows()) == rows
+
+
 def test_infinite_losses_pass_through_the_index(tmp_path):
     sweep = Sweep({**FIXED, "steps": 200}, {"step_size": [1e6]})
     store = again(tmp_path / "store", sweep).store
     (row,) = store.to_rows()
     assert row["loss_q50"] == float("inf") and row["diverged"] == 8
-    assert (
-        json.loads((tmp_path / "store" / "index.jsonl").read_text())["final"]["loss_q50"] == "inf"
-    )
+    lines = (tmp_path / "store" / "index.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["final"]["loss_q50"] == "inf"
 
 
 def test_quarantine_that_cannot_be_made_is_an_error_and_moves_nothing(finished):
