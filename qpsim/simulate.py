@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qpsim import blocks, progress
+from qpsim.checkpoint import Checkpoint
 from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
@@ -51,6 +52,8 @@ def simulate(
     workers: int | Executor | None = None,
     batch_size: int = 1,
     record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
 ) -> Result:
     """Run a method on a problem, many times.
 
@@ -74,6 +77,11 @@ def simulate(
     record : iterable of names, or mapping, default ("excess_loss", "step_size")
         What to keep besides the excess loss: "step_size", and "theta" after every step or, as
         ``{"theta": [0, 50, 100]}``, after the chosen ones.
+    checkpoint : path, optional
+        File in which to keep where the run stands; if it is there already, the run goes on from
+        it, to the same bits. It stays, complete, when the run is done. Needs a fixed ``rng``.
+    checkpoint_every : float, default 60
+        Seconds between two writes of the checkpoint.
 
     Returns
     -------
@@ -85,6 +93,8 @@ def simulate(
     ------
     ProblemError, MethodError, StepSizeError, SimulationError
         Before any work, for input that does not fit together.
+    FileError
+        The checkpoint is damaged, another simulation's, or cannot be written.
 
     Warns
     -----
@@ -113,7 +123,8 @@ def simulate(
         batch_size=batch_size,
         record=record,
     )
-    return run_plan(plan, workers)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_every)
+    return run_plan(plan, workers, kept)
 
 
 def make_plan(
@@ -163,22 +174,34 @@ def make_plan(
     )
 
 
-def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result:
-    """Run a checked plan on the given workers."""
+def run_plan(
+    plan: blocks.Plan,
+    workers: int | Executor | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Result:
+    """Run a checked plan on the given workers, from and to a checkpoint if there is one."""
     began = time.perf_counter()
+    points = {}
+    if checkpoint is not None:
+        points = checkpoint.open(plan)
+        blocks.watch(plan.token, checkpoint.note)
     losses = np.empty((plan.n_replicates, plan.n_steps + 1))
     steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
     theta = None
     if plan.theta_steps:
         theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
     with _executor(workers) as (executor, width):
-        for block in _completed(plan, executor, width):
+        for block in _completed(plan, points, executor, width):
+            if checkpoint is not None:
+                checkpoint.finish(block)
             rows = slice(block.first, block.first + block.losses.shape[1])
             losses[rows] = block.losses.T
             if steps is not None and block.steps is not None:
                 steps[rows] = block.steps.T
             if theta is not None and block.theta is not None:
                 theta[rows] = block.theta.transpose(2, 0, 1)
+    if checkpoint is not None:
+        checkpoint.close()
     _warn_of_divergence(plan, losses)
     provenance = {
         **environment(),
@@ -216,7 +239,9 @@ def _executor(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[blocks.Block]:
+def _completed(
+    plan: blocks.Plan, points: Mapping[int, blocks.Point], executor: Executor, width: int
+) -> Iterator[blocks.Block]:
     """Blocks in the order they finish; few are in flight, so memory stays flat and Ctrl-C quick."""
     waiting = plan.blocks()
     finished: queue.SimpleQueue[Future[blocks.Block]] = queue.SimpleQueue()
@@ -229,7 +254,7 @@ def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[bl
                     span = next(waiting, None)
                     if span is None:
                         break
-                    future = executor.submit(blocks.run_block, plan, *span)
+                    future = executor.submit(blocks.run_block, plan, *span, points.get(span[0]))
                     flying.add(future)
                     future.add_done_callback(finished.put)
                 future = finished.get()
