@@ -28,6 +28,17 @@ _SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
 __all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
 
 
+class _Package(_ModuleType):
+    """The package; importing its module ``simulate`` must not hide the function of that name."""
+
+    def __setattr__(self, name: str, value: _Any) -> None:
+        if not (name in _PUBLIC and isinstance(value, _ModuleType)):
+            super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package
+
+
 def __getattr__(name: str) -> _Any:
     if name in _PUBLIC:
         value = getattr(_import_module(_PUBLIC[name]), name)

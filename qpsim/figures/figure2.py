@@ -10,9 +10,9 @@ levels share offsets and noise, so that ratios may be taken replicate by replica
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -95,8 +95,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     shape = (len(ROWS), len(NOISE), len(METHODS))
     quantiles = np.empty((*shape, len(LEVELS), options.steps + 1))
     checkpoints = np.empty((*shape, options.replicates, len(checked)))
-    with _pool(workers) as (pool, width):
-        losses = _run_all(jobs, pool)
+    # Closed here and not by the garbage collector: an interrupt must stop the workers at once.
+    with _pool(workers) as (pool, width), closing(_run_all(jobs, pool)) as losses:
         for panel in np.ndindex(shape[:2]):
             # (method, replicate, step), the problems one after the other
             cell = np.concatenate([next(losses) for _ in sizes], axis=1)
@@ -180,7 +180,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
         left = first.get_position().x0
     # One label for all rows: at column width a row is lower than its label is long.
     middle = 0.5 * (grid.bottom + grid.top)
-    for x, label in ((4.2 * em / width, "count"), (left - 3.0 * em / width, _LOSS)):
+    for x, label in ((4.2 * em / width, "count"), (left - 3.3 * em / width, _LOSS)):
         fig.text(x, middle, label, rotation=90, va="center", ha="center")
     lines = [artists[0, NOISE[0]][method]["line"] for method in METHODS]
     artists["legend"] = fig.legend(
@@ -267,7 +267,7 @@ def _plans(
     )
 
 
-def _run_all(jobs: list[tuple[blocks.Plan, ...]], pool: Executor) -> Iterator[np.ndarray]:
+def _run_all(jobs: list[tuple[blocks.Plan, ...]], pool: Executor) -> Generator[np.ndarray, None, None]:
     """Results in the jobs' order; on any end before the last, workers give up what they do."""
     waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
     tokens = [plan.token for job in jobs for plan in job]
