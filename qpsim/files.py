@@ -14,6 +14,7 @@ import secrets
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -36,7 +37,7 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
         The folder is missing or not writable, or the disk is full; ``path`` is as it was.
     """
     target = Path(path)
-    temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.part")
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
     try:
         # "x" makes the file with the process's umask, which mkstemp would ignore.
         with temporary.open("xb") as stream:
@@ -44,11 +45,11 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FileError(f"Cannot write {target}: {error.strerror or error}.") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise FileError(f"Cannot write {target}: {error.strerror or error}.") from error
         raise
     return target
 

@@ -198,6 +198,7 @@ methods = ["ssd", {name = "adam", step_size = 0.1}]
 [problem]
 spectrum = "mild"
 dim = 400
+basis = "axis"
 """
 
 

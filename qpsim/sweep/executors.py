@@ -27,11 +27,13 @@ from concurrent.futures import (
 )
 from contextlib import contextmanager
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 from qpsim.errors import SweepError, nearest
 from qpsim.simulate import default_workers
 from qpsim.sweep.cell import Cell, Outcome, stop_running, work
+
+T = TypeVar("T")
 
 NAMES = ("threads", "processes", "dask")
 _SCHEME = "dask://"
@@ -83,11 +85,12 @@ class Crew:
         try:
             while True:
                 alone = bool(suspects)
-                while len(flying) < (1 if alone else self._width()):
+                width = 1 if alone else self._asked(self._width)
+                while len(flying) < width:
                     cell = suspects.popleft() if suspects else next(waiting, None)
                     if cell is None:
                         break
-                    flying[self._submitted(cell, finished)] = cell
+                    flying[self._asked(self._submitted, cell, finished)] = cell
                 if not flying:
                     return
                 future = self._next(finished)
@@ -110,6 +113,13 @@ class Crew:
         finally:
             for future in flying:
                 future.cancel()
+
+    def _asked(self, question: Callable[..., T], *arguments: Any) -> T:
+        """An executor's answer; one that was shut down or lost its cluster gives none."""
+        try:
+            return question(*arguments)
+        except (OSError, RuntimeError):
+            raise self._gone() from None
 
     def _submitted(
         self, cell: Cell, finished: queue.SimpleQueue[Future[Outcome]]
@@ -307,6 +317,8 @@ def _dask_crew(client: Any, name: str) -> Crew:
 
     def width() -> int:
         # Workers come and go; asking the scheduler before every cell would cost more than a cell.
+        if client.status != "running":
+            raise OSError("the client has lost its scheduler")
         if time.monotonic() > seen[0]:
             seen[:] = (
                 time.monotonic() + _LOOK_SECONDS,

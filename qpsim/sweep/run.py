@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -158,16 +158,24 @@ def _log(folder: Path, hands: str) -> Iterator[Callable[[dict[str, Any]], None]]
     """One file a run: where and when it ran, then one line for every cell."""
     now = datetime.now(UTC)
     path = folder / f"{now:%Y%m%dT%H%M%S.%f}-{os.getpid()}.jsonl"
+
+    def log(line: dict[str, Any]) -> None:
+        try:
+            stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise FileError(f"Cannot write {path}: {error.strerror or error}.") from error
+
     try:
-        with path.open("x", buffering=1) as stream:
-
-            def log(line: dict[str, Any]) -> None:
-                stream.write(json.dumps(line) + "\n")
-
-            log({"began": now.isoformat(), "executor": hands, **environment()})
-            yield log
+        stream = path.open("x", buffering=1)
     except OSError as error:
         raise FileError(f"Cannot write {path}: {error.strerror or error}.") from error
+    try:
+        log({"began": now.isoformat(), "executor": hands, **environment()})
+        yield log
+    finally:
+        # What could not be written before cannot be now; the cells themselves are written whole.
+        with suppress(OSError):
+            stream.close()
 
 
 def _note(errors: list[str], outcome: Outcome) -> None:
