@@ -49,16 +49,5 @@ def __getattr__(name: str) -> _Any:
     raise AttributeError(f"module 'qpsim' has no attribute {name!r}")
 
 
-class _Package(_ModuleType):
-    """Keeps ``qpsim.simulate`` the function: importing the module of that name would replace it."""
-
-    def __setattr__(self, name: str, value: _Any) -> None:
-        if not (name in _PUBLIC and isinstance(value, _ModuleType)):
-            super().__setattr__(name, value)
-
-
-_sys.modules[__name__].__class__ = _Package
-
-
 def __dir__() -> list[str]:
     return sorted(__all__)

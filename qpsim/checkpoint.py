@@ -93,13 +93,14 @@ class Checkpoint:
         if known is None or known.t < self._n_steps:
             lanes, nothing = block.losses.shape[1], np.zeros((0, 0))
             steps = np.zeros((0, lanes)) if block.steps is None else block.steps
+            errors = np.zeros((0, lanes)) if block.errors is None else block.errors
             theta = np.zeros((0, 0, lanes)) if block.theta is None else block.theta
-            self.note(
-                block.first,
-                Point(
-                    self._n_steps, nothing, nothing, nothing, nothing, block.losses, steps, theta
-                ),
+            point = Point(
+                self._n_steps,
+                *(nothing, nothing, nothing, nothing),
+                *(block.losses, steps, errors, theta),
             )
+            self.note(block.first, point)
 
     def close(self) -> None:
         """Write what is known now."""
@@ -166,6 +167,8 @@ def _check(plan: Plan, first: int, point: Point) -> None:
         shapes["theta"] = (len(plan.theta_steps), dim, lanes)
     if plan.keep_step_size or point.t < n:
         shapes["steps"] = (n, lanes)
+    if plan.uses_series or point.t < n:
+        shapes["errors"] = (n, lanes)
     if point.t < n:
         shapes["error"] = (dim, lanes)
         shapes["states"] = (len(plan.method.state_names), dim, lanes)

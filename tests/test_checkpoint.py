@@ -36,7 +36,7 @@ def plan(basis=0.0, method="m-ssd", step_size=0.1, n_steps=60, n_replicates=150,
 
 
 def same(left, right):
-    for name in ("excess_loss", "step_size", "theta"):
+    for name in ("excess_loss", "step_size", "moment_error", "theta"):
         one, two = getattr(left, name), getattr(right, name)
         assert (one is None) == (two is None)
         if one is not None:
@@ -66,6 +66,8 @@ CASES = [
     {"basis": 0.5, "method": "adam", "record": {"theta": [0, 7, 33], "step_size": False}},
     {"method": "ssd", "step_size": "optimal", "record": {"theta": True, "step_size": True}},
     {"method": "sgd", "step_size": 5.0, "n_steps": 200},
+    {"basis": 0.5, "method": "adam", "step_size": "optimal", "n_steps": 24, "n_replicates": 70},
+    {"method": "m-svag-mb", "batch_size": 4},
 ]
 
 

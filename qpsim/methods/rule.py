@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import pickle
 import sys
 from collections import namedtuple
 from collections.abc import Callable, Mapping
@@ -84,6 +83,8 @@ class Rule:
     form: str | None
     offset: Callable[..., float] | None
     equivariant: bool
+    breakpoint: Callable[..., float] | None
+    form_at_first_step: str | None
     ranges: Mapping[str, tuple[float, float, str]]
     module: str
     attribute: str
@@ -125,7 +126,7 @@ class Rule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if defined_rule(self.module, self.attribute) is not self:
-            raise pickle.PicklingError(
+            raise MethodError(
                 f"The rule {self.name!r} cannot be found as {self.module}.{self.attribute}; define "
                 "it at the top level of a module, under its function's name."
             )
@@ -248,6 +249,8 @@ def rule(
     form: str | None = None,
     offset: Callable[..., float] | None = None,
     equivariant: bool = False,
+    breakpoint: Callable[..., float] | None = None,
+    form_at_first_step: str | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Any:
     """Declare a method by its scalar update rule.
@@ -272,6 +275,12 @@ def rule(
     equivariant : bool
         Whether the update commutes with rotations, so that a rotated problem may be simulated in
         its eigenbasis.
+    breakpoint : callable, optional
+        Scalar function of the same arguments without ``gradient``, for a rule without a form: the
+        gradient near which the direction jumps, bends or turns sharply. The quadrature of the
+        exact step finds such places itself; told where, it is faster and exact at a jump.
+    form_at_first_step : {"sign"}, optional
+        For a rule without a form: at t = 1 the direction is ``scale * sign(gradient)``.
     ranges : mapping of str to (low, high), optional
         Admissible half-open intervals [low, high) of hyper-parameters.
 
@@ -293,7 +302,14 @@ def rule(
     """
     if function is None:
         return lambda f: rule(
-            f, name=name, form=form, offset=offset, equivariant=equivariant, ranges=ranges
+            f,
+            name=name,
+            form=form,
+            offset=offset,
+            equivariant=equivariant,
+            breakpoint=breakpoint,
+            form_at_first_step=form_at_first_step,
+            ranges=ranges,
         )
     if not inspect.isfunction(function) or not function.__name__.isidentifier():
         raise MethodError(f"A rule is a function written with def, not {function!r}.")
@@ -301,14 +317,19 @@ def rule(
     observes, state_names, defaults = _read_signature(title, function)
     if form is not None and form not in FORMS:
         raise MethodError(f"Rule {title!r}: form must be 'linear', 'sign' or None, not {form!r}.")
+    if form_at_first_step not in (None, "sign") or (form and form_at_first_step):
+        raise MethodError(
+            f"Rule {title!r}: form_at_first_step is 'sign' or None, and only where form is None."
+        )
     class_name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
     ours = function.__module__.startswith("qpsim.")
     if not ours:
         # numba's dispatcher tells named tuples apart by name and fields alone, whatever their
         # module: a rule edited, or called as one of ours, would run the other's machine code.
         class_name += f"_{len(_BY_CLASS)}"
-    if offset is not None:
-        _check_offset(title, function, offset)
+    for what, helper in (("offset", offset), ("breakpoint", breakpoint)):
+        if helper is not None:
+            _check_helper(title, function, what, helper)
     make: Any = namedtuple
     hyper_class: type[tuple] = make(
         class_name, list(defaults), defaults=defaults.values(), module=function.__module__
@@ -326,6 +347,8 @@ def rule(
         form=form,
         offset=offset,
         equivariant=equivariant,
+        breakpoint=breakpoint,
+        form_at_first_step=form_at_first_step,
         ranges={key: known[key] for key in defaults if key in known},
         module=function.__module__,
         attribute=function.__name__,
@@ -407,12 +430,14 @@ def _read_signature(
     return observes, tuple(middle), defaults
 
 
-def _check_offset(title: str, function: Callable[..., Any], offset: Callable[..., Any]) -> None:
+def _check_helper(
+    title: str, function: Callable[..., Any], what: str, helper: Callable[..., Any]
+) -> None:
     expected = list(inspect.signature(function).parameters)[1:]
-    given = list(inspect.signature(offset).parameters)
+    given = list(inspect.signature(helper).parameters)
     if given != expected:
         raise MethodError(
-            f"Rule {title!r}: offset must take ({', '.join(expected)}) like the rule, "
+            f"Rule {title!r}: {what} must take ({', '.join(expected)}) like the rule, "
             f"not ({', '.join(given)})."
         )
 
@@ -422,7 +447,7 @@ def _check_output(made: Rule) -> None:
     n_given = 2 + len(made.state_names) + (made.observes is not None)
     try:
         output = made.function(*[1.0] * n_given, *made.defaults.values())
-    except ArithmeticError:
+    except Exception:  # 1 may be no fair gradient for it; it is tried properly before it is used
         return
     values = output if isinstance(output, tuple) else (output,)
     expected = 1 + len(made.state_names)

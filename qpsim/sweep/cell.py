@@ -68,8 +68,9 @@ class Cell:
         QpsimError
             The method cannot be simulated, or not with this step size.
         """
-        tiny = _TINY_PROBLEM if self.parameters["noise_std"] else _TINY_PROBLEM.with_noise(0.0)
-        make_plan(tiny, self._method, self.parameters["step_size"], n_steps=1, n_replicates=1)
+        p = self.parameters
+        tiny = _TINY_PROBLEM if p["noise_std"] else _TINY_PROBLEM.with_noise(0.0)
+        make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=p["batch_size"])
 
     @property
     def _method(self) -> Any:

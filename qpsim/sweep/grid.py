@@ -144,7 +144,7 @@ class Sweep:
         fitting: set[str] = set()
         for number, cell in enumerate(self, start=1):
             p = cell.parameters
-            kind = repr((p["method"], p["step_size"], p["noise_std"] == 0.0))
+            kind = repr((p["method"], p["step_size"], p["noise_std"] == 0.0, p["batch_size"]))
             if kind not in fitting:
                 cell.check()
                 fitting.add(kind)

@@ -128,7 +128,7 @@ def test_a_toml_file_is_read(tmp_path):
         ({"grid": {"method": ["adma"]}}, "did you mean 'adam'"),
         ({"grid": {"method": [{"b1": 0.3}]}}, "A method is a name, or a table"),
         ({"grid": {"method": [{"name": "adam", "b3": 0.3}]}}, "did you mean"),
-        ({"grid": {"method": ["adam"]}}, "no closed form"),
+        ({"grid": {"method": ["m-svag-mb"]}}, "batch_size of at least 2"),
         ({"grid": {"method": ["sgd"], "hyper": {"b1": [0.5]}}}, "sgd has no hyper-parameters"),
         ({"grid": {"hyper": 3}}, "must be a table of hyper-parameters"),
         ({"grid": {"hyper.b1": [0.5], "method": [{"name": "adam", "b1": 0.1}]}}, "given twice"),
