@@ -209,7 +209,7 @@ def run_plan(
     theta = None
     if plan.theta_steps:
         theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
-    with _executor(workers) as (executor, width):
+    with executor_of(workers) as (executor, width):
         for block in _completed(plan, points, executor, width):
             if checkpoint is not None:
                 checkpoint.finish(block)
@@ -242,7 +242,7 @@ def default_workers() -> int:
 
 
 @contextmanager
-def _executor(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
+def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
     if isinstance(workers, Executor):
         yield workers, int(getattr(workers, "_max_workers", None) or default_workers())
         return

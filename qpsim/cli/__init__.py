@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim import __version__
-from qpsim.cli import figure, info, simulate, sweep, verify
+from qpsim.cli import compare, figure, info, simulate, sweep, verify
 from qpsim.cli.manners import mannered
 
 __all__ = ["app", "main"]
@@ -66,6 +66,7 @@ app.command("figure")(figure.figure)
 app.command("simulate")(simulate.simulate)
 app.add_typer(sweep.app, name="sweep")
 app.command("verify")(verify.verify)
+app.command("compare")(compare.compare)
 app.command("info")(info.info)
 
 
