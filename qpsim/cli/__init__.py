@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim import __version__
-from qpsim.cli import bench, compare, figure, info, simulate, theory, verify
+from qpsim.cli import bench, compare, figure, info, simulate, sweep, theory, verify
 from qpsim.cli.manners import mannered
 
 __all__ = ["app", "main"]
@@ -65,6 +65,7 @@ def _qpsim(
 
 app.command("figure")(figure.figure)
 app.command("simulate")(simulate.simulate)
+app.add_typer(sweep.app, name="sweep")
 app.command("verify")(verify.verify)
 app.command("compare")(compare.compare)
 app.add_typer(theory.app, name="theory")
