@@ -225,8 +225,8 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         ncols=len(lines),
         borderpad=0.1,
     )
-    for text, group in (("known variance, no momentum", 0), ("moving averages", 3)):
-        left, right = (fig.axes[group + k].get_position() for k in (0, 2))
+    for text, at in (("known variance, no momentum", 0), ("moving averages", 3)):
+        left, right = (fig.axes[at + k].get_position() for k in (0, 2))
         middle = 0.5 * (left.x0 + right.x1)
         fig.text(middle, 1.0 - 2.6 * em / height, text, va="center", ha="center")
     fig.text(
