@@ -178,7 +178,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     em = matplotlib.rcParams["font.size"] / 72
     width, height = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
     columns = [(group, noise) for group in (IDEALISED, ESTIMATED) for noise in range(len(NOISE))]
-    grid = fig.add_gridspec(
+    grid: Any = fig.add_gridspec(
         len(ROWS),
         len(columns) + 1,
         width_ratios=[1, 1, 1, 0.12, 1, 1, 1],
