@@ -121,6 +121,7 @@ class Interrupted(Exception):
 class _Prepared(NamedTuple):
     """A plan's arrays as the kernels want them: writable, contiguous, computed once a process."""
 
+    hessian: np.ndarray
     noise_factor: np.ndarray
     std: np.ndarray
     form_matrix: np.ndarray
@@ -184,9 +185,8 @@ def _run(plan: Plan, first: int, count: int) -> Block:
         table = hermite.quadrature_table(1) if plan.method.form is None else ()
         diagonal.excess_loss(eigenvalues, error, losses[0])
     else:
-        hessian = np.array(problem.hessian)
         prepared = _prepare(plan)
-        dense.excess_loss(hessian, error, losses[0])
+        dense.excess_loss(prepared.hessian, error, losses[0])
     record_loss(losses[0].copy(), dead, losses[0])
     _record_theta(plan, 0, error, basis, dead, theta)
     t = 0
@@ -215,7 +215,7 @@ def _run(plan: Plan, first: int, count: int) -> Block:
         else:
             dense.advance(
                 plan.method.hyper,
-                hessian,
+                prepared.hessian,
                 prepared.noise_factor,
                 prepared.std,
                 prepared.form_matrix,
@@ -308,7 +308,9 @@ def _build(plan: Plan) -> _Prepared:
     elif code in (policy.OPTIMAL, policy.BOUND) and plan.method.form == "linear":
         form_matrix = nu**2 * q * (q @ q)
     noise_factor = nu * vectors * problem.eigenvalues
-    return _Prepared(np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan))
+    return _Prepared(
+        np.array(q), np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan)
+    )
 
 
 def _table(plan: Plan) -> Any:

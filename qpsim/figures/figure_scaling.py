@@ -126,7 +126,9 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
     """Draw the four panels on logarithmic axes; returns the lines by (panel, curve)."""
     artists: dict[Any, Any] = {}
     first: Axes | None = None
-    grid = fig.add_gridspec(1, len(PANELS), left=0.1, right=0.985, top=0.87, bottom=0.16, wspace=0.1)
+    grid = fig.add_gridspec(
+        1, len(PANELS), left=0.1, right=0.985, top=0.87, bottom=0.16, wspace=0.1
+    )
     for column, (panel, label) in enumerate(PANELS.items()):
         ax = fig.add_subplot(grid[0, column], sharey=first)
         values = getattr(data.options, panel)
