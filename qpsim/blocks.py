@@ -34,6 +34,8 @@ _CACHED_ELEMENTS = 1 << 15
 _TURNS = 4
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
+# Steps of a chunk at least, however large the problem: a dense one begins with a product of its own.
+_LEAST_CHUNK = 4
 
 
 def block_size(dim: int) -> int:
@@ -145,6 +147,7 @@ class Interrupted(Exception):
 class _Prepared(NamedTuple):
     """A plan's arrays as the kernels want them: writable, contiguous, computed once a process."""
 
+    hessian: np.ndarray
     noise_factor: np.ndarray
     std: np.ndarray
     form_matrix: np.ndarray
@@ -231,7 +234,7 @@ def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
             prepared = _prepare(plan)
             dense.advance(
                 plan.method.hyper,
-                np.array(plan.problem.hessian),
+                prepared.hessian,
                 prepared.noise_factor,
                 prepared.std,
                 prepared.form_matrix,
@@ -288,7 +291,7 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
     if plan.runs_in_eigenbasis:
         diagonal.excess_loss(np.array(problem.eigenvalues), error, here.losses[0])
     else:
-        dense.excess_loss(np.array(problem.hessian), error, here.losses[0])
+        dense.excess_loss(_prepare(plan).hessian, error, here.losses[0])
     record_loss(here.losses[0].copy(), here.dead, here.losses[0])
     _record_theta(plan, here, basis)
     return here
@@ -315,7 +318,7 @@ def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
 def _chunk_ends(plan: Plan, count: int) -> list[int]:
     dim = plan.problem.dim
     cost = count * (dim if plan.runs_in_eigenbasis else dim * dim // 16 + dim)
-    chunk = max(1, _CHUNK_ELEMENTS // cost)
+    chunk = max(_LEAST_CHUNK, _CHUNK_ELEMENTS // cost)
     ends = set(range(chunk, plan.n_steps, chunk)) | {plan.n_steps}
     return sorted(ends | {step for step in plan.theta_steps if step > 0})
 
@@ -352,7 +355,9 @@ def _build(plan: Plan) -> _Prepared:
     elif code in (policy.OPTIMAL, policy.BOUND) and plan.method.form == "linear":
         form_matrix = nu**2 * q * (q @ q)
     noise_factor = nu * vectors * problem.eigenvalues
-    return _Prepared(np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan))
+    return _Prepared(
+        np.array(q), np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan)
+    )
 
 
 def _table(plan: Plan) -> Any:

@@ -118,7 +118,7 @@ _SCALE = (
         "haar",
         dim=2000,
         n_replicates=256,
-        n_steps=20,
+        n_steps=100,
     ),
     Workload(
         "SSD, Haar, bound step, d=2000",
@@ -139,7 +139,7 @@ _SCALE = (
         "haar",
         dim=1000,
         n_replicates=128,
-        n_steps=2,
+        n_steps=5,
         matrix_products=3,
     ),
 )
