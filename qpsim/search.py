@@ -150,7 +150,7 @@ def best_constant_step(
         for k in range(lowest, largest):
             is_stable(k)
         # Adam is stable at steps a hundred times its best: an end of the grid is no minimum.
-        while lowest > -limit and _is_best(lowest, tried):
+        while lowest > -limit and _is_best(lowest, largest, tried):
             lowest -= 1
             is_stable(lowest)
     kept = range(largest + 1, lowest - 1, -1)
@@ -172,9 +172,10 @@ def grid_step(k: int) -> float:
     return float(f"{_MANTISSAS[mantissa]}e{order}")
 
 
-def _is_best(k: int, tried: dict[int, tuple[np.ndarray, bool]]) -> bool:
-    """Whether no stable step that was tried ends lower than number k does."""
-    return all(tried[k][0][1] <= loss[1] for loss, stable in tried.values() if stable)
+def _is_best(lowest: int, largest: int, tried: dict[int, tuple[np.ndarray, bool]]) -> bool:
+    """Whether no stable step between the two numbers ends lower than the lowest of them."""
+    between = (tried[k] for k in range(lowest, largest + 1))
+    return all(tried[lowest][0][1] <= loss[1] for loss, stable in between if stable)
 
 
 def _largest_stable(is_stable: Any, name: str) -> int:
