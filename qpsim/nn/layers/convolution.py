@@ -1,0 +1,161 @@
+"""The two-dimensional convolution (a cross-correlation, as everywhere in this field)."""
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qpsim.nn.initializers import Initializer, glorot_normal, zeros
+from qpsim.nn.layers.base import (
+    Context,
+    Field,
+    Layer,
+    Parameter,
+    image_shape,
+    positive,
+    same_padding,
+    windows,
+)
+
+# With fewer channels than this, a product per kernel position is mostly overhead.
+_FEW_CHANNELS = 16
+# Up to this many multiplications OpenBLAS multiplies without packing where it has kernels for it,
+# and this many pixels are enough for a product by the weights' gradient to be efficient.
+_SMALL_PRODUCT = 1e6
+_ENOUGH_PIXELS = 128
+# From this many pixels on a row needs no company.
+_LONG_ROW = 24
+
+
+class _Scratch(NamedTuple):
+    """One worker's memory: gathered patches or pixels, a block of products, one image's dy."""
+
+    cols: np.ndarray
+    block: np.ndarray
+    compact: np.ndarray
+
+
+class Conv2D(Layer):
+    """``filters`` maps, each the sum over a ``size`` x ``size`` window of all channels, and a bias.
+
+    Parameters
+    ----------
+    filters, size, stride
+        In pixels, the same in both directions.
+    padding
+        "same": zeros around the image, so that ceil(size / stride) outputs come out, the odd zero
+        below and to the right; "valid": windows inside the image only.
+    weight, bias
+        Initializers for (size, size, channels, filters) and (filters,); Glorot's normal and zeros
+        by default.
+
+    >>> Conv2D(64, 5, padding="valid").output_shape((32, 32, 3))
+    (28, 28, 64)
+    """
+
+    reads_input = True
+    kind = "conv"
+
+    def __init__(
+        self,
+        filters: int,
+        size: int,
+        stride: int = 1,
+        padding: str = "same",
+        weight: Initializer = glorot_normal,
+        bias: Initializer = zeros,
+    ) -> None:
+        positive("Conv2D", filters=filters, size=size, stride=stride)
+        if padding not in ("same", "valid"):
+            raise ValueError(f"Conv2D's padding must be 'same' or 'valid', got {padding!r}")
+        self.filters, self.size, self.stride = int(filters), int(size), int(stride)
+        self.padding, self.weight, self.bias = padding, weight, bias
+        self.relu = False
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(height, width, filters) of the output."""
+        height, width, _ = image_shape(self, shape)
+        sizes = [windows(s, self.size, self.stride, self.padding) for s in (height, width)]
+        if min(sizes) < 1:
+            raise ValueError(f"no {self.size} x {self.size} kernel fits images of {shape}")
+        return sizes[0], sizes[1], self.filters
+
+    def margin(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """The zeros of "same"."""
+        if self.padding == "valid":
+            return (0, 0, 0, 0)
+        top, bottom = same_padding(shape[0], self.size, self.stride)
+        left, right = same_padding(shape[1], self.size, self.stride)
+        return top, bottom, left, right
+
+    def parameters(self, shape: tuple[int, ...]) -> tuple[Parameter, ...]:
+        """weight (size, size, channels, filters), which decays, and bias, which does not."""
+        kernel = (self.size, self.size, shape[2], self.filters)
+        return (
+            Parameter("weight", kernel, self.weight, True),
+            Parameter("bias", (self.filters,), self.bias, False),
+        )
+
+    def connect(self, source: Field, target: Field, values: list[np.ndarray]) -> None:
+        """Also finds the matrix product, and makes room for the turned weights."""
+        from qpsim.nn.kernels.blas import gemm_address
+
+        super().connect(source, target, values)
+        size, _, channels, filters = values[0].shape
+        self._gemm = gemm_address(values[0].dtype)
+        self._transposed = np.empty((size, size, filters, channels), values[0].dtype)
+        self._few = channels < _FEW_CHANNELS
+        self._depth = channels * (size * size if self._few else 1)
+        height, width, _ = target.shape
+        fitting = min(int(_SMALL_PRODUCT / (self._depth * filters)), _ENOUGH_PIXELS) // width
+        if not self._few and width >= _LONG_ROW:
+            fitting = 1
+        pieces = -(-height // max(fitting, 1))
+        self._rows = -(-height // pieces)
+        self._no_dx = np.empty((0, 0, 0, 0), values[0].dtype)
+        self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), np.empty(0, values[0].dtype)]
+
+    def work(self) -> int:
+        """Kernel area x channels x filters x output pixels."""
+        height, width, _ = self.target.shape
+        return self.values[0].size * height * width
+
+    def scratch(self) -> Any:
+        """Room for what is gathered, a block of products with a bias' below, and one image."""
+        dtype = self.values[0].dtype
+        return _Scratch(
+            np.empty(self._rows * self.target.shape[1] * self._depth, dtype),
+            np.empty((self._depth + 1) * self.filters, dtype),
+            np.empty(prod(self.target.shape), dtype),
+        )
+
+    def prepare(self) -> None:
+        """Turn the weights for the backward pass."""
+        self._transposed[:] = self.values[0].swapaxes(2, 3)
+
+    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+        """x and y (examples, height, width, channels), each with its margin."""
+        from qpsim.nn.kernels import convolution
+
+        convolution.forward(
+            self._gemm, x, *self.values, y, self.target.origin, self.target.shape[:2],
+            self.stride, self.relu, self._few, self._rows, context.scratch.cols,
+        )  # fmt: skip
+
+    def backward(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dx: np.ndarray | None,
+        dy: np.ndarray,
+        context: Context,
+    ) -> None:
+        """Adds to context.d (and context.q) and fills dx."""
+        from qpsim.nn.kernels import convolution
+
+        convolution.backward(
+            self._gemm, x, y, dy, self.target.origin, self._transposed, *context.d,
+            *(context.q or self._no_squares), dy.dtype.type(context.scale),
+            self._no_dx if dx is None else dx, self.target.shape[:2], self.stride, self.relu,
+            self._few, self._rows, *context.scratch,
+        )  # fmt: skip
