@@ -7,6 +7,7 @@ its own, see `qpsim.nn.data.streams`) can stop and resume anywhere.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -122,20 +123,34 @@ class CifarAugmentation:
 
     def training(self, images: NDArray[Any], generator: np.random.Generator) -> Floats:
         n = _check_images(images)
-        cropped = _crop(images, self.padding, generator)
-        if self.mirror:
-            flipped = generator.random(n) < 0.5
-            cropped[flipped] = cropped[flipped, :, ::-1]
-        planes = _to_planes(cropped)
-        planes += _uniform(generator, -self.brightness, self.brightness, n)
-        if len(planes) == 3:
-            _saturate(planes, _uniform(generator, *self.saturation, n))
-        _contrast(planes, _uniform(generator, *self.contrast, n))
-        return _standardised(planes, images.shape)
+        top, left = generator.integers(2 * self.padding + 1, size=(2, n))
+        flipped = (generator.random(n) < 0.5) & self.mirror
+        brightness = _uniform(generator, -self.brightness, self.brightness, n)
+        saturation = _uniform(generator, *self.saturation, n)
+        contrast = _uniform(generator, *self.contrast, n)
+        out = np.empty(images.shape, dtype=np.float32)
+        for here in _chunks(n):
+            cropped = _crop(images[here], self.padding, top[here], left[here])
+            mirrored = flipped[here]
+            cropped[mirrored] = cropped[mirrored, :, ::-1]
+            planes = _to_planes(cropped)
+            planes += brightness[here]
+            if len(planes) == 3:
+                _saturate(planes, saturation[here])
+            _contrast(planes, contrast[here])
+            _standardise(planes, out[here])
+        return out
 
     def evaluation(self, images: NDArray[Any]) -> Floats:
-        _check_images(images)
-        return _standardised(_to_planes(images), images.shape)
+        out = np.empty(images.shape, dtype=np.float32)
+        for here in _chunks(_check_images(images)):
+            _standardise(_to_planes(images[here]), out[here])
+        return out
+
+
+def _chunks(n: int) -> Iterator[slice]:
+    """Few enough images at a time that their planes stay in the cache: a third of the time."""
+    return (slice(start, start + 64) for start in range(0, n, 64))
 
 
 def _check_images(images: NDArray[Any]) -> int:
@@ -153,10 +168,11 @@ def _uniform(generator: np.random.Generator, low: float, high: float, n: int) ->
     return (low + (high - low) * generator.random((n, 1))).astype(np.float32)
 
 
-def _crop(images: NDArray[Any], padding: int, generator: np.random.Generator) -> NDArray[Any]:
+def _crop(
+    images: NDArray[Any], padding: int, top: NDArray[np.int64], left: NDArray[np.int64]
+) -> NDArray[Any]:
     """Each image's own window of the original size, out of its padded version."""
     n, rows, columns, channels = images.shape
-    top, left = generator.integers(2 * padding + 1, size=(2, n))
     width = columns + 2 * padding
     padded = np.zeros((n, rows + 2 * padding, width, channels), dtype=images.dtype)
     padded[:, padding : padding + rows, padding : padding + columns] = images
@@ -200,11 +216,11 @@ def _contrast(planes: Floats, factor: Floats) -> None:
     planes += mean
 
 
-def _standardised(planes: Floats, shape: tuple[int, ...]) -> Floats:
-    """Each image to mean 0 and variance 1, channels together, as a new (batch, ...) array."""
+def _standardise(planes: Floats, out: Floats) -> None:
+    """Each image to mean 0 and variance 1, channels together, into `out` (batch, ...)."""
     channels, n, pixels = planes.shape
     size = channels * pixels
-    planes -= planes.sum(axis=(0, 2)).reshape(n, 1) / np.float32(size)
+    planes -= planes.mean(axis=(0, 2)).reshape(n, 1)
     variance = np.einsum("cnp,cnp->n", planes, planes).reshape(n, 1) / np.float32(size)
-    planes /= np.sqrt(np.maximum(variance, np.float32(1 / size)))
-    return np.ascontiguousarray(planes.transpose(1, 2, 0)).reshape(shape)
+    planes *= 1 / np.sqrt(np.maximum(variance, np.float32(1 / size)))
+    out.reshape(n, pixels, channels)[...] = planes.transpose(1, 2, 0)

@@ -30,14 +30,14 @@ def synthetic_images(
     shape: tuple[int, int, int] = (32, 32, 3),
     n_waves: int = 4,
     max_shift: int = 2,
-    structured_noise: float = 1.0,
-    pixel_noise: float = 0.5,
+    structured_noise: float = 2.0,
+    pixel_noise: float = 1.0,
     label_noise: float = 0.1,
     rng: Seed = 0,
 ) -> Dataset:
     """Smooth class templates under shifts, smooth noise, pixel noise and wrong labels.
 
-    Each image is ``128 + 32 * (template + structured_noise * field + pixel_noise * white)``,
+    Each image is ``128 + 24 * (template + structured_noise * field + pixel_noise * white)``,
     rounded and clipped to 0..255, and the template is shifted cyclically by up to `max_shift`
     rows and columns. Templates and fields are sums of the `n_waves` lowest cosine waves a side,
     with normal coefficients, scaled to a mean square of one a pixel.
@@ -100,7 +100,7 @@ def synthetic_images(
             pixels = _shifted(templates[classes], max_shift, generator)
             pixels += structured_noise * _smooth_fields(_CHUNK, shape, n_waves, generator)
             pixels += pixel_noise * generator.standard_normal(pixels.shape, dtype=np.float32)
-            np.clip(np.rint(128 + 32 * pixels), 0, 255, out=pixels)
+            np.clip(np.rint(128 + 24 * pixels), 0, 255, out=pixels)
             is_wrong = generator.random(_CHUNK) < wrong
             given = np.where(is_wrong, generator.integers(n_classes, size=_CHUNK), classes)
             images[here], labels[here] = pixels[: n - start], given[: n - start]
