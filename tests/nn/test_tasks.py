@@ -3,6 +3,7 @@ import pickle
 
 import numpy as np
 import pytest
+from make_files import write_mnist
 
 from qpsim.errors import DataError
 from qpsim.nn.data import CifarAugmentation
@@ -56,14 +57,30 @@ def test_a_task_is_a_plain_value(name):
     assert record["transform"]["kind"] == type(spec.transform).__name__
 
 
+def test_dense_networks_read_vectors():
+    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
+    for name in ("digits-mlp", "digits-whitened"):
+        assert task(name).load().example_shape == (64,)
+    assert task("digits-cnn").load().example_shape == (8, 8, 1)
+
+
+def test_mnist_reads_the_directory(tmp_path):
+    arrays = write_mnist(tmp_path)
+    data = task("mnist").load(tmp_path)
+    assert data.example_shape == (784,)
+    np.testing.assert_array_equal(
+        data.train.images, arrays["train-images-idx3-ubyte"].reshape(7, 784)
+    )
+
+
 def test_keywords():
-    assert NetworkSpec("softmax").keywords == {}
-    assert task("digits-cnn").network.keywords["channels"] == (16, 32)
+    assert NetworkSpec("mnist_mlp").keywords == {}
+    assert task("digits-cnn").network.keywords["filters"] == (16, 32)
 
 
 @pytest.mark.parametrize(
     ("name", "shape", "n_classes"),
-    [("mnist", (28, 28, 1), 10), ("cifar10", (32, 32, 3), 10), ("cifar100", (32, 32, 3), 100)],
+    [("mnist", (784,), 10), ("cifar10", (32, 32, 3), 10), ("cifar100", (32, 32, 3), 100)],
 )
 def test_stand_ins_have_the_right_shape(name, shape, n_classes):
     data = stand_in(name, n_train=300, n_test=20)

@@ -6,7 +6,7 @@ become ``float32`` a batch at a time: CIFAR then takes 184 MB of memory rather t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -115,3 +115,17 @@ class Dataset:
     def example_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
         return self.train.example_shape
+
+    def as_vectors(self) -> Dataset:
+        """The same examples with shape (n, features), as a dense network reads them.
+
+        >>> import numpy as np
+        >>> split = Split(np.zeros((2, 3, 3, 1), np.float32), np.array([0, 1]))
+        >>> Dataset("tiny", split, split, n_classes=2).as_vectors().example_shape
+        (9,)
+        """
+
+        def flat(split: Split) -> Split:
+            return Split(split.images.reshape(len(split), -1), split.labels)
+
+        return replace(self, train=flat(self.train), test=flat(self.test))
