@@ -86,7 +86,8 @@ class CifarAugmentation:
 
     The paper says no more than "random cropping of sub-images, left-right mirroring, color
     distortion"; the steps and numbers are those of the same group's later benchmark (DeepOBS),
-    an assumption, and each can be set.
+    an assumption, and each can be set. There the colours are 0..255, so that a brightness of
+    63 / 255 does next to nothing; here it means what it says, a quarter of the grey range.
 
     Parameters
     ----------

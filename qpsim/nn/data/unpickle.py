@@ -270,17 +270,20 @@ class _Machine:
         self.name(module, attribute)
 
     def reduce(self) -> None:
-        """What would be a call: one of three known constructions, or a refusal."""
+        """What would be a call: one of three known constructions, or a refusal.
+
+        Constants stand inside their type, as ``int(0)``: an array must not be compared with them.
+        """
         arguments, token = self.pop(), self.pop()
         meaning = token.meaning if isinstance(token, _Token) else None
         match meaning, arguments:
-            case "reconstruct", (_Token(meaning="ndarray"), (0,), bytes() | str()):
+            case "reconstruct", (_Token(meaning="ndarray"), (int(0),), bytes() | str()):
                 self.push(_Array())
             case "dtype", (bytes() | str() as code, _, _):
                 if not _SCALARS.fullmatch(_text(code)):
                     raise _Refused("the pickle holds an array of something that is not a number")
                 self.push(_Dtype(_text(code)))
-            case "encode", (str(text), "latin1" | "latin-1"):
+            case "encode", (str(text), str("latin1" | "latin-1")):
                 # How protocols 0 to 2 of Python 3 write bytes. A genuine pickle encodes every text
                 # once; one that recalls a long text over and over would fill the memory.
                 self.encoded += len(text)
@@ -297,7 +300,16 @@ class _Machine:
         state = self.pop()
         target = self.pop()
         match target, state:
-            case _Dtype(), (int(), bytes() | str() as order, None, None, None, -1, -1, 0):
+            case _Dtype(), (
+                int(),
+                bytes() | str() as order,
+                None,
+                None,
+                None,
+                int(-1),
+                int(-1),
+                int(0),
+            ):
                 if _text(order) not in "<>|=" or len(order) != 1:
                     raise _Refused("the pickle holds an array of unknown byte order")
                 target.order = _text(order)

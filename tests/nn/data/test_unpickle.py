@@ -226,6 +226,25 @@ def test_array_pickle_helper():
     ]
 
 
+ARRAY = array_pickle((2,), b"ab")[:-1]
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        b"c_codecs\nencode\n(X\x01\0\0\0a" + ARRAY + b"tR.",
+        RECONSTRUCT + b"(cnumpy\nndarray\n(" + ARRAY + b"tU\x01btR.",
+        b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNN" + ARRAY + b"I-1\nK\x00tb.",
+        b"cnumpy\ndtype\n(" + ARRAY + b"K\x00K\x01tR.",
+        ARRAY + b")R.",
+        ARRAY + ARRAY + b"b.",
+    ],
+)
+def test_array_where_something_else_belongs(attack):
+    with pytest.raises(DataError):
+        unpickle(attack, "x")
+
+
 @pytest.mark.parametrize(
     ("shape", "raw", "sentence"),
     [
@@ -307,7 +326,8 @@ FRAGMENTS = st.sampled_from(
         b"h\x00",
         b"cnumpy\nndarray\n",
         b"cnumpy\ndtype\n",
-        b"cnumpy.core.multiarray\n_reconstruct\n",
+        RECONSTRUCT,
+        ARRAY,
         b"c_codecs\nencode\n",
         b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR",
         b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00tU\x01btR",
