@@ -21,7 +21,7 @@ _PUBLIC = {
     "QpsimError": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn")
+_SUBPACKAGES = ("theory", "nn", "figures", "verdicts")
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
 

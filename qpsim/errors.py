@@ -40,6 +40,14 @@ class DataError(QpsimError):
     """A data set whose files are missing, truncated or not in the format they claim."""
 
 
+class FigureError(QpsimError):
+    """An unknown figure, output format or figure option, or a value it cannot take."""
+
+
+class VerdictError(QpsimError):
+    """A statement or topic that nobody can verify."""
+
+
 class TheoryError(QpsimError):
     """An argument outside a formula's domain, or a quantity that has no closed form here."""
 

@@ -15,7 +15,8 @@ blocks, not the batch, take memory. How the work is cut depends on the problem a
 number of workers.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -50,8 +51,10 @@ class Request:
     x: np.ndarray
     labels: np.ndarray | None
     dropout_key: int | None
+    weight_decay: float = 0.0
     gradient: np.ndarray | None = None
     squares: np.ndarray | None = None
+    penalties: dict[int, float] = field(default_factory=dict)
 
 
 class Plan:
@@ -68,6 +71,7 @@ class Plan:
         capacity: int,
         training: bool,
         workers: int,
+        decaying: Sequence[tuple[slice, np.ndarray]] = (),
     ) -> None:
         first_dense = next(
             (n for n, stage in enumerate(stages) if isinstance(stage.layer, Dense)), None
@@ -76,12 +80,12 @@ class Plan:
         cut = 0 if flat_input else len(stages) if first_dense is None else first_dense
         self.trunk, self.head = stages[:cut], stages[cut:]
         self.fields, self.dtype, self.capacity = fields, dtype, capacity
-        self.training, self.workers = training, workers
+        self.training, self.workers, self._decaying = training, workers, decaying
         self.has_head = bool(self.head)
         self._boundary = self.head[0].source if self.head else self.trunk[-1].target
         self._first_trained = next(n for n, stage in enumerate(stages) if stage.slices)
         self._trunk_work = max(sum(stage.layer.work() for stage in self.trunk), 1)
-        per_example = sum(2 * prod(field.buffer_shape) for field in fields[: self._boundary + 1])
+        per_example = sum(2 * prod(f.buffer_shape) for f in fields[: self._boundary + 1])
         self.block = max(int(_BLOCK_BYTES / (per_example * np.dtype(dtype).itemsize)), 1)
         self.trunk_parameters = max(
             (s.stop for stage in self.trunk for s in stage.slices), default=0
@@ -115,8 +119,8 @@ class Plan:
             self._each(lambda r: self._run_head(request, bounds[r], bounds[r + 1]), len(bounds) - 1)
         return self.logits[: len(x)]
 
-    def backward(self, request: Request) -> float:
-        """Fill the request's gradient (of the mean loss) and squares; return the mean loss."""
+    def backward(self, request: Request) -> tuple[float, float]:
+        """Fill the request's gradient and squares; return the mean loss and the L2 term."""
         for stage in self.trunk:
             stage.layer.prepare()
         n = len(request.x)
@@ -143,7 +147,9 @@ class Plan:
             self._trunk_round(request, self._run_trunk_both)
         if self.trunk_parameters:
             self._add_chunks(request, len(chunks) - 1)
-        return float(self.losses[:n].sum()) / n
+        # By parameter, not by the order in which threads came to them.
+        penalty = sum(request.penalties[start] for start in sorted(request.penalties))
+        return float(self.losses[:n].sum()) / n, 0.5 * request.weight_decay * penalty
 
     # The cutting.
 
@@ -314,6 +320,8 @@ class Plan:
         stage.layer.weight_gradient(x, dy, first, last, rows)
         if first == 0:
             dy.sum(axis=0, out=request.gradient[bias])
+        units = stage.shapes[0][1]
+        self._decay(request, weight.start + first * units, weight.start + last * units)
         if request.squares is not None:
             squared_x = np.square(x[:, first:last])
             squared_dy = np.square(dy * dy.dtype.type(n))
@@ -321,6 +329,18 @@ class Plan:
             stage.layer.weight_gradient(squared_x, squared_dy, 0, last - first, rows)
             if first == 0:
                 squared_dy.sum(axis=0, out=request.squares[bias])
+
+    def _decay(self, request: Request, start: int, stop: int) -> None:
+        """Add the L2 term of the parameters start:stop while they are in cache."""
+        if request.weight_decay == 0:
+            return
+        assert request.gradient is not None
+        for part, values in self._decaying:
+            low, high = max(part.start, start), min(part.stop, stop)
+            if low < high:
+                weight = values[low - part.start : high - part.start]
+                request.gradient[low:high] += weight * weight.dtype.type(request.weight_decay)
+                request.penalties[low] = float(np.dot(weight, weight))
 
     def _add_chunks(self, request: Request, chunks: int) -> None:
         bounds = _bounds(self.trunk_parameters, int(self.trunk_parameters * chunks / 1e6) + 1)
@@ -333,6 +353,7 @@ class Plan:
             ):
                 if total is not None and sums is not None:
                     np.add.reduce(sums[:chunks, part], axis=0, out=total[part])
+            self._decay(request, part.start, part.stop)
 
         self._each(add, len(bounds) - 1)
 

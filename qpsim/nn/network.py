@@ -213,8 +213,7 @@ class Network:
         ValueError
             For shapes or labels that do not fit, and for dropout without ``rng``.
         """
-        loss, gradient = self._differentiate(x, y, rng, train, out, None)
-        return loss + self.add_weight_decay(gradient), gradient
+        return self._differentiate(x, y, rng, train, out, None, self.weight_decay)
 
     def per_example_moments(
         self,
@@ -250,7 +249,7 @@ class Network:
         True
         """
         squares = aligned_zeros(self._parameters.size, self.dtype) if out is None else out[1]
-        loss, gradient = self._differentiate(x, y, rng, train, out and out[0], squares)
+        loss, gradient = self._differentiate(x, y, rng, train, out and out[0], squares, 0.0)
         return PerExampleMoments(loss, gradient, squares)
 
     def add_weight_decay(self, gradient: np.ndarray) -> float:
@@ -304,6 +303,7 @@ class Network:
         train: bool,
         out: np.ndarray | None,
         squares: np.ndarray | None,
+        weight_decay: float,
     ) -> tuple[float, np.ndarray]:
         x = self._checked_examples(x)
         labels = self._checked_labels(y, len(x))
@@ -318,11 +318,12 @@ class Network:
                     f"out must be contiguous {self.dtype} of shape {self._parameters.shape}, got "
                     f"{vector.dtype} of shape {vector.shape}"
                 )
-        request = Request(x, labels, self._dropout_key(rng, train), gradient, squares)
+        key = self._dropout_key(rng, train)
+        request = Request(x, labels, key, weight_decay, gradient, squares)
         # A diverging run overflows; that is the optimizer's to notice, in the loss.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            loss = self._plan(True, len(x)).backward(request)
-        return loss, gradient
+            loss, penalty = self._plan(True, len(x)).backward(request)
+        return loss + penalty, gradient
 
     def _dropout_key(self, rng: np.random.Generator | None, train: bool) -> int | None:
         drops = any(isinstance(layer, Dropout) and layer.rate > 0 for layer in self.layers)
@@ -335,8 +336,9 @@ class Network:
     def _plan(self, training: bool, examples: int) -> Plan:
         plan = self._plans.get(training)
         if plan is None or plan.capacity < examples:
+            decaying = [(part, self._parameters[part]) for part in self._decaying]
             plan = Plan(
-                self._stages, self._fields, self.dtype, max(examples, 1), training, self.workers
+                self._stages, self._fields, self.dtype, examples, training, self.workers, decaying
             )
             self._plans[training] = plan
         plan.workers = self.workers

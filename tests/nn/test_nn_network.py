@@ -104,7 +104,7 @@ def test_moments_are_of_the_data_gradient_before_weight_decay():
     moments = network.per_example_moments(x, y)
     loss, gradient = network.loss_and_gradient(x, y)
     whole = moments.gradient.copy()
-    assert moments.loss + network.add_weight_decay(whole) == loss
+    assert moments.loss + network.add_weight_decay(whole) == pytest.approx(loss, rel=1e-6)
     np.testing.assert_array_equal(whole, gradient)
     free = nn.mlp(6, (5,), 3, rng=0)
     np.testing.assert_array_equal(free.per_example_moments(x, y).gradient, moments.gradient)

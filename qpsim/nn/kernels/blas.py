@@ -6,13 +6,18 @@ lets the product read the image where it lies. The routine's address travels as 
 a kernel that holds it as a constant could not be cached on disk.
 """
 
+from functools import cache
+
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import get_cython_function_address, intrinsic
+from threadpoolctl import threadpool_info
 
 from qpsim.kernels.jit import jit
+
+_SMALL_CORES = ("SkylakeX", "Cooperlake", "SapphireRapids")
 
 
 def gemm_address(dtype) -> int:
@@ -26,6 +31,21 @@ def gemm_address(dtype) -> int:
 
     name = {"float32": "sgemm", "float64": "dgemm"}[np.dtype(dtype).name]
     return get_cython_function_address("scipy.linalg.cython_blas", name)
+
+
+@cache
+def has_small_products() -> bool:
+    """Whether this BLAS multiplies small matrices without packing: OpenBLAS with AVX-512 kernels.
+
+    >>> isinstance(has_small_products(), bool)
+    True
+    """
+    import scipy.linalg.cython_blas  # noqa: F401
+
+    return any(
+        library["internal_api"] == "openblas" and library.get("architecture") in _SMALL_CORES
+        for library in threadpool_info()
+    )
 
 
 @intrinsic
@@ -71,8 +91,7 @@ def _fortran_gemm(typing, gemm, trans_a, trans_b, m, n, k, a, lda, b, ldb, beta,
 
 
 @intrinsic
-def copy(typing, target, source, size):
-    """Copy ``size`` bytes between two addresses; what a loop over 15 numbers does poorly."""
+def _memcpy(typing, target, source, size):
     signature = types.void(types.int64, types.int64, types.int64)
 
     def codegen(context, builder, signature, arguments):
@@ -87,6 +106,12 @@ def copy(typing, target, source, size):
 
 
 _N, _T = ord("N"), ord("T")
+
+
+@jit
+def copy(target, source, size):
+    """Copy ``size`` bytes between two addresses; what a loop over 15 numbers does poorly."""
+    _memcpy(target, source, size)  # type: ignore[call-arg]
 
 
 @jit

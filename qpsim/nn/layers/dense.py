@@ -1,9 +1,14 @@
-"""The fully connected layer, in plain NumPy: nothing to compile for a small network."""
+"""The fully connected layer: a small one in plain NumPy, with nothing to compile."""
+
+from typing import Any
 
 import numpy as np
 
 from qpsim.nn.initializers import Initializer, glorot_uniform, zeros
-from qpsim.nn.layers.base import Context, Layer, Parameter, positive
+from qpsim.nn.layers.base import Context, Field, Layer, Parameter, positive
+
+# From this many weights on, compiled blocks of products may pay.
+_LARGE = 40_000
 
 
 class Dense(Layer):
@@ -46,6 +51,16 @@ class Dense(Layer):
             Parameter("bias", (self.units,), self.bias, False),
         )
 
+    def connect(self, source: Field, target: Field, values: list[np.ndarray]) -> None:
+        """A large layer also asks which products this processor is good at."""
+        super().connect(source, target, values)
+        self._kernels: Any = None
+        if values[0].size >= _LARGE:
+            from qpsim.nn.kernels import blas, dense
+
+            self._gemm = blas.gemm_address(values[0].dtype)
+            self._kernels = dense if blas.has_small_products() else None
+
     def work(self) -> int:
         """inputs x units."""
         return self.values[0].size
@@ -53,6 +68,9 @@ class Dense(Layer):
     def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
         """x (examples, inputs), y (examples, units)."""
         weight, bias = self.values
+        if self._kernels:
+            self._kernels.forward(self._gemm, x, weight, bias, y, self.relu)
+            return
         np.matmul(x, weight, out=y)
         y += bias
         if self.relu:
@@ -69,7 +87,11 @@ class Dense(Layer):
         """dy loses what the ReLU cut; dx = dy W^T."""
         if self.relu:
             dy *= y > 0
-        if dx is not None:
+        if dx is None:
+            return
+        if self._kernels:
+            self._kernels.backward_input(self._gemm, dy, self.values[0], dx)
+        else:
             np.matmul(dy, self.values[0].T, out=dx)
 
     def weight_gradient(
@@ -79,4 +101,7 @@ class Dense(Layer):
 
         Of squared x and squared dy it is the same rows of sum_k g_k^2, as g_k is an outer product.
         """
-        np.matmul(x[:, first:last].T, dy, out=out)
+        if self._kernels:
+            self._kernels.weight_gradient(self._gemm, x, dy, first, last, out)
+        else:
+            np.matmul(x[:, first:last].T, dy, out=out)

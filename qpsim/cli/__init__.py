@@ -1,0 +1,73 @@
+"""The command line: one command a file; numbers on stdout, everything else on stderr.
+
+Exit codes: 0 done, 1 a statement does not hold, 2 something is wrong with what was asked, 130
+stopped by Ctrl-C. Nothing heavy is imported before a command runs.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from qpsim import __version__
+from qpsim.cli import figure, info, simulate, verify
+from qpsim.cli.manners import mannered
+
+__all__ = ["app", "main"]
+
+
+class Commands(TyperGroup):
+    """Commands that answer a user's mistake with one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command named on the command line."""
+        with mannered():
+            return super().invoke(ctx)
+
+
+app = typer.Typer(
+    cls=Commands,
+    name="qpsim",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+    # Plain text needs a tenth of the time that rich needs to be imported.
+    rich_markup_mode=None,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qpsim {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _qpsim(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+) -> None:
+    """Simulate stochastic quadratic problems, and take the Adam optimizer apart on them.
+
+    \b
+    Examples:
+      qpsim figure 2                 the paper's Figure 2, into the folder figures
+      qpsim verify figure2           what the paper says about it, measured
+      qpsim simulate experiment.toml your own matrix, your own methods
+      qpsim figure 2 --json | jq .   every number also as JSON
+    """
+
+
+app.command("figure")(figure.figure)
+app.command("simulate")(simulate.simulate)
+app.command("verify")(verify.verify)
+app.command("info")(info.info)
+
+
+def main() -> None:
+    """Run the command line; the entry point of ``qpsim``."""
+    app(prog_name="qpsim")

@@ -1,0 +1,125 @@
+"""``qpsim figure``: numbers, then images, into a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qpsim.cli.manners import assignments, file_lines, print_json, say
+
+
+def _names(incomplete: str) -> list[str]:
+    from qpsim.figures import names
+
+    return [name for name in ("all", *names()) if name.startswith(incomplete)]
+
+
+def figure(
+    name: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Figures to make, or 'all'.", autocompletion=_names),
+    ] = None,
+    replicates: Annotated[
+        int | None, typer.Option(help="Runs of each method and panel.", show_default="256")
+    ] = None,
+    problems: Annotated[
+        int | None, typer.Option(help="Draws of spectrum and rotation.", show_default="8")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
+    dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default="100")] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Starting offsets are U[-scale, scale].", show_default="10"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other option of a figure."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for images and data.")] = Path("figures"),
+    format: Annotated[
+        list[str] | None,
+        typer.Option(help="png, pdf or svg; may be repeated.", show_default="png and pdf"),
+    ] = None,
+    width: Annotated[
+        str, typer.Option(help="'full' (7 in), 'column' (3.5 in) or inches.")
+    ] = "full",
+    redraw: Annotated[
+        bool, typer.Option("--redraw", help="Draw the data in the folder, compute nothing.")
+    ] = False,
+    list_: Annotated[
+        bool, typer.Option("--list", help="Print the figures and their options.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Describe the result as JSON.")] = False,
+) -> None:
+    """Make figures: their data (.npz, and .json for where they come from) and images.
+
+    \b
+    Examples:
+      qpsim figure 2
+      qpsim figure 2 --replicates 1000 --scale 3 --out scale3
+      qpsim figure 2 --redraw --width column --format pdf
+      qpsim figure all --workers 2
+      qpsim figure --list
+    """
+    from qpsim import figures
+
+    if list_:
+        _list(json_)
+        return
+    if not name:
+        raise typer.BadParameter(f"name a figure: {', '.join(figures.names())} or all.")
+    wanted = list(figures.names()) if "all" in name else list(dict.fromkeys(name))
+    common = {
+        "replicates": replicates,
+        "problems": problems,
+        "steps": steps,
+        "dim": dim,
+        "scale": scale,
+        "seed": seed,
+    }
+    given = {key: value for key, value in common.items() if value is not None}
+    known = {key for one in wanted for key in figures.module(one).Options.names()}
+    given |= assignments(set_, sorted(known))
+    made: list[dict[str, Any]] = []
+    for one in wanted:
+        own = figures.module(one).Options.names()
+        # Of several figures each takes what it knows; a single one says what it does not know.
+        options = given if len(wanted) == 1 else {k: v for k, v in given.items() if k in own}
+        result = figures.make(
+            one,
+            out,
+            formats=format or ("png", "pdf"),
+            width=width,
+            workers=workers,
+            redraw=redraw,
+            **options,
+        )
+        paths = file_lines(result.paths)
+        made.append({**result.data.header, "files": paths})
+        seconds = result.data.provenance.get("wall_seconds")
+        say(f"figure {one}" + ("" if seconds is None else f": computed in {seconds:.1f} s"))
+        if not json_:
+            typer.echo("\n".join(paths))
+    if json_:
+        print_json(made[0] if len(made) == 1 else made)
+
+
+def _list(as_json: bool) -> None:
+    from qpsim import figures
+
+    listed = {
+        one: {"title": figures.title(one), "options": figures.module(one).Options().as_dict()}
+        for one in figures.names()
+    }
+    if as_json:
+        print_json(listed)
+        return
+    for one, about in listed.items():
+        options = ", ".join(f"{key}={value}" for key, value in about["options"].items())
+        typer.echo(f"{one:>8}  {about['title']}\n{'':10}{options}")

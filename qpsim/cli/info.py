@@ -1,0 +1,63 @@
+"""``qpsim info``: versions, machine and cache, for a bug report or a cluster's log."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from qpsim.cli.manners import print_json
+
+
+def info(
+    timings: Annotated[
+        bool,
+        typer.Option("--timings", help="Also get the kernels ready, and say what that took."),
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
+) -> None:
+    """Print versions, cores and where machine code is kept.
+
+    \b
+    Examples:
+      qpsim info
+      qpsim info --timings           compiles what simulations need, or loads it
+      qpsim info --json
+      QPSIM_NO_CACHE=1 qpsim info --timings
+    """
+    from qpsim.kernels.jit import cache_folder
+    from qpsim.provenance import environment
+    from qpsim.simulate import default_workers
+
+    folder = cache_folder()
+    about: dict[str, Any] = {
+        **environment(),
+        "cores": default_workers(),
+        "cache_folder": None if folder is None else str(folder),
+    }
+    if timings:
+        about["timings"] = _timings()
+    if json_:
+        print_json(about)
+        return
+    flat = {**about, **about["libraries"]}
+    del flat["libraries"]
+    took = flat.pop("timings", None)
+    for name, value in flat.items():
+        typer.echo(f"{name.replace('_', ' '):<14}{'none' if value is None else value}")
+    if took is not None:
+        typer.echo(f"{'compiled':<14}{took['cache_misses']} in {took['compile_seconds']:.2f} s")
+        typer.echo(f"{'loaded':<14}{took['cache_hits']} in {took['load_seconds']:.2f} s")
+
+
+def _timings() -> dict[str, float]:
+    """Run what every simulation runs, tiny, and ask the compiler's clock."""
+    from qpsim.kernels import jit
+    from qpsim.problem import random_problem
+    from qpsim.simulate import simulate
+
+    for basis in ("axis", "haar"):
+        problem = random_problem("mild", 3, basis, rng=0)
+        for method in ("sgd", "ssd"):
+            simulate(problem, method, n_steps=1, n_replicates=1, rng=0, workers=1)
+    return jit.timings()

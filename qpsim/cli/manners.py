@@ -1,0 +1,103 @@
+"""How the command line speaks: a mistake or a warning is one line on stderr, never a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import typer
+
+from qpsim.errors import ArtefactWarning, DivergenceWarning, QpsimError
+
+NOT_TRUE, USER_ERROR, INTERRUPTED = 1, 2, 130
+
+
+@contextmanager
+def mannered() -> Iterator[None]:
+    """Turn errors of the user's making into one line and an exit code, warnings into one line."""
+    with warnings.catch_warnings():
+        warnings.showwarning = _warn  # type: ignore[assignment]
+        for category in (ArtefactWarning, DivergenceWarning):
+            warnings.simplefilter("always", category)
+        try:
+            yield
+        except QpsimError as error:
+            say(f"error: {error}")
+            raise typer.Exit(USER_ERROR) from None
+        except MemoryError as error:
+            say(
+                f"error: not enough memory ({error}); ask for fewer replicates, steps or dimensions."
+            )
+            raise typer.Exit(USER_ERROR) from None
+        except KeyboardInterrupt:
+            say("stopped.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+def say(message: str) -> None:
+    """One line on stderr."""
+    typer.echo("qpsim: " + " ".join(message.split()), err=True)
+
+
+def print_json(data: Any) -> None:
+    """Data on stdout."""
+    typer.echo(json.dumps(data, indent=2, allow_nan=False))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table on stdout: the first column to the left, the others to the right.
+
+    It takes the width that it needs: a cell that wraps cannot be copied.
+    """
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for k, column in enumerate(columns):
+        table.add_column(Text(column), justify="left" if k == 0 else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    Console(width=1000, soft_wrap=True, highlight=False).print(table)
+
+
+def assignments(pairs: Sequence[str] | None, known: Mapping[str, Any] | Sequence[str]) -> dict:
+    """Options given as NAME=VALUE; a value is JSON if it can be read so, and a text otherwise.
+
+    >>> assignments(["steps=10", "kind=adam", "noise=[0, 1]"], ["steps", "kind", "noise"])
+    {'steps': 10, 'kind': 'adam', 'noise': [0, 1]}
+    """
+    from qpsim.errors import FigureError, nearest
+
+    values = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals:
+            raise FigureError(f"--set takes NAME=VALUE, not {pair!r}.")
+        if name not in known:
+            ending = nearest(name, known) if known else "there is none."
+            raise FigureError(f"--set: there is no option {name!r}; {ending}")
+        try:
+            values[name] = json.loads(text)
+        except (json.JSONDecodeError, RecursionError):
+            values[name] = text
+    return values
+
+
+def file_lines(paths: Sequence[Any]) -> list[str]:
+    """Paths as short as they can be written from here."""
+    here = os.getcwd()
+    return [os.path.relpath(path, here) if _below(path, here) else str(path) for path in paths]
+
+
+def _below(path: Any, here: str) -> bool:
+    return os.path.abspath(path).startswith(here + os.sep)
+
+
+def _warn(message: Any, category: Any, filename: Any, lineno: Any, *rest: Any) -> None:
+    say(f"warning: {message}")

@@ -1,0 +1,109 @@
+"""``qpsim simulate``: an experiment file, run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qpsim.cli.manners import file_lines, print_json, print_table, say
+
+
+def simulate(
+    spec: Annotated[str, typer.Argument(metavar="SPEC.toml", help="Experiment; - for stdin.")],
+    steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
+    replicates: Annotated[
+        int | None, typer.Option(help="Runs of each method.", show_default="256")
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for one .npz a method and summary.json.")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Run an experiment file: a problem, several methods, the same noise for all.
+
+    Options given here replace the file's. All methods start at theta0 (default: 0) and see the
+    same noise. A file for a matrix of your own, with every key that there is:
+
+    \b
+      steps = 200                  # default 100
+      replicates = 256
+      seed = 0
+      workers = 2                  # threads; default: all cores
+      batch_size = 1               # draws averaged in each gradient
+      record = ["step_size"]       # also "theta", or {theta = [0, 100]}
+      out = "results"              # one .npz a method, and summary.json
+      step_size = "optimal"        # of methods that do not say: optimal, bound,
+                                   # line-search, a number, or one number a step
+      methods = [
+        "sgd",
+        "ssd",
+        {name = "adam", b2 = 0.99, step_size = 0.05, label = "adam, fast"},
+      ]
+    \b
+      [problem]
+      hessian = "hessian.csv"      # .npy, .npz or .csv beside this file; (d, d) or
+                                   # (d,) for a diagonal one; or numbers
+      array = "H"                  # its name in an .npz of several arrays
+      noise_std = 0.5              # default 0.1
+      optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale]
+      theta0 = "start.npy"         # (d,) or (replicates, d); default 0
+    \b
+      [problem]                    # or a random one:
+      spectrum = "structured"      # or "mild", or eigenvalues
+      basis = "haar"               # or "axis", or a number in [0, 1]
+      dim = 100
+      scale = 10.0
+
+    \b
+    Examples:
+      qpsim simulate experiment.toml
+      qpsim simulate experiment.toml --replicates 1000 --out results
+      qpsim simulate experiment.toml --json | jq .methods
+      generate | qpsim simulate -
+    """
+    from qpsim.spec import read, summary
+
+    experiment = read(
+        spec,
+        steps=steps,
+        replicates=replicates,
+        seed=seed,
+        workers=workers,
+        out=None if out is None else str(out),
+    )
+    results = experiment.run()
+    found = summary(results)
+    if json_:
+        print_json(found)
+    else:
+        typer.echo(repr(experiment.problem))
+        rows = []
+        for label, row in found["methods"].items():
+            final = row["final_loss"]
+            numbers = [_number(final[level]) for level in ("10%", "median", "90%")]
+            start = _number(row["initial_loss"])
+            rows.append([label, row["step_size"], start, *numbers, str(row["diverged"])])
+        columns = [
+            "method",
+            "step size",
+            "initial loss",
+            "final 10 %",
+            "median",
+            "90 %",
+            "diverged",
+        ]
+        print_table(columns, rows)
+        first = next(iter(results.values()))
+        typer.echo(f"{first.n_replicates} replicates, {first.n_steps} steps; excess loss.")
+    if experiment.out is not None:
+        say(f"saved to {file_lines([experiment.out])[0]}")
+
+
+def _number(value: float | None) -> str:
+    return "inf" if value is None else f"{value:.4g}"

@@ -1,0 +1,138 @@
+"""``qpsim verify``: the paper's statements, each measured, as a table and as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from qpsim.cli.manners import NOT_TRUE, assignments, file_lines, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from qpsim.verdicts import Measurement, Report, Verdict
+
+
+def _topics(incomplete: str) -> list[str]:
+    from qpsim.verdicts import topics
+
+    return [name for name in ("all", *topics()) if name.startswith(incomplete)]
+
+
+def verify(
+    topic: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="TOPIC", help="What to verify; all by default.", autocompletion=_topics
+        ),
+    ] = None,
+    replicates: Annotated[
+        int | None, typer.Option(help="Runs of each method and panel.", show_default="256")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
+    dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default="100")] = None,
+    scale: Annotated[
+        float | None,
+        typer.Option(help="Starting offsets are U[-scale, scale].", show_default="10"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="Any other option of a topic."),
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for TOPIC-verdicts.json.")] = Path("figures"),
+    json_: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
+) -> None:
+    """Measure the paper's statements; exit with 1 if one of them does not hold.
+
+    \b
+    Examples:
+      qpsim verify figure2
+      qpsim verify figure2 --replicates 1024 --scale 3
+      qpsim verify figure2 --set 'scales=[10, 100]' --json
+      qpsim verify --workers 2
+    """
+    from qpsim import verdicts
+    from qpsim.files import check_writable
+
+    wanted = list(dict.fromkeys(topic or ["all"]))
+    if "all" in wanted:
+        wanted = list(verdicts.topics())
+    common = {
+        "replicates": replicates,
+        "steps": steps,
+        "dim": dim,
+        "scale": scale,
+        "seed": seed,
+    }
+    given = {key: value for key, value in common.items() if value is not None}
+    own = {one: verdicts.module(one).Options.names() for one in wanted}
+    given |= assignments(set_, sorted({key for names in own.values() for key in names}))
+    check_writable(out)
+    reports = []
+    for one in wanted:
+        known = own[one]
+        options = given if len(wanted) == 1 else {k: v for k, v in given.items() if k in known}
+        report = verdicts.measure(one, workers=workers, **options)
+        path = report.save(out)
+        reports.append(report)
+        if not json_:
+            _print(report)
+        say(f"{one}: saved to {file_lines([path])[0]}")
+    if json_:
+        data = [report.as_dict() for report in reports]
+        print_json(data[0] if len(data) == 1 else data)
+    if not all(report.holds for report in reports):
+        raise typer.Exit(NOT_TRUE)
+
+
+def _print(report: Report) -> None:
+    for number, verdict in enumerate(report.verdicts, 1):
+        outcome = "HOLDS" if verdict.holds else "DOES NOT HOLD"
+        typer.echo(f"\n{number}. {verdict.statement}  [{verdict.source}]\n   {outcome}")
+        scales = verdict.notes.get("scales", {})
+        columns = ["case", *_headings(verdict), "", *(f"scale {scale}" for scale in scales)]
+        rows = []
+        for k, measured in enumerate(verdict.measurements):
+            at = [_at_scale(found["measurements"][k]) for found in scales.values()]
+            rows.append([measured.what, *_numbers(verdict, measured), _word(measured.holds), *at])
+        print_table(columns, rows)
+        typer.echo(f"   Measured: {verdict.quantity}.\n   Rule: {verdict.rule}.")
+        for remark in verdict.notes.get("remarks", []):
+            typer.echo(f"   {remark}")
+    held = sum(verdict.holds for verdict in report.verdicts)
+    typer.echo(f"\n{held} of {len(report.verdicts)} statements hold.")
+
+
+def _headings(verdict: Verdict) -> list[str]:
+    columns = ["value"]
+    if any(measured.interval is not None for measured in verdict.measurements):
+        columns.append("95 % interval")
+    if any(measured.z is not None for measured in verdict.measurements):
+        columns.append("z")
+    return columns
+
+
+def _numbers(verdict: Verdict, measured: Measurement) -> list[str]:
+    # A row's numbers share their decimals; what is tiny throughout, such as an error, keeps digits.
+    ends = measured.interval or ()
+    largest = max(abs(number) for number in (measured.value, *ends))
+    shape = ".3f" if 1e-2 <= largest < 1e4 or largest == 0 else ".3g"
+    cells = {
+        "value": f"{measured.value:{shape}}",
+        "95 % interval": f"[{', '.join(f'{end:{shape}}' for end in ends)}]" if ends else "",
+        "z": "" if measured.z is None else f"{measured.z:+.2f}",
+    }
+    return [cells[heading] for heading in _headings(verdict)]
+
+
+def _at_scale(found: dict) -> str:
+    value = "" if found["value"] is None else f"{found['value']:.2f}"
+    return f"{value} {_word(found['holds'])}".strip()
+
+
+def _word(holds: bool | None) -> str:
+    return "" if holds is None else "yes" if holds else "no"

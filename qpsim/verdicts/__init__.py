@@ -1,0 +1,76 @@
+"""The paper's statements, each measured: one file a topic, one record for all of them.
+
+A topic is a module of this folder, such as ``figure2.py``, with a first docstring line that says
+what is verified, ``Options`` (:class:`qpsim.figures.options.BaseOptions`) and
+``measure(options, workers=None) -> Report``.
+"""
+
+from __future__ import annotations
+
+import pkgutil
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from qpsim.errors import VerdictError, nearest
+
+if TYPE_CHECKING:
+    from qpsim.verdicts.record import Measurement, Report, Verdict, bootstrap_median
+
+__all__ = ["Measurement", "Report", "Verdict", "bootstrap_median", "measure", "module", "topics"]
+
+_RECORD = ("Measurement", "Report", "Verdict", "bootstrap_median")
+
+
+@cache
+def topics() -> tuple[str, ...]:
+    """Names of everything that can be verified.
+
+    >>> "figure2" in topics()
+    True
+    """
+    return tuple(item.name for item in pkgutil.iter_modules(__path__) if item.name != "record")
+
+
+def module(topic: str) -> Any:
+    """The module of a topic.
+
+    Raises
+    ------
+    VerdictError
+        There is no such topic.
+    """
+    if topic not in topics():
+        raise VerdictError(
+            f"There is nothing to verify called {topic!r}; {nearest(topic, topics())}"
+        )
+    return import_module(f"qpsim.verdicts.{topic}")
+
+
+def measure(topic: str, *, workers: Any = None, **options: Any) -> Report:
+    """Measure the statements of a topic.
+
+    Parameters
+    ----------
+    topic : str
+        One of :func:`topics`, such as "figure2".
+    workers : None, int or concurrent.futures.Executor
+        As in :func:`qpsim.simulate`; the numbers do not depend on it.
+    **options
+        The topic's own options.
+
+    Raises
+    ------
+    VerdictError
+        There is no such topic.
+    FigureError
+        An unknown option, or a value that makes no sense.
+    """
+    found = module(topic)
+    return found.measure(found.Options.given(f"Topic {topic}", options), workers=workers)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _RECORD:
+        return getattr(import_module("qpsim.verdicts.record"), name)
+    raise AttributeError(f"module 'qpsim.verdicts' has no attribute {name!r}")
