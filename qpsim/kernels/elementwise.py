@@ -1,4 +1,4 @@
-"""One rule over a flat vector: what a step outside a simulation needs."""
+"""One rule over a flat vector: a step outside a simulation, given back or taken in place."""
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.jit import jit
@@ -10,3 +10,23 @@ def move_all(hyper, gradient, extra, states, t, direction):
     for i in range(gradient.size):
         observed = float(extra[i if extra.size > 1 else 0])
         direction[i] = dispatch.move(hyper, float(gradient[i]), observed, states, i, 0, t)
+
+
+@jit
+def step_all(hyper, gradient, observed, states, t, step_size, smallest, theta, start, stop):
+    """theta[i] -= step_size * direction for start <= i < stop; arithmetic in float64.
+
+    States are (name, 1, parameter): the parameters are the lanes, so that the loop vectorises.
+    ``observed`` is read only by a rule that observes something; any vector will do for others.
+    """
+    for i in range(start, stop):
+        direction = dispatch.move(
+            hyper, float(gradient[i]), float(observed[i]), states, 0, i, t
+        )
+        theta[i] -= step_size * direction
+    # An average of a gradient that has become 0 decays through the denormal numbers, which take
+    # processors many times as long; it ends at the smallest normal one.
+    for k in range(states.shape[0]):
+        for i in range(start, stop):
+            if abs(states[k, 0, i]) < smallest:
+                states[k, 0, i] = 0.0
