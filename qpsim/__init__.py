@@ -4,7 +4,9 @@ The flow is one way: ``problem + method + step-size policy -> simulate -> result
 Names are imported when first used, so that ``import qpsim`` stays cheap.
 """
 
+import sys as _sys
 from importlib import import_module as _import_module
+from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
 __version__ = "0.1.0"
@@ -24,6 +26,17 @@ _PUBLIC = {
 _SUBPACKAGES = ("theory", "nn", "figures", "verdicts")
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
+
+
+class _Package(_ModuleType):
+    """The package; importing its module ``simulate`` must not hide the function of that name."""
+
+    def __setattr__(self, name: str, value: _Any) -> None:
+        if not (name in _PUBLIC and isinstance(value, _ModuleType)):
+            super().__setattr__(name, value)
+
+
+_sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> _Any:

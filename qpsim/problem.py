@@ -59,7 +59,7 @@ class QuadraticProblem:
     def __init__(
         self, hessian: ArrayLike, optimum: ArrayLike | None = None, noise_std: float = 0.1
     ) -> None:
-        matrix = _real_array(hessian, "The Hessian")
+        matrix = real_array(hessian, "The Hessian")
         if matrix.size == 0:
             raise ProblemError("The Hessian is empty; give a (d, d) matrix or d eigenvalues.")
         if matrix.ndim == 2 and matrix.shape[0] != matrix.shape[1]:
@@ -100,7 +100,7 @@ class QuadraticProblem:
         self._eigenvectors = None if decomposition is None else _frozen(decomposition[1])
         if optimum is None:
             optimum = np.zeros(hessian.shape[0])
-        point = _real_array(optimum, "The optimum")
+        point = real_array(optimum, "The optimum")
         if point.shape != (hessian.shape[0],):
             raise ProblemError(
                 f"The optimum must have shape ({hessian.shape[0]},) like the Hessian, "
@@ -132,8 +132,8 @@ class QuadraticProblem:
         array([[ 1.64, -0.48],
                [-0.48,  1.36]])
         """
-        values = _real_array(eigenvalues, "The eigenvalues")
-        vectors = _real_array(eigenvectors, "The eigenvectors")
+        values = real_array(eigenvalues, "The eigenvalues")
+        vectors = real_array(eigenvectors, "The eigenvectors")
         if values.ndim != 1 or vectors.shape != (values.size, values.size):
             raise ProblemError(
                 f"Eigenvalues of shape (d,) need eigenvectors of shape (d, d), not {values.shape} "
@@ -168,7 +168,7 @@ class QuadraticProblem:
             The parts do not fit: V diag(eigenvalues) V^T is not the Hessian.
         """
         again = cls.from_eigenbasis(eigenvalues, eigenvectors, optimum, noise_std)
-        matrix = _real_array(hessian, "The Hessian")
+        matrix = real_array(hessian, "The Hessian")
         if matrix.shape != again.hessian.shape or not np.allclose(
             matrix, again.hessian, rtol=1e-7, atol=1e-7 * float(np.abs(matrix).max(initial=0.0))
         ):
@@ -419,7 +419,7 @@ def _draw_spectrum(
     spectrum: str | ArrayLike, dim: int, generator: np.random.Generator
 ) -> NDArray[np.float64]:
     if not isinstance(spectrum, str):
-        values = _real_array(spectrum, "The spectrum")
+        values = real_array(spectrum, "The spectrum")
         if values.ndim != 1 or values.size == 0 or not values.min() > 0:
             raise ProblemError("A spectrum must be a non-empty vector of positive eigenvalues.")
         return values
@@ -484,7 +484,8 @@ def _partial_rotation(
     return basis @ power @ basis.T
 
 
-def _real_array(values: Any, what: str) -> NDArray[np.float64]:
+def real_array(values: Any, what: str) -> NDArray[np.float64]:
+    """A float64 copy of an array of finite real numbers; anything else is a ProblemError."""
     try:
         given = np.asarray(values)
     except ValueError:

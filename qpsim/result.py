@@ -53,6 +53,11 @@ class Result:
     theta: np.ndarray | None
     provenance: dict[str, Any]
 
+    def __post_init__(self) -> None:
+        for array in (self.excess_loss, self.step_size, self.theta):
+            if array is not None:
+                array.flags.writeable = False
+
     @property
     def problem(self) -> QuadraticProblem:
         """The problem that was simulated."""
@@ -228,11 +233,21 @@ def load(path: str | os.PathLike[str]) -> Result:
     header, arrays = read_arrays(path, _KIND)
     try:
         plan = _plan(header, arrays)
-        losses = arrays["excess_loss"]
-        if losses.shape != (plan.n_replicates, plan.n_steps + 1):
-            raise ValueError(f"excess_loss has shape {losses.shape}")
+        n, d = plan.n_replicates, plan.problem.dim
+        shapes = {"excess_loss": (n, plan.n_steps + 1), "given": (plan.n_steps,)}
+        if plan.keep_step_size:
+            shapes["step_size"] = (n, plan.n_steps)
+        if plan.theta_steps:
+            shapes["theta"] = (n, len(plan.theta_steps), d)
+        for name, shape in shapes.items():
+            if arrays[name].shape != shape or arrays[name].dtype != np.float64:
+                raise ValueError(f"its {name} is not of shape {shape} and type float64")
         return Result(
-            plan, losses, arrays.get("step_size"), arrays.get("theta"), header["provenance"]
+            plan,
+            arrays["excess_loss"],
+            arrays["step_size"] if plan.keep_step_size else None,
+            arrays["theta"] if plan.theta_steps else None,
+            header["provenance"],
         )
     except FileError:
         raise
@@ -241,6 +256,8 @@ def load(path: str | os.PathLike[str]) -> Result:
 
 
 def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
+    from qpsim.simulate import check_count, starting_points
+
     spec = header["spec"]
     seed = spec["seed"]
     noise_std, optimum = spec["problem"]["noise_std"], arrays["optimum"]
@@ -253,6 +270,8 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
     code = spec["step_size_code"]
     if code not in (0, *CODES.values()):
         raise ValueError(f"step-size code {code!r}")
+    for name in ("n_steps", "n_replicates", "batch_size", "block_size"):
+        check_count(name, spec[name])
     return Plan(
         problem=problem,
         method=_method(spec["method"], header["rule"]),
@@ -260,7 +279,7 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
         n_steps=int(spec["n_steps"]),
         n_replicates=int(spec["n_replicates"]),
         batch_size=int(spec["batch_size"]),
-        theta0=arrays["theta0"],
+        theta0=starting_points(arrays["theta0"], problem, spec["n_replicates"]),
         seed=np.random.SeedSequence(
             seed["entropy"], spawn_key=tuple(seed["spawn_key"]), pool_size=seed["pool_size"]
         ),

@@ -26,12 +26,13 @@ from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
     MethodError,
+    ProblemError,
     SimulationError,
     nearest,
 )
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
-from qpsim.problem import QuadraticProblem, seed_sequence
+from qpsim.problem import QuadraticProblem, real_array, seed_sequence
 from qpsim.provenance import environment
 from qpsim.result import Result
 from qpsim.stepsize import StepSize, resolve
@@ -136,14 +137,14 @@ def make_plan(
     moving = find_method(method)
     if moving.observes == "variance_estimate":
         raise MethodError(f"{moving.name} needs minibatches; it cannot be simulated yet.")
-    _check_count("n_steps", n_steps)
-    _check_count("n_replicates", n_replicates)
-    _check_count("batch_size", batch_size)
+    check_count("n_steps", n_steps)
+    check_count("n_replicates", n_replicates)
+    check_count("batch_size", batch_size)
     policy = resolve(step_size, moving, int(n_steps))
     if problem.noise_std == 0.0 and policy.name == "optimal":
         # The direction is deterministic: minimising along it is the exact step (MATH: nu = 0).
         policy = type(policy)(policy.name, resolve("line-search", moving, 1).code, policy.given)
-    start = _starting_points(theta0, problem, int(n_replicates))
+    start = starting_points(theta0, problem, int(n_replicates))
     kept, theta_steps = _records(record, int(n_steps))
     if moving.form != "linear":
         _warn_of_sign_vector(start - problem.optimum)
@@ -244,25 +245,25 @@ def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[bl
         blocks.forget(plan.token)
 
 
-def _check_count(name: str, value: Any) -> None:
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
 
 
-def _starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+    """theta0 as a checked copy, shape (d,) or (n_replicates, d)."""
     if theta0 is None:
         return np.zeros(problem.dim)
     try:
-        start = np.array(theta0, dtype=float)
-    except (TypeError, ValueError):
-        raise SimulationError("theta0 must be an array of real numbers.") from None
+        start = real_array(theta0, "theta0")
+    except ProblemError as error:
+        raise SimulationError(str(error)) from None
     if start.shape not in ((problem.dim,), (n_replicates, problem.dim)):
         raise SimulationError(
             f"theta0 must have shape ({problem.dim},) or ({n_replicates}, {problem.dim}), "
             f"not {start.shape}."
         )
-    if not np.isfinite(start).all():
-        raise SimulationError("theta0 holds NaN or infinite entries; all must be finite.")
     return start
 
 
@@ -298,10 +299,8 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
 
 def _warn_of_sign_vector(error: np.ndarray) -> None:
     size = np.abs(error)
-    if error.shape[-1] > 1 and bool(
-        ((size.max(axis=-1) - size.min(axis=-1)) <= 1e-12 * size.max(axis=-1)).any()
-        and size.max() > 0
-    ):
+    largest, smallest = size.max(axis=-1), size.min(axis=-1)
+    if error.shape[-1] > 1 and bool((smallest >= (1.0 - 1e-12) * largest)[largest > 0].any()):
         warnings.warn(
             "theta0 - optimum is a multiple of a sign vector, from where axis-aligned sign descent "
             "reaches the optimum in one step; draw it at random instead.",

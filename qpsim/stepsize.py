@@ -73,10 +73,12 @@ def _numbers(step_size: Any) -> np.ndarray | None:
     if isinstance(step_size, bool):
         return None
     try:
-        values = np.asarray(step_size, dtype=float)
+        values = np.asarray(step_size)
+        if values.dtype.kind not in "fiuO" or values.ndim > 1:
+            return None
+        return values.astype(float)
     except (TypeError, ValueError):
         return None
-    return values if values.ndim <= 1 else None
 
 
 def _chosen(name: str, method: Method, n_steps: int) -> Policy:

@@ -45,6 +45,7 @@ def simulate(
         "ssd",
         {name = "adam", b2 = 0.99, step_size = 0.05, label = "adam, fast"},
       ]
+
     \b
       [problem]
       hessian = "hessian.csv"      # .npy, .npz or .csv beside this file; (d, d) or
@@ -53,6 +54,7 @@ def simulate(
       noise_std = 0.5              # default 0.1
       optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale]
       theta0 = "start.npy"         # (d,) or (replicates, d); default 0
+
     \b
       [problem]                    # or a random one:
       spectrum = "structured"      # or "mild", or eigenvalues

@@ -224,6 +224,10 @@ class Method:
         given = {"relative_variance": relative_variance, "variance_estimate": variance_estimate}
         return update(self, gradient, state, given)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A user's class of hyper-parameters has another name in each process.
+        return _restored, (self.rule, self.hyper_parameters)
+
     def __repr__(self) -> str:
         return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyper_parameters.items())})"
 
@@ -298,14 +302,20 @@ def rule(
     if form is not None and form not in FORMS:
         raise MethodError(f"Rule {title!r}: form must be 'linear', 'sign' or None, not {form!r}.")
     class_name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
+    ours = function.__module__.startswith("qpsim.")
+    if not ours:
+        # numba's dispatcher tells named tuples apart by name and fields alone, whatever their
+        # module: a rule edited, or called as one of ours, would run the other's machine code.
+        class_name += f"_{len(_BY_CLASS)}"
     if offset is not None:
         _check_offset(title, function, offset)
     make: Any = namedtuple
     hyper_class: type[tuple] = make(
         class_name, list(defaults), defaults=defaults.values(), module=function.__module__
     )
-    # Machine code is cached under the class's importable name, so it must be found there.
-    setattr(sys.modules[function.__module__], class_name, hyper_class)
+    if ours:
+        # Machine code is cached under the class's importable name, so it must be found there.
+        setattr(sys.modules[function.__module__], class_name, hyper_class)
     known = {**_RANGES, **{k: (*v, f"[{v[0]:g}, {v[1]:g})") for k, v in (ranges or {}).items()}}
     made = Rule(
         name=title,
@@ -322,7 +332,7 @@ def rule(
     )
     _check_output(made)
     _BY_CLASS[hyper_class] = made
-    if function.__module__.startswith("qpsim."):
+    if ours:
         _REGISTRY[title] = made
     return made
 
@@ -427,6 +437,10 @@ def defined_rule(module: str, attribute: str) -> Rule | None:
     """The rule of that name in a module this process has imported already, if there is one."""
     found = getattr(sys.modules.get(module), attribute, None)
     return found if isinstance(found, Rule) else None
+
+
+def _restored(rule: Rule, hyper: dict[str, Any]) -> Method:
+    return rule(**hyper)
 
 
 def _find_rule(module: str, attribute: str) -> Rule:

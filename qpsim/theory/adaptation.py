@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import TheoryError, nearest
 from qpsim.theory import arguments as check
 from qpsim.theory.signs import success_probability
 
@@ -47,8 +46,7 @@ def variance_adaptation_factor(relative_variance: ArrayLike, kind: str) -> Any:
     0.6826894921370859
     """
     eta2 = check.nonnegative(relative_variance, "The relative variance")
-    if kind not in KINDS:
-        raise TheoryError(f"Unknown kind {kind!r} of factor; {nearest(str(kind), KINDS)}")
+    check.one_of(kind, KINDS, "kind of factor")
     if kind == "gradient":
         factor = 1.0 / (1.0 + eta2)
     elif kind == "adam":
@@ -116,8 +114,7 @@ def expected_squared_distance(
     >>> theory.expected_squared_distance([0.75, 0.5], [2.0, 1.0], [1.0, 1.0])
     1.3125
     """
-    if kind not in ("gradient", "sign"):
-        raise TheoryError(f"Unknown kind {kind!r}; known are: gradient, sign.")
+    check.one_of(kind, ("gradient", "sign"), "kind of distance")
     gamma, p, sigma = check.together(
         factor=check.finite(factor, "The factor"),
         mean=check.finite(mean, "The mean"),

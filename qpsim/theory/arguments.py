@@ -7,12 +7,12 @@ infinite one that is the right limit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import ProblemError, StepSizeError, TheoryError
+from qpsim.errors import ProblemError, StepSizeError, TheoryError, nearest
 from qpsim.problem import QuadraticProblem
 
 if TYPE_CHECKING:
@@ -26,9 +26,9 @@ def real(values: ArrayLike, what: str) -> NDArray[np.float64]:
     try:
         given = np.asarray(values)
     except ValueError:
-        given = np.asarray(None)
+        raise TheoryError(f"{what} must be a rectangular array of real numbers.") from None
     if given.dtype.kind not in "fiu":
-        raise TheoryError(f"{what} must be an array of real numbers, not {values!r}.")
+        raise TheoryError(f"{what} must be an array of real numbers, not of type {given.dtype}.")
     array = given.astype(float)
     if np.isnan(array).any():
         raise TheoryError(f"{what} holds NaN; every entry must be a number.")
@@ -131,6 +131,14 @@ def amount(value: Any, what: str) -> float:
     return float(array)
 
 
+def one_of(value: Any, known: Iterable[str], what: str) -> str:
+    """One of the known names."""
+    names = tuple(known)
+    if not isinstance(value, str) or value not in names:
+        raise TheoryError(f"Unknown {what} {value!r}; {nearest(str(value), names)}")
+    return value
+
+
 def count(value: Any, what: str) -> int:
     """A whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
@@ -140,23 +148,25 @@ def count(value: Any, what: str) -> int:
 
 def schedule(step_size: Schedule, n_steps: int) -> NDArray[np.float64]:
     """Step sizes of steps 1, ..., n_steps: from a number, an array, or a function of t."""
+    values: Any = step_size
     if callable(step_size):
-        values: Any = [step_size(t) for t in range(1, n_steps + 1)]
-    else:
-        values = step_size
+        try:
+            values = [float(step_size(t)) for t in range(1, n_steps + 1)]
+        except Exception as error:
+            raise StepSizeError(
+                f"The step-size schedule failed ({error}); it must give a number for every t."
+            ) from error
     try:
-        array = np.asarray(values, dtype=float)
-    except (TypeError, ValueError):
-        array = np.asarray(math.nan)
-    if isinstance(step_size, (bool, str)) or array.ndim > 1:
+        array = real(values, "The step size")
+    except TheoryError:
         array = np.asarray(math.nan)
     if array.ndim == 1 and array.size != n_steps:
         raise StepSizeError(
             f"{array.size} step sizes were given for {n_steps} steps; give one each."
         )
-    if not (np.isfinite(array).all() and (array >= 0).all()):
+    if array.ndim > 1 or not (np.isfinite(array) & (array >= 0)).all():
         raise StepSizeError(
-            "The exact risk needs given step sizes: a finite number >= 0, one number a step, or "
-            f"a function of t = 1, 2, ... that gives one; not {step_size!r}."
+            "The exact risk needs given step sizes: a finite number >= 0, one such number a step, "
+            "or a function of t = 1, 2, ... that gives one."
         )
     return np.array(np.broadcast_to(array, n_steps))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qpsim.errors import StepSizeError
 from qpsim.problem import QuadraticProblem
 from qpsim.theory import arguments as check
 
@@ -50,6 +51,13 @@ def sign_descent_risk(
         The exact value lies in [risk, risk + bound], rounding aside.
     """
     allowance = check.amount(pruning, "The pruning")
+    with np.errstate(over="ignore"):
+        farthest = np.sum(p.hessian * (np.abs(error) + n_steps * np.float64(step_size)) ** 2)
+    if not np.isfinite(farthest):
+        raise StepSizeError(
+            f"With step size {step_size:g}, losses reach beyond the floating-point range; "
+            "take a smaller one."
+        )
     # The law is symmetric about the optimum, so every coordinate may start on the positive side.
     start = np.abs(error)
     risk, bound = np.zeros(n_steps + 1), np.zeros(n_steps + 1)
@@ -117,7 +125,9 @@ class _Walk:
         sites = first + np.arange(2 * n + 2 * self.mass.shape[1] - 1)
         error = self.start + self.step_size * sites
         # Both tails by ndtr: one minus the other would end in rounding noise, which spreads.
-        tables = [ndtr(error / self.noise_std), ndtr(-error / self.noise_std), self.half * error**2]
+        with np.errstate(over="ignore"):
+            ratio = error / self.noise_std
+        tables = [ndtr(ratio), ndtr(-ratio), self.half * error**2]
         # Even and odd displacements alternate, so each parity is laid out contiguously.
         down, up, loss = ([np.ascontiguousarray(x[:, k::2]) for k in (0, 1)] for x in tables)
         for s in range(1, n + 1):

@@ -151,6 +151,13 @@ def test_ssd_without_noise_walks_to_the_optimum_and_rests_there():
     assert still.tolist() == [1.5, 1.5, 1.5]
 
 
+def test_ssd_with_hardly_any_noise_is_ssd_without():
+    p = qpsim.QuadraticProblem([2.0, 4.0], noise_std=1e-310)
+    risk = theory.expected_excess_loss(p, "ssd", [1.05, -0.55], 0.5, 4)
+    silent = theory.expected_excess_loss(p.with_noise(0.0), "ssd", [1.05, -0.55], 0.5, 4)
+    assert risk == pytest.approx(silent)
+
+
 def test_ssd_ignores_the_scale_of_the_hessian():
     p = diagonal()
     scaled = qpsim.QuadraticProblem(7.0 * p.hessian, p.optimum, p.noise_std)
@@ -247,6 +254,8 @@ def test_a_diverging_schedule_is_noted_only_when_it_overflows():
          "at least 1"),
         (lambda: theory.expected_excess_loss(diagonal(), "ssd", THETA0, 0.1, 5, pruning=-1.0),
          TheoryError, "must not be negative"),
+        (lambda: theory.expected_excess_loss(diagonal(), "ssd", THETA0, 1e200, 5), StepSizeError,
+         "take a smaller one"),
         (lambda: theory.steady_state_excess_loss(dense(), "ssd", 0.1), MethodError, "not for ssd"),
         (lambda: theory.steady_state_excess_loss(dense(), "sgd", 0.0), StepSizeError, "above 0"),
         (lambda: theory.largest_stable_step_size(dense(), "adam"), MethodError, "not for adam"),

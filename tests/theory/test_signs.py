@@ -1,5 +1,6 @@
-"""Signs of correlated Gaussians against 20-digit integration, closed forms and draws."""
+"""Signs of correlated Gaussians against integration (also in 25 digits), closed forms and draws."""
 
+import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from tests import naive
 
 MEANS = [0.0, 1e-9, -0.3, 0.3, 1.0, -1.01, 2.5, 6.0]
 # Both sides of every change of class, and the layer in front of |r| = 1.
-CORRELATIONS = [0.0, 1e-6, 0.1499, 0.15, 0.2999, 0.3, 0.4999, 0.5, 0.6999, 0.7, 0.8999, 0.9,
+CORRELATIONS = [1e-6, 0.1499, 0.15, 0.2999, 0.3, 0.4999, 0.5, 0.6999, 0.7, 0.8999, 0.9,
                 0.97, 0.999, 1 - 1e-6, 1 - 1e-10, 1 - 2**-52, 1.0]  # fmt: skip
 unit = st.floats(-1.0, 1.0)
 wide = st.floats(-8.0, 8.0)
@@ -27,6 +28,26 @@ def test_sign_product_is_exact_to_1e_12(r):
         sign = rng.choice([-1.0, 1.0])
         expected = naive.sign_product_20_digits(a, b, sign * r)
         assert abs(theory.sign_product(a, b, sign * r) - expected) < 1e-12
+
+
+@pytest.mark.parametrize("r", [0.3, 0.75, -0.92, 1 - 1e-8, -1 + 1e-12])
+def test_sign_product_in_25_digits(r):
+    a, b = 0.4, -0.4 if r < 0 else 0.4001
+    with mp.workdps(25):
+        q = mp.sqrt((1 - mp.mpf(r)) * (1 + mp.mpf(r)))
+
+        def integrand(x):
+            return mp.sign(a + x) * mp.npdf(x) * mp.erf((b + r * x) / (q * mp.sqrt(2)))
+
+        layer = [-mp.mpf(b) / r + k * q for k in (-9, -3, 0, 3, 9)]
+        marks = sorted({mp.mpf(k) for k in (-11, -3, 0, 3, 11)} | {-mp.mpf(a), *layer})
+        expected = float(mp.quad(integrand, marks))
+    assert abs(theory.sign_product(a, b, r) - expected) < 1e-14
+
+
+def test_sign_product_of_independent_signs_is_a_product():
+    e = theory.expected_sign([0.3, -1.2], 1.0)
+    assert theory.sign_product(0.3, -1.2, 0.0) == pytest.approx(e[0] * e[1], rel=1e-15)
 
 
 @pytest.mark.parametrize("r", [-0.95, -0.4, 0.2, 0.6, 0.93])

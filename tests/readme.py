@@ -1,0 +1,115 @@
+"""Keeps the README true: its shell examples are run, its tables are made by the program.
+
+``python -m tests.readme`` says what is not up to date, ``python -m tests.readme --write`` mends it.
+
+A fenced ``console`` block holds commands, each after ``$ `` (continued after ``> ``), followed by what they
+print; all run in one empty folder, one after the other. A region between ``<!-- begin NAME -->`` and
+``<!-- end NAME -->`` is made by the function of that name below.
+"""
+
+import math
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+README = ROOT / "README.md"
+BLOCK = re.compile(r"^```console\n(.*?)^```$", re.M | re.S)
+REGION = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.S)
+NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
+TOLERANCE = 0.02
+
+
+def methods():
+    """Table of the registered methods, from their docstrings."""
+    import qpsim
+    from qpsim.methods import method_names
+
+    rows = ["| name | update | hyper-parameters |", "|---|---|---|"]
+    for name in method_names():
+        rule = qpsim.method(name).rule
+        summary = (rule.function.__doc__ or "").strip().split("\n\n")[0]
+        hyper = ", ".join(f"{key}={value:g}" for key, value in rule.defaults.items())
+        rows.append(f"| `{name}` | {' '.join(summary.split())} | {hyper or '-'} |")
+    return "\n".join(rows) + "\n"
+
+
+def errata():
+    """The paper's errors, from the theory room's list."""
+    from qpsim import theory
+
+    return theory.errata_markdown().rstrip() + "\n"
+
+
+TABLES = {"methods": methods, "errata": errata}
+
+
+def refreshed(text):
+    """The README with every example run and every table made again."""
+    text = REGION.sub(lambda found: found[1] + TABLES[found[2]]() + found[4], text)
+    with tempfile.TemporaryDirectory() as folder:
+        home = Path(folder) / "bin"
+        home.mkdir()
+        script = home / "qpsim"
+        script.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m qpsim "$@"\n')
+        script.chmod(0o755)
+        (home / "python").symlink_to(shutil.which(sys.executable) or sys.executable)
+        place = Path(folder) / "work"
+        place.mkdir()
+        return BLOCK.sub(lambda found: f"```console\n{_run(found[1], place, home)}```", text)
+
+
+def _run(block, place, home):
+    environment = {
+        **os.environ,
+        "PATH": f"{home}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+        "COLUMNS": "100",
+        "NO_COLOR": "1",
+        "TERM": "dumb",
+    }
+    shown = []
+    for command in re.findall(r"^\$ (.*(?:\n> .*)*)", block, re.M):
+        script = "\n".join(line.removeprefix("> ") for line in command.split("\n"))
+        run = subprocess.run(
+            ["bash", "-c", script], cwd=place, env=environment, capture_output=True, text=True
+        )
+        if run.returncode not in (0, 1):
+            raise SystemExit(f"$ {command}\nfailed: {run.stderr}")
+        output = "".join(f"{line.rstrip()}\n" for line in run.stdout.splitlines())
+        shown.append(f"$ {command}\n{output}")
+    return "".join(shown)
+
+
+def differences(old, new):
+    """Lines that differ by more than rounding in another environment explains."""
+    first, second = old.splitlines(), new.splitlines()
+    if len(first) != len(second):
+        return [f"{len(first)} lines, but {len(second)} when made again"]
+    return [f"- {a}\n+ {b}" for a, b in zip(first, second, strict=True) if not _alike(a, b)]
+
+
+def _alike(a, b):
+    if NUMBER.sub("#", a).split() != NUMBER.sub("#", b).split():
+        return False
+    pairs = zip(NUMBER.findall(a), NUMBER.findall(b), strict=True)
+    return all(math.isclose(float(x), float(y), rel_tol=TOLERANCE, abs_tol=1e-9) for x, y in pairs)
+
+
+def main():
+    text = README.read_text()
+    new = refreshed(text)
+    if "--write" in sys.argv:
+        README.write_text(new)
+        return
+    found = differences(text, new)
+    print("\n".join(found) or "README.md is up to date")
+    sys.exit(bool(found))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,31 @@
+"""The README says what the program prints."""
+
+import doctest
+import re
+
+import pytest
+
+from tests import readme
+
+
+@pytest.mark.long
+def test_examples_and_tables_are_what_the_program_gives():
+    text = readme.README.read_text()
+    assert readme.differences(text, readme.refreshed(text)) == []
+
+
+def test_python_examples():
+    result = doctest.testfile(str(readme.README), module_relative=False)
+    assert result.attempted > 0 and result.failed == 0
+
+
+def test_both_command_lines_are_there_for_the_ci_script():
+    text = readme.README.read_text()
+    assert len(re.findall(r"^python3 -m venv .*qpsim figure 2$", text, re.M)) == 1
+    assert len(re.findall(r"^python3 -m venv .*pytest$", text, re.M)) == 1
+
+
+def test_a_changed_number_is_noticed():
+    assert readme.differences("loss 1.00", "loss 1.01") == []
+    assert readme.differences("loss 1.00", "loss 1.10") != []
+    assert readme.differences("sgd 1.00", "ssd 1.00") != []
