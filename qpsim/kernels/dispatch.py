@@ -34,6 +34,31 @@ def _erf(x):
     return lambda x: elementary.erf(x)
 
 
+@overload(scalar.adapted_sign, jit_options=_INLINE, strict=False)
+def _adapted_sign(x, variance):
+    return scalar.adapted_sign
+
+
+@overload(scalar.adapted, jit_options=_INLINE, strict=False)
+def _adapted(z, x, variance):
+    return scalar.adapted
+
+
+@overload(scalar.averaging_weight, jit_options=_INLINE, strict=False)
+def _averaging_weight(decay, t):
+    return scalar.averaging_weight
+
+
+@overload(scalar.momentum_correction, jit_options=_INLINE, strict=False)
+def _momentum_correction(mu, t):
+    return scalar.momentum_correction
+
+
+@overload(scalar.unbiased_momentum_correction, jit_options=_INLINE, strict=False)
+def _unbiased_momentum_correction(mu, t):
+    return scalar.unbiased_momentum_correction
+
+
 def move(hyper, gradient, extra, states, i, lane, t):
     """Direction of one coordinate in one lane; its state is replaced by the new one."""
 

@@ -1,7 +1,7 @@
 """Idealised variance adaptation: the relative variance eta^2 is known exactly (Section 3).
 
 Only a problem whose noise is known can run these; they are what the moving averages of
-:mod:`qpsim.methods.adaptive` try to estimate.
+:mod:`qpsim.methods.averaged` try to estimate.
 """
 
 from qpsim.methods.rule import rule

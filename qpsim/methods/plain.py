@@ -32,3 +32,14 @@ def m_ssd(gradient, buffer, t, momentum=0.9):
     """Sign descent with momentum (Balles & Hennig, 2018, Alg. 1): r = mu r + g, z = sign(r)."""
     buffer = momentum * buffer + gradient
     return sign(buffer), buffer
+
+
+def _looked_ahead(buffer, t, momentum):
+    return momentum * momentum / (1.0 + momentum) * buffer
+
+
+@rule(form="linear", offset=_looked_ahead, equivariant=True)
+def nesterov(gradient, buffer, t, momentum=0.9):
+    """Nesterov's momentum as Sutskever et al. (2013) take it: r = mu r + g, z = g + mu r."""
+    buffer = momentum * buffer + gradient
+    return gradient + momentum * buffer, buffer

@@ -84,6 +84,8 @@ class Rule:
     form: str | None
     offset: Callable[..., float] | None
     equivariant: bool
+    breakpoint: Callable[..., float] | None
+    form_at_first_step: str | None
     ranges: Mapping[str, tuple[float, float, str]]
     module: str
     attribute: str
@@ -248,6 +250,8 @@ def rule(
     form: str | None = None,
     offset: Callable[..., float] | None = None,
     equivariant: bool = False,
+    breakpoint: Callable[..., float] | None = None,
+    form_at_first_step: str | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
 ) -> Any:
     """Declare a method by its scalar update rule.
@@ -272,6 +276,12 @@ def rule(
     equivariant : bool
         Whether the update commutes with rotations, so that a rotated problem may be simulated in
         its eigenbasis.
+    breakpoint : callable, optional
+        Scalar function of the same arguments without ``gradient``, for a rule without a form: the
+        gradient near which the direction jumps, bends or turns sharply. The quadrature of the
+        exact step finds such places itself; told where, it is faster and exact at a jump.
+    form_at_first_step : {"sign"}, optional
+        For a rule without a form: at t = 1 the direction is ``scale * sign(gradient)``.
     ranges : mapping of str to (low, high), optional
         Admissible half-open intervals [low, high) of hyper-parameters.
 
@@ -293,7 +303,14 @@ def rule(
     """
     if function is None:
         return lambda f: rule(
-            f, name=name, form=form, offset=offset, equivariant=equivariant, ranges=ranges
+            f,
+            name=name,
+            form=form,
+            offset=offset,
+            equivariant=equivariant,
+            breakpoint=breakpoint,
+            form_at_first_step=form_at_first_step,
+            ranges=ranges,
         )
     if not inspect.isfunction(function) or not function.__name__.isidentifier():
         raise MethodError(f"A rule is a function written with def, not {function!r}.")
@@ -301,6 +318,10 @@ def rule(
     observes, state_names, defaults = _read_signature(title, function)
     if form is not None and form not in FORMS:
         raise MethodError(f"Rule {title!r}: form must be 'linear', 'sign' or None, not {form!r}.")
+    if form_at_first_step not in (None, "sign") or (form and form_at_first_step):
+        raise MethodError(
+            f"Rule {title!r}: form_at_first_step is 'sign' or None, and only where form is None."
+        )
     class_name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
     ours = function.__module__.startswith("qpsim.")
     if not ours:
@@ -326,6 +347,8 @@ def rule(
         form=form,
         offset=offset,
         equivariant=equivariant,
+        breakpoint=breakpoint,
+        form_at_first_step=form_at_first_step,
         ranges={key: known[key] for key in defaults if key in known},
         module=function.__module__,
         attribute=function.__name__,

@@ -1,0 +1,79 @@
+"""The classic relatives that the paper names: RMSprop, AdaGrad, AdaDelta and Rprop.
+
+None of them divides by a bias correction; all but Rprop carry the epsilon of their sources.
+"""
+
+from qpsim.methods.rule import rule
+from qpsim.methods.scalar import sign, sqrt
+
+
+def _one_average(v, t, decay, eps):
+    return 0.0
+
+
+def _sum_of_squares(total, t, eps):
+    return 0.0
+
+
+def _two_averages(v, u, t, decay, eps):
+    return 0.0
+
+
+def _step_and_sign(size, previous, t, increase, decrease, smallest, largest):
+    return 0.0
+
+
+@rule(breakpoint=_one_average)
+def rmsprop(gradient, v, t, decay=0.9, eps=1e-8):
+    """RMSprop (Tieleman & Hinton, 2012): z = g / (sqrt(v) + eps), v a moving average of g^2."""
+    v = decay * v + (1.0 - decay) * gradient * gradient
+    length = sqrt(v) + eps
+    return gradient / (length if length > 0.0 else 1.0), v
+
+
+@rule(breakpoint=_sum_of_squares)
+def adagrad(gradient, total, t, eps=1e-10):
+    """AdaGrad (Duchi et al., 2011): z = g / (sqrt(sum of g^2) + eps)."""
+    total = total + gradient * gradient
+    length = sqrt(total) + eps
+    return gradient / (length if length > 0.0 else 1.0), total
+
+
+@rule(breakpoint=_two_averages)
+def adadelta(gradient, v, u, t, decay=0.95, eps=1e-6):
+    """AdaDelta (Zeiler, 2012): z = g sqrt(u + eps) / sqrt(v + eps), u a moving average of z^2.
+
+    Its steps carry theta's unit, so that a step size of 1 is meant.
+    """
+    v = decay * v + (1.0 - decay) * gradient * gradient
+    below = v + eps
+    direction = gradient * sqrt((u + eps) / (below if below > 0.0 else 1.0))
+    return direction, v, decay * u + (1.0 - decay) * direction * direction
+
+
+@rule(
+    breakpoint=_step_and_sign,
+    ranges={
+        "increase": (1.0, float("inf")),
+        "decrease": (0.0, 1.0),
+        "smallest": (0.0, float("inf")),
+        "largest": (0.0, float("inf")),
+    },
+)
+def rprop(
+    gradient, size, previous, t, increase=1.2, decrease=0.5, smallest=1e-6, largest=50.0
+):
+    """Rprop (Riedmiller & Braun, 1993), in the iRprop- form: z = size sign(g).
+
+    A coordinate's size, 1 at first, grows while its gradient keeps its sign and shrinks when the
+    sign changes; a step on which it changes is left out. ``smallest`` and ``largest`` bound it.
+    """
+    agreement = gradient * previous
+    factor = increase if agreement > 0.0 else 1.0
+    factor = decrease if agreement < 0.0 else factor
+    size = size * factor
+    size = smallest if size < smallest else size
+    size = largest if size > largest else size
+    size = 1.0 if t == 1.0 else size
+    kept = sign(gradient) * (0.0 if agreement < 0.0 else 1.0)
+    return size * kept, size, kept
