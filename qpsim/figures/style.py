@@ -41,6 +41,8 @@ METHODS: dict[str, Look] = {
     "m-svag": Look("M-SVAG", "#D55E00", (0, (1, 1))),
     "adam": Look("ADAM", "#CC79A7", (0, (5, 1, 1, 1))),
     "adam*": Look("ADAM*", "#000000", (0, (2, 1))),
+    "m-svag-mb": Look("M-SVAG-mb", "#56B4E9", "solid"),
+    "adam*-mb": Look("ADAM*-mb", "#56B4E9", "solid"),
 }
 
 

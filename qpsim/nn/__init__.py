@@ -31,6 +31,7 @@ _PUBLIC = {
     "Run": "qpsim.nn.train",
     "train": "qpsim.nn.train",
     "tune": "qpsim.nn.tune",
+    "Protocol": "qpsim.nn.tune",
 }
 
 __all__ = [*_PUBLIC]

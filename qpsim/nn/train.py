@@ -148,9 +148,8 @@ class History:
 
     @property
     def stable(self) -> bool:
-        """Whether the run stayed finite and its last tenth is, on average, below its first loss."""
-        last = self.batch_loss[-max(len(self.batch_loss) // 10, 1) :]
-        return self.diverged_at is None and float(np.mean(last)) < self.batch_loss[0]
+        """Whether the run stayed finite and its mean loss is below the loss that it began with."""
+        return self.diverged_at is None and self.mean_loss < self.batch_loss[0]
 
     def interval_loss(self) -> np.ndarray:
         """Mean batch loss between one evaluation and the next, (evaluations - 1,)."""
