@@ -103,7 +103,7 @@ def figure(
         paths = file_lines(result.paths)
         made.append({**result.data.header, "files": paths})
         seconds = result.data.provenance.get("wall_seconds")
-        say(f"figure {one}" + ("" if seconds is None else f": computed in {seconds:.1f} s"))
+        say(f"figure {one}: " + ("redrawn" if redraw else f"computed in {seconds or 0.0:.1f} s"))
         if not json_:
             typer.echo("\n".join(paths))
     if json_:

@@ -40,7 +40,7 @@ def simulate(
       out = "results"              # one .npz a method, and summary.json
       step_size = "optimal"        # of methods that do not say: optimal, bound,
                                    # line-search, a number, or one number a step
-      methods = [
+      methods = [                  # default: sgd and ssd
         "sgd",
         "ssd",
         {name = "adam", b2 = 0.99, step_size = 0.05, label = "adam, fast"},
@@ -52,7 +52,8 @@ def simulate(
                                    # (d,) for a diagonal one; or numbers
       array = "H"                  # its name in an .npz of several arrays
       noise_std = 0.5              # default 0.1
-      optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale]
+      optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale],
+                                   # or 0 if theta0 is given
       theta0 = "start.npy"         # (d,) or (replicates, d); default 0
 
     \b

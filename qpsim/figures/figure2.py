@@ -267,7 +267,9 @@ def _plans(
     )
 
 
-def _run_all(jobs: list[tuple[blocks.Plan, ...]], pool: Executor) -> Generator[np.ndarray, None, None]:
+def _run_all(
+    jobs: list[tuple[blocks.Plan, ...]], pool: Executor
+) -> Generator[np.ndarray, None, None]:
     """Results in the jobs' order; on any end before the last, workers give up what they do."""
     waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
     tokens = [plan.token for job in jobs for plan in job]

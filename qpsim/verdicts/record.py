@@ -1,8 +1,8 @@
 """What a verdict is: a statement, where it was made, what was measured, by which rule it is judged.
 
 A statement covers one or more cases (a noise level, a theorem's inequality); each is one
-:class:`Measurement`. The statement holds if every deciding measurement does. The rule is text
-fixed in the source before anything is measured.
+:class:`Measurement`. The statement holds if every deciding measurement does. The rule is
+part of the record, so that a reader who would draw the line elsewhere can do so.
 """
 
 from __future__ import annotations
