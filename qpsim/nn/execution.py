@@ -28,9 +28,10 @@ from qpsim.nn.parallel import for_each
 
 _MAX_CHUNKS = 16
 _CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it brings
-_BLOCK_BYTES = 4e6  # activations and gradients of a block, to stay in cache
-_HEAD_ROWS = 32
-_SLAB_WORK = 4e6
+_BLOCK_BYTES = 16e6  # activations and gradients of a block, to stay in cache
+_HEAD_ROWS = 64  # enough for each weight that comes from memory to be used while it is here
+_SLAB_WORK = 1.6e7
+_COMPILED_SUM = 10_000  # numbers from which a compiled sum pays, and small networks have none
 
 
 @dataclass(frozen=True)
@@ -180,15 +181,7 @@ class Plan:
         kept = set(range(self._boundary, len(self.fields)))
         if self.training:
             kept |= {stage.source for stage in self.trunk if stage.layer.reads_input}
-            kept |= {s.target for s in self.trunk if s.layer.in_place or hasattr(s.layer, "relu")}
-            transient = {
-                stage.target
-                for stage in self.trunk
-                if not getattr(stage.layer, "relu", True)
-            }
-            used_in_place = {s.target for s in self.trunk if s.layer.in_place}
-            read = {stage.source for stage in self.trunk if stage.layer.reads_input}
-            kept -= transient - used_in_place - read - {self._boundary}
+            kept |= {stage.target for stage in self.trunk if stage.layer.reads_output}
         return sorted(kept)
 
     def _zeros(self, field: int, examples: int) -> np.ndarray:
@@ -339,7 +332,13 @@ class Plan:
             low, high = max(part.start, start), min(part.stop, stop)
             if low < high:
                 weight = values[low - part.start : high - part.start]
-                request.gradient[low:high] += weight * weight.dtype.type(request.weight_decay)
+                factor = weight.dtype.type(request.weight_decay)
+                if high - low < _COMPILED_SUM:
+                    request.gradient[low:high] += weight * factor
+                else:
+                    from qpsim.nn.kernels.dense import add_scaled
+
+                    add_scaled(request.gradient[low:high], weight, factor)
                 request.penalties[low] = float(np.dot(weight, weight))
 
     def _add_chunks(self, request: Request, chunks: int) -> None:

@@ -152,6 +152,19 @@ def test_the_number_of_threads_never_shows(make, examples):
             np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("name", PAPER)
+def test_a_blas_without_small_products_gives_the_same_numbers(name, monkeypatch):
+    results = []
+    for small in (True, False):
+        monkeypatch.setattr("qpsim.nn.kernels.blas.has_small_products", lambda small=small: small)
+        network = PAPER[name][0](dtype=np.float64, rng=0)
+        x, y = _batch(network, 5)
+        moments = network.per_example_moments(x, y, train=False)
+        results.append((*moments, network.predict(x)))
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-14)
+
+
 def test_a_step_leaves_no_trace_in_the_next():
     # Smaller, larger and other batches in between must not change what a batch gives.
     network = nn.small_cnn((8, 8, 2), rng=0)

@@ -111,7 +111,7 @@ _N, _T = ord("N"), ord("T")
 @jit
 def copy(target, source, size):
     """Copy ``size`` bytes between two addresses; what a loop over 15 numbers does poorly."""
-    _memcpy(target, source, size)  # type: ignore[call-arg]
+    _memcpy(target, source, size)
 
 
 @jit
@@ -126,14 +126,10 @@ def address(array):
 @jit
 def product(gemm, m, n, k, a, lda, b, ldb, beta, c, ldc):
     """``C (m, n) = A (m, k) B (k, n) + beta C``, row-major, addresses and leading dimensions."""
-    _fortran_gemm(  # type: ignore[call-arg]
-        gemm, _N, _N, n, m, k, b, ldb, a, lda, beta, c, ldc
-    )
+    _fortran_gemm(gemm, _N, _N, n, m, k, b, ldb, a, lda, beta, c, ldc)
 
 
 @jit
 def product_transposed(gemm, m, n, k, a, lda, b, ldb, beta, c, ldc):
     """``C (m, n) = A^T B + beta C`` for A stored (k, m), B (k, n)."""
-    _fortran_gemm(  # type: ignore[call-arg]
-        gemm, _N, _T, n, m, k, b, ldb, a, lda, beta, c, ldc
-    )
+    _fortran_gemm(gemm, _N, _T, n, m, k, b, ldb, a, lda, beta, c, ldc)

@@ -9,7 +9,11 @@ reads the image where it lies and adds into the output where it belongs. The sam
 gradient by the input, with the strided matrix on the left, and for the gradient by the weights.
 The products stay below the size up to which OpenBLAS does without packing. Two cases are too thin
 for this, and there ``rows`` output rows are first gathered in ``cols``: with few channels whole
-patches (``patches``), in short rows the pixels of one kernel position.
+patches (``patches``), in short rows the pixels of one kernel position. And where every product is
+packed, products must be ``large``: always patches, and many rows of them.
+
+Weights are used for a ``group`` of images while they are in cache: of one image only where that
+fills the cache itself.
 
 Images live in buffers with a margin; ``origin`` says where in its buffer an output begins. The
 kernel meets the input from its buffer's corner on, because the margin is what its padding needs.
@@ -20,46 +24,23 @@ from qpsim.nn.kernels.blas import address, copy, product, product_transposed
 
 
 @jit
-def forward(gemm, x, weight, bias, y, origin, size, stride, relu, patches, rows, cols):
+def forward(gemm, x, weight, bias, y, origin, size, stride, relu, patches, rows, group, cols):
     """y = conv(x, weight) + bias, then its positive part if ``relu``."""
-    kh, kw, channels, filters = weight.shape
-    height, width = size
-    item = x.itemsize
-    one, zero = weight.dtype.type(1), weight.dtype.type(0)
-    w0 = address(weight)
-    x_row, x_pixel = x.strides[1], x.strides[2]
-    y_row, y_pixel = y.strides[1], y.strides[2]
-    for e in range(x.shape[0]):
-        x0 = address(x) + e * x.strides[0]
-        y0 = address(y) + e * y.strides[0] + origin[0] * y_row + origin[1] * y_pixel
+    for first in range(0, x.shape[0], group):
+        last = min(first + group, x.shape[0])
         if patches:
-            k = kh * kw * channels
-            for i in range(0, height, rows):
-                taken = min(rows, height - i)
-                _gather_patches(x[e], i, taken, kh, kw, stride, width, cols)
-                if y_row == width * y_pixel:
-                    product(gemm, taken * width, filters, k, address(cols), k, w0, filters,
-                            zero, y0 + i * y_row, filters)  # fmt: skip
-                else:
-                    for r in range(taken):
-                        product(gemm, width, filters, k, address(cols) + r * width * k * item, k,
-                                w0, filters, zero, y0 + (i + r) * y_row, filters)  # fmt: skip
+            for e in range(first, last):
+                _forward_by_patches(gemm, x[e], weight, y[e], origin, size, stride, rows, cols)
         else:
-            for p in range(kh):
-                for q in range(kw):
-                    w = w0 + (p * kw + q) * channels * filters * item
-                    beta = zero if p == 0 and q == 0 else one
-                    for i in range(height):
-                        a = x0 + (i * stride + p) * x_row + q * x_pixel
-                        product(gemm, width, filters, channels, a, stride * channels, w, filters,
-                                beta, y0 + i * y_row, filters)  # fmt: skip
-        _add_bias(y[e], origin, size, bias, relu)
+            _forward(gemm, x[first:last], weight, y[first:last], origin, size, stride)
+        for e in range(first, last):
+            _add_bias(y[e], origin, size, bias, relu)
 
 
 @jit
 def backward(
     gemm, x, y, dy, origin, transposed, d_weight, d_bias, q_weight, q_bias, scale, dx, size,
-    stride, relu, patches, rows, cols, block, compact,
+    stride, relu, patches, large, rows, group, cols, block, compact,
 ):  # fmt: skip
     """Add the gradients by weight and bias; fill dx, unless it is empty.
 
@@ -68,18 +49,64 @@ def backward(
     position are formed in ``block``, in cache, and then go into both sums.
     """
     squares = q_bias.size > 0
-    for e in range(x.shape[0]):
-        bias_gradient = block[block.size - d_bias.size :]
-        _mask(dy[e], y[e], origin, size, relu, compact, bias_gradient)
-        _add_with_square(bias_gradient, d_bias, q_bias, scale, d_bias.size, 0, squares)
+    bias_gradient = block[block.size - d_bias.size :]
+    for first in range(0, x.shape[0], group):
+        last = min(first + group, x.shape[0])
+        for e in range(first, last):
+            _mask(dy[e], y[e], origin, size, relu, compact[e - first], bias_gradient)
+            _add_with_square(bias_gradient, d_bias, q_bias, scale, d_bias.size, 0, squares)
         if patches:
-            _weight_gradient_by_patches(gemm, x[e], compact, d_weight, q_weight, scale, size,
-                                        stride, rows, cols, block, squares)  # fmt: skip
+            for e in range(first, last):
+                _weight_gradient_by_patches(gemm, x[e], compact[e - first], d_weight, q_weight,
+                                            scale, size, stride, rows, cols, block,
+                                            squares)  # fmt: skip
         else:
-            _weight_gradient(gemm, x[e], compact, d_weight, q_weight, scale, size,
+            _weight_gradient(gemm, x[first:last], compact, d_weight, q_weight, scale, size,
                              stride, rows, cols, block, squares)  # fmt: skip
         if dx.size > 0:
-            _input_gradient(gemm, compact, transposed, dx[e], size, stride)
+            _input_gradient(
+                gemm, compact, transposed, dx[first:last], size, stride, rows if large else 1, cols
+            )
+
+
+@jit
+def _forward_by_patches(gemm, x, weight, y, origin, size, stride, rows, cols):
+    kh, kw, channels, filters = weight.shape
+    height, width = size
+    zero = weight.dtype.type(0)
+    y_row, y_pixel = y.strides[0], y.strides[1]
+    y0 = address(y) + origin[0] * y_row + origin[1] * y_pixel
+    k = kh * kw * channels
+    for i in range(0, height, rows):
+        taken = min(rows, height - i)
+        _gather_patches(x, i, taken, kh, kw, stride, width, cols)
+        if y_row == width * y_pixel:
+            product(gemm, taken * width, filters, k, address(cols), k, address(weight), filters,
+                    zero, y0 + i * y_row, filters)  # fmt: skip
+        else:
+            for r in range(taken):
+                product(gemm, width, filters, k, address(cols) + r * width * k * x.itemsize, k,
+                        address(weight), filters, zero, y0 + (i + r) * y_row,
+                        filters)  # fmt: skip
+
+
+@jit
+def _forward(gemm, x, weight, y, origin, size, stride):
+    kh, kw, channels, filters = weight.shape
+    height, width = size
+    one, zero = weight.dtype.type(1), weight.dtype.type(0)
+    y0 = address(y) + origin[0] * y.strides[1] + origin[1] * y.strides[2]
+    for p in range(kh):
+        for q in range(kw):
+            w = address(weight) + (p * kw + q) * channels * filters * x.itemsize
+            beta = zero if p == 0 and q == 0 else one
+            for e in range(x.shape[0]):
+                a = address(x) + e * x.strides[0] + p * x.strides[1] + q * x.strides[2]
+                out = y0 + e * y.strides[0]
+                for i in range(height):
+                    product(gemm, width, filters, channels, a + i * stride * x.strides[1],
+                            stride * channels, w, filters, beta, out + i * y.strides[1],
+                            filters)  # fmt: skip
 
 
 @jit
@@ -134,36 +161,47 @@ def _weight_gradient(
         for q in range(kw):
             at = (p * kw + q) * channels * filters
             target = address(block) if squares else address(d_weight) + at * x.itemsize
-            for i in range(0, height, rows):
-                taken = min(rows, height - i)
-                if rows > 1:
-                    _gather_pixels(x, i, taken, p, q, stride, width, cols)
-                    a, between = address(cols), channels
-                else:
-                    a = address(x) + (i * stride + p) * x.strides[0] + q * x.strides[1]
-                    between = stride * channels
-                product_transposed(gemm, channels, filters, taken * width, a, between,
-                                   address(dy) + i * width * filters * dy.itemsize, filters,
-                                   zero if squares and i == 0 else one, target,
-                                   filters)  # fmt: skip
-            if squares:
-                _add_with_square(block, d_weight, q_weight, scale, channels * filters, at, True)
+            for e in range(x.shape[0]):
+                for i in range(0, height, rows):
+                    taken = min(rows, height - i)
+                    if rows > 1:
+                        _gather_pixels(x[e], i, taken, p, q, stride, width, cols)
+                        a, between = address(cols), channels
+                    else:
+                        a = (address(x) + e * x.strides[0] + (i * stride + p) * x.strides[1]
+                             + q * x.strides[2])  # fmt: skip
+                        between = stride * channels
+                    product_transposed(gemm, channels, filters, taken * width, a, between,
+                                       address(dy[e]) + i * width * filters * dy.itemsize, filters,
+                                       zero if squares and i == 0 else one, target,
+                                       filters)  # fmt: skip
+                if squares:
+                    _add_with_square(block, d_weight, q_weight, scale, channels * filters, at, True)
 
 
 @jit
-def _input_gradient(gemm, dy, transposed, dx, size, stride):
+def _input_gradient(gemm, dy, transposed, dx, size, stride, rows, cols):
     kh, kw, filters, channels = transposed.shape
     height, width = size
     item = dx.itemsize
-    one = transposed.dtype.type(1)
+    one, zero = transposed.dtype.type(1), transposed.dtype.type(0)
     dx[:] = 0
     for p in range(kh):
         for q in range(kw):
             w = address(transposed) + (p * kw + q) * channels * filters * item
-            for i in range(height):
-                target = address(dx) + (i * stride + p) * dx.strides[0] + q * dx.strides[1]
-                product(gemm, width, channels, filters, address(dy) + i * width * filters * item,
-                        filters, w, channels, one, target, stride * channels)  # fmt: skip
+            for e in range(dx.shape[0]):
+                for i in range(0, height, rows):
+                    source = address(dy[e]) + i * width * filters * item
+                    if rows == 1:
+                        target = (address(dx) + e * dx.strides[0] + (i * stride + p) * dx.strides[1]
+                                  + q * dx.strides[2])  # fmt: skip
+                        product(gemm, width, channels, filters, source, filters, w, channels, one,
+                                target, stride * channels)  # fmt: skip
+                    else:
+                        taken = min(rows, height - i)
+                        product(gemm, taken * width, channels, filters, source, filters, w,
+                                channels, zero, address(cols), channels)  # fmt: skip
+                        _add_pixels(cols, dx[e], i, taken, p, q, stride, width)
 
 
 @jit
@@ -195,6 +233,19 @@ def _gather_pixels(image, first, rows, p, q, stride, width, cols):
             for j in range(width):
                 copy(target + j * pixel, source + j * stride * pixel, pixel)
         target += width * pixel
+
+
+@jit
+def _add_pixels(cols, image, first, rows, p, q, stride, width):
+    """What `_gather_pixels` took is given back, added to the image."""
+    channels = image.shape[2]
+    at = 0
+    for i in range(first, first + rows):
+        for j in range(width):
+            target, source = image[i * stride + p, j * stride + q], cols[at : at + channels]
+            for c in range(channels):
+                target[c] += source[c]
+            at += channels
 
 
 @jit

@@ -23,6 +23,13 @@ def _cut(length, longest):
 
 
 @jit
+def add_scaled(total, values, factor):
+    """total += factor values."""
+    for s in range(total.size):
+        total[s] += factor * values[s]
+
+
+@jit
 def forward(gemm, x, weight, bias, y, relu):
     """y = x weight + bias, then its positive part if ``relu``."""
     examples, inputs = x.shape
@@ -56,8 +63,8 @@ def backward_input(gemm, dy, weight, dx):
     inputs = weight.shape[0]
     item = dy.itemsize
     one, zero = weight.dtype.type(1), weight.dtype.type(0)
-    for r0 in range(0, examples, _ROWS):
-        m = min(_ROWS, examples - r0)
+    for r0 in range(0, examples, _COLUMNS):
+        m = min(_COLUMNS, examples - r0)
         turned = np.empty((units, m), dy.dtype)
         for r in range(m):
             for u in range(units):

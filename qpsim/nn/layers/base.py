@@ -79,14 +79,15 @@ class Layer:
     ----------
     in_place
         The output takes the place of the input.
-    reads_input
-        The backward pass needs the values that went in.
+    reads_input, reads_output
+        The backward pass needs the values that went in, or came out.
     kind
         The first half of its parameters' names.
     """
 
     in_place: ClassVar[bool] = False
     reads_input: ClassVar[bool] = False
+    reads_output: bool = False
     kind: ClassVar[str] = ""
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -167,5 +168,3 @@ def windows(size: int, window: int, stride: int, padding: str) -> int:
     (16, 15)
     """
     return -(-size // stride) if padding == "same" else (size - window) // stride + 1
-
-

@@ -23,6 +23,9 @@ _FEW_CHANNELS = 16
 # and this many pixels are enough for a product by the weights' gradient to be efficient.
 _SMALL_PRODUCT = 1e6
 _ENOUGH_PIXELS = 128
+# Of the second-level cache, what a group of images may take beside the weights.
+_GROUP_BYTES = 4e5
+_MANY_PIXELS = 256
 # From this many pixels on a row needs no company.
 _LONG_ROW = 24
 
@@ -96,22 +99,32 @@ class Conv2D(Layer):
             Parameter("bias", (self.filters,), self.bias, False),
         )
 
+    @property
+    def reads_output(self) -> bool:  # type: ignore[override]
+        """For the ReLU's mask, if there is one."""
+        return self.relu
+
     def connect(self, source: Field, target: Field, values: list[np.ndarray]) -> None:
         """Also finds the matrix product, and makes room for the turned weights."""
-        from qpsim.nn.kernels.blas import gemm_address
+        from qpsim.nn.kernels.blas import gemm_address, has_small_products
 
         super().connect(source, target, values)
         size, _, channels, filters = values[0].shape
         self._gemm = gemm_address(values[0].dtype)
         self._transposed = np.empty((size, size, filters, channels), values[0].dtype)
-        self._few = channels < _FEW_CHANNELS
-        self._depth = channels * (size * size if self._few else 1)
+        self._large = not has_small_products()
+        self._patches = self._large or channels < _FEW_CHANNELS
+        self._depth = channels * (size * size if self._patches else 1)
         height, width, _ = target.shape
         fitting = min(int(_SMALL_PRODUCT / (self._depth * filters)), _ENOUGH_PIXELS) // width
-        if not self._few and width >= _LONG_ROW:
+        if not self._patches and width >= _LONG_ROW:
             fitting = 1
+        if self._large:
+            fitting = _MANY_PIXELS // width
         pieces = -(-height // max(fitting, 1))
         self._rows = -(-height // pieces)
+        images = (prod(source.buffer_shape) + 2 * prod(target.buffer_shape)) * values[0].itemsize
+        self._group = max(int(_GROUP_BYTES / images), 1)
         self._no_dx = np.empty((0, 0, 0, 0), values[0].dtype)
         self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), np.empty(0, values[0].dtype)]
 
@@ -126,7 +139,7 @@ class Conv2D(Layer):
         return _Scratch(
             np.empty(self._rows * self.target.shape[1] * self._depth, dtype),
             np.empty((self._depth + 1) * self.filters, dtype),
-            np.empty(prod(self.target.shape), dtype),
+            np.empty((self._group, prod(self.target.shape)), dtype),
         )
 
     def prepare(self) -> None:
@@ -139,7 +152,7 @@ class Conv2D(Layer):
 
         convolution.forward(
             self._gemm, x, *self.values, y, self.target.origin, self.target.shape[:2],
-            self.stride, self.relu, self._few, self._rows, context.scratch.cols,
+            self.stride, self.relu, self._patches, self._rows, self._group, context.scratch.cols,
         )  # fmt: skip
 
     def backward(
@@ -157,5 +170,5 @@ class Conv2D(Layer):
             self._gemm, x, y, dy, self.target.origin, self._transposed, *context.d,
             *(context.q or self._no_squares), dy.dtype.type(context.scale),
             self._no_dx if dx is None else dx, self.target.shape[:2], self.stride, self.relu,
-            self._few, self._rows, *context.scratch,
+            self._patches, self._large, self._rows, self._group, *context.scratch,
         )  # fmt: skip

@@ -8,13 +8,14 @@ from qpsim.nn.layers.base import Context, Layer
 class ReLU(Layer):
     """``max(x, 0)``, with derivative 0 at 0.
 
-    Behind a `Dense` or `Conv2D` a network lets that layer do it on the way out.
+    Behind a `Dense`, `Conv2D` or `MaxPool` a network lets that layer do it on the way out.
 
     >>> ReLU().output_shape((4, 4, 2))
     (4, 4, 2)
     """
 
     in_place = True
+    reads_output = True
 
     def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
         """y is x."""
