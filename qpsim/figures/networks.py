@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 _REAL = {"digits-mlp": "mnist", "digits-cnn": "cifar10", "digits-whitened": "cifar100"}
 _TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
-# What a drawing of ten runs needs most: the two loss panels, as multiples of the column's width.
+_TABLE_HEAD = 2.6  # lines above a table's first method
 _PANEL_ROWS = ("training loss", "test loss")
 
 
@@ -129,7 +129,7 @@ def compute(
 
 def aspect(n_problems: int, n_methods: int) -> float:
     """Height over width: two panels and a table of the methods."""
-    return (0.92 if n_problems > 2 else 1.0) + 0.045 * n_methods
+    return (0.78 if n_problems > 2 else 0.82) + 0.035 * n_methods
 
 
 def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
@@ -143,16 +143,16 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     problems, methods = data.labels["problem"], data.labels["method"]
     width, height = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
     em = _em()
-    table_lines = len(methods) + 2.6
+    table_lines = len(methods) + _TABLE_HEAD
     grid = fig.add_gridspec(
         2,
         len(problems),
         left=4.6 * em / width,
-        right=1.0 - 0.8 * em / width,
+        right=1.0 - 1.5 * em / width,
         top=1.0 - 3.8 * em / height,
-        bottom=(table_lines * 1.5 + 4.8) * em / height,
+        bottom=(table_lines * 1.45 + 4.2) * em / height,
         wspace=3.2 * em / (width / len(problems)) * 1.25,
-        hspace=0.14,
+        hspace=0.1,
     )
     artists: dict[Any, Any] = {}
     for k, problem in enumerate(problems):
@@ -178,7 +178,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         handlelength=2.6,
         columnspacing=1.4,
     )
-    artists["table"] = _table(data, fig, table_lines * 1.5 * em / height, em, (width, height))
+    artists["table"] = _table(data, fig, table_lines * 1.45 * em / height, em, (width, height))
     return artists
 
 
@@ -198,12 +198,10 @@ def draw_panel(data: Data, problem: int, kind: str, ax: Axes) -> dict[str, Any]:
         artists[method] = style.band(ax, x, low, mean, mean + spread, method)
         lows.append(low)
         highs.append(mean + spread)
-    bottom, top = float(np.nanmin(lows)), float(np.nanmax([h[1:] for h in highs]))
-    if bottom < 0.1 * top:
-        ax.set_yscale("log")
-        ax.set_ylim(bottom * 0.8, top * 1.2)
-    else:
-        ax.set_ylim(bottom - 0.05 * (top - bottom), top + 0.05 * (top - bottom))
+    bottom, top = float(np.nanmin(lows)), float(np.nanmax(highs))
+    ax.set_yscale("log")
+    ax.set_ylim(bottom * 0.9, top * 1.1)
+    _label_decades(ax)
     ax.set_xlim(0, evaluated[-1])
     return artists
 
@@ -273,11 +271,14 @@ def _table(
     """Test accuracy after the last step and mean training loss, mean +- sd, one line a method."""
     problems, methods = data.labels["problem"], data.labels["method"]
     width, _ = size
+    narrow = width < 5
+    # At column width six columns of numbers have to do without spaces.
+    text_size = (0.88 if narrow else 1.0) * 72 * em
+    headings = ("acc. %", "loss") if narrow else ("test accuracy, %", "training loss")
     ax = fig.add_axes((0.0, 0.0, 1.0, height))
     ax.set_axis_off()
     ax.set_xlim(0, 1)
-    lines = len(methods) + 2.6
-    ax.set_ylim(lines, 0)
+    ax.set_ylim(len(methods) + _TABLE_HEAD, 0)
     first = 6.2 * em / width
     column = (1.0 - first - 0.6 * em / width) / (2 * len(problems))
     artists: dict[Any, Any] = {}
@@ -285,35 +286,53 @@ def _table(
     for k, problem in enumerate(problems):
         left = first + 2 * k * column
         ax.text(left + column, 0.5, _TITLES.get(problem, problem), ha="center", va="center")
-        for c, heading in enumerate(("test acc. %", "train. loss")):
-            ax.text(left + (c + 0.5) * column, 1.4, heading, ha="center", va="center")
+        for c, heading in enumerate(headings):
+            place = left + (c + 0.5) * column
+            ax.text(place, 1.4, heading, ha="center", va="center", fontsize=text_size)
         best = int(np.argmin(data["mean_loss"][k].mean(axis=1)))
         for n, method in enumerate(methods):
             texts = (
-                _spread(100 * data["test_accuracy"][k, n], 1),
-                _spread(data["mean_loss"][k, n], 3),
+                _spread(100 * data["test_accuracy"][k, n], 1, narrow),
+                _spread(data["mean_loss"][k, n], 3, narrow),
             )
             for c, text in enumerate(texts):
                 artists[problem, method, c] = ax.text(
                     left + (c + 0.5) * column,
-                    n + 2.6,
+                    n + _TABLE_HEAD,
                     text,
                     ha="center",
                     va="center",
+                    fontsize=text_size,
                     fontweight="bold" if c == 1 and n == best else "normal",
                 )
     for n, method in enumerate(methods):
-        ax.text(0.015, n + 2.6, style.look(method).label, ha="left", va="center")
+        ax.text(0.015, n + _TABLE_HEAD, style.look(method).label, ha="left", va="center")
     return artists
 
 
-def _spread(values: np.ndarray, digits: int) -> str:
-    fine = values[np.isfinite(values)]
-    if len(fine) < len(values):
-        return f"{len(values) - len(fine)}/{len(values)} diverged"
-    spread = fine.std(ddof=1) if len(fine) > 1 else 0.0
-    text = f"{fine.mean():.{digits}f} ± {spread:.{digits}f}"
-    return text.replace("0.", ".") if digits == 3 and fine.mean() < 1 else text
+def _spread(values: np.ndarray, digits: int, narrow: bool) -> str:
+    """Mean +- sd; a number below 1 goes without its 0 and one above 1 with a digit less."""
+    finite = values[np.isfinite(values)]
+    if len(finite) < len(values):
+        return f"{len(values) - len(finite)}/{len(values)} div."
+    mean, spread = finite.mean(), finite.std(ddof=1) if len(finite) > 1 else 0.0
+    if digits == 3:
+        digits -= mean >= 1
+    texts = [f"{value:.{digits}f}" for value in (mean, spread)]
+    if digits > 1:
+        texts = [text.removeprefix("0") for text in texts]
+    return ("±" if narrow else " ± ").join(texts)
+
+
+def _label_decades(ax: Axes) -> None:
+    """Labels 0.5, 1, 2 and the like on a logarithmic loss axis, few enough not to touch."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    low, high = ax.get_ylim()
+    steps = (1.0, 2.0, 5.0) if high < 30 * low else (1.0,)
+    ax.yaxis.set_major_locator(LogLocator(base=10, subs=steps, numticks=12))
+    ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    ax.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _em() -> float:

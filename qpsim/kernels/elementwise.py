@@ -20,9 +20,7 @@ def step_all(hyper, gradient, observed, states, t, step_size, smallest, theta, s
     ``observed`` is read only by a rule that observes something; any vector will do for others.
     """
     for i in range(start, stop):
-        direction = dispatch.move(
-            hyper, float(gradient[i]), float(observed[i]), states, 0, i, t
-        )
+        direction = dispatch.move(hyper, float(gradient[i]), float(observed[i]), states, 0, i, t)
         theta[i] -= step_size * direction
     # An average of a gradient that has become 0 decays through the denormal numbers, which take
     # processors many times as long; it ends at the smallest normal one.

@@ -148,8 +148,11 @@ class History:
 
     @property
     def stable(self) -> bool:
-        """Whether the run stayed finite and its mean loss is below the loss that it began with."""
-        return self.diverged_at is None and self.mean_loss < self.batch_loss[0]
+        """Whether the run stayed finite and did no harm on the whole.
+
+        Its mean loss is at most a tenth above that of the untrained network on the test set.
+        """
+        return self.diverged_at is None and self.mean_loss <= 1.1 * self.test_loss[0]
 
     def interval_loss(self) -> np.ndarray:
         """Mean batch loss between one evaluation and the next, (evaluations - 1,)."""
@@ -310,8 +313,10 @@ def train(
         raise TrainingError(
             f"{path} exists already: resume it, remove it, or name another checkpoint."
         )
-    if isinstance(workers, bool) or not (workers is None or isinstance(workers, int)) or (
-        workers is not None and workers < 1
+    if (
+        isinstance(workers, bool)
+        or not (workers is None or isinstance(workers, int))
+        or (workers is not None and workers < 1)
     ):
         raise TrainingError(f"workers must be a whole number of at least 1, not {workers!r}.")
     loop = Loop(run, dataset, workers)

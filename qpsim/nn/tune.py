@@ -1,8 +1,8 @@
 """Step sizes by the paper's protocol (Section A.2), for any task and method.
 
 1. The largest stable step size is found by trial, one run at a time, along 6, 3, 1 x 10^m. The
-   paper does not say what stable is; here, that the run stays finite and its mean loss is below
-   the loss that it began with.
+   paper does not say what stable is; here, that the run stays finite and its mean loss at most a
+   tenth above that of the untrained network.
 2. From there the grid goes down two orders of magnitude.
 3. The best value by the task's criterion is run again with ten other seeds.
 
