@@ -62,6 +62,7 @@ class Plan:
     block_size: int
     keep_step_size: bool
     theta_steps: tuple[int, ...]
+    tolerance: float
     token: str
 
     @property
@@ -73,6 +74,14 @@ class Plan:
     def runs_in_eigenbasis(self) -> bool:
         """Whether coordinates couple through the step size alone, after a rotation at most."""
         return self.problem.is_diagonal or self.method.equivariant
+
+    @property
+    def uses_series(self) -> bool:
+        """Whether the exact step's denominator is a truncated series, whose error is recorded."""
+        from qpsim.kernels import policy
+
+        series = self.method.form is None and not self.problem.is_diagonal
+        return series and self.policy.code == policy.OPTIMAL
 
     def blocks(self) -> Iterator[tuple[int, int]]:
         """(first replicate, count) of every block."""
@@ -86,6 +95,7 @@ class Block(NamedTuple):
     first: int
     losses: np.ndarray
     steps: np.ndarray | None
+    errors: np.ndarray | None
     theta: np.ndarray | None
 
 
@@ -133,7 +143,7 @@ def run_block(plan: Plan, first: int, count: int) -> Block:
 
 
 def _run(plan: Plan, first: int, count: int) -> Block:
-    from qpsim.kernels import dense, diagonal
+    from qpsim.kernels import dense, diagonal, hermite
     from qpsim.kernels.noise import seed_lanes
     from qpsim.kernels.record import record_loss
 
@@ -150,11 +160,13 @@ def _run(plan: Plan, first: int, count: int) -> Block:
     stream = seed_lanes(plan.seed, first, lanes)
     losses = np.empty((n + 1, lanes))
     steps = np.empty((n, lanes))
+    errors = np.zeros((n, lanes))
     dead = np.zeros(lanes, dtype=np.uint8)
     theta = np.empty((len(plan.theta_steps), problem.dim, lanes)) if plan.theta_steps else None
     policy, given = plan.policy.code, plan.policy.given
     if plan.runs_in_eigenbasis:
         eigenvalues = np.array(problem.eigenvalues)
+        table = hermite.quadrature_table(1) if plan.method.form is None else ()
         diagonal.excess_loss(eigenvalues, error, losses[0])
     else:
         hessian = np.array(problem.hessian)
@@ -173,6 +185,8 @@ def _run(plan: Plan, first: int, count: int) -> Block:
                 plan.method.hyper,
                 eigenvalues,
                 plan.noise_std,
+                plan.batch_size,
+                table,
                 error,
                 states,
                 stream,
@@ -191,6 +205,7 @@ def _run(plan: Plan, first: int, count: int) -> Block:
                 prepared.std,
                 prepared.form_matrix,
                 prepared.table,
+                plan.batch_size,
                 error,
                 states,
                 stream,
@@ -199,6 +214,7 @@ def _run(plan: Plan, first: int, count: int) -> Block:
                 given[window],
                 losses[after],
                 steps[window],
+                errors[window],
                 dead,
             )
         t = end
@@ -207,6 +223,7 @@ def _run(plan: Plan, first: int, count: int) -> Block:
         first,
         losses[:, :count],
         steps[:, :count] if plan.keep_step_size else None,
+        errors[:, :count] if plan.uses_series else None,
         None if theta is None else theta[:, :, :count],
     )
 
@@ -252,22 +269,37 @@ def _prepare(plan: Plan) -> _Prepared:
 
 
 def _build(plan: Plan) -> _Prepared:
-    from qpsim.kernels import policy, signs
+    from qpsim.kernels import policy
 
     problem = plan.problem
     q, nu = problem.hessian, plan.noise_std
-    vectors, code, sign = problem.eigenvectors, plan.policy.code, plan.method.form == "sign"
+    vectors, code = problem.eigenvectors, plan.policy.code
     assert vectors is not None
     std = nu * np.sqrt(problem.hessian_square_diagonal)
-    form_matrix, table = np.zeros((0, 0)), signs.pair_table(np.ones((1, 1)), np.ones((1, 1)))
-    if sign and code == policy.BOUND:
+    form_matrix = np.zeros((0, 0))
+    if code == policy.BOUND and plan.method.form != "linear":
         form_matrix = np.abs(q)
-    elif sign and code == policy.OPTIMAL:
-        table = signs.pair_table(np.array(q), problem.gradient_correlation())
-    elif code in (policy.OPTIMAL, policy.BOUND):
+    elif code in (policy.OPTIMAL, policy.BOUND) and plan.method.form == "linear":
         form_matrix = nu**2 * q * (q @ q)
     noise_factor = nu * vectors * problem.eigenvalues
-    return _Prepared(np.ascontiguousarray(noise_factor), std, form_matrix, table)
+    return _Prepared(np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan))
+
+
+def _table(plan: Plan) -> Any:
+    """What the exact step of the method's form tabulates; of the same type for every policy."""
+    from qpsim.kernels import policy, quadratic, signs
+
+    if plan.method.form == "linear":
+        return ()
+    # A problem of one coordinate stands in where no table is needed.
+    hessian = correlation = np.ones((1, 1))
+    if plan.policy.code == policy.OPTIMAL or (
+        plan.policy.code == policy.BOUND and plan.method.form is None
+    ):
+        hessian, correlation = np.array(plan.problem.hessian), plan.problem.gradient_correlation()
+    if plan.method.form == "sign":
+        return signs.pair_table(hessian, correlation)
+    return quadratic.series_table(hessian, correlation, plan.tolerance)
 
 
 _blas_users = 0

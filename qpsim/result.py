@@ -28,6 +28,7 @@ _KIND = "result"
 AXES = {
     "excess_loss": ("replicate", "step"),
     "step_size": ("replicate", "step"),
+    "moment_error": ("replicate", "step"),
     "theta": ("replicate", "kept_step", "coordinate"),
 }
 
@@ -42,6 +43,10 @@ class Result:
         Excess loss before the first step and after each; +inf once a replicate has diverged. Add
         ``problem.noise_floor`` for the expected loss of Eq. 9.
     step_size : ndarray, shape (n_replicates, n_steps), or None if not recorded
+    moment_error : ndarray, shape (n_replicates, n_steps), or None
+        Bound on the relative error of E[z^T Q z] in the optimal step, where it is a truncated
+        series (a method without a closed form on a dense Hessian); at most the tolerance, unless
+        the series' last term came first.
     theta : ndarray, shape (n_replicates, len(theta_steps), d), or None if not recorded
     provenance : dict
         Versions, git revision, seed, block size, CPU, wall time: plain JSON values.
@@ -50,6 +55,7 @@ class Result:
     plan: Plan
     excess_loss: np.ndarray
     step_size: np.ndarray | None
+    moment_error: np.ndarray | None
     theta: np.ndarray | None
     provenance: dict[str, Any]
 
@@ -86,8 +92,7 @@ class Result:
     @property
     def axes(self) -> dict[str, tuple[str, ...]]:
         """Names of the axes of every recorded array."""
-        arrays = {"excess_loss": self.excess_loss, "step_size": self.step_size, "theta": self.theta}
-        return {name: AXES[name] for name, array in arrays.items() if array is not None}
+        return {name: axes for name, axes in AXES.items() if getattr(self, name) is not None}
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -105,6 +110,7 @@ class Result:
             "n_steps": plan.n_steps,
             "n_replicates": plan.n_replicates,
             "batch_size": plan.batch_size,
+            "tolerance": plan.tolerance,
             "block_size": plan.block_size,
             "seed": {
                 "entropy": plan.seed.entropy,
@@ -169,6 +175,7 @@ class Result:
         arrays = {
             "excess_loss": self.excess_loss,
             "step_size": self.step_size,
+            "moment_error": self.moment_error,
             "theta": self.theta,
             "theta0": plan.theta0,
             "optimum": problem.optimum,
@@ -209,6 +216,9 @@ class Result:
         if self.step_size is not None:
             data["step_size"] = (("replicate", "taken_step"), self.step_size)
             coords["taken_step"] = np.arange(1, self.n_steps + 1)
+        if self.moment_error is not None:
+            data["moment_error"] = (("replicate", "taken_step"), self.moment_error)
+            coords["taken_step"] = np.arange(1, self.n_steps + 1)
         if self.theta is not None:
             data["theta"] = (AXES["theta"], self.theta)
             coords["kept_step"] = np.array(self.theta_steps)
@@ -237,6 +247,8 @@ def load(path: str | os.PathLike[str]) -> Result:
         shapes = {"excess_loss": (n, plan.n_steps + 1), "given": (plan.n_steps,)}
         if plan.keep_step_size:
             shapes["step_size"] = (n, plan.n_steps)
+        if plan.uses_series:
+            shapes["moment_error"] = (n, plan.n_steps)
         if plan.theta_steps:
             shapes["theta"] = (n, len(plan.theta_steps), d)
         for name, shape in shapes.items():
@@ -246,6 +258,7 @@ def load(path: str | os.PathLike[str]) -> Result:
             plan,
             arrays["excess_loss"],
             arrays["step_size"] if plan.keep_step_size else None,
+            arrays["moment_error"] if plan.uses_series else None,
             arrays["theta"] if plan.theta_steps else None,
             header["provenance"],
         )
@@ -286,6 +299,7 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
         block_size=int(spec["block_size"]),
         keep_step_size=bool(spec["record"]["step_size"]),
         theta_steps=tuple(int(step) for step in spec["record"]["theta"]),
+        tolerance=float(spec["tolerance"]),
         token=uuid.uuid4().hex,
     )
 

@@ -32,6 +32,7 @@ from qpsim.errors import (
 )
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
+from qpsim.methods.trial import try_rule
 from qpsim.problem import QuadraticProblem, real_array, seed_sequence
 from qpsim.provenance import environment
 from qpsim.result import Result
@@ -51,6 +52,7 @@ def simulate(
     rng: Any = None,
     workers: int | Executor | None = None,
     batch_size: int = 1,
+    tolerance: float = 1e-9,
     record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
 ) -> Result:
     """Run a method on a problem, many times.
@@ -71,7 +73,12 @@ def simulate(
         Threads to run blocks on (None: one a core), or an executor of threads or processes, which
         is left open.
     batch_size : int, default 1
-        B: every gradient is the mean of B draws, its noise nu / sqrt(B).
+        B: every gradient is the mean of B draws, its noise nu / sqrt(B). At least 2 for a method
+        that estimates the variance within the minibatch.
+    tolerance : float, default 1e-9
+        Relative error allowed to E[z^T Q z] in the optimal step of a method without a closed form
+        on a dense Hessian: terms of its Hermite series are added until a rigorous bound is below
+        it. The bound reached is the result's ``moment_error``.
     record : iterable of names, or mapping, default ("excess_loss", "step_size")
         What to keep besides the excess loss: "step_size", and "theta" after every step or, as
         ``{"theta": [0, 50, 100]}``, after the chosen ones.
@@ -79,8 +86,9 @@ def simulate(
     Returns
     -------
     Result
-        ``excess_loss`` (n_replicates, n_steps + 1), ``step_size`` (n_replicates, n_steps) and
-        ``theta`` (n_replicates, kept steps, d).
+        ``excess_loss`` (n_replicates, n_steps + 1), ``step_size`` (n_replicates, n_steps),
+        ``theta`` (n_replicates, kept steps, d) and, where the optimal step takes a series,
+        ``moment_error`` (n_replicates, n_steps).
 
     Raises
     ------
@@ -112,6 +120,7 @@ def simulate(
         theta0,
         rng=rng,
         batch_size=batch_size,
+        tolerance=tolerance,
         record=record,
     )
     return run_plan(plan, workers)
@@ -127,6 +136,7 @@ def make_plan(
     *,
     rng: Any = None,
     batch_size: int = 1,
+    tolerance: float = 1e-9,
     record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
 ) -> blocks.Plan:
     """Check the arguments of :func:`simulate` and put them together, without running anything."""
@@ -135,15 +145,21 @@ def make_plan(
             f"A simulation needs a QuadraticProblem, not {type(problem).__name__}."
         )
     moving = find_method(method)
-    if moving.observes == "variance_estimate":
-        raise MethodError(f"{moving.name} needs minibatches; it cannot be simulated yet.")
+    try_rule(moving)
     check_count("n_steps", n_steps)
     check_count("n_replicates", n_replicates)
     check_count("batch_size", batch_size)
-    policy = resolve(step_size, moving, int(n_steps))
+    if moving.observes == "variance_estimate" and batch_size < 2:
+        raise MethodError(
+            f"{moving.name} estimates the variance within a minibatch, which takes a batch_size of "
+            f"at least 2, not {batch_size}."
+        )
+    if not (isinstance(tolerance, (int, float)) and 0.0 < tolerance < 1.0):
+        raise SimulationError(f"tolerance must be a number in (0, 1), not {tolerance!r}.")
+    policy = resolve(step_size, int(n_steps))
     if problem.noise_std == 0.0 and policy.name == "optimal":
         # The direction is deterministic: minimising along it is the exact step (MATH: nu = 0).
-        policy = type(policy)(policy.name, resolve("line-search", moving, 1).code, policy.given)
+        policy = type(policy)(policy.name, resolve("line-search", 1).code, policy.given)
     start = starting_points(theta0, problem, int(n_replicates))
     kept, theta_steps = _records(record, int(n_steps))
     if moving.form != "linear":
@@ -160,6 +176,7 @@ def make_plan(
         block_size=blocks.block_size(problem.dim),
         keep_step_size="step_size" in kept,
         theta_steps=theta_steps,
+        tolerance=float(tolerance),
         token=uuid.uuid4().hex,
     )
 
@@ -169,6 +186,7 @@ def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result
     began = time.perf_counter()
     losses = np.empty((plan.n_replicates, plan.n_steps + 1))
     steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
+    errors = np.empty((plan.n_replicates, plan.n_steps)) if plan.uses_series else None
     theta = None
     if plan.theta_steps:
         theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
@@ -178,6 +196,8 @@ def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result
             losses[rows] = block.losses.T
             if steps is not None and block.steps is not None:
                 steps[rows] = block.steps.T
+            if errors is not None and block.errors is not None:
+                errors[rows] = block.errors.T
             if theta is not None and block.theta is not None:
                 theta[rows] = block.theta.transpose(2, 0, 1)
     _warn_of_divergence(plan, losses)
@@ -190,7 +210,7 @@ def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result
         "workers": width,
         "wall_seconds": time.perf_counter() - began,
     }
-    return Result(plan, losses, steps, theta, provenance)
+    return Result(plan, losses, steps, errors, theta, provenance)
 
 
 def default_workers() -> int:

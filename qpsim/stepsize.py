@@ -2,8 +2,9 @@
 
 "optimal" is ``grad^T E[z] / E[z^T Q z]`` (Eq. 11), exact, from the rule's Gaussian moments given the
 state before the step. "bound" replaces the denominator of a sign method by ``sum_ij |q_ij|`` (Eq.
-12), which needs no noise level; for a gradient method Eq. 12's denominator is exact, so that bound
-and optimal agree. "line-search" minimises along the direction drawn, knowing the exact loss. A
+12), which needs no noise level, and of a method without a closed form by ``sum_ij |q_ij|
+sqrt(E[z_i^2] E[z_j^2])`` (Cauchy-Schwarz); for a gradient method Eq. 12's denominator is exact, so
+that bound and optimal agree. "line-search" minimises along the direction drawn, knowing the exact loss. A
 number, an array with one number a step, or a function of t = 1, 2, ... gives the steps themselves.
 """
 
@@ -18,7 +19,6 @@ import numpy as np
 
 from qpsim.errors import StepSizeError, nearest
 from qpsim.kernels import policy as codes
-from qpsim.methods import Method
 
 CODES = {"optimal": codes.OPTIMAL, "bound": codes.BOUND, "line-search": codes.LINE_SEARCH}
 
@@ -34,24 +34,23 @@ class Policy:
     given: np.ndarray
 
 
-def resolve(step_size: Any, method: Method, n_steps: int) -> Policy:
-    """Check a ``step_size`` argument for a method and a number of steps.
+def resolve(step_size: Any, n_steps: int) -> Policy:
+    """Check a ``step_size`` argument for a number of steps.
 
     Raises
     ------
     StepSizeError
-        Unknown policy; "optimal" or "bound" for a rule without a closed form; a step that is not a
-        finite number >= 0; an array of another length; a function that fails.
+        Unknown policy; a step that is not a finite number >= 0; an array of another length; a
+        function that fails.
 
     Examples
     --------
-    >>> import qpsim
     >>> from qpsim.stepsize import resolve
-    >>> resolve(lambda t: 1 / t, qpsim.method("sgd"), 3).given
+    >>> resolve(lambda t: 1 / t, 3).given
     array([1.        , 0.5       , 0.33333333])
     """
     if isinstance(step_size, str):
-        return _chosen(step_size, method, n_steps)
+        return _chosen(step_size, n_steps)
     if callable(step_size):
         given = [_evaluated(step_size, t) for t in range(1, n_steps + 1)]
         return Policy("schedule", codes.GIVEN, np.array(given))
@@ -81,14 +80,9 @@ def _numbers(step_size: Any) -> np.ndarray | None:
         return None
 
 
-def _chosen(name: str, method: Method, n_steps: int) -> Policy:
+def _chosen(name: str, n_steps: int) -> Policy:
     if name not in CODES:
         raise StepSizeError(f"Unknown step-size policy {name!r}; {nearest(name, CODES)}")
-    if method.form is None and name != "line-search":
-        raise StepSizeError(
-            f"{method.name} has no closed form for the {name!r} step size; give a number, a "
-            "schedule or 'line-search'."
-        )
     return Policy(name, CODES[name], np.zeros(n_steps))
 
 

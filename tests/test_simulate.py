@@ -94,9 +94,7 @@ def close(actual, desired, tolerance):
 @pytest.mark.parametrize("kind", PROBLEMS)
 def test_a_trajectory_is_that_of_the_loop_twin(kind, method, policy):
     if method == "adam" and policy in ("optimal", "bound"):
-        with pytest.raises(qpsim.QpsimError, match="adam has no closed form"):
-            qpsim.simulate(PROBLEMS[kind], method, policy)
-        return
+        pytest.skip("its quadrature has tests of its own")
     # 0 and 63 are the first block's ends, 66 lies in the last, partial one.
     compare(PROBLEMS[kind], method, policy, replicates=(0, 63, 66))
 

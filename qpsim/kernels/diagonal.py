@@ -9,24 +9,42 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.jit import jit
 from qpsim.kernels.moments import add_row_moments, ratio_or_zero
 from qpsim.kernels.noise import fill_normals
+from qpsim.kernels.observed import draw_estimates, observe_row
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
 
 
 @jit
 def advance(
-    hyper, eigenvalues, noise_std, error, states, stream, t0, policy, given, losses, steps, dead
+    hyper,
+    eigenvalues,
+    noise_std,
+    batch_size,
+    table,
+    error,
+    states,
+    stream,
+    t0,
+    policy,
+    given,
+    losses,
+    steps,
+    dead,
 ):
     """Take ``given.size`` steps from t0 in every lane.
 
-    error (d, lanes), states (names, d, lanes), stream (4, lanes) and dead (lanes) are updated in
-    place; losses (n_steps, lanes) and steps (n_steps, lanes) are written.
+    noise_std is that of a minibatch mean of batch_size draws; table a
+    :class:`qpsim.kernels.hermite.QuadratureTable` for a rule without a closed form. error (d,
+    lanes), states (names, d, lanes), stream (4, lanes) and dead (lanes) are updated in place; losses
+    (n_steps, lanes) and steps (n_steps, lanes) are written.
     """
     d, lanes = error.shape
     normals = np.empty((d, lanes))
     direction = np.empty((d, lanes))
     gradient = np.empty(lanes)
     extra = np.zeros(lanes)
+    estimates = np.empty((d, lanes))
+    stds = noise_std * eigenvalues
     numerator = np.empty(lanes)
     denominator = np.empty(lanes)
     alpha = np.empty(lanes)
@@ -34,18 +52,28 @@ def advance(
     for step in range(given.size):
         t = float(t0 + step + 1)
         fill_normals(stream, normals)
+        draw_estimates(hyper, stream, stds, batch_size, estimates)
         numerator[:] = 0.0
         denominator[:] = 0.0
         for i in range(d):
             curvature = eigenvalues[i]
-            std = noise_std * curvature
+            std = stds[i]
             for lane in range(lanes):
                 gradient[lane] = curvature * error[i, lane]
-            if dispatch.is_oracle(hyper):
-                relative_variance(gradient, std * std, extra)
+            observe_row(hyper, gradient, std, estimates, i, extra)
             if policy == OPTIMAL or policy == BOUND:
                 add_row_moments(
-                    hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator
+                    hyper,
+                    curvature,
+                    std,
+                    gradient,
+                    extra,
+                    states,
+                    i,
+                    t,
+                    table,
+                    numerator,
+                    denominator,
                 )
             for lane in range(lanes):
                 g = gradient[lane] - std * normals[i, lane]
@@ -68,15 +96,6 @@ def advance(
                 loss[lane] += half * e * e
         record_loss(loss, dead, losses[step])
         steps[step] = alpha
-
-
-@jit
-def relative_variance(gradient, variance, out):
-    """eta^2 = sigma^2 / grad^2 (Eq. 7): infinite where only the gradient vanishes, 0 if both do."""
-    for lane in range(out.size):
-        square = gradient[lane] * gradient[lane]
-        limit = np.inf if variance > 0.0 else 0.0
-        out[lane] = variance / square if square > 0.0 else limit
 
 
 @jit

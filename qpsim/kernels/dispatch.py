@@ -11,7 +11,9 @@ Arrays are (coordinate, lane); state arrays are (name, coordinate, lane).
 from __future__ import annotations
 
 import inspect
+import math
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import numba
@@ -21,12 +23,13 @@ from qpsim.kernels import elementary
 from qpsim.methods import scalar
 from qpsim.methods.rule import Rule, rule_of
 
-_INLINE: Any = {"error_model": "numpy", "nogil": True}
+# A loop over lanes becomes vector code only if nothing is called in it, whatever LLVM thinks of a size.
+_INLINE: Any = {"error_model": "numpy", "nogil": True, "forceinline": True}
 
 
 @overload(scalar.sign, jit_options=_INLINE)
 def _sign(x):
-    return lambda x: 1.0 if x > 0.0 else (-1.0 if x < 0.0 else 0.0)
+    return lambda x: (1.0 if x > 0.0 else 0.0) - (1.0 if x < 0.0 else 0.0)
 
 
 @overload(scalar.erf, jit_options=_INLINE)
@@ -63,6 +66,14 @@ def move(hyper, gradient, extra, states, i, lane, t):
     """Direction of one coordinate in one lane; its state is replaced by the new one."""
 
 
+def peek(hyper, gradient, extra, states, i, lane, t):
+    """Direction that a gradient would give; the state stays as it is."""
+
+
+def breakpoint(hyper, extra, states, i, lane, t):
+    """The gradient near which the rule turns sharply; NaN if the rule names none."""
+
+
 def offset(hyper, extra, states, i, lane, t):
     """The offset that the rule's closed form adds to the gradient."""
 
@@ -75,33 +86,46 @@ def is_sign(hyper):
     """Whether the closed form is that of a sign."""
 
 
-def is_oracle(hyper):
-    """Whether the rule observes the exact relative variance."""
-
-
 @overload(move, jit_options=_INLINE)
 def _move(hyper, gradient, extra, states, i, lane, t):
-    rule = _rule(hyper)
+    rule = rule_of_type(hyper)
     arguments = _arguments(rule, ["gradient"], "extra")
     n = len(rule.state_names)
     body = [f"    out = rule({arguments})"]
     body += [f"    states[{k}, i, lane] = out[{k + 1}]" for k in range(n)]
     body += ["    return out[0]" if n else "    return out"]
-    return _compiled(_move, body, rule=_scalar(rule.function))
+    return _compiled(_move, body, rule=scalar_rule(rule.function))
+
+
+@overload(peek, jit_options=_INLINE)
+def _peek(hyper, gradient, extra, states, i, lane, t):
+    rule = rule_of_type(hyper)
+    arguments = _arguments(rule, ["gradient"], "extra")
+    body = [f"    return rule({arguments}){'[0]' if rule.state_names else ''}"]
+    return _compiled(_peek, body, rule=scalar_rule(rule.function))
+
+
+@overload(breakpoint, jit_options=_INLINE)
+def _breakpoint(hyper, extra, states, i, lane, t):
+    rule = rule_of_type(hyper)
+    if rule.breakpoint is None:
+        return lambda hyper, extra, states, i, lane, t: math.nan
+    body = [f"    return rule({_arguments(rule, [], 'extra')})"]
+    return _compiled(_breakpoint, body, rule=scalar_rule(rule.breakpoint))
 
 
 @overload(offset, jit_options=_INLINE)
 def _offset(hyper, extra, states, i, lane, t):
-    rule = _rule(hyper)
+    rule = rule_of_type(hyper)
     if rule.offset is None:
         return lambda hyper, extra, states, i, lane, t: 0.0
     body = [f"    return rule({_arguments(rule, [], 'extra')})"]
-    return _compiled(_offset, body, rule=_scalar(rule.offset))
+    return _compiled(_offset, body, rule=scalar_rule(rule.offset))
 
 
 @overload(scale, jit_options=_INLINE)
 def _scale(hyper, extra, states, i, lane, t):
-    rule = _rule(hyper)
+    rule = rule_of_type(hyper)
     # scale * (g + offset) at g = probe - offset is scale * probe, for either form.
     body = ["    shift = 0.0"]
     if rule.offset is not None:
@@ -110,25 +134,20 @@ def _scale(hyper, extra, states, i, lane, t):
     body += [f"    out = rule({_arguments(rule, ['probe - shift'], 'extra')})"]
     body += [f"    value = {'out[0]' if rule.state_names else 'out'}"]
     body += ["    return value" if rule.form == "sign" else "    return value / probe"]
-    functions = {"rule": _scalar(rule.function)}
+    functions = {"rule": scalar_rule(rule.function)}
     if rule.offset is not None:
-        functions["offset"] = _scalar(rule.offset)
+        functions["offset"] = scalar_rule(rule.offset)
     return _compiled(_scale, body, **functions)
 
 
 @overload(is_sign, jit_options=_INLINE)
 def _is_sign(hyper):
-    answer = _rule(hyper).form == "sign"
+    answer = rule_of_type(hyper).form == "sign"
     return lambda hyper: answer
 
 
-@overload(is_oracle, jit_options=_INLINE)
-def _is_oracle(hyper):
-    answer = _rule(hyper).observes == "relative_variance"
-    return lambda hyper: answer
-
-
-def _rule(hyper: Any) -> Rule:
+def rule_of_type(hyper: Any) -> Rule:
+    """The rule behind numba's type of a rule's hyper-parameters."""
     return rule_of(hyper.instance_class)
 
 
@@ -139,7 +158,9 @@ def _arguments(rule: Rule, first: list[str], extra: str) -> str:
     return ", ".join([*first, *observed, *states, "t", *hyper])
 
 
-def _scalar(function: Callable[..., Any]) -> Any:
+@cache
+def scalar_rule(function: Callable[..., Any]) -> Any:
+    """A rule's scalar function for use inside kernels, compiled once a process for each type."""
     return numba.njit(**_INLINE)(function)
 
 

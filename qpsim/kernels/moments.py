@@ -1,14 +1,16 @@
-"""Expected direction and its square, per coordinate, from the rule's declared closed form.
+"""Expected direction and its square, per coordinate: closed forms where a rule declares one, else quadrature.
 
 Given the state before the step the gradient of coordinate i is N(mean, std^2), so that a linear rule
 ``z = s (g + c)`` has E[z] = s (mean + c), var[z] = s^2 std^2, and a sign rule ``z = s sign(g + c)``
 has E[z] = s erf((mean + c) / (sqrt(2) std)) (Eq. 8), E[z^2] = s^2.
 """
 
+import numpy as np
 from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import erf
+from qpsim.kernels.hermite import row_moments
 from qpsim.kernels.jit import jit
 
 INV_SQRT2 = 0.7071067811865476
@@ -16,17 +18,21 @@ INV_SQRT2 = 0.7071067811865476
 LARGEST_INVERSE = 1e300
 
 
-def add_row_moments(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
-    """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11)."""
+def add_row_moments(
+    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+):
+    """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11); table is a QuadratureTable if needed."""
 
 
 @overload(add_row_moments, jit_options={"error_model": "numpy", "nogil": True})
-def _add_row_moments(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
-    form = dispatch._rule(hyper).form
-    return {"linear": _linear, "sign": _sign, None: _nothing}[form]
+def _add_row_moments(
+    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+):
+    form = dispatch.rule_of_type(hyper).form
+    return {"linear": _linear, "sign": _sign, None: _quadrature}[form]
 
 
-def _linear(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
+def _linear(hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator):
     variance = std * std
     for lane in range(gradient.size):
         s = dispatch.scale(hyper, extra[lane], states, i, lane, t)
@@ -36,7 +42,7 @@ def _linear(hyper, curvature, std, gradient, extra, states, i, t, numerator, den
         denominator[lane] += curvature * (mean * mean + s * s * variance)
 
 
-def _sign(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
+def _sign(hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator):
     inverse = min(INV_SQRT2 / std, LARGEST_INVERSE)
     for lane in range(gradient.size):
         s = dispatch.scale(hyper, extra[lane], states, i, lane, t)
@@ -46,9 +52,15 @@ def _sign(hyper, curvature, std, gradient, extra, states, i, t, numerator, denom
         denominator[lane] += curvature * (s * s)
 
 
-def _nothing(hyper, curvature, std, gradient, extra, states, i, t, numerator, denominator):
-    # A rule without a closed form is never asked: simulate refuses the policy before it starts.
-    pass
+def _quadrature(
+    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+):
+    first = np.empty(gradient.size)
+    second = np.empty(gradient.size)
+    row_moments(hyper, gradient, std, extra, states, i, t, table, first, second)
+    for lane in range(gradient.size):
+        numerator[lane] += gradient[lane] * first[lane]
+        denominator[lane] += curvature * second[lane]
 
 
 @jit

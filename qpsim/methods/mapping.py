@@ -9,6 +9,7 @@ import numpy as np
 
 from qpsim.errors import MethodError
 from qpsim.methods.rule import Method, State
+from qpsim.methods.trial import try_rule
 
 
 def update(
@@ -17,6 +18,7 @@ def update(
     """See :meth:`qpsim.methods.rule.Method.update`."""
     from qpsim.kernels.elementwise import move_all
 
+    try_rule(method)
     g = np.asarray(gradient, order="C")
     if g.dtype not in (np.float32, np.float64):
         g = g.astype(np.float64)

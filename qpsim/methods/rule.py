@@ -327,8 +327,9 @@ def rule(
         # numba's dispatcher tells named tuples apart by name and fields alone, whatever their
         # module: a rule edited, or called as one of ours, would run the other's machine code.
         class_name += f"_{len(_BY_CLASS)}"
-    if offset is not None:
-        _check_offset(title, function, offset)
+    for what, helper in (("offset", offset), ("breakpoint", breakpoint)):
+        if helper is not None:
+            _check_helper(title, function, what, helper)
     make: Any = namedtuple
     hyper_class: type[tuple] = make(
         class_name, list(defaults), defaults=defaults.values(), module=function.__module__
@@ -429,12 +430,14 @@ def _read_signature(
     return observes, tuple(middle), defaults
 
 
-def _check_offset(title: str, function: Callable[..., Any], offset: Callable[..., Any]) -> None:
+def _check_helper(
+    title: str, function: Callable[..., Any], what: str, helper: Callable[..., Any]
+) -> None:
     expected = list(inspect.signature(function).parameters)[1:]
-    given = list(inspect.signature(offset).parameters)
+    given = list(inspect.signature(helper).parameters)
     if given != expected:
         raise MethodError(
-            f"Rule {title!r}: offset must take ({', '.join(expected)}) like the rule, "
+            f"Rule {title!r}: {what} must take ({', '.join(expected)}) like the rule, "
             f"not ({', '.join(given)})."
         )
 
@@ -444,7 +447,7 @@ def _check_output(made: Rule) -> None:
     n_given = 2 + len(made.state_names) + (made.observes is not None)
     try:
         output = made.function(*[1.0] * n_given, *made.defaults.values())
-    except ArithmeticError:
+    except Exception:  # 1 may be no fair gradient for it; it is tried properly before it is used
         return
     values = output if isinstance(output, tuple) else (output,)
     expected = 1 + len(made.state_names)

@@ -59,8 +59,8 @@ def adapted_sign(x: float, variance: float) -> float:
 def adapted(z: float, x: float, variance: float) -> float:
     """z / (1 + variance / x^2), and 0 at x = 0: the factor of SVAG (Eq. 16).
 
-    >>> adapted(5.0, -3.0, 16.0), adapted(5e-200, 3e-200, 0.0), adapted(0.0, 0.0, 0.0)
-    (1.8, 5e-200, 0.0)
+    >>> adapted(4.0, -3.0, 16.0), adapted(5e-200, 3e-200, 0.0), adapted(0.0, 0.0, 0.0)
+    (1.44, 5e-200, 0.0)
     """
     unit = _LARGE_UNIT if abs(x) < _TINY else 1.0
     x = x * unit

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.kernels import dense, diagonal, dispatch
+from qpsim.kernels import dense, diagonal, dispatch, observed, quadratic
 from qpsim.kernels.jit import jit
 from qpsim.kernels.moments import ratio_or_zero
 from qpsim.kernels.record import LARGEST_LOSS, record_loss
@@ -36,7 +36,7 @@ def test_a_lane_that_has_left_stays_infinite():
 def test_the_relative_variance_of_nothing_is_nothing_and_of_noise_alone_infinite(variance):
     gradient = np.array([2.0, -1.0, 0.0, 1e-200, 1e200])
     out = np.full(5, NAN)
-    diagonal.relative_variance(gradient, variance, out)
+    observed.relative_variance(gradient, variance, out)
     alone = INF if variance else 0.0
     expected = [variance / 4, variance, alone, alone, 0.0]
     np.testing.assert_allclose(out, expected, rtol=1e-15)
@@ -48,9 +48,9 @@ def test_quadratic_forms_of_columns(lanes):
     half, a, b = (draws.normal(size=(5, n)) for n in (5, lanes, lanes))
     q = half @ half.T
     out = np.full(lanes, NAN)
-    dense.inner(a, b, out)
+    quadratic.inner(a, b, out)
     np.testing.assert_allclose(out, (a * b).sum(axis=0), rtol=1e-13, atol=1e-13)
-    dense.add_inner(a, a, out)
+    quadratic.add_inner(a, a, out)
     np.testing.assert_allclose(out, (a * (a + b)).sum(axis=0), rtol=1e-12, atol=1e-13)
     dense.excess_loss(q, a, out)
     np.testing.assert_allclose(out, 0.5 * np.einsum("il,ij,jl->l", a, q, a), rtol=1e-12)

@@ -30,10 +30,12 @@ def stream(rng=0):
 
 def hyper_of(rule, uniform):
     """Hyper-parameters other than the defaults, within every rule's ranges."""
-    return {
-        name: default if isinstance(default, bool) else 0.3 + 0.6 * float(uniform.random())
-        for name, default in rule.defaults.items()
-    }
+    values = {}
+    for name, default in rule.defaults.items():
+        low = rule.ranges.get(name, (0.0, 1.0, ""))[0]
+        drawn = low + 0.3 + 0.6 * float(uniform.random())
+        values[name] = default if isinstance(default, bool) else drawn
+    return values
 
 
 def observed(method, values):

@@ -1,0 +1,299 @@
+"""Gaussian moments of a direction without a closed form: its Hermite coefficients and E[z^2], one row at a time.
+
+Given the state before the step, z_i = f_i(grad_i + sigma_i Z) is a scalar function of one Gaussian. With he_n the
+orthonormal Hermite polynomials, a_n = E[f_i he_n(Z)] is a plain integral, a_0 = E[z_i]. It is computed
+
+- by the trapezoidal rule, many lanes at once. Under a Gaussian weight its error falls like exp(-2 pi y / h) for a
+  direction that is analytic within y deviations of the real axis (Gauss-Hermite needs more nodes for the same y).
+  The midpoints of a rule of spacing h make one of h / 2, and how far the two are apart tells how good that is: lanes
+  in doubt get their midpoints too, three times over;
+- where the doubt stays (a sign, a kink, a pole close by: the first steps of all moving averages), by Gauss-Legendre
+  panels, cut at the rule's declared breakpoint and halved until the direction is resolved on each of them.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import overload
+from numpy.polynomial.legendre import leggauss, legvander
+
+from qpsim.kernels import dispatch
+from qpsim.kernels.elementary import erf, exp
+from qpsim.kernels.jit import jit
+
+# Beyond 9 deviations the Gaussian's square root, which bounds he_n(z) phi(z), is below 2e-9.
+_REACH = 9.0
+_SPACING = 0.25
+_N_NODES = 73
+_HALVINGS = 3
+_DENSITY_AT_0 = 1.0 / math.sqrt(2.0 * math.pi)
+# A rule and its midpoints agreeing to this leave an error of its square for an analytic direction, and of a quarter of
+# it for one that bends far out in the tail.
+_DOUBT = 1e-8
+
+_ORDER = 16
+PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(_ORDER))
+# The two highest Legendre coefficients of the direction on a panel, as sums over its nodes.
+_PROJECTION = (
+    legvander(PANEL_NODES, _ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(_ORDER) + 0.5)
+)
+HIGHEST = np.ascontiguousarray(_PROJECTION[:, _ORDER - 1])
+SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, _ORDER - 2])
+# The polynomial through the nodes, at the panel's ends: beyond the outermost nodes a jump is seen by nothing else.
+AT_RIGHT = _PROJECTION.sum(axis=1)
+AT_LEFT = (_PROJECTION * (-1.0) ** np.arange(_ORDER)).sum(axis=1)
+# Ends are looked at from inside, since the rule's own breakpoint may be one.
+_INSET = 1.0 - 1e-10
+_FIRST_PANELS = 12
+_RESOLVED = 1e-10
+_NARROWEST = 1e-14
+_MOST_PANELS = 256
+_DEEPEST = 64
+
+_INV_SQRT2 = 0.7071067811865476
+_LAZY = {"error_model": "numpy", "nogil": True}
+
+
+class QuadratureTable(NamedTuple):
+    """Weights (orders, nodes) that turn a direction at the nodes into its Hermite coefficients.
+
+    ``nodes`` of the first rule, ``midpoints`` of its successive halvings.
+    """
+
+    nodes: np.ndarray
+    midpoints: tuple[np.ndarray, ...]
+
+
+def quadrature_table(n_orders: int) -> QuadratureTable:
+    """Tabulate the orders 0, ..., n_orders - 1."""
+    spacings = [_SPACING / 2**k for k in range(_HALVINGS)]
+    midpoints = tuple(
+        _weights(n_orders, -_REACH + h / 2, h, round(2 * _REACH / h)) for h in spacings
+    )
+    return QuadratureTable(_weights(n_orders, -_REACH, _SPACING, _N_NODES), midpoints)
+
+
+def _weights(n_orders: int, start: float, spacing: float, count: int) -> np.ndarray:
+    z = start + spacing * np.arange(count)
+    table = np.empty((n_orders, count))
+    before, he = np.zeros(count), np.ones(count)
+    for n in range(n_orders):
+        table[n] = spacing * _DENSITY_AT_0 * np.exp(-0.5 * z * z) * he
+        before, he = he, (z * he - math.sqrt(n) * before) / math.sqrt(n + 1)
+    return table
+
+
+def starts_as_sign(hyper, t):
+    """Whether the rule is a scaled sign of the gradient at this step."""
+
+
+@overload(starts_as_sign, jit_options=_LAZY)
+def _starts_as_sign(hyper, t):
+    if dispatch.rule_of_type(hyper).form_at_first_step == "sign":
+        return lambda hyper, t: t == 1.0
+    return lambda hyper, t: False
+
+
+@jit
+def row_moments(hyper, mean, std, extra, states, i, t, table, first, second):
+    """E[z] and E[z^2] of coordinate i, whose gradient is N(mean, std^2), in every lane."""
+    if starts_as_sign(hyper, t):
+        for lane in range(mean.size):
+            s = dispatch.peek(hyper, 1.0, extra[lane], states, i, lane, t)
+            first[lane] = s * erf(mean[lane] / std * _INV_SQRT2)
+            second[lane] = s * s
+    else:
+        row_coefficients(
+            hyper, mean, std, extra, states, i, t, table, 0, second, first.reshape((1, mean.size))
+        )
+
+
+@jit
+def row_coefficients(hyper, mean, std, extra, states, i, t, table, begin, second, coefficients):
+    """Orders begin, begin + 1, ... of coordinate i's coefficients (orders, lanes), and its E[z^2] (lanes)."""
+    orders, lanes = coefficients.shape
+    sums = np.empty((3, lanes))
+    values = np.empty((_N_NODES, lanes))
+    evaluate(hyper, mean, std, extra, states, i, t, -_REACH, _SPACING, values)
+    # The first rule is itself a rule of twice the spacing and its midpoints.
+    differences = np.zeros((3, lanes))
+    sum_up(values, -_REACH, _SPACING, sums, differences)
+    np.dot(table.nodes[begin : begin + orders], values, coefficients)
+    second[:] = sums[2]
+    doubtful = in_doubt(second, differences)
+    spacing = _SPACING
+    for halving in range(_HALVINGS):
+        count = doubtful.size
+        if count == 0:
+            return
+        packed, packed_states = pack(mean, extra, states, i, doubtful)
+        values = np.empty((round(2.0 * _REACH / spacing), count))
+        start = -_REACH + 0.5 * spacing
+        evaluate(hyper, packed[0], std, packed[1], packed_states, 0, t, start, spacing, values)
+        middle = np.empty((3, count))
+        unused = np.zeros((3, count))
+        sum_up(values, start, spacing, middle, unused)
+        new = np.dot(table.midpoints[halving][begin : begin + orders], values)
+        differences = np.empty((3, count))
+        squares = np.empty(count)
+        for c in range(count):
+            lane = doubtful[c]
+            for k in range(3):
+                differences[k, c] = 0.5 * (sums[k, lane] - middle[k, c])
+                sums[k, lane] = 0.5 * (sums[k, lane] + middle[k, c])
+            squares[c] = sums[2, lane]
+            second[lane] = sums[2, lane]
+        for n in range(orders):
+            for c in range(count):
+                coefficients[n, doubtful[c]] = 0.5 * (coefficients[n, doubtful[c]] + new[n, c])
+        doubtful = doubtful[in_doubt(squares, differences)]
+        spacing *= 0.5
+    for lane in doubtful:
+        points, weighted, z = refine(
+            hyper, mean[lane], std, extra[lane], states, i, lane, t, math.sqrt(second[lane])
+        )
+        square = 0.0
+        for k in range(points.size):
+            square += weighted[k] * z[k]
+        second[lane] = square
+        coefficients[:, lane] = project(points, weighted, begin, orders)
+
+
+@jit
+def evaluate(hyper, mean, std, extra, states, i, t, start, spacing, values):
+    """The direction (nodes, lanes) at start, start + spacing, ... deviations."""
+    for k in range(values.shape[0]):
+        shift = std * (start + spacing * k)
+        for lane in range(mean.size):
+            g = mean[lane] + shift
+            values[k, lane] = dispatch.peek(hyper, g, extra[lane], states, i, lane, t)
+
+
+@jit
+def sum_up(values, start, spacing, sums, differences):
+    """Sums for E[z], E[z Z] and E[z^2], and half the difference of those over even and odd nodes."""
+    for k in range(3):
+        sums[k] = 0.0
+        differences[k] = 0.0
+    for k in range(values.shape[0]):
+        position = start + spacing * k
+        weight = spacing * _DENSITY_AT_0 * exp(-0.5 * position * position)
+        sign = 1.0 if k % 2 == 0 else -1.0
+        for lane in range(values.shape[1]):
+            z = values[k, lane]
+            flat = weight * z
+            tilted = flat * position
+            square = flat * z
+            sums[0, lane] += flat
+            sums[1, lane] += tilted
+            sums[2, lane] += square
+            differences[0, lane] += sign * flat
+            differences[1, lane] += sign * tilted
+            differences[2, lane] += sign * square
+
+
+@jit
+def in_doubt(second, differences):
+    """Lanes in which two rules disagree about z, z Z or z^2; NaN, of a lane that has diverged, is past doubt."""
+    chosen = np.empty(second.size, np.int64)
+    count = 0
+    for lane in range(second.size):
+        a, b, c = differences[0, lane], differences[1, lane], differences[2, lane]
+        limit = _DOUBT * second[lane]
+        if max(a * a, b * b) > _DOUBT * limit or abs(c) > limit:
+            chosen[count] = lane
+            count += 1
+    return chosen[:count]
+
+
+@jit
+def pack(mean, extra, states, i, chosen):
+    """Mean, extra and states of coordinate i in the chosen lanes, side by side."""
+    packed = np.empty((2, chosen.size))
+    packed_states = np.empty((states.shape[0], 1, chosen.size))
+    for c in range(chosen.size):
+        packed[0, c] = mean[chosen[c]]
+        packed[1, c] = extra[chosen[c]]
+        for k in range(states.shape[0]):
+            packed_states[k, 0, c] = states[k, i, chosen[c]]
+    return packed, packed_states
+
+
+@jit
+def refine(hyper, mean, std, extra, states, i, lane, t, size):
+    """Nodes in deviations, the direction there with its Gaussian weights and without: panels halved until resolved.
+
+    size is the direction's root mean square, the unit of the tolerance.
+    """
+    points = np.empty(_MOST_PANELS * _ORDER)
+    weighted = np.empty(_MOST_PANELS * _ORDER)
+    z = np.empty(_MOST_PANELS * _ORDER)
+    left = np.empty(_DEEPEST)
+    right = np.empty(_DEEPEST)
+    cut = (dispatch.breakpoint(hyper, extra, states, i, lane, t) - mean) / std
+    width = 2.0 * _REACH / _FIRST_PANELS
+    depth = 0
+    for k in range(_FIRST_PANELS):
+        low = -_REACH + k * width
+        high = low + width
+        if low < cut and cut < high:
+            left[depth], right[depth] = cut, high
+            depth += 1
+            high = cut
+        left[depth], right[depth] = low, high
+        depth += 1
+    used = 0
+    while depth > 0:
+        depth -= 1
+        low, high = left[depth], right[depth]
+        middle, radius = 0.5 * (low + high), 0.5 * (high - low)
+        inset = radius * _INSET
+        top, below = 0.0, 0.0
+        at_left = -dispatch.peek(hyper, mean + std * (middle - inset), extra, states, i, lane, t)
+        at_right = -dispatch.peek(hyper, mean + std * (middle + inset), extra, states, i, lane, t)
+        at = used * _ORDER
+        for k in range(_ORDER):
+            points[at + k] = middle + radius * PANEL_NODES[k]
+            z[at + k] = dispatch.peek(hyper, mean + std * points[at + k], extra, states, i, lane, t)
+        for k in range(_ORDER):
+            top += HIGHEST[k] * z[at + k]
+            below += SECOND_HIGHEST[k] * z[at + k]
+            at_left += AT_LEFT[k] * z[at + k]
+            at_right += AT_RIGHT[k] * z[at + k]
+        nearest = max(0.0, abs(middle) - radius)
+        miss = abs(top) + abs(below) + abs(at_left) + abs(at_right)
+        error = miss * radius * exp(-0.5 * nearest * nearest)
+        room = used + depth + 2 < _MOST_PANELS and depth + 2 < _DEEPEST
+        if error > _RESOLVED * size and radius > _NARROWEST and room:
+            left[depth], right[depth] = middle, high
+            left[depth + 1], right[depth + 1] = low, middle
+            depth += 2
+        else:
+            for k in range(_ORDER):
+                density = _DENSITY_AT_0 * exp(-0.5 * points[at + k] * points[at + k])
+                weighted[at + k] = PANEL_WEIGHTS[k] * radius * density
+            used += 1
+    n = used * _ORDER
+    for k in range(n):
+        weighted[k] *= z[k]
+    return points[:n], weighted[:n], z[:n]
+
+
+@jit
+def project(points, weighted, begin, orders):
+    """Orders begin, begin + 1, ... of the Hermite coefficients of weighted nodes."""
+    n_points = points.size
+    basis = np.empty((orders, n_points))
+    before = np.zeros(n_points)
+    he = np.ones(n_points)
+    following = np.empty(n_points)
+    for n in range(begin + orders):
+        if n >= begin:
+            basis[n - begin] = he
+        rise = 1.0 / math.sqrt(n + 1.0)
+        fall = math.sqrt(n) * rise
+        for k in range(n_points):
+            following[k] = rise * points[k] * he[k] - fall * before[k]
+        before, he, following = he, following, before
+    return np.dot(basis, weighted)

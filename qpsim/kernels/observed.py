@@ -1,0 +1,143 @@
+"""What a rule observes besides the gradient: nothing, the exact relative variance, or a minibatch's estimate.
+
+The estimate is ``shat = ((1/B) sum_k g_k^2 - g^2) / (B - 1)`` of B draws around their mean g (Eq. 44 made unbiased).
+Their deviations from the mean are independent of the mean and Gaussian, so that shat is sampled after the mean's own
+normals, exactly, without the B draws:
+
+- one coordinate: shat = sigma^2 chi^2_{B-1} / (B - 1), with sigma the mean's own deviation;
+- correlated coordinates: (B - 1) shat is the diagonal of C W C^T, C C^T the mean's covariance and W a Wishart matrix
+  of B - 1 degrees. By Bartlett's decomposition W = L L^T with L lower trapezoidal, d x min(B - 1, d), of independent
+  entries: normals below the diagonal and sqrt(chi^2_{B-1-k}) on it. Column by column, the sum of (C L)^2 needs
+  one column in memory, and at most d of them however large B is.
+"""
+
+import numpy as np
+from numba.extending import overload
+
+from qpsim.kernels import dispatch
+from qpsim.kernels.elementary import log
+from qpsim.kernels.jit import jit
+from qpsim.kernels.noise import fill_normals, fill_raw
+
+_LAZY = {"error_model": "numpy", "nogil": True}
+_DROPPED_BITS = np.uint64(11)
+_ONE = np.uint64(1)
+_TWO_TO_MINUS_53 = 2.0**-53
+# A product of so many uniforms, each at least 2^-53, is still a normal number.
+_FACTORS = 16
+
+
+def draw_estimates(hyper, stream, std, batch_size, estimates):
+    """Draw a step's variance estimates (d, lanes) of uncorrelated coordinates, if the rule observes them."""
+
+
+def observe_row(hyper, gradient, std, estimates, i, extra):
+    """What the rule observes in coordinate i, in every lane."""
+
+
+def observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
+    """What the rule observes in all correlated coordinates; factor is C^T (d, d)."""
+
+
+@overload(draw_estimates, jit_options=_LAZY)
+def _draw_estimates(hyper, stream, std, batch_size, estimates):
+    if dispatch.rule_of_type(hyper).observes != "variance_estimate":
+        return lambda hyper, stream, std, batch_size, estimates: None
+
+    def draw(hyper, stream, std, batch_size, estimates):
+        fill_chi_squares(stream, batch_size - 1, estimates)
+        for i in range(std.size):
+            for lane in range(estimates.shape[1]):
+                estimates[i, lane] *= std[i] * std[i] / (batch_size - 1)
+
+    return draw
+
+
+@overload(observe_row, jit_options=_LAZY)
+def _observe_row(hyper, gradient, std, estimates, i, extra):
+    def oracle(hyper, gradient, std, estimates, i, extra):
+        relative_variance(gradient, std * std, extra)
+
+    def estimate(hyper, gradient, std, estimates, i, extra):
+        extra[:] = estimates[i]
+
+    observes = dispatch.rule_of_type(hyper).observes
+    nothing = lambda hyper, gradient, std, estimates, i, extra: None  # noqa: E731
+    return {None: nothing, "relative_variance": oracle, "variance_estimate": estimate}[observes]
+
+
+@overload(observe_all, jit_options=_LAZY)
+def _observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
+    def oracle(hyper, gradient, std, factor, stream, batch_size, extra):
+        for i in range(std.size):
+            relative_variance(gradient[i], std[i] * std[i], extra[i])
+
+    def estimate(hyper, gradient, std, factor, stream, batch_size, extra):
+        fill_correlated_estimates(stream, factor, batch_size, extra)
+
+    observes = dispatch.rule_of_type(hyper).observes
+    nothing = lambda hyper, gradient, std, factor, stream, batch_size, extra: None  # noqa: E731
+    return {None: nothing, "relative_variance": oracle, "variance_estimate": estimate}[observes]
+
+
+@jit
+def relative_variance(gradient, variance, out):
+    """eta^2 = sigma^2 / grad^2 (Eq. 7): infinite where only the gradient vanishes, 0 if both do."""
+    for lane in range(out.size):
+        square = gradient[lane] * gradient[lane]
+        limit = np.inf if variance > 0.0 else 0.0
+        out[lane] = variance / square if square > 0.0 else limit
+
+
+@jit
+def fill_chi_squares(stream, degrees, out):
+    """Fill ``out`` (n, lanes) with chi-square variables of as many degrees of freedom.
+
+    Two degrees are -2 log of a uniform, so an even number is -2 log of a product of uniforms; an odd one has the
+    square of a normal besides. Nothing is rejected: every step takes the same number of words from each lane.
+    """
+    n, lanes = out.shape
+    if degrees % 2 == 1:
+        fill_normals(stream, out)
+        for i in range(n):
+            for lane in range(lanes):
+                out[i, lane] *= out[i, lane]
+    else:
+        out[:] = 0.0
+    words = np.empty((_FACTORS, lanes), np.uint64)
+    product = np.empty(lanes)
+    for i in range(n):
+        left = degrees // 2
+        while left > 0:
+            now = min(left, _FACTORS)
+            fill_raw(stream, words[:now])
+            product[:] = 1.0
+            for k in range(now):
+                for lane in range(lanes):
+                    product[lane] *= (
+                        np.float64((words[k, lane] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
+                    )
+            for lane in range(lanes):
+                out[i, lane] -= 2.0 * log(product[lane])
+            left -= now
+
+
+@jit
+def fill_correlated_estimates(stream, factor, batch_size, out):
+    """Fill ``out`` (d, lanes) with the diagonal of C W C^T / (B - 1), W ~ Wishart_d(I, B - 1); factor is C^T."""
+    d, lanes = out.shape
+    column = np.empty((d, lanes))
+    image = np.empty((d, lanes))
+    out[:] = 0.0
+    for k in range(min(batch_size - 1, d)):
+        fill_chi_squares(stream, batch_size - 1 - k, column[k : k + 1])
+        for lane in range(lanes):
+            column[k, lane] = np.sqrt(column[k, lane])
+        fill_normals(stream, column[k + 1 :])
+        np.dot(factor[k:].T, column[k:], image)
+        for i in range(d):
+            for lane in range(lanes):
+                out[i, lane] += image[i, lane] * image[i, lane]
+    for i in range(d):
+        for lane in range(lanes):
+            out[i, lane] /= batch_size - 1

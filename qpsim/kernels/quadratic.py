@@ -1,0 +1,380 @@
+"""E[z] and E[z^T Q z] on a dense Hessian, from the rule's closed form or its Hermite series.
+
+The denominator of the exact step (Eq. 11) couples the coordinates through the correlation r of their gradients. A
+linear rule needs nu^2 Q o QQ, a sign rule Plackett's integrals (:mod:`qpsim.kernels.signs`). Any other is a series
+(Mehler's formula): with a_n the coordinates' Hermite coefficients, off-diagonal and elementwise,
+
+    E[z^T Q z] = sum_i q_ii E[z_i^2] + sum_n a_n^T ((Q - diag Q) o R^n) a_n.
+
+What N + 1 terms leave is bounded by Cauchy and Schwarz and the energy tail_i = E[z_i^2] - sum_{n<=N} a_n(i)^2 that
+coordinate i has left: sum_{i != j} |q_ij| |r_ij|^(N+1) sqrt(tail_i tail_j) <= sum_i b_i tail_i with
+b_i = sum_j |q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until that is within the tolerance.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import overload
+
+from qpsim.kernels import dispatch
+from qpsim.kernels.elementary import erf
+from qpsim.kernels.hermite import (
+    QuadratureTable,
+    quadrature_table,
+    row_coefficients,
+    starts_as_sign,
+)
+from qpsim.kernels.jit import jit
+from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE
+from qpsim.kernels.policy import BOUND
+from qpsim.kernels.signs import SignTable, pair_table, sign_integrals
+
+_LAZY = {"error_model": "numpy", "nogil": True}
+# Terms computed at once at first, and the most there are: signs of coordinates correlated by more than 0.93 do not
+# reach 1e-9 with these, smooth directions do with about ten.
+_FIRST_TERMS = 24
+_MOST_TERMS = 256
+# Doubles that the coefficients of one block may take.
+_MOST_ELEMENTS = 1 << 23
+
+
+class SeriesTable(NamedTuple):
+    """What the Hermite series of a problem needs.
+
+    correlation (d, d); off_diagonal (d, d) = Q - diag Q; bounds (terms, d) = the b_i of every N; signs is for rules
+    that begin as a sign; tolerance relative to E[z^T Q z].
+    """
+
+    correlation: np.ndarray
+    off_diagonal: np.ndarray
+    bounds: np.ndarray
+    quadrature: QuadratureTable
+    signs: SignTable
+    tolerance: float
+
+
+def series_table(hessian: np.ndarray, correlation: np.ndarray, tolerance: float) -> SeriesTable:
+    """Tabulate a Hessian (d, d) and its gradients' correlation (d, d)."""
+    off_diagonal = hessian - np.diag(np.diagonal(hessian))
+    size = np.abs(correlation)
+    power = np.abs(off_diagonal)
+    bounds = np.empty((_MOST_TERMS, hessian.shape[0]))
+    for n in range(_MOST_TERMS):
+        power *= size
+        bounds[n] = power.sum(axis=1)
+    return SeriesTable(
+        np.array(correlation),
+        off_diagonal,
+        bounds,
+        quadrature_table(_MOST_TERMS),
+        pair_table(hessian, correlation),
+        float(tolerance),
+    )
+
+
+def add_moments(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    """grad^T E[z], E[z^T Q z] or its bound, and the relative error of the series, in every lane.
+
+    form (d, d) is |Q| for the bound, nu^2 Q o QQ for a linear rule; table a SignTable or SeriesTable.
+    """
+
+
+@overload(add_moments, jit_options=_LAZY)
+def _add_moments(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    rule = dispatch.rule_of_type(hyper)
+    if rule.form is None and rule.form_at_first_step == "sign":
+        return _sign_then_series
+    return {"linear": _linear, "sign": _sign, None: _series}[rule.form]
+
+
+def _linear(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    d, lanes = gradient.shape
+    mean = np.empty((d, lanes))
+    scale = np.empty((d, lanes))
+    for i in range(d):
+        for lane in range(lanes):
+            s = dispatch.scale(hyper, extra[i, lane], states, i, lane, t)
+            c = dispatch.offset(hyper, extra[i, lane], states, i, lane, t)
+            scale[i, lane] = s
+            mean[i, lane] = s * (gradient[i, lane] + c)
+    inner(gradient, mean, numerator)
+    inner(mean, np.dot(hessian, mean), denominator)
+    add_inner(scale, np.dot(form, scale), denominator)
+
+
+def _sign(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    d, lanes = gradient.shape
+    standard = np.empty((d, lanes))
+    scale = np.empty((d, lanes))
+    for i in range(d):
+        inverse = min(1.0 / std[i], LARGEST_INVERSE)
+        for lane in range(lanes):
+            c = dispatch.offset(hyper, extra[i, lane], states, i, lane, t)
+            scale[i, lane] = dispatch.scale(hyper, extra[i, lane], states, i, lane, t)
+            standard[i, lane] = (gradient[i, lane] + c) * inverse
+    sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator)
+
+
+def _sign_then_series(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    if starts_as_sign(hyper, t):
+        d, lanes = gradient.shape
+        standard = np.empty((d, lanes))
+        scale = np.empty((d, lanes))
+        for i in range(d):
+            inverse = min(1.0 / std[i], LARGEST_INVERSE)
+            for lane in range(lanes):
+                scale[i, lane] = dispatch.peek(hyper, 1.0, extra[i, lane], states, i, lane, t)
+                standard[i, lane] = gradient[i, lane] * inverse
+        sign_moments(
+            hessian, form, table.signs, gradient, standard, scale, policy, numerator, denominator
+        )
+    else:
+        series_moments(
+            hyper,
+            hessian,
+            form,
+            table,
+            gradient,
+            std,
+            extra,
+            states,
+            t,
+            policy,
+            numerator,
+            denominator,
+            error,
+        )
+
+
+def _series(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    series_moments(
+        hyper,
+        hessian,
+        form,
+        table,
+        gradient,
+        std,
+        extra,
+        states,
+        t,
+        policy,
+        numerator,
+        denominator,
+        error,
+    )
+
+
+@jit
+def sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator):
+    """Moments of scale * sign(standard + Z)."""
+    d, lanes = gradient.shape
+    mean = np.empty((d, lanes))
+    for i in range(d):
+        for lane in range(lanes):
+            mean[i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
+    inner(gradient, mean, numerator)
+    if policy == BOUND:
+        inner(scale, np.dot(form, scale), denominator)
+        return
+    sign_integrals(table, standard, scale, denominator)
+    add_inner(mean, np.dot(hessian, mean), denominator)
+    # On the diagonal E[z_i^2] = s_i^2, of which E[z_i]^2 is there already.
+    for i in range(d):
+        for lane in range(lanes):
+            s, m = scale[i, lane], mean[i, lane]
+            denominator[lane] += hessian[i, i] * (s * s - m * m)
+
+
+@jit
+def series_moments(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    """Moments of any direction by its Hermite series; returns how many terms the last lane took."""
+    d, lanes = gradient.shape
+    second = np.empty((d, lanes))
+    begin, terms = 0, 1 if policy == BOUND else _FIRST_TERMS
+    power = table.off_diagonal.copy()
+    image = np.empty((d, lanes))
+    open_lanes = np.ones(lanes, np.uint8)
+    error[:] = 0.0
+    while True:
+        coefficients = np.empty((d, terms, lanes))
+        for i in range(d):
+            row_coefficients(
+                hyper,
+                gradient[i],
+                std[i],
+                extra[i],
+                states,
+                i,
+                t,
+                table.quadrature,
+                begin,
+                second[i],
+                coefficients[i],
+            )
+        if begin == 0:
+            tail = second.copy()
+            mean = coefficients[:, 0].copy()
+            inner(gradient, mean, numerator)
+            if policy == BOUND:
+                # |E[z_i z_j]| <= sqrt(E[z_i^2] E[z_j^2]), for a sign method the |s_i s_j| of Eq. 12.
+                root = np.sqrt(second)
+                inner(root, np.dot(form, root), denominator)
+                return 0
+            denominator[:] = 0.0
+            for i in range(d):
+                for lane in range(lanes):
+                    denominator[lane] += hessian[i, i] * second[i, lane]
+        term = np.empty((d, lanes))
+        for k in range(terms):
+            n = begin + k
+            if n > 0:
+                power *= table.correlation
+            for i in range(d):
+                term[i] = coefficients[i, k]
+            np.dot(power, term, image)
+            n_open = add_term(
+                term, image, tail, table.bounds[n], table.tolerance, open_lanes, denominator, error
+            )
+            if n_open == 0:
+                return n + 1
+        begin += terms
+        if begin == _MOST_TERMS:
+            return begin
+        terms = min(begin, _MOST_TERMS - begin, max(_FIRST_TERMS, _MOST_ELEMENTS // (d * lanes)))
+
+
+@jit
+def add_term(term, image, tail, bounds, tolerance, open_lanes, denominator, error):
+    """Add one term of the series to the lanes that still need it; returns how many need another."""
+    d, lanes = term.shape
+    total = np.zeros(lanes)
+    rest = np.zeros(lanes)
+    for i in range(d):
+        bound = bounds[i]
+        for lane in range(lanes):
+            a = term[i, lane]
+            total[lane] += a * image[i, lane]
+            tail[i, lane] = max(tail[i, lane] - a * a, 0.0)
+            rest[lane] += bound * tail[i, lane]
+    n_open = 0
+    for lane in range(lanes):
+        if open_lanes[lane]:
+            denominator[lane] += total[lane]
+            error[lane] = rest[lane] / denominator[lane]
+            # NaN, of a lane that has left the finite numbers, needs no more terms.
+            open_lanes[lane] = error[lane] > tolerance
+            n_open += open_lanes[lane]
+    return n_open
+
+
+@jit
+def inner(a, b, out):
+    """Inner products sum_i a_i b_i of the columns."""
+    out[:] = 0.0
+    add_inner(a, b, out)
+
+
+@jit
+def add_inner(a, b, out):
+    """Add the columns' inner products."""
+    for i in range(a.shape[0]):
+        for lane in range(out.size):
+            out[lane] += a[i, lane] * b[i, lane]
