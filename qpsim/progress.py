@@ -42,6 +42,11 @@ def bar(title: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
 _active: list[Any] = []
 
 
+def silence() -> None:
+    """Show no bar in this process from here on: it is a worker, and its parent has one."""
+    _active.append(None)
+
+
 def _wanted() -> bool:
     return not _active and sys.stderr is not None and sys.stderr.isatty()
 

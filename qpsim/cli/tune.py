@@ -115,15 +115,13 @@ def _print(tuned: list[Tuned]) -> None:
                 ("test_accuracy", ".2f", 100),
             )
         ]
-        rows.append([one.method.name, f"{one.best.step_size:g}{'*' * one.at_edge}", *cells])
+        rows.append([one.method.name, f"{one.best.step_size:g}", *cells])
     print_table(columns, rows)
     first = tuned[0]
     typer.echo(
         f"{first.task.name}: {first.protocol.replicates} replicates, mean +- sd; accuracies in %; "
         f"step sizes chosen by {first.task.criterion}."
     )
-    if any(one.at_edge for one in tuned):
-        typer.echo("* the smallest of the grid: a smaller one may be better (--orders 3).")
     for one in tuned:
         grid = "  ".join(f"{p.step_size:g}: {_score(p.score)}" for p in one.grid)
         typer.echo(f"{one.method.name:>10}  {grid}")

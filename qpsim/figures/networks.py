@@ -70,7 +70,8 @@ def compute(
     Data
         For the k-th problem ``steps_k`` (evaluation,); ``test_loss_k`` (method, replicate,
         evaluation); ``train_loss_k`` (method, replicate, interval): mean batch loss from one
-        evaluation to the next; ``grid_k`` (method, point, [step size, score]). And
+        evaluation to the next; ``grid_k`` (method, point, [step size, score]), NaN beyond a method's
+        last point. And
         ``test_accuracy`` after the last step, ``test_loss``, ``mean_loss``: training loss over the
         run, ``early_loss``: over its first quarter, each (problem, method, replicate);
         ``step_size`` (problem, method). What diverged is +inf, its accuracy NaN.
@@ -115,7 +116,6 @@ def compute(
         "problem": names,
         "method": list(methods),
         "criterion": [one.criterion for one in tasks],
-        "at_edge": [[one.at_edge for one in row] for row in cells],
         "tasks": [{"name": one.name, "notes": one.notes} for one in tasks],
     }
     provenance = {
@@ -254,7 +254,9 @@ def _curves(row: list[Tuned]) -> tuple[dict[str, np.ndarray], dict[str, list[str
         for r, history in enumerate(one.histories):
             test[n, r, : len(history.test_loss)] = history.test_loss
             train[n, r, : len(history.evaluated) - 1] = history.interval_loss()
-    grid = np.array([[[point.step_size, point.score] for point in one.grid] for one in row])
+    grid = np.full((len(row), max(len(one.grid) for one in row), 2), np.nan)
+    for n, one in enumerate(row):
+        grid[n, : len(one.grid)] = [[point.step_size, point.score] for point in one.grid]
     found = {"steps": np.array(steps), "test_loss": test, "train_loss": train, "grid": grid}
     names = {
         "steps": ["evaluation"],

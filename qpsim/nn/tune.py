@@ -3,7 +3,8 @@
 1. The largest stable step size is found by trial, one run at a time, along 6, 3, 1 x 10^m. The
    paper does not say what stable is; here, that the run stays finite and its mean loss at most a
    tenth above that of the untrained network.
-2. From there the grid goes down two orders of magnitude.
+2. From there the grid goes down two orders of magnitude, and beyond the paper's protocol for as
+   long as its smallest value is the best.
 3. The best value by the task's criterion is run again with ten other seeds.
 
 The paper chooses by the highest test accuracy seen; so do tasks that say so, others by the mean
@@ -64,7 +65,7 @@ class Protocol:
     Parameters
     ----------
     orders : int, default 2
-        Orders of magnitude of the grid, from the largest stable step size down.
+        Orders of magnitude of the grid, from the largest stable step size down; 0 tries no other.
     tuning_seeds : int, default 1
         Runs at every grid point; the paper has one.
     replicates : int, default 10
@@ -128,11 +129,6 @@ class Tuned:
     histories: tuple[History, ...] = field(repr=False)
 
     @property
-    def at_edge(self) -> bool:
-        """Whether the best step size is the grid's smallest, so that a smaller one may be better."""
-        return len(self.grid) > 1 and self.best.step_size == self.grid[-1].step_size
-
-    @property
     def mean_loss(self) -> np.ndarray:
         """Mean training loss over the run of each replicate, (replicates,)."""
         return np.array([history.mean_loss for history in self.histories])
@@ -161,7 +157,6 @@ class Tuned:
             "method": repr(self.method),
             "criterion": self.task.criterion,
             "step_size": self.best.step_size,
-            "at_edge": self.at_edge,
             "smallest_unstable": self.unstable,
             "grid": [
                 {
@@ -296,16 +291,19 @@ def _search(task: Task, mover: Method, protocol: Protocol) -> _Asking:
                 )
             stable = (yield trial(k))[0].stable
     unstable = grid_value(k + 1) if k < _HIGHEST else None
-    steps = [grid_value(j) for j in range(k, k - 3 * protocol.orders - 1, -1)]
-    runs = [Run(searched, mover, step, seed) for step in steps for seed in seeds]
-    found = yield runs
-    grid = []
-    for n, step in enumerate(steps):
-        own = found[n * len(seeds) : (n + 1) * len(seeds)]
-        scores = tuple(score(history, task.criterion) for history in own)
-        diverged = sum(history.diverged_at is not None for history in own)
-        grid.append(GridPoint(step, scores, diverged))
-    best = min(grid, key=lambda point: point.score)
+    grid: list[GridPoint] = []
+    asked = list(range(k, k - 3 * protocol.orders - 1, -1))
+    while asked:
+        steps = [grid_value(j) for j in asked]
+        found = yield [Run(searched, mover, step, seed) for step in steps for seed in seeds]
+        for n, step in enumerate(steps):
+            own = found[n * len(seeds) : (n + 1) * len(seeds)]
+            scores = tuple(score(history, task.criterion) for history in own)
+            diverged = sum(history.diverged_at is not None for history in own)
+            grid.append(GridPoint(step, scores, diverged))
+        best = min(grid, key=lambda point: point.score)
+        further = protocol.orders > 0 and best is grid[-1] and asked[-1] > _LOWEST
+        asked = [asked[-1] - 1] if further else []
     histories = yield [Run(task, mover, best.step_size, s) for s in protocol.replicate_seeds]
     return Tuned(task, mover, protocol, tuple(grid), best, unstable, tuple(histories))
 
@@ -417,6 +415,7 @@ def _enlist(stop: Any) -> None:
 
     global _stopped
     _stopped = stop
+    progress.silence()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 

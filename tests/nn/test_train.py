@@ -6,13 +6,13 @@ import math
 
 import numpy as np
 import pytest
-from tests.nn.transcriptions import trajectory
 
 import qpsim
 from qpsim.errors import DataError, MethodError, TrainingError
 from qpsim.nn.data import Dataset, Split, Stream
 from qpsim.nn.tasks import NetworkSpec, task
 from qpsim.nn.train import LARGEST_LOSS, Loop, Run, train
+from tests.nn.transcriptions import trajectory
 
 MLP = NetworkSpec("mlp", (("hidden", (32,)), ("weight", "he_normal")))
 SHAPES = ((64, 32), (32,), (32, 10), (10,))

@@ -3,12 +3,17 @@
 import dataclasses
 import json
 import math
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pytest
 
 import qpsim
 from qpsim.errors import DataError, MethodError, TrainingError
+from qpsim.files import read_arrays
 from qpsim.nn import cells
 from qpsim.nn.cells import Cell, fingerprint, run_cell
 from qpsim.nn.data import Dataset, Plain, Split
@@ -63,7 +68,9 @@ def _play(stable_up_to, best, monkeypatch, protocol, cache, **changes):
         if step > stable_up_to:
             return History([1.0, math.inf], [0.5, 0.5], [0], [1.0], [0.5], diverged_at=2)
         distance = abs(math.log10(step / best))
-        return History([1.0, 0.1 * distance], [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.9 - distance / 9])
+        return History(
+            [1.0, 0.1 * distance], [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.9 - distance / 9]
+        )
 
     monkeypatch.setattr("qpsim.nn.tune.run_cell", fake)
     (found,) = tuned("adam", protocol, dataclasses.replace(BLOBS, **changes), cache)
@@ -75,7 +82,7 @@ def test_from_the_largest_stable_step_two_orders_down(criterion, monkeypatch, tm
     found, asked = _play(0.7, 0.06, monkeypatch, Protocol(), tmp_path, criterion=criterion)
     assert [step for step, _ in asked[:4]] == [0.1, 0.3, 0.6, 1.0]
     assert [p.step_size for p in found.grid] == [0.6, 0.3, 0.1, 0.06, 0.03, 0.01, 0.006]
-    assert (found.best.step_size, found.unstable, found.at_edge) == (0.06, 1.0, False)
+    assert (found.best.step_size, found.unstable) == (0.06, 1.0)
     assert asked[-10:] == [(0.06, seed) for seed in range(1, 11)]
     # Trials are grid points: nothing is run twice.
     assert len(set(asked)) == len(asked) == 1 + 7 + 10
@@ -83,17 +90,25 @@ def test_from_the_largest_stable_step_two_orders_down(criterion, monkeypatch, tm
 
 
 def test_trials_go_down_where_the_first_is_unstable(monkeypatch, tmp_path):
-    found, asked = _play(0.002, 1e-9, monkeypatch, Protocol(orders=1), tmp_path)
+    found, asked = _play(0.002, 0.0003, monkeypatch, Protocol(orders=1), tmp_path)
     assert [step for step, _ in asked[:7]] == [0.1, 0.06, 0.03, 0.01, 0.006, 0.003, 0.001]
     assert [p.step_size for p in found.grid] == [0.001, 0.0006, 0.0003, 0.0001]
-    assert found.best.step_size == 0.0001 and found.at_edge and found.unstable == 0.003
+    assert found.best.step_size == 0.0003 and found.unstable == 0.003
+
+
+def test_the_grid_goes_on_while_its_smallest_is_the_best(monkeypatch, tmp_path):
+    found, _ = _play(0.1, 0.003, monkeypatch, Protocol(orders=1), tmp_path)
+    steps = [point.step_size for point in found.grid]
+    assert steps == [0.1, 0.06, 0.03, 0.01, 0.006, 0.003, 0.001]
+    assert found.best.step_size == 0.003
+    found, _ = _play(0.1, 1e-12, monkeypatch, Protocol(orders=1), tmp_path)
+    assert found.best.step_size == found.grid[-1].step_size == 1e-8
 
 
 def test_several_seeds_at_every_grid_point(monkeypatch, tmp_path):
     found, asked = _play(0.1, 0.1, monkeypatch, Protocol(0, 3, 2, seed=5), tmp_path)
     assert sorted(asked) == [(0.1, 5), (0.1, 6), (0.1, 7), (0.1, 8), (0.1, 9), (0.3, 5)]
     assert len(found.grid) == 1 and len(found.best.scores) == 3
-    assert not found.at_edge
 
 
 def test_nothing_is_stable(monkeypatch, tmp_path):
@@ -110,7 +125,9 @@ def test_a_real_search_chooses_the_lowest_mean_loss(tmp_path):
     (found,) = tuned(protocol=Protocol(replicates=2), cache=tmp_path)
     assert found.best.score == min(point.score for point in found.grid)
     runs = [
-        run_cell(Cell(Run(BLOBS, found.method, found.best.step_size, seed), DATA["blobs"], "", None))
+        run_cell(
+            Cell(Run(BLOBS, found.method, found.best.step_size, seed), DATA["blobs"], "", None)
+        )
         for seed in (1, 2)
     ]
     np.testing.assert_array_equal(found.mean_loss, [run.mean_loss for run in runs])
@@ -220,3 +237,27 @@ def test_an_error_in_a_worker_is_the_callers(tmp_path):
 def test_what_makes_no_sense_is_refused(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(tmp_path):
+    command = [sys.executable, "-m", "qpsim", "tune", "digits-mlp", "adam", "--steps", "20000",
+               "--workers", "2", "--cache", str(tmp_path / "cells"), "--out", str(tmp_path)]  # fmt: skip
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob("cells/*.part.npz")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        began = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert process.returncode == 130, err
+    assert out == "" and "Traceback" not in err
+    assert time.monotonic() - began < 20
+    left = list((tmp_path / "cells").iterdir())
+    assert left and all(path.name.endswith(".part.npz") for path in left)
+    for path in left:
+        header, _ = read_arrays(path, "training checkpoint")
+        assert header["t"] > 0

@@ -32,7 +32,9 @@ def made_up(losses, spread=(0.02, 0.005)):
         # Seeds differ by much more than methods: only a paired comparison can tell.
         seeds = np.linspace(0.8, 1.2, 10)
         noise = np.random.default_rng(0).normal(0, 0.002, 10)
-        grid = [[losses[p][m] * seeds * (1 + noise) for m in figure.METHODS] for p in figure.PROBLEMS]
+        grid = [
+            [losses[p][m] * seeds * (1 + noise) for m in figure.METHODS] for p in figure.PROBLEMS
+        ]
         accuracy = [
             [0.9 + (spread[0] if m == "adam" else spread[1]) * (seeds - 1) for m in figure.METHODS]
             for _ in figure.PROBLEMS
