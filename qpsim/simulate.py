@@ -190,7 +190,7 @@ def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result
     theta = None
     if plan.theta_steps:
         theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
-    with _executor(workers) as (executor, width):
+    with executor_of(workers) as (executor, width):
         for block in _completed(plan, executor, width):
             rows = slice(block.first, block.first + block.losses.shape[1])
             losses[rows] = block.losses.T
@@ -219,7 +219,7 @@ def default_workers() -> int:
 
 
 @contextmanager
-def _executor(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
+def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
     if isinstance(workers, Executor):
         yield workers, int(getattr(workers, "_max_workers", None) or default_workers())
         return

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim import __version__
-from qpsim.cli import figure, info, simulate, train, tune, verify
+from qpsim.cli import compare, figure, info, simulate, train, tune, verify
 from qpsim.cli.manners import mannered
 
 __all__ = ["app", "main"]
@@ -65,6 +65,7 @@ def _qpsim(
 app.command("figure")(figure.figure)
 app.command("simulate")(simulate.simulate)
 app.command("verify")(verify.verify)
+app.command("compare")(compare.compare)
 app.command("train")(train.train)
 app.command("tune")(tune.tune)
 app.command("info")(info.info)

@@ -66,6 +66,7 @@ def cifar10_cnn(
     dtype: Any = np.float32,
     rng: Any = None,
     workers: int | None = None,
+    fast: bool = True,
 ) -> Network:
     """The CIFAR-10 network: three convolutions, each with ReLU and pool, and three dense layers.
 
@@ -87,7 +88,13 @@ def cifar10_cnn(
         layers += [Dense(units, dense_weight, bias), ReLU()]
     layers.append(Dense(10, dense_weight, bias))
     return Network(
-        layers, (32, 32, 3), weight_decay=weight_decay, dtype=dtype, rng=rng, workers=workers
+        layers,
+        (32, 32, 3),
+        weight_decay=weight_decay,
+        dtype=dtype,
+        rng=rng,
+        workers=workers,
+        fast=fast,
     )
 
 
@@ -100,6 +107,7 @@ def cifar100_allcnn(
     dtype: Any = np.float32,
     rng: Any = None,
     workers: int | None = None,
+    fast: bool = True,
 ) -> Network:
     """The CIFAR-100 network: All-CNN-C of Springenberg et al. (2014), nine convolutions, no dense.
 
@@ -124,7 +132,13 @@ def cifar100_allcnn(
         GlobalAveragePool(),
     ]  # fmt: skip
     return Network(
-        layers, (32, 32, 3), weight_decay=weight_decay, dtype=dtype, rng=rng, workers=workers
+        layers,
+        (32, 32, 3),
+        weight_decay=weight_decay,
+        dtype=dtype,
+        rng=rng,
+        workers=workers,
+        fast=fast,
     )
 
 
@@ -168,6 +182,7 @@ def small_cnn(
     dtype: Any = np.float32,
     rng: Any = None,
     workers: int | None = None,
+    fast: bool = True,
 ) -> Network:
     """A small relative of the CIFAR-10 network: convolutions with pools, then dense layers.
 
@@ -185,5 +200,11 @@ def small_cnn(
         layers += [Dense(units, dense_weight, bias), ReLU()]
     layers.append(Dense(classes, dense_weight, bias))
     return Network(
-        layers, input_shape, weight_decay=weight_decay, dtype=dtype, rng=rng, workers=workers
+        layers,
+        input_shape,
+        weight_decay=weight_decay,
+        dtype=dtype,
+        rng=rng,
+        workers=workers,
+        fast=fast,
     )

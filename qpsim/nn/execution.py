@@ -113,6 +113,7 @@ class Plan:
 
     def forward(self, x: np.ndarray) -> np.ndarray:
         """The logits of at most ``capacity`` examples, in memory that the next call overwrites."""
+        self._prepare()
         request = Request(x, None, None)
         self._trunk_round(request, self._run_trunk_forward)
         if self.has_head:
@@ -122,8 +123,7 @@ class Plan:
 
     def backward(self, request: Request) -> tuple[float, float]:
         """Fill the request's gradient and squares; return the mean loss and the L2 term."""
-        for stage in self.trunk:
-            stage.layer.prepare()
+        self._prepare()
         n = len(request.x)
         chunks = self._chunk_bounds(n)
         if self.trunk_parameters:
@@ -151,6 +151,9 @@ class Plan:
         # By parameter, not by the order in which threads came to them.
         penalty = sum(request.penalties[start] for start in sorted(request.penalties))
         return float(self.losses[:n].sum()) / n, 0.5 * request.weight_decay * penalty
+
+    def _prepare(self) -> None:
+        self._each(lambda n: self.trunk[n].layer.prepare(self.training), len(self.trunk))
 
     # The cutting.
 

@@ -55,6 +55,10 @@ class Network:
         Seed or generator of the initial parameters.
     workers
         Threads; None means one per available core. The results do not depend on it.
+    fast
+        Let float32 convolutions of 3 x 3 and stride 1 use Winograd's algorithm where it pays: about
+        twice as fast, with rounding errors some ten times larger (2e-6 relative). float64 never
+        does.
 
     Notes
     -----
@@ -81,6 +85,7 @@ class Network:
         dtype: Any = np.float32,
         rng: Any = None,
         workers: int | None = None,
+        fast: bool = True,
     ) -> None:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
@@ -91,6 +96,7 @@ class Network:
             raise ValueError(f"workers must be None or an integer of at least 1, got {workers!r}")
         self.weight_decay = float(weight_decay)
         self.workers = available_cores() if workers is None else workers
+        self.fast = bool(fast)
         self.layers = tuple(layers)
         self.input_shape = tuple(int(size) for size in input_shape)
         self._build(np.random.default_rng(rng))
@@ -140,6 +146,8 @@ class Network:
                     self._decaying.append(part)
                 start = part.stop
             source, target = places[n], places[n + 1]
+            if isinstance(layer, Conv2D):
+                layer.fast = self.fast
             layer.connect(fields[source], fields[target], values)
             self._stages.append(
                 Stage(layer, source, target, tuple(parts), tuple(p.shape for p in parameters))

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from contextvars import copy_context
 from functools import cache
 from itertools import count
 from typing import Any
@@ -43,7 +44,9 @@ def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
         while (number := next(ticket)) < n_tasks:
             task(number)
 
-    helpers = [_pool().submit(work) for _ in range(min(workers, n_tasks) - 1)]
+    # In copies of the caller's context, which is where NumPy keeps what errstate was told.
+    contexts = [copy_context() for _ in range(min(workers, n_tasks) - 1)]
+    helpers = [_pool().submit(context.run, work) for context in contexts]
     try:
         work()
     finally:

@@ -15,6 +15,8 @@ from qpsim.nn import (
     Network,
     ReLU,
 )
+from qpsim.nn.kernels import winograd
+from qpsim.nn.kernels.blas import gemm_address
 from qpsim.nn.kernels.masks import dropout
 from qpsim.nn.layers.base import same_padding
 from tests.nn import loops
@@ -50,6 +52,42 @@ def test_a_convolution_is_the_sum_over_its_window(height, width, channels, size,
     for image, result in zip(x, y, strict=True):
         expected = loops.convolution(image, weight, bias, stride, pad)
         np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    height=st.integers(3, 14),
+    width=st.integers(3, 14),
+    channels=st.sampled_from([32, 40]),
+    padding=st.sampled_from(["same", "valid"]),
+    examples=st.integers(1, 7),
+)
+def test_the_fast_convolution_agrees_with_the_plain_one(height, width, channels, padding, examples):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((examples, height, width, 33)).astype(np.float32)
+    # The first convolution makes the second one's gradient by its input matter.
+    layers = [Conv2D(channels, 1), Conv2D(48, 3, padding=padding), Flatten(), Dense(2)]
+    plain, fast = (Network(layers, x.shape[1:], rng=1, fast=f) for f in (False, True))
+    y = rng.integers(2, size=examples)
+    logits = plain.predict(x)
+    np.testing.assert_allclose(fast.predict(x), logits, atol=3e-5 * abs(logits).max())
+    gradient, close = (network.loss_and_gradient(x, y)[1] for network in (plain, fast))
+    np.testing.assert_allclose(close, gradient, atol=3e-5 * abs(gradient).max())
+
+
+def test_the_transforms_of_the_fast_convolution_are_exact_in_integers():
+    # With a single channel and filter, and weights that G maps to short fractions, no rounding.
+    x = np.zeros((1, 6, 6, 1))
+    x[0, ..., 0] = np.arange(36).reshape(6, 6) % 7
+    weight = 24.0 * np.arange(9).reshape(3, 3, 1, 1)
+    turned, y = np.empty((36, 1, 1)), np.zeros((1, 4, 4, 1))
+    winograd.transform_weight(weight, False, turned)
+    memory = np.empty(winograd.room((4, 4), 1, 1, 1))
+    size = (0, 0), (6, 6)
+    gemm = gemm_address("float64")
+    winograd.correlate(gemm, x, *size, turned, y, (0, 0), (4, 4), (0, 0), 1, memory)
+    expected = loops.convolution(x[0], weight, np.zeros(1), 1, (0, 0, 0, 0))
+    np.testing.assert_allclose(y[0], expected, rtol=1e-12)
 
 
 @settings(deadline=None, max_examples=40)

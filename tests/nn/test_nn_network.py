@@ -15,6 +15,7 @@ PAPER = {
     "cifar10": (nn.cifar10_cnn, 10),
     "cifar100": (nn.cifar100_allcnn, 100),
 }
+PLAIN = {"mnist": {}, "cifar10": {"fast": False}, "cifar100": {"fast": False}}
 
 
 def _batch(network, examples, seed=0):
@@ -42,7 +43,7 @@ def test_paper_networks_agree_with_central_differences(name):
 @pytest.mark.parametrize("name", PAPER)
 def test_paper_networks_agree_with_pytorch(name):
     torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
-    network = PAPER[name][0](rng=0)
+    network = PAPER[name][0](rng=0, **PLAIN[name])
     x, y = _batch(network, 6)
     loss, gradient = network.loss_and_gradient(x, y, train=False)
     expected_loss, expected = _by_pytorch(torch, network, x, y)
@@ -152,6 +153,22 @@ def test_the_number_of_threads_never_shows(make, examples):
             np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.parametrize("make", [nn.cifar10_cnn, nn.cifar100_allcnn])
+def test_fast_convolutions_change_the_rounding_only(make):
+    # Rounding moves some ReLUs over their kink; so the bounds are on the whole vector.
+    plain, fast = make(rng=0, fast=False), make(rng=0)
+    x, y = _batch(plain, 6)
+    exact = make(rng=0, dtype=np.float64)
+    exact.parameters = plain.parameters
+    expected = exact.per_example_moments(x, y, train=False)
+    for network, tolerance in ((plain, 2e-4), (fast, 2e-3)):
+        result = network.per_example_moments(x, y, train=False)
+        assert result.loss == pytest.approx(expected.loss, rel=1e-5)
+        for one, two in zip(result[1:], expected[1:], strict=True):
+            assert np.linalg.norm(one - two) < tolerance * np.linalg.norm(two)
+    assert not np.array_equal(fast.predict(x), plain.predict(x))
+
+
 @pytest.mark.parametrize("name", PAPER)
 def test_a_blas_without_small_products_gives_the_same_numbers(name, monkeypatch):
     results = []
@@ -228,10 +245,10 @@ def test_training_a_little_lowers_the_loss():
 
 
 def test_a_diverged_network_says_so_by_its_loss_and_does_not_warn():
-    network = nn.small_cnn((8, 8, 1), rng=0)
-    network.parameters *= np.float32(1e20)
-    x, y = _batch(network, 4)
-    assert not np.isfinite(network.loss_and_gradient(x, y)[0])
+    for network, examples in ((nn.small_cnn((8, 8, 1), rng=0), 4), (nn.mnist_mlp(rng=0), 256)):
+        network.parameters *= np.float32(1e20)
+        x, y = _batch(network, examples)
+        assert not np.isfinite(network.loss_and_gradient(x, y)[0])
 
 
 def test_initial_values_are_the_documented_ones():

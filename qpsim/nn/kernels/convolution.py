@@ -33,16 +33,17 @@ def forward(gemm, x, weight, bias, y, origin, size, stride, relu, patches, rows,
                 _forward_by_patches(gemm, x[e], weight, y[e], origin, size, stride, rows, cols)
         else:
             _forward(gemm, x[first:last], weight, y[first:last], origin, size, stride)
-        for e in range(first, last):
-            _add_bias(y[e], origin, size, bias, relu)
+        add_bias(y[first:last], origin, size, bias, relu)
 
 
 @jit
 def backward(
     gemm, x, y, dy, origin, transposed, d_weight, d_bias, q_weight, q_bias, scale, dx, size,
-    stride, relu, patches, large, rows, group, cols, block, compact,
+    stride, relu, masks_dy, patches, large, rows, group, cols, block, compact,
 ):  # fmt: skip
     """Add the gradients by weight and bias; fill dx, unless it is empty.
+
+    With ``masks_dy`` dy itself loses what the ReLU cut, for whoever makes dx instead.
 
     ``transposed[p, q]`` is ``weight[p, q].T``. If ``q_bias`` is not empty the squares of each
     example's gradients (times ``scale``) are added too: the products of one example and kernel
@@ -54,6 +55,8 @@ def backward(
         last = min(first + group, x.shape[0])
         for e in range(first, last):
             _mask(dy[e], y[e], origin, size, relu, compact[e - first], bias_gradient)
+            if masks_dy:
+                _put_back(compact[e - first], dy[e], origin, size)
             _add_with_square(bias_gradient, d_bias, q_bias, scale, d_bias.size, 0, squares)
         if patches:
             for e in range(first, last):
@@ -129,6 +132,13 @@ def _mask(dy, y, origin, size, relu, compact, bias_gradient):
                     target[c] = source[c]
                     bias_gradient[c] += source[c]
             at += filters
+
+
+@jit
+def _put_back(compact, dy, origin, size):
+    line = size[1] * dy.strides[1]
+    for i in range(size[0]):
+        copy(address(dy[origin[0] + i, origin[1]]), address(compact) + i * line, line)
 
 
 @jit
@@ -249,18 +259,20 @@ def _add_pixels(cols, image, first, rows, p, q, stride, width):
 
 
 @jit
-def _add_bias(image, origin, size, bias, relu):
+def add_bias(y, origin, size, bias, relu):
+    """y += bias, then its positive part if ``relu``."""
     zero = bias.dtype.type(0)
-    for i in range(origin[0], origin[0] + size[0]):
-        for j in range(origin[1], origin[1] + size[1]):
-            pixel = image[i, j]
-            if relu:
-                for c in range(bias.size):
-                    value = pixel[c] + bias[c]
-                    pixel[c] = zero if value < zero else value
-            else:
-                for c in range(bias.size):
-                    pixel[c] += bias[c]
+    for e in range(y.shape[0]):
+        for i in range(origin[0], origin[0] + size[0]):
+            for j in range(origin[1], origin[1] + size[1]):
+                pixel = y[e, i, j]
+                if relu:
+                    for c in range(bias.size):
+                        value = pixel[c] + bias[c]
+                        pixel[c] = zero if value < zero else value
+                else:
+                    for c in range(bias.size):
+                        pixel[c] += bias[c]
 
 
 @jit

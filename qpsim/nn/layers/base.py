@@ -118,8 +118,8 @@ class Layer:
         """Working memory for one worker."""
         return None
 
-    def prepare(self) -> None:
-        """Called once before a step, after the parameters may have changed."""
+    def prepare(self, backward: bool) -> None:
+        """Called before a forward (and backward) pass: the parameters may have changed."""
 
     def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
         """Fill y from x."""
