@@ -234,7 +234,7 @@ def tune(
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     (tuned,) = tune(short, "m-sgd", few, workers=1, cache=folder)
     >>> [point.step_size for point in tuned.grid], tuned.mean_loss.shape
-    ([6.0, 3.0, 1.0, 0.6], (2,))
+    ([3.0, 1.0, 0.6, 0.3], (2,))
     """
     chosen = protocol or Protocol()
     listed = [tasks] if isinstance(tasks, Task) else list(tasks)
