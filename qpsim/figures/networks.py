@@ -194,7 +194,8 @@ def draw_panel(data: Data, problem: int, kind: str, ax: Axes) -> dict[str, Any]:
         finite = np.where(np.isfinite(losses[n]), losses[n], np.nan)
         mean = finite.mean(axis=0)
         spread = finite.std(axis=0, ddof=1) if len(finite) > 1 else np.zeros_like(mean)
-        low = np.maximum(mean - spread, finite.min(axis=0))
+        # A logarithmic axis has no place for a band that reaches below 0.
+        low = np.where(mean > spread, mean - spread, finite.min(axis=0))
         artists[method] = style.band(ax, x, low, mean, mean + spread, method)
         lows.append(low)
         highs.append(mean + spread)
