@@ -92,7 +92,7 @@ def tune(
     paths = [write_json(out / f"{stem}.json", record)]
     with style.use(3.5):
         figure = style.new_figure(3.5, 0.75)
-        ax = figure.add_axes((0.15, 0.16, 0.82, 0.8))
+        ax = figure.add_axes((0.13, 0.14, 0.84, 0.75))
         draw_sensitivity(tuned, ax)
         paths += [style.save(figure, out / f"{stem}.{kind}", kind) for kind in ("png", "pdf")]
     if json_:

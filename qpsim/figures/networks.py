@@ -225,15 +225,18 @@ def draw_sensitivity(tuned: list[Tuned], ax: Axes) -> dict[str, Any]:
         y = [1 - point.score if by_accuracy else point.score for point in points]
         look = style.look(one.method.name)
         (line,) = ax.plot(x, y, color=look.color, linestyle=look.linestyle, label=look.label)
-        best = one.best.step_size
-        (mark,) = ax.plot([best], [y[x.index(best)]], "o", color=look.color, markersize=4)
+        at = [k for k, step in enumerate(x) if step == one.best.step_size]
+        (mark,) = ax.plot(
+            [x[k] for k in at], [y[k] for k in at], "o", color=look.color, markersize=4
+        )
         artists[one.method.name] = {"line": line, "best": mark}
     ax.set_xscale("log")
     ax.set_xlabel("step size")
     ax.set_ylabel("highest test accuracy" if by_accuracy else "mean training loss")
     if not by_accuracy:
         ax.set_yscale("log")
-    ax.legend(fontsize="small")
+        _label_decades(ax)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.45, 1.0), ncols=4, columnspacing=1.2)
     return artists
 
 

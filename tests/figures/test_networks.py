@@ -96,3 +96,23 @@ def test_the_problems_and_methods_are_the_papers():
 def test_real_data_that_are_not_there_are_missed_by_name(tmp_path):
     with pytest.raises(DataError, match=r"cifar-10|data_batch"):
         figures.make("7", workers=1, data=str(tmp_path), cache=str(tmp_path))
+
+
+def test_the_sensitivity_plot_marks_the_chosen_step(tmp_path):
+    from dataclasses import replace
+
+    from matplotlib.figure import Figure
+
+    from qpsim.nn.tasks import task
+    from qpsim.nn.tune import Protocol, tune
+
+    short = replace(task("digits-whitened"), n_steps=20)
+    found = tune(short, ["m-sgd", "adam"], Protocol(1, replicates=1), workers=1, cache=tmp_path)
+    ax = Figure().add_subplot()
+    artists = networks.draw_sensitivity(found, ax)
+    for one in found:
+        line, mark = artists[one.method.name]["line"], artists[one.method.name]["best"]
+        assert line.get_xdata().tolist() == [point.step_size for point in one.grid]
+        assert line.get_ydata().tolist() == [point.score for point in one.grid]
+        assert mark.get_xdata().tolist() == [one.best.step_size]
+        assert mark.get_ydata().tolist() == [min(point.score for point in one.grid)]
