@@ -33,7 +33,7 @@ def test_counts_are_reproducible_and_distinct():
         np.random.default_rng(1),
         Stream(3).child(2),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 def test_state_survives_json(rng):
     stream = Stream(rng)

@@ -191,7 +191,7 @@ def test_hand_written_attack_is_refused(attack):
         range(3),
         io.BytesIO(b"x"),
     ],
-    ids=repr,
+    ids=lambda value: type(value).__name__,
 )
 @pytest.mark.parametrize("protocol", [0, 2, 4])
 def test_everything_else_is_refused(value, protocol):
