@@ -11,6 +11,7 @@ import io
 import json
 import os
 import secrets
+import stat
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
@@ -34,8 +35,10 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
     Raises
     ------
     FileError
-        The folder is missing or not writable, or the disk is full; ``path`` is as it was.
+        The folder is missing or not writable, or the disk is full; ``path`` is as it was. So is
+        a device or a pipe, which renaming would replace.
     """
+    _check_target(path)
     target = Path(path)
     temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
     try:
@@ -52,6 +55,22 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
             raise FileError(f"Cannot write {target}: {error.strerror or error}.") from error
         raise
     return target
+
+
+def _check_target(path: str | os.PathLike[str]) -> None:
+    """Refuse what is no place for a file: a rename would put one even where a device was."""
+    try:
+        target = Path(path)
+    except TypeError:
+        raise FileError(f"A place to write is a path, not {path!r}.") from None
+    if not target.name or "\0" in str(target):
+        raise FileError(f"Cannot write {str(path)!r}: it names no file.")
+    try:
+        mode = target.stat().st_mode
+    except OSError:  # nothing there yet; or why not is said when it is written
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise FileError(f"Cannot write {target}: it is a device or a pipe; give a file's name.")
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:

@@ -24,7 +24,12 @@ SPECTRA = ("mild", "structured", "log-uniform", "power-law")
 CONDITIONED = ("log-uniform", "power-law")
 DEFAULT_CONDITION = 100.0
 BASES = ("axis", "haar")
+# Beyond any memory; it keeps a mistyped number from overflowing where it is first used.
+LARGEST_COUNT = 10**9
 
+# Entries of the Hessian, noise and coordinates beyond these have squares and cubes that no float
+# holds: a variance that underflows to 0 would pass for a problem without noise.
+_SMALLEST_HESSIAN, _LARGEST = 1e-50, 1e50
 # Asymmetry that rounding in a user's own Q = V L V^T leaves; anything above is a mistake.
 _SYMMETRY_TOLERANCE = 1e-10
 
@@ -36,17 +41,19 @@ class QuadraticProblem:
     ----------
     hessian : array_like, shape (d, d) or (d,)
         Symmetric positive definite matrix Q; a vector gives the eigenvalues of a diagonal Q. A
-        matrix without off-diagonal entries is held as its diagonal.
+        matrix without off-diagonal entries is held as its diagonal. Its largest entry lies between
+        1e-50 and 1e50.
     optimum : array_like, shape (d,), optional
-        The minimiser; zeros by default.
+        The minimiser; zeros by default. Coordinates are at most 1e50.
     noise_std : float, default 0.1
-        Standard deviation nu of the data around the optimum, in units of theta.
+        Standard deviation nu of the data around the optimum, in units of theta; at most 1e50.
 
     Raises
     ------
     ProblemError
         The Hessian is empty, of the wrong shape or type, not finite, not symmetric or not
-        positive definite; the optimum has another shape; the noise is negative or not finite.
+        positive definite; the optimum has another shape; the noise is negative or not finite;
+        numbers so large or small that their powers leave the floating-point range.
 
     Examples
     --------
@@ -74,6 +81,7 @@ class QuadraticProblem:
                 f"The Hessian must have 1 or 2 axes, not {matrix.ndim}; "
                 "give a (d, d) matrix or d eigenvalues."
             )
+        _check_magnitude(matrix)
         if matrix.ndim == 2:
             matrix = _as_diagonal_if_so(_symmetric(matrix))
         decomposition = None
@@ -108,6 +116,7 @@ class QuadraticProblem:
                 f"The optimum must have shape ({hessian.shape[0]},) like the Hessian, "
                 f"not {point.shape}."
             )
+        check_coordinates(point, "The optimum")
         self._optimum = _frozen(point)
         self._noise_std = _noise(noise_std)
 
@@ -143,6 +152,7 @@ class QuadraticProblem:
             )
         if values.size == 0 or not values.min() > 0:
             raise ProblemError("The eigenvalues must all be positive.")
+        _check_magnitude(values)
         error = float(np.abs(vectors.T @ vectors - np.eye(values.size)).max())
         if error > 1e-8:
             raise ProblemError(
@@ -235,7 +245,7 @@ class QuadraticProblem:
 
     def matvec(self, vectors: ArrayLike) -> NDArray[np.float64]:
         """Q v for vectors of shape (..., d)."""
-        v = np.asarray(vectors, dtype=float)
+        v = self._points(vectors, "A vector")
         return self._hessian * v if self.is_diagonal else v @ self._hessian
 
     def gradient(self, theta: ArrayLike) -> NDArray[np.float64]:
@@ -296,12 +306,15 @@ class QuadraticProblem:
         return problem
 
     def _error(self, theta: ArrayLike) -> NDArray[np.float64]:
-        point = np.asarray(theta, dtype=float)
+        return self._points(theta, "theta") - self._optimum
+
+    def _points(self, values: ArrayLike, what: str) -> NDArray[np.float64]:
+        point = _numbers(values, what)
         if point.ndim == 0 or point.shape[-1] != self.dim:
             raise ProblemError(
-                f"theta must have {self.dim} entries in its last axis, not shape {point.shape}."
+                f"{what} must have {self.dim} entries in its last axis, not shape {point.shape}."
             )
-        return point - self._optimum
+        return point
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_") and name not in self.__dict__:
@@ -379,8 +392,11 @@ def random_problem(
     generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     eigenvalues = _draw_spectrum(spectrum, dim, condition, generators[0])
     d = eigenvalues.size
-    if not (_is_real(scale) and math.isfinite(scale) and scale >= 0):
-        raise ProblemError(f"The scale of the optimum must be a finite number >= 0, not {scale!r}.")
+    if not (_is_real(scale) and 0 <= scale <= _LARGEST):
+        raise ProblemError(
+            "The scale of the optimum must be a finite number >= 0 (and at most "
+            f"{_LARGEST:g}), not {_shown(scale)}."
+        )
     tau = _fraction(basis)
     rotation = _partial_rotation(d, tau, generators[1])
     optimum = generators[2].uniform(-scale, scale, d)
@@ -439,6 +455,8 @@ def _draw_spectrum(
         raise ProblemError(f"Unknown spectrum {spectrum!r}; {nearest(spectrum, SPECTRA)}")
     if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
         raise ProblemError(f"dim must be a whole number of at least 1, not {dim!r}.")
+    if dim > LARGEST_COUNT:
+        raise ProblemError(f"dim must be at most {LARGEST_COUNT}, not {_shown(dim)}.")
     if spectrum in CONDITIONED:
         return _conditioned(spectrum, int(dim), condition, generator)
     if spectrum == "mild":
@@ -523,16 +541,44 @@ def _partial_rotation(
 
 def real_array(values: Any, what: str) -> NDArray[np.float64]:
     """A float64 copy of an array of finite real numbers; anything else is a ProblemError."""
+    array = np.array(_numbers(values, what))
+    if not np.isfinite(array).all():
+        raise ProblemError(f"{what} holds NaN or infinite entries; all must be finite.")
+    return array
+
+
+def check_coordinates(points: NDArray[np.float64], what: str) -> None:
+    """Refuse coordinates whose squares would leave the floating-point range."""
+    largest = float(np.abs(points).max(initial=0.0))
+    if largest > _LARGEST:
+        raise ProblemError(
+            f"{what} has a coordinate of size {largest:.3g}, beyond {_LARGEST:g}; take another unit."
+        )
+
+
+def _numbers(values: Any, what: str) -> NDArray[np.float64]:
+    """Real numbers as float64, not copied where they are that already; NaN may be among them."""
+    if np.ma.is_masked(values):
+        raise ProblemError(f"{what} has masked entries; fill them or leave them out.")
     try:
         given = np.asarray(values)
     except ValueError:
         raise ProblemError(f"{what} must be a rectangular array of real numbers.") from None
+    except Exception as error:  # what another library's array raises when asked for its numbers
+        raise ProblemError(f"{what} does not convert to a NumPy array: {error}") from error
     if given.dtype.kind not in "fiu":
         raise ProblemError(f"{what} must be an array of real numbers, not of type {given.dtype}.")
-    array = np.array(given, dtype=np.float64)
-    if not np.isfinite(array).all():
-        raise ProblemError(f"{what} holds NaN or infinite entries; all must be finite.")
-    return array
+    return np.asarray(given, dtype=np.float64)
+
+
+def _check_magnitude(hessian: NDArray[np.float64]) -> None:
+    largest = float(np.abs(hessian).max())
+    if 0.0 < largest < _SMALLEST_HESSIAN or largest > _LARGEST:
+        raise ProblemError(
+            f"The largest entry of the Hessian is {largest:.3g}, whose powers leave the "
+            f"floating-point range; scale the loss so that it lies between {_SMALLEST_HESSIAN:g} "
+            f"and {_LARGEST:g}."
+        )
 
 
 def _symmetric(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -552,13 +598,21 @@ def _as_diagonal_if_so(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _noise(noise_std: Any) -> float:
-    if not (_is_real(noise_std) and math.isfinite(noise_std) and noise_std >= 0.0):
-        raise ProblemError(f"noise_std must be a finite number >= 0, not {noise_std!r}.")
-    return float(noise_std)
+    if not (_is_real(noise_std) and 0.0 <= noise_std <= _LARGEST):
+        raise ProblemError(
+            f"noise_std must be a finite number >= 0 (and at most {_LARGEST:g}), "
+            f"not {_shown(noise_std)}."
+        )
+    return abs(float(noise_std))
 
 
 def _is_real(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:

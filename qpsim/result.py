@@ -60,7 +60,7 @@ class Result:
     provenance: dict[str, Any]
 
     def __post_init__(self) -> None:
-        for array in (self.excess_loss, self.step_size, self.theta):
+        for array in (self.excess_loss, self.step_size, self.moment_error, self.theta):
             if array is not None:
                 array.flags.writeable = False
 
@@ -115,7 +115,10 @@ class Result:
         >>> r.quantile([0.1, 0.5, 0.9]).shape
         (3, 4)
         """
-        probabilities = np.asarray(q, dtype=float)
+        try:
+            probabilities = np.asarray(q, dtype=float)
+        except (TypeError, ValueError):
+            raise SimulationError(f"Quantiles need probabilities in [0, 1], not {q!r}.") from None
         if not ((probabilities >= 0) & (probabilities <= 1)).all():
             raise SimulationError(f"Quantiles need probabilities in [0, 1], not {q!r}.")
         # Interpolating between two infinities would be NaN: the largest float stands for them.
@@ -258,6 +261,8 @@ def load(path: str | os.PathLike[str]) -> Result:
         for name, shape in shapes.items():
             if arrays[name].shape != shape or arrays[name].dtype != np.float64:
                 raise ValueError(f"its {name} is not of shape {shape} and type float64")
+            if np.isnan(arrays[name]).any():
+                raise ValueError(f"its {name} holds NaN")
         return Result(
             plan,
             arrays["excess_loss"],
@@ -287,6 +292,10 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
     code = spec["step_size_code"]
     if code not in (0, *CODES.values()):
         raise ValueError(f"step-size code {code!r}")
+    if not 0.0 < spec["tolerance"] < 1.0:
+        raise ValueError(f"tolerance {spec['tolerance']!r}")
+    if not (np.isfinite(arrays["given"]) & (arrays["given"] >= 0)).all():
+        raise ValueError("a given step size that is negative or not finite")
     for name in ("n_steps", "n_replicates", "batch_size", "block_size"):
         check_count(name, spec[name])
     return Plan(

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from numbers import Real
 from operator import index
 from typing import Any
 
@@ -28,13 +29,19 @@ from qpsim.errors import (
     DivergenceWarning,
     MethodError,
     ProblemError,
+    QpsimError,
     SimulationError,
     nearest,
 )
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.methods.trial import try_rule
-from qpsim.problem import QuadraticProblem, real_array, seed_sequence
+from qpsim.problem import (
+    LARGEST_COUNT,
+    QuadraticProblem,
+    real_array,
+    seed_sequence,
+)
 from qpsim.provenance import environment
 from qpsim.result import Result
 from qpsim.stepsize import StepSize, resolve
@@ -165,7 +172,7 @@ def make_plan(
             f"{moving.name} estimates the variance within a minibatch, which takes a batch_size of "
             f"at least 2, not {batch_size}."
         )
-    if not (isinstance(tolerance, (int, float)) and 0.0 < tolerance < 1.0):
+    if not (isinstance(tolerance, Real) and 0.0 < tolerance < 1.0):
         raise SimulationError(f"tolerance must be a number in (0, 1), not {tolerance!r}.")
     policy = resolve(step_size, int(n_steps))
     if problem.noise_std == 0.0 and policy.name == "optimal":
@@ -220,7 +227,8 @@ def run_plan(
             if steps is not None and block.steps is not None:
                 steps[rows] = block.steps.T
             if errors is not None and block.errors is not None:
-                errors[rows] = block.errors.T
+                # 0 / 0 where nothing moves: no direction, no error in its length.
+                errors[rows] = np.nan_to_num(block.errors.T, nan=0.0, posinf=np.inf)
             if theta is not None and block.theta is not None:
                 theta[rows] = block.theta.transpose(2, 0, 1)
     if checkpoint is not None:
@@ -246,11 +254,14 @@ def default_workers() -> int:
 @contextmanager
 def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
     if isinstance(workers, Executor):
+        if getattr(workers, "_shutdown", False) or getattr(workers, "_shutdown_thread", False):
+            raise SimulationError("The executor was shut down; give one that is open.")
         yield workers, int(getattr(workers, "_max_workers", None) or default_workers())
         return
     if workers is None:
         workers = default_workers()
-    if isinstance(workers, bool) or not isinstance(workers, (int, np.integer)) or workers < 1:
+    whole = isinstance(workers, (int, np.integer)) and not isinstance(workers, bool)
+    if not whole or not 1 <= workers <= LARGEST_COUNT:
         raise SimulationError(
             "workers must be None, a whole number of at least 1 or a concurrent.futures.Executor, "
             f"not {workers!r}."
@@ -284,7 +295,7 @@ def _completed(
                     future.add_done_callback(finished.put)
                 future = finished.get()
                 flying.discard(future)
-                yield future.result()
+                yield _outcome(plan, future)
                 tick()
     finally:
         if flying:
@@ -294,10 +305,25 @@ def _completed(
         blocks.forget(plan.token)
 
 
+def _outcome(plan: blocks.Plan, future: Future[blocks.Block]) -> blocks.Block:
+    """A block; what a user's rule raised late in its run is told in the rule's name."""
+    try:
+        return future.result()
+    except (ArithmeticError, ValueError, LookupError, AssertionError) as error:
+        if plan.method.rule.module.startswith("qpsim.") or isinstance(error, QpsimError):
+            raise
+        raise MethodError(
+            f"Rule {plan.method.name!r} fails during the run: {type(error).__name__}: {error}; "
+            "it must give numbers at every gradient, state and t."
+        ) from error
+
+
 def check_count(name: str, value: Any) -> None:
     """Refuse what is no whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    if value > LARGEST_COUNT:
+        raise SimulationError(f"{name} must be at most {LARGEST_COUNT}, not {value:.3g}.")
 
 
 def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
@@ -364,9 +390,12 @@ def _warn_of_divergence(plan: blocks.Plan, losses: np.ndarray) -> None:
     gone = int(np.isinf(losses[:, -1]).sum())
     if gone:
         first = next(k for k in range(losses.shape[1]) if np.isinf(losses[:, k]).any())
+        cause = f"its {plan.policy.name} step size is too large"
+        if first == 0:
+            cause = "theta0 is too far from the optimum for its loss to be a finite number"
         warnings.warn(
             f"{plan.method.name} diverged in {gone} of {plan.n_replicates} replicates, first at "
-            f"step {first}; its {plan.policy.name} step size is too large.",
+            f"step {first}; {cause}.",
             DivergenceWarning,
             stacklevel=4,
         )

@@ -58,7 +58,7 @@ def resolve(step_size: Any, n_steps: int) -> Policy:
     if numbers is None or not (np.isfinite(numbers) & (numbers >= 0)).all():
         raise StepSizeError(
             "A step size is 'optimal', 'bound', 'line-search', a finite number >= 0, one such "
-            f"number a step, or a function of the step; not {step_size!r}."
+            f"number a step, or a function of the step; not {_shown(step_size)}."
         )
     if numbers.ndim == 1 and numbers.size != n_steps:
         raise StepSizeError(
@@ -66,6 +66,11 @@ def resolve(step_size: Any, n_steps: int) -> Policy:
         )
     name = "constant" if numbers.ndim == 0 else "schedule"
     return Policy(name, codes.GIVEN, np.array(np.broadcast_to(numbers, n_steps)))
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def _numbers(step_size: Any) -> np.ndarray | None:
@@ -76,7 +81,7 @@ def _numbers(step_size: Any) -> np.ndarray | None:
         if values.dtype.kind not in "fiuO" or values.ndim > 1:
             return None
         return values.astype(float)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
 
 

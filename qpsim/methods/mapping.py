@@ -19,9 +19,12 @@ def update(
     from qpsim.kernels.elementwise import move_all
 
     try_rule(method)
-    g = np.asarray(gradient, order="C")
-    if g.dtype not in (np.float32, np.float64):
-        g = g.astype(np.float64)
+    g = _numbers(gradient, "The gradient")
+    if not isinstance(state, State):
+        raise MethodError(
+            f"The state must be a qpsim.State, not {type(state).__name__}; "
+            "start from method.initial_state(shape)."
+        )
     if tuple(state.arrays) != method.state_names:
         raise MethodError(
             f"{method.name} keeps {_listed(method.state_names)}, but the state has "
@@ -52,13 +55,24 @@ def _observed(method: Method, g: np.ndarray, given: Mapping[str, Any]) -> np.nda
             )
     if method.observes is None:
         return np.zeros(1, g.dtype)
-    extra = np.asarray(given[method.observes], dtype=g.dtype)
+    extra = _numbers(given[method.observes], method.observes).astype(g.dtype)
     if extra.shape != g.shape:
         raise MethodError(
             f"{method.observes} has shape {extra.shape}, but the gradient {g.shape}; "
             "both must agree."
         )
     return np.ascontiguousarray(extra.reshape(-1))
+
+
+def _numbers(values: Any, what: str) -> np.ndarray:
+    """Contiguous floats of single or double precision."""
+    try:
+        array = np.asarray(values, order="C")
+    except ValueError:
+        raise MethodError(f"{what} must be a rectangular array of real numbers.") from None
+    if array.dtype.kind not in "fiu":
+        raise MethodError(f"{what} must be an array of real numbers, not of type {array.dtype}.")
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float64)
 
 
 def _listed(names: tuple[str, ...]) -> str:

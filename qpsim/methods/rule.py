@@ -85,10 +85,13 @@ class Rule:
             return value
         if not isinstance(value, Real) or isinstance(value, bool):
             raise MethodError(f"{self.name}: {key} must be a number, not {value!r}.")
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         low, high, interval = self.ranges.get(key, (-math.inf, math.inf, "the finite numbers"))
         if not (math.isfinite(number) and low <= number < high):
-            raise MethodError(f"{self.name}: {key} must lie in {interval}, not {value!r}.")
+            raise MethodError(f"{self.name}: {key} must lie in {interval}, not {number!r}.")
         return number
 
     def __repr__(self) -> str:
@@ -151,7 +154,13 @@ class Method:
         """State before the first step: zeros of ``shape`` under each state name."""
         import numpy as np
 
-        return State(0, {name: np.zeros(shape, dtype) for name in self.state_names})
+        try:
+            return State(0, {name: np.zeros(shape, dtype) for name in self.state_names})
+        except (TypeError, ValueError):
+            raise MethodError(
+                f"A state's shape is a whole number or a tuple of them, and its dtype a NumPy type, "
+                f"not {shape!r} and {dtype!r}."
+            ) from None
 
     def update(
         self,
@@ -283,6 +292,8 @@ def rule(
         )
     if not inspect.isfunction(function) or not function.__name__.isidentifier():
         raise MethodError(f"A rule is a function written with def, not {function!r}.")
+    if name is not None and not (isinstance(name, str) and name):
+        raise MethodError(f"A rule's name is a text, not {name!r}.")
     title = name or function.__name__.replace("_", "-")
     observes, state_names, defaults = _read_signature(title, function)
     if form is not None and form not in FORMS:
@@ -291,6 +302,15 @@ def rule(
         raise MethodError(
             f"Rule {title!r}: form_at_first_step is 'sign' or None, and only where form is None."
         )
+    if not isinstance(equivariant, bool):
+        raise MethodError(f"Rule {title!r}: equivariant is True or False, not {equivariant!r}.")
+    if equivariant and (form != "linear" or observes):
+        raise MethodError(
+            f"Rule {title!r}: only a rule of form='linear' that observes nothing but the gradient "
+            "commutes with rotations; leave equivariant=True out."
+        )
+    if offset is not None and form is None:
+        raise MethodError(f"Rule {title!r}: an offset is part of a form; say which, or drop it.")
     class_name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
     ours = function.__module__.startswith("qpsim.")
     if not ours:
@@ -307,7 +327,7 @@ def rule(
     if ours:
         # Machine code is cached under the class's importable name, so it must be found there.
         setattr(sys.modules[function.__module__], class_name, hyper_class)
-    known = {**_RANGES, **{k: (*v, f"[{v[0]:g}, {v[1]:g})") for k, v in (ranges or {}).items()}}
+    known = {**_RANGES, **_read_ranges(title, defaults, ranges or {})}
     made = Rule(
         name=title,
         function=function,
@@ -393,16 +413,56 @@ def _read_signature(
     middle = plain[1:-1]
     observes = middle.pop(0) if middle and middle[0] in OBSERVED else None
     defaults = {
-        p.name: p.default if isinstance(p.default, bool) else float(p.default)
+        p.name: p.default if isinstance(p.default, bool) else _float(p.default)
         for p in parameters
         if p.default is not p.empty
     }
+    wrong = [name for name, value in defaults.items() if not math.isfinite(value)]
+    if wrong:
+        raise MethodError(f"Rule {title!r}: the default of {wrong[0]} must be a finite number.")
     return observes, tuple(middle), defaults
+
+
+def _float(number: float) -> float:
+    try:
+        return float(number)
+    except OverflowError:
+        return math.inf
+
+
+def _read_ranges(
+    title: str, defaults: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]]
+) -> dict[str, tuple[float, float, str]]:
+    read = {}
+    try:
+        for key, (low, high) in dict(ranges).items():
+            if key not in defaults:
+                raise MethodError(
+                    f"Rule {title!r} has no hyper-parameter {key!r} to give a range; "
+                    f"{nearest(str(key), defaults)}"
+                )
+            read[key] = float(low), float(high), f"[{low:g}, {high:g})"
+            if not low <= defaults[key] < high:
+                raise MethodError(
+                    f"Rule {title!r}: the default {defaults[key]!r} of {key} is not in its range "
+                    f"{read[key][2]}."
+                )
+    except (TypeError, ValueError) as error:
+        if isinstance(error, MethodError):
+            raise
+        raise MethodError(
+            f"Rule {title!r}: ranges map names of hyper-parameters to (low, high), not {ranges!r}."
+        ) from None
+    return read
 
 
 def _check_helper(
     title: str, function: Callable[..., Any], what: str, helper: Callable[..., Any]
 ) -> None:
+    if not inspect.isfunction(helper):
+        raise MethodError(
+            f"Rule {title!r}: {what} is a function written with def or lambda, not {helper!r}."
+        )
     expected = list(inspect.signature(function).parameters)[1:]
     given = list(inspect.signature(helper).parameters)
     if given != expected:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qpsim.errors import FileError
+from qpsim.errors import FileError, MethodError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,6 +26,11 @@ class State:
     arrays : mapping of str to ndarray
         One array per state name, all of the parameters' shape.
 
+    Raises
+    ------
+    MethodError
+        t is no whole number of at least 0, or the arrays are no mapping.
+
     Examples
     --------
     >>> import qpsim
@@ -35,8 +41,18 @@ class State:
     __slots__ = ("arrays", "t")
 
     def __init__(self, t: int, arrays: Mapping[str, np.ndarray]) -> None:
-        self.t = int(t)
-        self.arrays = dict(arrays)
+        import numpy as np
+
+        try:
+            self.t = index(t)
+            self.arrays = {name: np.asarray(array) for name, array in dict(arrays).items()}
+        except (TypeError, ValueError):
+            raise MethodError(
+                f"A state is a whole number of steps taken and a mapping from names to arrays, "
+                f"not {t!r} and {type(arrays).__name__}."
+            ) from None
+        if self.t < 0:
+            raise MethodError(f"A state's t counts the steps taken, so it cannot be {self.t}.")
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]

@@ -1,7 +1,8 @@
 """A user's rule is tried before it is used: what is wrong with it is said in its own name, at once.
 
-Every rule outside the package takes two steps as ordinary Python from a few gradients, is compiled,
-and takes them again as machine code.
+Every rule outside the package takes a few steps as ordinary Python from a few gradients, is
+compiled, and takes them again as machine code. Where it declares a closed form or that it commutes
+with rotations, the exact step believes it: so the declaration is tried as well, on the way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ from qpsim.methods.rule import Method, Rule
 # Both signs, and 0: a coordinate without a gradient is where 0/0 comes from.
 _GRADIENTS = (0.75, -0.5, 0.0)
 _OBSERVED = 0.5
-_N_STEPS = 2
+# The first steps, where bias corrections are large, and late ones, where they have died out.
+_TIMES = (1, 2, 3, 4, 100, 10_000)
+# What a form promises is exact; its rounding, and an epsilon beside a gradient of 1, is not.
+_ROUNDING = 1e-6
 
 _passed: set[tuple[Rule, Any]] = set()
 
@@ -28,12 +32,16 @@ def try_rule(method: Method) -> None:
     ------
     MethodError
         The rule raises, does not return a direction and one number for each state, returns NaN or
-        an infinity for ordinary gradients, or cannot be compiled.
+        an infinity for ordinary gradients, does not have the form or the equivariance that it
+        declares, or cannot be compiled.
     """
     rule = method.rule
     if rule.module.startswith("qpsim.") or (rule, method.hyper) in _passed:
         return
-    _walk(method, rule.function, "")
+    for point in _walk(method, rule.function, ""):
+        _try_helpers(method, *point)
+        _try_form(method, *point)
+        _try_equivariance(method, point[2])
     arguments = 1 + (rule.observes is not None) + len(rule.state_names) + 1
     _walk(method, _compiled(rule, rule.function, arguments, method.hyper), " when compiled")
     for helper in (rule.offset, rule.breakpoint):
@@ -42,14 +50,21 @@ def try_rule(method: Method) -> None:
     _passed.add((rule, method.hyper))
 
 
-def _walk(method: Method, function: Callable[..., Any], how: str) -> None:
+# What a rule has seen besides its state, the state, and t.
+Point = tuple[list[float], list[float], int]
+
+
+def _walk(method: Method, function: Callable[..., Any], how: str) -> list[Point]:
+    """Take the steps; the points that were passed."""
     rule = method.rule
     names = ("direction", *rule.state_names)
     seen = [_OBSERVED] if rule.observes else []
+    points: list[Point] = []
     for start in _GRADIENTS:
         state = [0.0] * len(rule.state_names)
-        for t in range(1, _N_STEPS + 1):
-            gradient = start if t == 1 else -2.0 * start
+        for k, t in enumerate(_TIMES):
+            points.append((seen, state, t))
+            gradient = start * (-2.0) ** (k % 2)
             where = f"gradient = {gradient:g}, {_listed(rule.state_names, state)}t = {t}"
             try:
                 out = function(gradient, *seen, *state, float(t), *method.hyper)
@@ -70,6 +85,81 @@ def _walk(method: Method, function: Callable[..., Any], how: str) -> None:
                         "it must be a finite number there."
                     )
             state = [float(value) for value in values[1:]]
+    return points
+
+
+def _try_helpers(method: Method, seen: list[float], state: list[float], t: int) -> None:
+    rule = method.rule
+    for what, helper in (("offset", rule.offset), ("breakpoint", rule.breakpoint)):
+        if helper is None:
+            continue
+        where = f"{_listed(rule.state_names, state)}t = {t}"
+        try:
+            value = helper(*seen, *state, float(t), *method.hyper)
+        except Exception as error:
+            raise MethodError(
+                f"Rule {rule.name!r}: its {what} fails at {where}: {type(error).__name__}: {error}."
+            ) from error
+        # A breakpoint of NaN says that there is none.
+        if not (_is_finite(value) or (what == "breakpoint" and isinstance(value, float))):
+            raise MethodError(
+                f"Rule {rule.name!r}: its {what} is {value!r} at {where}; it must be a number."
+            )
+
+
+def _try_form(method: Method, seen: list[float], state: list[float], t: int) -> None:
+    """direction = scale * (g + c) resp. scale * sign(g + c) at a few g + c, one scale for all."""
+    rule = method.rule
+    form = rule.form or (rule.form_at_first_step if t == 1 and not any(state) else None)
+    if form is None:
+        return
+    rest = (*seen, *state, float(t), *method.hyper)
+    offset = 0.0 if rule.offset is None else float(rule.offset(*rest))
+    unit = max(1.0, abs(offset))
+    scale = _moved(method, unit - offset, rest)[0]
+    # Close to where a sign turns, a wrong offset shows; an epsilon at the first step does as well.
+    near = (1e-3, -1e-3) if rule.form else ()
+    for multiple in (-1.0, 0.5, -2.0, *near):
+        got = _moved(method, multiple * unit - offset, rest)[0]
+        wanted = scale * (multiple if form == "linear" else math.copysign(1.0, multiple))
+        if not abs(got - wanted) <= _ROUNDING * max(abs(scale), abs(got)):
+            declared = "form" if rule.form else "form_at_first_step"
+            shape = "(gradient + offset)" if form == "linear" else "sign(gradient + offset)"
+            raise MethodError(
+                f"Rule {rule.name!r} is declared {declared}={form!r}, but its direction is not "
+                f"scale * {shape} at {_listed(rule.state_names, state)}t = {t}: it goes from "
+                f"{scale:g} to {got:g} as gradient + offset ({offset:g}) goes from {unit:g} to "
+                f"{multiple * unit:g}; correct the offset or leave the {declared} out."
+            )
+
+
+def _try_equivariance(method: Method, t: int) -> None:
+    """Only maps linear in gradient and state together commute with rotations."""
+    rule = method.rule
+    if not rule.equivariant:
+        return
+    first = [1.0 - 0.3 * k for k in range(1 + len(rule.state_names))]
+    second = [-0.7 + 0.45 * k * k for k in range(1 + len(rule.state_names))]
+    both = [a - 2.0 * b for a, b in zip(first, second, strict=True)]
+    at = [_moved(method, x[0], (*x[1:], float(t), *method.hyper)) for x in (first, second, both)]
+    for name, a, b, got in zip(("direction", *rule.state_names), *at, strict=True):
+        if not abs(got - (a - 2.0 * b)) <= _ROUNDING * max(abs(a), abs(b), abs(got)):
+            raise MethodError(
+                f"Rule {rule.name!r} is declared equivariant, but its {name} is not linear in the "
+                f"gradient and the state at t = {t}, so that rotations change what it does; leave "
+                "equivariant=True out."
+            )
+
+
+def _moved(method: Method, gradient: float, rest: tuple[Any, ...]) -> tuple[float, ...]:
+    try:
+        out = method.rule.function(gradient, *rest)
+        return tuple(float(value) for value in (out if isinstance(out, tuple) else (out,)))
+    except Exception as error:
+        raise MethodError(
+            f"Rule {method.name!r} fails at gradient = {gradient:g}: {type(error).__name__}: "
+            f"{error}."
+        ) from error
 
 
 def _compiled(rule: Rule, function: Callable[..., Any], n_floats: int, hyper: Any) -> Any:

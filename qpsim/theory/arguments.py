@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import ProblemError, StepSizeError, TheoryError, nearest
-from qpsim.problem import QuadraticProblem
+from qpsim.problem import LARGEST_COUNT, QuadraticProblem, check_coordinates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -114,12 +114,13 @@ def problem(value: Any) -> QuadraticProblem:
 
 
 def point(p: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
-    """theta of shape (..., d), finite."""
+    """theta of shape (..., d), finite, with squares that are finite too."""
     array = finite(theta, "theta")
     if array.ndim == 0 or array.shape[-1] != p.dim:
         raise ProblemError(
             f"theta must have {p.dim} entries in its last axis, not shape {array.shape}."
         )
+    check_coordinates(array, "theta")
     return array
 
 
@@ -143,6 +144,8 @@ def count(value: Any, what: str) -> int:
     """A whole number of at least 1."""
     if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
         raise TheoryError(f"{what} must be a whole number of at least 1, not {value!r}.")
+    if value > LARGEST_COUNT:
+        raise TheoryError(f"{what} must be at most {LARGEST_COUNT}, not {value:.3g}.")
     return int(value)
 
 

@@ -287,8 +287,16 @@ def compare_directions(
     point = check.point(p, theta)
     if point.ndim != 1:
         raise TheoryError(f"The table is for one theta of shape ({p.dim},), not {point.shape}.")
-    given = dict(states or {})
-    names = [*STATELESS, *given] if methods is None else list(methods)
+    try:
+        given = dict(states or {})
+        names = [*STATELESS, *given] if methods is None else list(methods)
+    except (TypeError, ValueError):
+        raise TheoryError(
+            "methods is a list of methods, and states a mapping from their names to states; not "
+            f"{methods!r} and {states!r}."
+        ) from None
+    if isinstance(methods, str):
+        raise TheoryError(f"methods is a list of methods; for one alone, give [{methods!r}].")
     chosen = [method_of(m) for m in names]
     if not chosen:
         raise TheoryError("There is no method to compare; name at least one.")
