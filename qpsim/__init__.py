@@ -18,12 +18,14 @@ _PUBLIC = {
     "rule": "qpsim.methods",
     "State": "qpsim.methods",
     "simulate": "qpsim.simulate",
+    "best_constant_step": "qpsim.search",
+    "adaptation_factors": "qpsim.factors",
     "Result": "qpsim.result",
     "load": "qpsim.result",
     "QpsimError": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn", "figures", "verdicts")
+_SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
 

@@ -30,6 +30,7 @@ import numpy as np
 
 from qpsim.arrays import read_array
 from qpsim.blocks import Plan
+from qpsim.checkpoint import Checkpoint
 from qpsim.errors import FileError, QpsimError, SpecError, nearest
 from qpsim.files import check_writable, write_json
 from qpsim.methods import Method
@@ -68,24 +69,45 @@ class Experiment:
         """The problem that all methods run on."""
         return next(iter(self.plans.values())).problem
 
-    def run(self, workers: int | Executor | None = None) -> dict[str, Result]:
+    def run(
+        self, workers: int | Executor | None = None, checkpoint_every: float | None = None
+    ) -> dict[str, Result]:
         """Simulate every method; results by label, saved in ``out`` if the file names a folder.
+
+        Parameters
+        ----------
+        workers : None, int or concurrent.futures.Executor
+        checkpoint_every : float, optional
+            Seconds between two writes of checkpoints into ``out``, from which the same call goes on
+            if it was ended; they are removed once the results are saved.
 
         Raises
         ------
         FileError
-            The folder cannot be written, which is found out before anything is simulated.
+            The folder cannot be written, which is found out before anything is simulated; or it
+            holds the checkpoints of another experiment.
+        SpecError
+            Checkpoints are asked for, but no folder to keep them in.
         """
         if self.out is not None:
             check_writable(self.out)
+        kept: dict[str, Checkpoint] = {}
+        if checkpoint_every is not None:
+            if self.out is None:
+                raise SpecError("Checkpoints need a folder to be kept in; give 'out'.")
+            for label in self.plans:
+                place = self.out / f"{file_name(label)}.checkpoint"
+                kept[label] = Checkpoint(place, checkpoint_every)
         results = {
-            label: run_plan(plan, self.workers if workers is None else workers)
+            label: run_plan(plan, self.workers if workers is None else workers, kept.get(label))
             for label, plan in self.plans.items()
         }
         if self.out is not None:
             for label, result in results.items():
                 result.save(self.out / f"{file_name(label)}.npz")
             write_json(self.out / "summary.json", summary(results))
+        for checkpoint in kept.values():
+            checkpoint.path.unlink(missing_ok=True)
         return results
 
 

@@ -39,7 +39,7 @@ config: Any = numba_config
 types: Any = numba_types
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_SOURCE_FOLDERS = (_PACKAGE / "kernels", _PACKAGE / "methods")
+_SOURCE_FOLDERS = (_PACKAGE / "kernels", _PACKAGE / "methods", _PACKAGE / "nn" / "kernels")
 _KEPT_FINGERPRINTS = 4
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
