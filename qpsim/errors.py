@@ -44,6 +44,10 @@ class DataError(QpsimError):
     """A data set whose files are missing, truncated or not in the format they claim."""
 
 
+class TrainingError(QpsimError):
+    """A training or tuning run whose steps, step size, schedule or workers make no sense."""
+
+
 class FigureError(QpsimError):
     """An unknown figure, output format or figure option, or a value it cannot take."""
 

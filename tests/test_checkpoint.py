@@ -28,6 +28,7 @@ ROOT = Path(__file__).parents[1]
 def short_chunks(monkeypatch):
     """Blocks rest every few steps."""
     monkeypatch.setattr(blocks, "_CHUNK_ELEMENTS", 4000)
+    monkeypatch.setattr(blocks, "_LEAST_CHUNK", 1)
 
 
 def plan(basis=0.0, method="m-ssd", step_size=0.1, n_steps=60, n_replicates=150, rng=3, **options):

@@ -12,7 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim import __version__
-from qpsim.cli import bench, compare, figure, info, simulate, sweep, theory, verify
+from qpsim.cli import (
+    bench,
+    compare,
+    figure,
+    info,
+    simulate,
+    sweep,
+    theory,
+    train,
+    tune,
+    verify,
+)
 from qpsim.cli.manners import mannered
 
 __all__ = ["app", "main"]
@@ -59,6 +70,7 @@ def _qpsim(
       qpsim verify                   every formula of the paper against draws
       qpsim theory improvement H.npy would sign descent help on your Hessian?
       qpsim simulate experiment.toml your own matrix, your own methods
+      qpsim tune digits-mlp          step sizes for a network, by the paper's protocol
       qpsim figure 2 --json | jq .   every number also as JSON
     """
 
@@ -70,6 +82,8 @@ app.command("verify")(verify.verify)
 app.command("compare")(compare.compare)
 app.add_typer(theory.app, name="theory")
 app.command("bench")(bench.bench)
+app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("info")(info.info)
 
 

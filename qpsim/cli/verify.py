@@ -24,7 +24,7 @@ def verify(
         list[str] | None,
         typer.Argument(
             metavar="TOPIC",
-            help="What to verify: theory (the default), figure2, or all.",
+            help="What to verify: theory (the default), figure2, networks, or all.",
             autocompletion=_topics,
         ),
     ] = None,
@@ -32,7 +32,7 @@ def verify(
         int | None,
         typer.Option(
             help="Draws of each experiment, or runs of each method and panel.",
-            show_default="100000, or 256",
+            show_default="100000, or 256; networks 10",
         ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
@@ -43,6 +43,14 @@ def verify(
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of MNIST and CIFAR, for what is about networks."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of finished network runs.", show_default="the user's cache"),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -65,6 +73,7 @@ def verify(
       qpsim verify figure2
       qpsim verify figure2 --replicates 1024 --scale 3
       qpsim verify figure2 --set 'scales=[10, 100]' --json
+      qpsim verify networks --json
       qpsim verify all --workers 2
     """
     from qpsim import verdicts
@@ -79,6 +88,8 @@ def verify(
         "dim": dim,
         "scale": scale,
         "seed": seed,
+        "data": None if data is None else str(data),
+        "cache": None if cache is None else str(cache),
     }
     given = {key: value for key, value in common.items() if value is not None}
     own = {one: verdicts.module(one).Options.names() for one in wanted}
@@ -95,8 +106,8 @@ def verify(
             _print(report)
         say(f"{one}: saved to {file_lines([path])[0]}")
     if json_:
-        data = [report.as_dict() for report in reports]
-        print_json(data[0] if len(data) == 1 else data)
+        found = [report.as_dict() for report in reports]
+        print_json(found[0] if len(found) == 1 else found)
     if not all(report.holds for report in reports):
         raise typer.Exit(NOT_TRUE)
 

@@ -42,7 +42,7 @@ METHODS: dict[str, Look] = {
     "adam": Look("ADAM", "#CC79A7", (0, (5, 1, 1, 1))),
     "adam*": Look("ADAM*", "#000000", (0, (2, 1))),
     "svag-ema": Look("SVAG-EMA", "#D55E00", (0, (1, 1))),
-    "m-svag-mb": Look("M-SVAG-mb", "#882255", (0, (1, 1))),
+    "m-svag-mb": Look("M-SVAG-mb", "#882255", (0, (3, 1, 1, 1))),
     "adam*-mb": Look("ADAM*-mb", "#56B4E9", (0, (2, 1))),
 }
 

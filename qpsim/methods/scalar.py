@@ -20,8 +20,9 @@ __all__ = [
 sqrt = math.sqrt
 # Squares of numbers below _TINY may underflow, but not those of their multiples of _LARGE_UNIT.
 _TINY, _LARGE_UNIT = 1e-140, 1e150
-# A denominator where it would be 0: only 0 is divided by it.
-_SMALLEST = 5e-324
+# A denominator where it would be 0: only 0 is divided by it. The smallest that is not denormal, with
+# which a division takes many times as long.
+_SMALLEST = 2.2250738585072014e-308
 
 
 def erf(x: float) -> float:

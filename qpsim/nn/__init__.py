@@ -24,6 +24,14 @@ _PUBLIC = {
     "cifar100_allcnn": "qpsim.nn.architectures",
     "mlp": "qpsim.nn.architectures",
     "small_cnn": "qpsim.nn.architectures",
+    "build_network": "qpsim.nn.build",
+    "task": "qpsim.nn.tasks",
+    "Task": "qpsim.nn.tasks",
+    "Optimizer": "qpsim.nn.optimizer",
+    "Run": "qpsim.nn.train",
+    "train": "qpsim.nn.train",
+    "tune": "qpsim.nn.tune",
+    "Protocol": "qpsim.nn.tune",
 }
 
 __all__ = [*_PUBLIC]

@@ -174,6 +174,7 @@ def small_cnn(
     hidden: Sequence[int] = (64,),
     classes: int = 10,
     *,
+    sizes: Sequence[int] | None = None,
     conv_weight: Initializer = glorot_normal,
     dense_weight: Initializer = glorot_uniform,
     bias: Initializer = zeros,
@@ -183,14 +184,16 @@ def small_cnn(
     workers: int | None = None,
     fast: bool = True,
 ) -> Network:
-    """A small relative of the CIFAR-10 network: 3 x 3 convolutions with pools, then dense layers.
+    """A small relative of the CIFAR-10 network: convolutions with pools, then dense layers.
+
+    ``sizes`` are those of the kernels, one for each number of filters; 3 x 3 by default.
 
     >>> small_cnn((8, 8, 1), rng=0).views["dense1.weight"].shape
     (128, 64)
     """
     layers: list[Layer] = []
-    for number in filters:
-        conv = Conv2D(number, 3, weight=conv_weight, bias=bias)
+    for number, size in zip(filters, sizes or [3] * len(filters), strict=True):
+        conv = Conv2D(number, size, weight=conv_weight, bias=bias)
         layers += [conv, ReLU(), MaxPool(3, stride=2, padding="same")]
     layers.append(Flatten())
     for units in hidden:

@@ -28,6 +28,13 @@ class PerExampleMoments(NamedTuple):
     sum_of_squares: np.ndarray
 
 
+class Fit(NamedTuple):
+    """How well a batch was fitted: its mean loss, without L2, and accuracy."""
+
+    loss: float
+    accuracy: float
+
+
 class Network:
     """Layers in a row with a softmax cross-entropy on top.
 
@@ -56,6 +63,7 @@ class Network:
     Notes
     -----
     One network serves one thread at a time. Its working memory is made at the first step and kept.
+    ``last_fit`` says how well the last batch was fitted that a gradient was asked for.
 
     Examples
     --------
@@ -93,6 +101,7 @@ class Network:
         self.input_shape = tuple(int(size) for size in input_shape)
         self._build(np.random.default_rng(rng))
         self._plans: dict[bool, Plan] = {}
+        self.last_fit = Fit(float("nan"), float("nan"))
 
     def _build(self, rng: np.random.Generator) -> None:
         """Lay out fields and parameters, bind copies of the layers, draw the start."""
@@ -330,7 +339,10 @@ class Network:
         request = Request(x, labels, key, weight_decay, gradient, squares)
         # A diverging run overflows; that is the optimizer's to notice, in the loss.
         with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            loss, penalty = self._plan(True, len(x)).backward(request)
+            plan = self._plan(True, len(x))
+            loss, penalty = plan.backward(request)
+        hits = plan.logits[: len(x)].argmax(axis=1) == labels
+        self.last_fit = Fit(loss, float(hits.mean()))
         return loss + penalty, gradient
 
     def _dropout_key(self, rng: np.random.Generator | None, train: bool) -> int | None:
