@@ -351,6 +351,42 @@ def problem_sign_form(problem, noise_std, mean, scale):
     return total
 
 
+# --- theory: any direction on two coordinates -----------------------------------------------------
+
+
+def moments_in_the_plane(problem, method, theta, state, estimate=None):
+    """E[z] and E[z^T Q z] of a rule on two coordinates: a grid of points over the whole plane.
+
+    Panels shrink by halves towards the rule's breakpoint, where alone its directions turn sharply.
+    """
+    q = dense(problem)
+    square = q @ q
+    r = square[0, 1] / math.sqrt(square[0, 0] * square[1, 1])
+    width = math.sqrt(1.0 - r * r)
+    mean, sides = gradient(problem, theta), []
+    for i in range(2):
+        std = problem.noise_std * math.sqrt(square[i, i])
+        seen = ([] if estimate is None else [estimate[i]]) + [
+            state[name][i] for name in method.state_names
+        ]
+        arguments = (*seen, state.t + 1.0, *method.hyper)
+        cut = (method.rule.breakpoint(*arguments) - mean[i]) / std
+        steps = min(0.5, width) * np.concatenate([[0.0], 2.0 ** -np.arange(45.0)])
+        edges = np.concatenate([np.arange(-9.0, 9.0, steps[1]), [9.0], cut + steps, cut - steps])
+        edges = np.unique(edges[(edges >= -9.0) & (edges <= 9.0)])
+        nodes, weights = leggauss(12)
+        half = np.diff(edges)[:, None] / 2.0
+        x = (edges[:-1, None] + half * (nodes + 1.0)).ravel()
+        z = np.array([method.rule.function(mean[i] + std * u, *arguments)[0] for u in x])
+        sides.append((x, (half * weights).ravel() * z, z))
+    (x, f, zx), (y, g, zy) = sides
+    normal = [np.exp(-u * u / 2.0) / math.sqrt(2.0 * math.pi) for u in (x, y)]
+    density = np.exp(-(x[:, None] ** 2 - 2.0 * r * x[:, None] * y + y**2) / (2.0 * width**2))
+    mixed = f @ density @ g / (2.0 * math.pi * width)
+    form = q[0, 0] * f @ (normal[0] * zx) + q[1, 1] * g @ (normal[1] * zy) + 2.0 * q[0, 1] * mixed
+    return np.array([f @ normal[0], g @ normal[1]]), form
+
+
 def kappa(mu, t):
     """Eq. 19 as printed."""
     return (1 - mu ** (2 * t)) * (1 - mu) ** 2 / ((1 - mu**2) * (1 - mu**t) ** 2)

@@ -1,8 +1,8 @@
 """The analytic room: what can be known of a stochastic quadratic problem without simulating it.
 
 Success probabilities and second moments of signs, the exact expected improvement of every
-direction with a closed form, optimal variance adaptation, exact risk curves, Theorem 1. Formulas
-carry the equation numbers of Balles & Hennig (2018), corrected where the paper is wrong:
+direction, optimal variance adaptation, exact risk curves, Theorem 1. Formulas carry the equation
+numbers of Balles & Hennig (2018), corrected where the paper is wrong:
 """
 
 from importlib import import_module as _import_module

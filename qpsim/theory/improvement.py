@@ -32,6 +32,8 @@ def optimal_step_size(
     method: str | Method,
     theta: ArrayLike,
     state: State | None = None,
+    *,
+    variance_estimate: ArrayLike | None = None,
 ) -> Any:
     """Step size that minimises the expected loss along z: grad^T E[z] / E[z^T Q z].
 
@@ -47,7 +49,7 @@ def optimal_step_size(
     >>> qpsim.theory.optimal_step_size(p, "sgd", [3.0, 1.0])
     0.5
     """
-    slope, curvature = _parabola(problem, method, theta, state)
+    slope, curvature = _parabola(problem, method, theta, state, variance_estimate)
     return check.scalar_or_array(_ratio(slope, curvature))
 
 
@@ -56,6 +58,8 @@ def expected_improvement(
     method: str | Method,
     theta: ArrayLike,
     state: State | None = None,
+    *,
+    variance_estimate: ArrayLike | None = None,
 ) -> Any:
     """I(z) = 0.5 (grad^T E[z])^2 / E[z^T Q z]: the expected decrease at the best step (Eq. 11).
 
@@ -69,8 +73,8 @@ def expected_improvement(
     >>> qpsim.theory.expected_improvement(p, "sgd", [3.0, 1.0])
     3.25
     """
-    slope, curvature = _parabola(problem, method, theta, state)
-    return check.scalar_or_array(0.5 * slope * _ratio(slope, curvature))
+    slope, curvature = _parabola(problem, method, theta, state, variance_estimate)
+    return check.scalar_or_array(_gain(slope, _ratio(slope, curvature)))
 
 
 def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "entries") -> Any:
@@ -254,6 +258,8 @@ def compare_directions(
     theta: ArrayLike,
     methods: Iterable[str | Method] | None = None,
     states: Mapping[str, State] | None = None,
+    *,
+    variance_estimate: ArrayLike | None = None,
 ) -> DirectionTable:
     """Expected improvement and optimal step of several methods at one point (Eq. 11).
 
@@ -265,6 +271,8 @@ def compare_directions(
         Default: sgd, ssd, svag, va-ssd, va-ssd-erf, and every method named in ``states``.
     states : mapping of method name to State, optional
         State before the step of methods that have one; the initial state where not given.
+    variance_estimate : array_like of theta's shape, optional
+        This step's minibatch estimate of sigma^2, if a compared method sees one.
 
     Raises
     ------
@@ -303,8 +311,14 @@ def compare_directions(
     strangers = set(given) - {m.name for m in chosen}
     if strangers:
         raise TheoryError(f"A state was given for {min(strangers)!r}, which is not compared.")
-    reference = _row(p, method_of("sgd"), point, None, None)
-    rows = [_row(p, m, point, given.get(m.name), reference.expected_improvement) for m in chosen]
+    reference = _row(p, method_of("sgd"), point, None, None, None)
+    estimates = {
+        m: variance_estimate if m.observes == "variance_estimate" else None for m in chosen
+    }
+    rows = [
+        _row(p, m, point, given.get(m.name), estimates[m], reference.expected_improvement)
+        for m in chosen
+    ]
     return DirectionTable(
         rows=tuple(rows),
         excess_loss=p.excess_loss(point),
@@ -320,23 +334,45 @@ def _row(
     method: Method,
     theta: NDArray[np.float64],
     state: State | None,
+    variance_estimate: ArrayLike | None,
     reference: float | None,
 ) -> DirectionRow:
-    slope, curvature = _parabola(p, method, theta, state)
+    slope, curvature = _parabola(p, method, theta, state, variance_estimate)
     step = float(_ratio(slope, curvature))
-    gain = 0.5 * float(slope) * step
+    gain = float(_gain(slope, step))
     # At the optimum nothing improves: every direction is worth what sgd is worth.
     ratio = 1.0 if reference is None else float(_ratio(np.float64(gain), reference, empty=1.0))
     return DirectionRow(method.name, gain, step, ratio)
 
 
 def _parabola(
-    problem: QuadraticProblem, method: str | Method, theta: ArrayLike, state: State | None
+    problem: QuadraticProblem,
+    method: str | Method,
+    theta: ArrayLike,
+    state: State | None,
+    variance_estimate: ArrayLike | None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """grad^T E[z] and E[z^T Q z], the two coefficients of Eq. 10."""
-    mean, quadratic = direction_moments(problem, method, theta, state)
+    mean, quadratic = direction_moments(
+        problem, method, theta, state, variance_estimate=variance_estimate
+    )
     gradient = problem.gradient(np.asarray(theta, dtype=float))
-    return np.sum(gradient * mean, axis=-1), np.asarray(quadratic)
+    with np.errstate(over="ignore", invalid="ignore"):
+        slope = np.sum(gradient * mean, axis=-1)
+    return _representable(slope, "The slope grad^T E[z]"), np.asarray(quadratic)
+
+
+def _gain(slope: Any, step: Any) -> NDArray[np.float64]:
+    """I(z): the decrease of the expected loss at its best step along the slope."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _representable(0.5 * slope * step, "The improvement I(z)")
+
+
+def _representable(values: Any, what: str) -> NDArray[np.float64]:
+    array = np.asarray(values)
+    if not np.isfinite(array).all():
+        raise TheoryError(f"{what} overflows double precision: theta is too far from the optimum.")
+    return array
 
 
 def _ratio(numerator: Any, denominator: Any, empty: float = 0.0) -> NDArray[np.float64]:

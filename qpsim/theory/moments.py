@@ -1,24 +1,29 @@
-"""Moments of an update direction: E[z] and E[z^T Q z] from a rule's declared closed form.
+"""Moments of an update direction: E[z] and E[z^T Q z] of every method, given its state.
 
 Given the state before the step, a rule of form "linear" moves along ``scale * (g + offset)`` and
 one of form "sign" along ``scale * sign(g + offset)``, where g is the Gaussian gradient. Scale and
 offset are asked from the rule itself, so that no method's formula is written a second time here.
+Any other rule is a scalar function of one Gaussian: :mod:`qpsim.theory.series` integrates it.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import MethodError
+from qpsim.errors import MethodError, TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
 from qpsim.problem import QuadraticProblem
 from qpsim.theory import arguments as check
+from qpsim.theory.series import coupled_moments, separate_moments
 from qpsim.theory.signs import correlated_pairs, expected_sign, pair_moments
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     Factor = float | NDArray[np.float64]
@@ -29,8 +34,10 @@ def direction_moments(
     method: str | Method,
     theta: ArrayLike,
     state: State | None = None,
+    *,
+    variance_estimate: ArrayLike | None = None,
 ) -> tuple[NDArray[np.float64], Any]:
-    """E[z] and E[z^T Q z] of a method's update direction at theta, exact.
+    """E[z] and E[z^T Q z] of a method's update direction at theta, given its state.
 
     Everything else about one step follows from these two (Eq. 10): theta - alpha z changes the
     expected loss by -alpha grad^T E[z] + 0.5 alpha^2 E[z^T Q z].
@@ -38,14 +45,19 @@ def direction_moments(
     Parameters
     ----------
     problem : QuadraticProblem
+        Its noise is that of the gradient the method sees: of a minibatch of B draws,
+        ``problem.with_noise(nu / sqrt(B))``.
     method : str or Method
-        A name or method with a closed form: sgd, ssd, svag, va-ssd, va-ssd-erf, m-sgd, m-ssd, or
-        a rule of yours that declares ``form="linear"`` or ``form="sign"``. Oracle methods are
-        given the exact relative variance sigma_i^2 / grad_i^2.
+        Any. Closed forms are used where a rule declares one (``form="linear"`` or ``"sign"``), else
+        quadrature and a Hermite series to 1e-8 relative (:mod:`qpsim.theory.series`). Oracle
+        methods are given the exact relative variance sigma_i^2 / grad_i^2.
     theta : array_like, shape (..., d)
     state : State, optional
         The method's state *before* the step, its arrays broadcasting with theta; the initial
         state by default. The coming step is number ``state.t + 1``.
+    variance_estimate : array_like, broadcasting with theta
+        For methods that see one (m-svag-mb, adam*-mb), and only for them: this step's estimate of
+        sigma^2 (Eq. 44, unbiased), given which the moments are. It is independent of the gradient.
 
     Returns
     -------
@@ -59,7 +71,10 @@ def direction_moments(
     ProblemError
         theta is not (..., d).
     MethodError
-        Unknown method, one without a closed form, or a state that is not the method's.
+        Unknown method, a state that is not the method's, a variance estimate that is missing or
+        not asked for, or a rule that fails or is not finite somewhere.
+    TheoryError
+        The moments overflow, or a direction jumps where two gradients are all but the same.
 
     Examples
     --------
@@ -71,19 +86,48 @@ def direction_moments(
     >>> before = qpsim.State(1, {"buffer": [2.0, 0.0]})
     >>> qpsim.theory.direction_moments(p, m, [3.0, 1.0], before)
     (array([4., 2.]), 33.0)
+    >>> before = qpsim.State(5, {"m": [2.0, 0.0], "s": [1.0, 1.0]})
+    >>> mean, quadratic = qpsim.theory.direction_moments(p, "adam*", [3.0, 1.0], before)
+    >>> mean.round(6), round(quadratic, 6)
+    (array([0.981307, 0.449142]), 1.70151)
     """
     p = check.problem(problem)
     chosen = method_of(method)
     point = check.point(p, theta)
-    gradient, std = p.gradient(point), p.gradient_std()
-    scale, offset = _scale_and_offset(_with_closed_form(chosen), gradient, std, state)
+    with np.errstate(over="ignore", invalid="ignore"):
+        gradient, std = p.gradient(point), p.gradient_std()
+        before = chosen.initial_state(p.dim) if state is None else state
+        arrays = _checked_state(chosen, before, gradient.shape)
+        seen = [*_observed(chosen, gradient, std, variance_estimate), *arrays]
+        direction, quadratic = _moments(p, chosen, gradient, std, seen, float(before.t + 1))
+    if not (np.isfinite(quadratic).all() and np.isfinite(direction).all()):
+        raise TheoryError(
+            f"The moments of {chosen.name} overflow double precision: the gradient at theta is as "
+            f"large as {np.abs(gradient).max():.3g}; take a unit in which it is smaller."
+        )
+    return direction, check.scalar_or_array(quadratic)
+
+
+def _moments(
+    p: QuadraticProblem,
+    method: Method,
+    gradient: NDArray[np.float64],
+    std: NDArray[np.float64],
+    seen: list[NDArray[np.float64]],
+    t: float,
+) -> tuple[NDArray[np.float64], Any]:
+    form = method.form
+    if form is None and t == 1.0:
+        form = method.rule.form_at_first_step
+    if form is None:
+        return _by_quadrature(p, method, gradient, std, seen, t)
+    scale, offset = _scale_and_offset(method, form, seen, t)
     mean = gradient + offset
-    if chosen.form == "linear":
+    if form == "linear":
         direction = np.broadcast_to(scale * mean, mean.shape)
-        quadratic = _quadratic_form(p, direction) + _linear_noise(p, scale)
-        return np.array(direction), check.scalar_or_array(quadratic)
+        return np.array(direction), _quadratic_form(p, direction) + _linear_noise(p, scale)
     direction = np.asarray(scale * expected_sign(mean, std))
-    return direction, check.scalar_or_array(_sign_quadratic(p, scale, mean, std))
+    return direction, _sign_quadratic(p, scale, mean, std)
 
 
 def relative_variance(
@@ -95,32 +139,88 @@ def relative_variance(
     return np.where(std > 0, ratio, 0.0)
 
 
-def _with_closed_form(method: Method) -> Method:
-    """The one gate through which a rule without a declared form would come to quadrature."""
-    if method.form is None:
-        raise MethodError(
-            f"{method.name} has no closed form in qpsim.theory: its direction is neither linear "
-            "in the gradient nor a scaled sign; simulate it instead."
-        )
-    if method.observes == "variance_estimate":
-        raise MethodError(
-            f"{method.name} sees a variance estimated from the same gradients it moves along, so "
-            "its direction is no linear or sign function of one Gaussian; simulate it instead."
-        )
-    return method
-
-
-def _scale_and_offset(
+def _observed(
     method: Method,
     gradient: NDArray[np.float64],
     std: NDArray[np.float64],
-    state: State | None,
+    variance_estimate: ArrayLike | None,
+) -> list[NDArray[np.float64]]:
+    """What the rule sees besides the gradient and its state: an array, or none."""
+    wanted = method.observes == "variance_estimate"
+    if wanted != (variance_estimate is not None):
+        raise MethodError(
+            f"{method.name} sees the variance estimated within its minibatch: give this step's as "
+            "variance_estimate, of theta's shape."
+            if wanted
+            else f"{method.name} sees no variance_estimate; leave it out."
+        )
+    if variance_estimate is not None:
+        given = check.deviations(variance_estimate, "The variance_estimate")
+        return [_fitting(given, "The variance_estimate", gradient.shape)]
+    return [relative_variance(gradient, std)] if method.observes else []
+
+
+def _by_quadrature(
+    p: QuadraticProblem,
+    method: Method,
+    gradient: NDArray[np.float64],
+    std: NDArray[np.float64],
+    seen: list[NDArray[np.float64]],
+    t: float,
+) -> tuple[NDArray[np.float64], Any]:
+    shape = gradient.shape
+    given = [np.broadcast_to(array, shape).ravel() for array in seen]
+    rest = (t, *method.hyper)
+    rule = method.rule
+
+    def one(*arguments: float) -> float:
+        moved = rule.function(*arguments, *rest)
+        return moved[0] if method.state_names else moved
+
+    def direction(g: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
+        return _asked(method, one, [g, *(array[row] for array in given)])
+
+    def cut_at(*arguments: float) -> float:
+        return math.nan if rule.breakpoint is None else rule.breakpoint(*arguments, *rest)
+
+    mean, deviation = gradient.ravel(), np.broadcast_to(std, shape).ravel()
+    if p.noise_std == 0:
+        certain = direction(mean, np.arange(mean.size)).reshape(shape)
+        return certain, _quadratic_form(p, certain)
+    cut = np.full(mean.size, cut_at()) if not given else _mapped(cut_at, given)
+    if p.is_diagonal:
+        first, second = separate_moments(direction, mean, deviation, cut)
+        return first.reshape(shape), np.sum(p.hessian * second.reshape(shape), axis=-1)
+    points = [array.reshape(-1, p.dim) for array in (mean, deviation, cut)]
+    first, quadratic = coupled_moments(direction, p.hessian, p.gradient_correlation(), *points)
+    return first.reshape(shape), quadratic.reshape(shape[:-1])
+
+
+def _asked(
+    method: Method, function: Callable[..., float], arguments: list[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    """The rule's directions, elementwise; what it cannot answer is said in its name."""
+    try:
+        value = _mapped(function, arguments)
+    except (ArithmeticError, ValueError) as error:
+        raise MethodError(
+            f"{method.name} fails for a gradient within 10 deviations of its mean: "
+            f"{type(error).__name__}: {error}."
+        ) from error
+    bad = ~np.isfinite(value)
+    if bad.any():
+        raise MethodError(
+            f"{method.name} returns {value[bad][0]} for gradient = {arguments[0][bad][0]:g}, which "
+            "is within 10 deviations of its mean; the direction must be finite there."
+        )
+    return value
+
+
+def _scale_and_offset(
+    method: Method, form: str, seen: list[NDArray[np.float64]], t: float
 ) -> tuple[Factor, Factor]:
     rule = method.rule
-    before = method.initial_state(gradient.shape[-1]) if state is None else state
-    arrays = _checked_state(method, before, gradient.shape)
-    observed = [relative_variance(gradient, std)] if method.observes else []
-    rest = (float(before.t + 1), *method.hyper)
+    rest = (t, *method.hyper)
 
     def offset_at(*seen: float) -> float:
         return 0.0 if rule.offset is None else rule.offset(*seen, *rest)
@@ -128,7 +228,7 @@ def _scale_and_offset(
     def scale_at(*seen: float) -> float:
         offset = offset_at(*seen)
         # Where gradient + offset is exactly known and positive: twice the offset, 1, or above 0.
-        if method.form == "linear":
+        if form == "linear":
             probe = offset if offset != 0 else 1.0
             length = probe + offset
         else:
@@ -136,7 +236,6 @@ def _scale_and_offset(
         moved = rule.function(probe, *seen, *rest)
         return (moved[0] if method.state_names else moved) / length
 
-    seen = [*observed, *arrays]
     if not seen:
         return scale_at(), offset_at()
     return _mapped(scale_at, seen), _mapped(offset_at, seen)
@@ -160,17 +259,19 @@ def _checked_state(
         raise MethodError(f"A state's t counts the steps taken, so it cannot be {state.t}.")
     arrays = []
     for name in method.state_names:
-        array = check.finite(state[name], f"The state's {name}")
-        try:
-            fits = np.broadcast_shapes(array.shape, shape) == shape
-        except ValueError:
-            fits = False
-        if not fits:
-            raise MethodError(
-                f"The state's {name} has shape {array.shape}, which does not fit theta's {shape}."
-            )
-        arrays.append(array)
+        what = f"The state's {name}"
+        arrays.append(_fitting(check.finite(state[name], what), what, shape))
     return arrays
+
+
+def _fitting(array: NDArray[np.float64], what: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    try:
+        fits = np.broadcast_shapes(array.shape, shape) == shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise MethodError(f"{what} has shape {array.shape}, which does not fit theta's {shape}.")
+    return array
 
 
 def _quadratic_form(p: QuadraticProblem, v: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -196,7 +196,22 @@ def test_table_answers_in_words_and_numbers():
 @pytest.mark.parametrize(
     ("call", "error", "sentence"),
     [
-        (lambda p: theory.direction_moments(p, "adam", THETA), MethodError, "no closed form"),
+        (lambda p: theory.direction_moments(p, "adam*-mb", THETA), MethodError, "this step's as"),
+        (
+            lambda p: theory.direction_moments(p, "adam", THETA, variance_estimate=THETA),
+            MethodError,
+            "adam sees no variance_estimate",
+        ),
+        (
+            lambda p: theory.expected_improvement(p, "m-svag-mb", THETA, variance_estimate=-THETA),
+            TheoryError,
+            "must not be negative",
+        ),
+        (
+            lambda p: theory.direction_moments(p, "m-svag-mb", THETA, variance_estimate=[1, 2]),
+            MethodError,
+            "variance_estimate has shape",
+        ),
         (lambda p: theory.direction_moments(p, "sggd", THETA), MethodError, "did you mean 'sgd'"),
         (lambda p: theory.direction_moments(p, "sgd", THETA[:2]), ProblemError, "3 entries"),
         (lambda p: theory.direction_moments(p, "sgd", [np.inf, 0, 0]), TheoryError, "infinite"),
@@ -236,10 +251,41 @@ def test_bad_arguments_are_refused(call, error, sentence):
         call(problem())
 
 
-def test_minibatch_estimates_have_no_closed_form():
+def test_a_closed_form_given_the_minibatch_estimate():
     @qpsim.rule(form="linear")
-    def blind(gradient, variance_estimate, t):
+    def wary_of_variance(gradient, variance_estimate, t):
         return gradient / (1.0 + variance_estimate)
 
-    with pytest.raises(MethodError, match="estimated from the same gradients"):
-        theory.direction_moments(problem(), blind(), THETA)
+    p, estimate = problem(), np.array([0.5, 2.0, 0.0])
+    mean, quadratic = theory.direction_moments(
+        p, wary_of_variance(), THETA, variance_estimate=estimate
+    )
+    factor = 1.0 / (1.0 + estimate)
+    assert mean == pytest.approx(factor * p.gradient(THETA), rel=1e-14)
+    covariance = np.outer(factor, factor) * p.gradient_covariance()
+    assert quadratic == pytest.approx(mean @ Q @ mean + np.sum(Q * covariance), rel=1e-13)
+
+
+def test_the_table_takes_every_method():
+    p = problem()
+    names = [name for name in qpsim.methods.method_names() if name != "ssd"]
+    table = theory.compare_directions(p, THETA, names, variance_estimate=np.ones(3))
+    gains = {row.method: row.expected_improvement for row in table.rows}
+    assert list(gains) == names
+    # At the first step moving averages are one gradient: Adam* is its sign, M-SVAG itself.
+    assert gains["adam*"] == theory.expected_improvement(p, "ssd", THETA)
+    assert gains["m-svag"] == pytest.approx(gains["sgd"], rel=1e-9)
+
+
+@pytest.mark.parametrize("name", ["sgd", "svag"])
+def test_moments_beyond_the_largest_number_are_refused(name):
+    for function in (theory.expected_improvement, theory.optimal_step_size):
+        with pytest.raises(TheoryError, match=r"moments of .* overflow"):
+            function(problem(), name, np.full(3, 1e200))
+
+
+def test_an_improvement_beyond_the_largest_number_is_refused():
+    far = np.full(3, 1e200)
+    assert theory.optimal_step_size(problem(), "ssd", far) == pytest.approx(1e200)
+    with pytest.raises(TheoryError, match=r"I\(z\) overflows"):
+        theory.expected_improvement(problem(), "ssd", far)

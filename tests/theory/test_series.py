@@ -1,0 +1,169 @@
+"""Moments of rules without a closed form: the plane by brute force, draws, and simulated steps."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import qpsim
+from qpsim import theory
+from qpsim.errors import MethodError, TheoryError
+from qpsim.methods.scalar import sign
+from tests import naive
+
+WITHOUT_FORM = [name for name in qpsim.methods.method_names() if qpsim.method(name).form is None]
+
+
+@qpsim.rule(breakpoint=lambda m, t, b1, b2: -b1 * m / (1.0 - b1))
+def lion(gradient, m, t, b1=0.9, b2=0.99):
+    """Jumps at its breakpoint, at every step."""
+    return sign(b1 * m + (1.0 - b1) * gradient), b2 * m + (1.0 - b2) * gradient
+
+
+@qpsim.rule
+def clipped(gradient, t, limit=0.7):
+    """Bends at two places that nobody declares."""
+    return max(-limit, min(limit, gradient))
+
+
+@qpsim.rule
+def fails(gradient, t):
+    return math.log(2.0 + gradient)
+
+
+@qpsim.rule
+def grows(gradient, t):
+    return math.inf if gradient > 1.0 else gradient
+
+
+def rotated(angle, low, high, noise_std=1.0):
+    c, s = math.cos(angle), math.sin(angle)
+    basis = np.array([[c, -s], [s, c]])
+    return qpsim.QuadraticProblem(basis @ np.diag([low, high]) @ basis.T, noise_std=noise_std)
+
+
+def states(method, sharp):
+    """Before step 7: of the noise's size, or all but 0, where averages divide by next to nothing."""
+    sizes = (1e-4, 1e-9) if sharp else (0.8, 0.5)
+    held = zip(method.state_names, sizes, strict=False)
+    return qpsim.State(6, {name: size * np.array([1.0, 0.3]) for name, size in held})
+
+
+@pytest.mark.parametrize("name", WITHOUT_FORM)
+@pytest.mark.parametrize("sharp", [False, True])
+@pytest.mark.parametrize("problem", [rotated(0.5, 1.0, 5.0), rotated(-0.8, 0.1, 1.0)], ids=str)
+def test_moments_are_those_of_the_plane(name, sharp, problem):
+    method, theta = qpsim.method(name), np.array([1.0, -0.6])
+    state = states(method, sharp)
+    estimate = np.array([0.7, 1.9]) if method.observes else None
+    mean, quadratic = theory.direction_moments(
+        problem, method, theta, state, variance_estimate=estimate
+    )
+    exact_mean, exact = naive.moments_in_the_plane(problem, method, theta, state, estimate)
+    assert quadratic == pytest.approx(exact, rel=1e-8)
+    assert np.allclose(mean, exact_mean, rtol=0.0, atol=1e-8 * math.sqrt(exact))
+
+
+def test_a_jump_at_correlations_beyond_the_series_reach():
+    # r = 0.9996: both directions jump, and 256 terms leave a tenth of the pair.
+    problem, theta = rotated(math.pi / 4, 0.02, 1.0), np.array([0.3, -0.2])
+    r = problem.gradient_correlation()[0, 1]
+    assert r < -0.999
+    state = qpsim.State(4, {"m": np.array([0.02, 0.05])})
+    shift = 9.0 * state["m"]
+    a, b = (problem.gradient(theta) + shift) / problem.gradient_std()
+    pair = theory.sign_product(a, b, r)
+    mean, quadratic = theory.direction_moments(problem, lion(), theta, state)
+    assert mean == pytest.approx(theory.expected_sign([a, b], 1.0), abs=1e-10)
+    trace, q12 = np.trace(problem.hessian), problem.hessian[0, 1]
+    assert quadratic == pytest.approx(trace + 2.0 * q12 * pair, rel=1e-8)
+
+
+def test_gradients_that_are_all_but_the_same():
+    problem = rotated(math.pi / 4, 1e-4, 1.0)
+    with pytest.raises(TheoryError, match="too close to one another"):
+        theory.direction_moments(problem, lion(), [0.1, 0.0])
+    # A smooth direction needs no plane.
+    state = qpsim.State(100, {"m": np.ones(2), "v": np.ones(2)})
+    assert theory.direction_moments(problem, "adam", [0.1, 0.0], state)[1] > 0
+
+
+def test_bends_that_are_not_declared():
+    problem, theta = qpsim.QuadraticProblem([1.0, 2.0], noise_std=0.5), np.array([0.4, 1.0])
+    mean, quadratic = theory.direction_moments(problem, clipped(), theta)
+
+    def moment(power, gradient, std):
+        from scipy.integrate import quad
+        from scipy.stats import norm
+
+        def integrand(g):
+            return max(-0.7, min(0.7, g)) ** power * norm.pdf(g, gradient, std)
+
+        ends = gradient - 12 * std, -0.7, 0.7, gradient + 12 * std
+        pieces = [p for p in pairwise(ends) if p[0] < p[1]]
+        return sum(quad(integrand, *p, epsabs=1e-13)[0] for p in pieces)
+
+    gradient, std = problem.gradient(theta), problem.gradient_std()
+    assert mean == pytest.approx([moment(1, *x) for x in zip(gradient, std, strict=True)], rel=1e-9)
+    second = [moment(2, *x) for x in zip(gradient, std, strict=True)]
+    assert quadratic == pytest.approx(second[0] + 2.0 * second[1], rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("name", "basis"), [("adam", "haar"), ("adam*", "haar"), ("m-svag", "axis")]
+)
+def test_the_recorded_steps_of_a_simulation(name, basis):
+    problem = qpsim.random_problem([0.3, 1.0, 2.0, 5.0, 9.0], basis=basis, noise_std=2.0, rng=4)
+    method, n_steps, n = qpsim.method(name), 4, 3
+    run = qpsim.simulate(
+        problem,
+        method,
+        n_steps=n_steps,
+        n_replicates=n,
+        rng=8,
+        workers=1,
+        record=("step_size", "theta"),
+    )
+    for k in range(n):
+        noise = naive.normals(np.random.SeedSequence(8), k, n_steps, 5)
+        if not problem.is_diagonal:
+            noise = noise @ problem.eigenvectors.T
+        state = method.initial_state(5)
+        for t in range(n_steps):
+            theta = run.theta[k, t]
+            step = theory.optimal_step_size(problem, method, theta, state)
+            assert run.step_size[k, t] == pytest.approx(step, rel=3e-8), (k, t)
+            drawn = problem.gradient(theta) - problem.noise_std * problem.matvec(noise[t])
+            _, state = method.update(drawn, state)
+
+
+def test_without_noise_the_step_is_the_line_search():
+    problem, theta = rotated(0.5, 1.0, 5.0, noise_std=0.0), np.array([1.0, -0.6])
+    method = qpsim.method("adam")
+    state = states(method, sharp=False)
+    z, _ = method.update(problem.gradient(theta), state)
+    mean, quadratic = theory.direction_moments(problem, method, theta, state)
+    assert mean == pytest.approx(z, rel=1e-13)
+    assert quadratic == pytest.approx(z @ problem.hessian @ z, rel=1e-13)
+
+
+def test_leading_axes_are_points_and_states():
+    problem, method = rotated(0.5, 1.0, 5.0), qpsim.method("adam*")
+    theta = np.random.default_rng(0).standard_normal((2, 3, 2))
+    m = np.random.default_rng(1).standard_normal((3, 2))
+    together = theory.optimal_step_size(problem, method, theta, qpsim.State(3, {"m": m, "s": m**2}))
+    assert together.shape == (2, 3)
+    one = qpsim.State(3, {"m": m[1], "s": m[1] ** 2})
+    alone = theory.optimal_step_size(problem, method, theta[1, 1], one)
+    assert together[1, 1] == pytest.approx(alone, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("rule", "sentence"),
+    [(fails, "fails for a gradient within .* math domain"), (grows, "returns inf for gradient = ")],
+)
+def test_a_rule_that_cannot_answer_is_named(rule, sentence):
+    problem = rotated(0.5, 1.0, 5.0)
+    with pytest.raises(MethodError, match=sentence):
+        theory.direction_moments(problem, rule(), [0.5, 0.5])
