@@ -18,6 +18,8 @@ _PUBLIC = {
     "rule": "qpsim.methods",
     "State": "qpsim.methods",
     "simulate": "qpsim.simulate",
+    "best_constant_step": "qpsim.search",
+    "adaptation_factors": "qpsim.factors",
     "Result": "qpsim.result",
     "load": "qpsim.result",
     "QpsimError": "qpsim.errors",

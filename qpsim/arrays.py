@@ -10,7 +10,9 @@ import numpy as np
 from qpsim.errors import FileError, SpecError, nearest
 
 
-def read_array(what: str, source: Path, name: str | None = None) -> np.ndarray:
+def read_array(
+    what: str, source: Path, name: str | None = None, asked: str = "problem.array"
+) -> np.ndarray:
     """The array in a .npy, .npz or .csv file; pickled objects are refused.
 
     Parameters
@@ -21,6 +23,8 @@ def read_array(what: str, source: Path, name: str | None = None) -> np.ndarray:
         A .csv holds numbers between commas and nothing else; a single row or column is a vector.
     name : str, optional
         Which array of an .npz that holds several.
+    asked : str, default "problem.array"
+        Where the user says so, for error messages.
 
     Raises
     ------
@@ -42,7 +46,7 @@ def read_array(what: str, source: Path, name: str | None = None) -> np.ndarray:
             content = np.load(stream, allow_pickle=False)
             if isinstance(content, np.ndarray):
                 return content
-            return _member(what, source, content, name)
+            return _member(what, source, content, name, asked)
     except SpecError:
         raise
     except OSError as error:
@@ -53,14 +57,14 @@ def read_array(what: str, source: Path, name: str | None = None) -> np.ndarray:
         raise FileError(f"{what}: {source} holds no array of numbers ({reason}).") from None
 
 
-def _member(what: str, source: Path, archive: Any, name: str | None) -> np.ndarray:
+def _member(what: str, source: Path, archive: Any, name: str | None, asked: str) -> np.ndarray:
     names = list(archive.files)
     if name is None and len(names) == 1:
         return archive[names[0]]
     if name is None:
         raise SpecError(
             f"{what}: {source.name} holds {', '.join(names) or 'nothing'}; say which one with "
-            "problem.array."
+            f"{asked}."
         )
     if name not in names:
         raise SpecError(f"{what}: {source.name} has no array {name!r}; {nearest(name, names)}")

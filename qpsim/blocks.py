@@ -27,9 +27,15 @@ BLOCK_SIZE = 64
 _BLOCK_ELEMENTS = 1 << 22
 # BLAS rounds the last columns of a product by another kernel if they fill no vector: a dense block
 # always has whole vectors of lanes, so that a replicate's bits do not depend on how many there are.
-_LANES_OF_A_VECTOR = 8
+_LANES_OF_A_VECTOR = 16
+# Coordinates x lanes of arrays that stay in the L2 cache together, and the least number of blocks a
+# worker should get, lest one of them be left alone with the last.
+_CACHED_ELEMENTS = 1 << 15
+_TURNS = 4
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
+# Steps of a chunk at least, however large the problem: a dense one begins with a product of its own.
+_LEAST_CHUNK = 4
 
 
 def block_size(dim: int) -> int:
@@ -83,10 +89,21 @@ class Plan:
         series = self.method.form is None and not self.problem.is_diagonal
         return series and self.policy.code == policy.OPTIMAL
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """(first replicate, count) of every block."""
-        for first in range(0, self.n_replicates, self.block_size):
-            yield first, min(self.block_size, self.n_replicates - first)
+    def blocks(self, workers: int = 1) -> Iterator[tuple[int, int]]:
+        """(first replicate, count) of every block, as work for so many workers.
+
+        Where lanes do not see each other, not even in a product's rounding, several blocks are one:
+        what a block costs besides its steps is then paid once.
+        """
+        size = self.block_size
+        if self.runs_in_eigenbasis:
+            while (
+                2 * size * self.problem.dim <= _CACHED_ELEMENTS
+                and 2 * size * workers * _TURNS <= self.n_replicates
+            ):
+                size *= 2
+        for first in range(0, self.n_replicates, size):
+            yield first, min(size, self.n_replicates - first)
 
 
 class Block(NamedTuple):
@@ -130,6 +147,7 @@ class Interrupted(Exception):
 class _Prepared(NamedTuple):
     """A plan's arrays as the kernels want them: writable, contiguous, computed once a process."""
 
+    hessian: np.ndarray
     noise_factor: np.ndarray
     std: np.ndarray
     form_matrix: np.ndarray
@@ -216,7 +234,7 @@ def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
             prepared = _prepare(plan)
             dense.advance(
                 plan.method.hyper,
-                np.array(plan.problem.hessian),
+                prepared.hessian,
                 prepared.noise_factor,
                 prepared.std,
                 prepared.form_matrix,
@@ -258,7 +276,7 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
         lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
     error = _initial_error(plan, first, count, lanes)
     if basis is not None:
-        error = np.ascontiguousarray(basis.T @ error)
+        error = _product(basis.T, error)
     here = Point(
         t=0,
         error=error,
@@ -273,7 +291,7 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
     if plan.runs_in_eigenbasis:
         diagonal.excess_loss(np.array(problem.eigenvalues), error, here.losses[0])
     else:
-        dense.excess_loss(np.array(problem.hessian), error, here.losses[0])
+        dense.excess_loss(_prepare(plan).hessian, error, here.losses[0])
     record_loss(here.losses[0].copy(), here.dead, here.losses[0])
     _record_theta(plan, here, basis)
     return here
@@ -282,14 +300,25 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
 def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
     start = np.broadcast_to(plan.theta0, (plan.n_replicates, plan.problem.dim))
     error = start[first : first + count] - plan.problem.optimum
-    padded = np.pad(error, ((0, lanes - count), (0, 0)), mode="edge")
-    return np.array(padded.T, order="C")
+    columns = np.empty((plan.problem.dim, lanes))
+    columns[:, :count] = error.T
+    columns[:, count:] = error[-1][:, None]
+    return columns
+
+
+def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """matrix @ columns, rounded as if each block of lanes came alone."""
+    parts = [
+        matrix @ columns[:, lane : lane + BLOCK_SIZE]
+        for lane in range(0, columns.shape[1], BLOCK_SIZE)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def _chunk_ends(plan: Plan, count: int) -> list[int]:
     dim = plan.problem.dim
     cost = count * (dim if plan.runs_in_eigenbasis else dim * dim // 16 + dim)
-    chunk = max(1, _CHUNK_ELEMENTS // cost)
+    chunk = max(_LEAST_CHUNK, _CHUNK_ELEMENTS // cost)
     ends = set(range(chunk, plan.n_steps, chunk)) | {plan.n_steps}
     return sorted(ends | {step for step in plan.theta_steps if step > 0})
 
@@ -297,7 +326,7 @@ def _chunk_ends(plan: Plan, count: int) -> list[int]:
 def _record_theta(plan: Plan, here: Point, basis: np.ndarray | None) -> None:
     if here.t not in plan.theta_steps:
         return
-    offset = here.error if basis is None else basis @ here.error
+    offset = here.error if basis is None else _product(basis, here.error)
     k = plan.theta_steps.index(here.t)
     here.theta[k] = plan.problem.optimum[:, None] + offset
     here.theta[k][:, here.dead != 0] = np.inf
@@ -326,7 +355,9 @@ def _build(plan: Plan) -> _Prepared:
     elif code in (policy.OPTIMAL, policy.BOUND) and plan.method.form == "linear":
         form_matrix = nu**2 * q * (q @ q)
     noise_factor = nu * vectors * problem.eigenvalues
-    return _Prepared(np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan))
+    return _Prepared(
+        np.array(q), np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan)
+    )
 
 
 def _table(plan: Plan) -> Any:

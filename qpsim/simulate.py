@@ -210,7 +210,9 @@ def run_plan(
     if plan.theta_steps:
         theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
     with executor_of(workers) as (executor, width):
-        for block in _completed(plan, points, executor, width):
+        # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
+        spans = list(plan.blocks(1 if checkpoint is not None else width))
+        for block in _completed(plan, spans, points, executor, width):
             if checkpoint is not None:
                 checkpoint.finish(block)
             rows = slice(block.first, block.first + block.losses.shape[1])
@@ -261,20 +263,22 @@ def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]
 
 
 def _completed(
-    plan: blocks.Plan, points: Mapping[int, blocks.Point], executor: Executor, width: int
+    plan: blocks.Plan,
+    spans: list[tuple[int, int]],
+    points: Mapping[int, blocks.Point],
+    executor: Executor,
+    width: int,
 ) -> Iterator[blocks.Block]:
     """Blocks in the order they finish; few are in flight, so memory stays flat and Ctrl-C quick."""
-    waiting = plan.blocks()
+    waiting = spans[::-1]
     finished: queue.SimpleQueue[Future[blocks.Block]] = queue.SimpleQueue()
     flying: set[Future[blocks.Block]] = set()
-    n_blocks = -(-plan.n_replicates // plan.block_size)
+    n_blocks = len(spans)
     try:
         with progress.bar(f"{plan.method.name}", n_blocks) as tick, blocks.one_blas_thread():
             for _ in range(n_blocks):
-                while len(flying) < 2 * width:
-                    span = next(waiting, None)
-                    if span is None:
-                        break
+                while waiting and len(flying) < 2 * width:
+                    span = waiting.pop()
                     future = executor.submit(blocks.run_block, plan, *span, points.get(span[0]))
                     flying.add(future)
                     future.add_done_callback(finished.put)
@@ -355,10 +359,11 @@ def _warn_of_sign_vector(error: np.ndarray) -> None:
 
 
 def _warn_of_divergence(plan: blocks.Plan, losses: np.ndarray) -> None:
-    diverged = np.isinf(losses)
-    gone = int(diverged[:, -1].sum())
+    # A replicate that has left stays away, so that the last step tells, and a step at a time keeps
+    # a large record from being copied.
+    gone = int(np.isinf(losses[:, -1]).sum())
     if gone:
-        first = int(np.argmax(diverged.any(axis=0)))
+        first = next(k for k in range(losses.shape[1]) if np.isinf(losses[:, k]).any())
         warnings.warn(
             f"{plan.method.name} diverged in {gone} of {plan.n_replicates} replicates, first at "
             f"step {first}; its {plan.policy.name} step size is too large.",

@@ -349,3 +349,76 @@ def problem_sign_form(problem, noise_std, mean, scale):
                 a, b = mean[i] / (noise_std * deviations[0]), mean[j] / (noise_std * deviations[1])
                 total += q[i, j] * scale[i] * scale[j] * sign_correlation(a, b, r)
     return total
+
+
+def kappa(mu, t):
+    """Eq. 19 as printed."""
+    return (1 - mu ** (2 * t)) * (1 - mu) ** 2 / ((1 - mu**2) * (1 - mu**t) ** 2)
+
+
+def published(name, gradients, variances=None, *, bug=None, corrected=False, **hyper):
+    """Directions (t, d) of a method on a stream of gradients, transcribed from its source, epsilons 0.
+
+    ``bug`` puts in what implementations have got wrong before.
+    """
+    mu = hyper.get("momentum", 0.9)
+    b1, b2 = hyper.get("b1", 0.9), hyper.get("b2", 0.999)
+    if name == "adam":
+        mu1, mu2 = b1, b1 if bug == "averaged with b1" else b2
+    else:
+        mu1 = mu2 = hyper.get("decay", mu)
+    m = v = r = u = 0.0
+    previous, size = 0.0, 1.0
+    out = []
+    for k, g in enumerate(gradients):
+        t = k + 1
+        m = mu1 * m + (1 - mu1) * g
+        v = mu2 * v + (1 - mu2) * g * g
+        b2_debias = b2 if name == "adam" else mu2
+        if bug == "beta^t":
+            mh, vh = m / mu1**t, v / b2_debias**t
+        else:
+            mh, vh = m / (1 - mu1**t), v / (1 - b2_debias**t)
+        s = np.maximum(vh - mh * mh, 0.0)
+        factor = kappa(mu, t)
+        if bug == "1 - beta":
+            factor *= (1 - mu**2) / (1 - mu)
+        if corrected and t > 1:
+            factor = factor / (1 - factor)
+        if name in ("m-sgd", "m-ssd", "nesterov", "m-svag-mb", "adam*-mb"):
+            r = g if bug == "re-zeroed" else mu * r + g
+        if variances is not None:
+            u = mu**2 * u + variances[k]
+        if name == "adam":
+            z = mh / np.sqrt(vh)
+        elif name == "m-svag":
+            gamma = mh**2 / (mh**2 + factor * s)
+            z = (0.0 if bug == "gamma = 0" and t == 1 else gamma) * mh
+        elif name == "adam*":
+            z = np.sign(mh) / np.sqrt(1 + factor * s / mh**2)
+        elif name == "svag-ema":
+            z = g * mh**2 / (mh**2 + s)
+        elif name == "m-svag-mb":
+            z = r / (1 + u / r**2)
+        elif name == "adam*-mb":
+            z = np.sign(r) / np.sqrt(1 + u / r**2)
+        elif name in ("m-sgd", "m-ssd"):
+            z = np.sign(r) if name == "m-ssd" else r
+        elif name == "nesterov":
+            z = g + mu * r
+        elif name == "rmsprop":
+            z = g / np.sqrt(v)
+        elif name == "adagrad":
+            u = u + g * g
+            z = g / np.sqrt(u)
+        elif name == "adadelta":
+            z = g * np.sqrt((u + 1e-6) / (v + 1e-6))
+            u = mu2 * u + (1 - mu2) * z * z
+        elif name == "rprop":
+            same = np.sign(g) * previous
+            grown = size * np.where(same > 0, 1.2, np.where(same < 0, 0.5, 1.0))
+            size = size if t == 1 else np.clip(grown, 1e-6, 50.0)
+            previous = np.where(same < 0, 0.0, np.sign(g))
+            z = size * previous
+        out.append(z)
+    return np.array(out)

@@ -178,7 +178,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     em = matplotlib.rcParams["font.size"] / 72
     width, height = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
     columns = [(group, noise) for group in (IDEALISED, ESTIMATED) for noise in range(len(NOISE))]
-    grid = fig.add_gridspec(
+    grid: Any = fig.add_gridspec(
         len(ROWS),
         len(columns) + 1,
         width_ratios=[1, 1, 1, 0.12, 1, 1, 1],
@@ -225,8 +225,8 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         ncols=len(lines),
         borderpad=0.1,
     )
-    for text, group in (("known variance, no momentum", 0), ("moving averages", 3)):
-        left, right = (fig.axes[group + k].get_position() for k in (0, 2))
+    for text, at in (("known variance, no momentum", 0), ("moving averages", 3)):
+        left, right = (fig.axes[at + k].get_position() for k in (0, 2))
         middle = 0.5 * (left.x0 + right.x1)
         fig.text(middle, 1.0 - 2.6 * em / height, text, va="center", ha="center")
     fig.text(

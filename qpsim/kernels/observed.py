@@ -59,7 +59,8 @@ def _observe_row(hyper, gradient, std, estimates, i, extra):
         relative_variance(gradient, std * std, extra)
 
     def estimate(hyper, gradient, std, estimates, i, extra):
-        extra[:] = estimates[i]
+        for lane in range(extra.size):
+            extra[lane] = estimates[i, lane]
 
     observes = dispatch.rule_of_type(hyper).observes
     nothing = lambda hyper, gradient, std, estimates, i, extra: None  # noqa: E731

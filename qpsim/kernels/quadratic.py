@@ -36,6 +36,7 @@ _FIRST_TERMS = 24
 _MOST_TERMS = 256
 # Doubles that the coefficients of one block may take.
 _MOST_ELEMENTS = 1 << 23
+_NEGLIGIBLE = 1e-150
 
 
 class SeriesTable(NamedTuple):
@@ -326,7 +327,7 @@ def series_moments(
         for k in range(terms):
             n = begin + k
             if n > 0:
-                power *= table.correlation
+                raise_power(power, table.correlation)
             for i in range(d):
                 term[i] = coefficients[i, k]
             np.dot(power, term, image)
@@ -339,6 +340,15 @@ def series_moments(
         if begin == _MOST_TERMS:
             return begin
         terms = min(begin, _MOST_TERMS - begin, max(_FIRST_TERMS, _MOST_ELEMENTS // (d * lanes)))
+
+
+@jit
+def raise_power(power, correlation):
+    """(Q - diag Q) o R^n to the next n; what has become negligible is 0, since subnormal numbers are slow."""
+    for i in range(power.shape[0]):
+        for j in range(power.shape[1]):
+            value = power[i, j] * correlation[i, j]
+            power[i, j] = 0.0 if abs(value) < _NEGLIGIBLE else value
 
 
 @jit

@@ -18,6 +18,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from qpsim.errors import MethodError, nearest
+from qpsim.methods.state import State
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,37 +36,6 @@ _RANGES = {
     "decay": _UNIT,
     "eps": _NONNEGATIVE,
 }
-
-
-class State:
-    """What a method remembers between steps: the count of steps taken and its named arrays.
-
-    Parameters
-    ----------
-    t : int
-        Steps taken so far; 0 before the first.
-    arrays : mapping of str to ndarray
-        One array per state name, all of the parameters' shape.
-
-    Examples
-    --------
-    >>> import qpsim
-    >>> qpsim.method("m-ssd").initial_state(3)
-    State(t=0, buffer=array([0., 0., 0.]))
-    """
-
-    __slots__ = ("arrays", "t")
-
-    def __init__(self, t: int, arrays: Mapping[str, np.ndarray]) -> None:
-        self.t = int(t)
-        self.arrays = dict(arrays)
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self.arrays[name]
-
-    def __repr__(self) -> str:
-        fields = "".join(f", {name}={value!r}" for name, value in self.arrays.items())
-        return f"State(t={self.t}{fields})"
 
 
 @dataclass(frozen=True, eq=False)

@@ -64,7 +64,19 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize("command", [[], ["figure"], ["simulate"], ["verify"], ["info"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["figure"],
+        ["simulate"],
+        ["verify"],
+        ["info"],
+        ["theory"],
+        *(["theory", name] for name in ("improvement", "success", "factors", "kappa")),
+        *(["theory", name] for name in ("risk", "errata")),
+    ],
+)
 def test_every_help_text_has_examples(run, command, flag):
     done = run(*command, flag)
     assert done.exit_code == 0
@@ -241,6 +253,25 @@ def test_exit_code_of_verify(run, monkeypatch, holds, code):
     assert done.exit_code == code
     assert ("DOES NOT HOLD" in done.stdout) == (not holds)
     assert "1e-12" in done.stdout and "+0.50" in done.stdout
+
+
+def test_verify_without_a_topic_verifies_the_theory(run, tmp_path, monkeypatch):
+    from qpsim import theory
+
+    small = ("verify", "--replicates", "10000", "--workers", "1", "--out", "found")
+    done = run(*small, "--seed", "5")
+    assert done.exit_code == 0, done.output
+    saved = json.loads((tmp_path / "found" / "theory-verdicts.json").read_text())
+    assert saved["options"]["seed"] == 5 and saved["holds"]
+    n = len(saved["verdicts"])
+    assert f"{n} of {n} statements hold." in done.stdout
+    assert all(word in done.stdout for word in ("claimed", "std. error", "Eq. 19", "Lemma 1"))
+    right = theory.momentum_correction
+    monkeypatch.setattr(theory, "momentum_correction", lambda mu, t: right(mu, np.add(t, 1)))
+    broken = run(*small, "--json")
+    assert broken.exit_code == 1
+    failed = [v["name"] for v in json.loads(broken.stdout)["verdicts"] if not v["holds"]]
+    assert failed == ["kappa", "relative-variance"]
 
 
 def test_info(run, monkeypatch):

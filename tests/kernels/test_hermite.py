@@ -1,0 +1,273 @@
+"""The exact step of rules without a closed form: quadrature, series and its bound, against brute force and sampling."""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.polynomial.legendre import leggauss
+
+import qpsim
+from qpsim.kernels import hermite, policy, quadratic
+from qpsim.methods import State
+from qpsim.methods.scalar import sign
+from tests import naive
+
+NODES, WEIGHTS = leggauss(20)
+
+
+@qpsim.rule
+def undeclared_lion(gradient, m, t, b1=0.9, b2=0.99):
+    return sign(b1 * m + (1 - b1) * gradient), b2 * m + (1 - b2) * gradient
+
+
+def _lion_offset(m, t, b1, b2):
+    return b1 / (1 - b1) * m
+
+
+@qpsim.rule(form="sign", offset=_lion_offset)
+def declared_lion(gradient, m, t, b1=0.9, b2=0.99):
+    return sign(b1 * m + (1 - b1) * gradient), b2 * m + (1 - b2) * gradient
+
+
+@qpsim.rule
+def clipped(gradient, t):
+    """Kinks at places that nothing declares."""
+    return min(max(gradient, -0.3), 0.7)
+
+
+def graded(cut):
+    """Nodes and Gaussian weights on [-10, 10], in panels that shrink towards the cut."""
+    steps = 10.0 ** np.arange(-9, 1.4, 0.5)
+    edges = np.unique([*np.arange(-10, 10.5, 0.5), cut, *(cut - steps), *(cut + steps)])
+    edges = edges[(edges >= -10) & (edges <= 10)]
+    middle, radius = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / 2
+    return (middle[:, None] + radius[:, None] * NODES).ravel(), np.outer(radius, WEIGHTS).ravel()
+
+
+def brute_force(method, problem, exact, state, t, extra):
+    """grad^T E[z] and E[z^T Q z] of two coordinates as a sum over a grid of both Gaussians."""
+    std, r, q = problem.gradient_std(), problem.gradient_correlation()[0, 1], problem.hessian
+    sides = []
+    for i in range(2):
+        rest = [*([extra[i]] if method.observes else []), *state[:, i], t, *method.hyper]
+        turn = method.rule.breakpoint
+        z, w = graded(((turn(*rest) if turn else 0.3) - exact[i]) / std[i])
+        out = [method.rule.function(exact[i] + std[i] * x, *rest) for x in z]
+        f = np.array([o[0] if method.state_names else o for o in out])
+        sides.append((z, w, f))
+    (x, u, f), (y, v, h) = sides
+    phi = lambda z: np.exp(-z * z / 2) / math.sqrt(2 * math.pi)  # noqa: E731
+    free = 1 - r * r
+    density = np.exp(-(x[:, None] ** 2 - 2 * r * np.outer(x, y) + y**2) / (2 * free))
+    cross = (u * f) @ density @ (v * h) / (2 * math.pi * math.sqrt(free))
+    numerator = exact @ [np.sum(u * phi(x) * f), np.sum(v * phi(y) * h)]
+    squares = np.sum(u * phi(x) * f * f), np.sum(v * phi(y) * h * h)
+    return numerator, q[0, 0] * squares[0] + q[1, 1] * squares[1] + 2 * q[0, 1] * cross
+
+
+def series(method, problem, exact, state, t, extra, tolerance=1e-10, chosen=policy.OPTIMAL):
+    """The kernel's numerator, denominator, relative bound and number of terms for one lane."""
+    q = np.array(problem.hessian)
+    table = quadratic.series_table(q, problem.gradient_correlation(), tolerance)
+    numerator, denominator, error = np.empty(1), np.empty(1), np.empty(1)
+    lane = [np.ascontiguousarray(a[..., None]) for a in (exact, extra, state)]
+    std = np.array(problem.gradient_std())
+    terms = quadratic.series_moments(
+        method.hyper, q, np.abs(q), table, lane[0], std, lane[1], lane[2], float(t), chosen,
+        numerator, denominator, error,
+    )  # fmt: skip
+    return numerator[0], denominator[0], error[0], terms
+
+
+def case(method, t, rng):
+    """A problem of two correlated coordinates, a gradient at any ratio to the noise, and a state on the way."""
+    angle, top = rng.uniform(0.2, 1.3), rng.uniform(1.5, 3.0)
+    basis = [[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]
+    problem = qpsim.QuadraticProblem.from_eigenbasis([1.0, top], basis, noise_std=1.0)
+    std = problem.gradient_std()
+    exact = std * 10.0 ** rng.uniform(-2, 0.7, 2) * rng.choice([-1, 1], 2)
+    extra = std**2 * rng.chisquare(3, 2) / 3
+    state = method.initial_state(2)
+    for _ in range(t - 1):
+        given = {} if method.observes is None else {method.observes: extra}
+        _, state = method.update(exact + std * rng.standard_normal(2), state, **given)
+    arrays = np.array([state[name] for name in method.state_names]).reshape(-1, 2)
+    return problem, exact, arrays, extra
+
+
+@pytest.mark.parametrize("t", [1, 2, 3, 12])
+@pytest.mark.parametrize(
+    "name",
+    ["m-svag", "adam", "adam*", "svag-ema", "m-svag-mb", "adam*-mb", "rmsprop", "adagrad", "adadelta", "rprop"],
+)  # fmt: skip
+def test_the_exact_step_is_that_of_brute_force(name, t):
+    method = qpsim.method(name)
+    rng = np.random.Generator(np.random.PCG64(t))
+    for small in (1.0, 1e-3):
+        problem, exact, state, extra = case(method, t, rng)
+        if state.size:
+            state[0] *= small  # the average near 0: the sharpest turns
+        extra *= small
+        numerator, denominator = brute_force(method, problem, exact, state, float(t), extra)
+        mean, square, bound, terms = series(method, problem, exact, state, t, extra)
+        assert mean / square == pytest.approx(numerator / denominator, rel=1e-8)
+        assert square == pytest.approx(denominator, rel=1e-8)
+        assert bound <= 1e-10
+        assert terms < 256
+
+
+def test_the_bound_is_a_bound():
+    method, rng = qpsim.method("adam*"), np.random.Generator(np.random.PCG64(5))
+    for _ in range(5):
+        problem, exact, state, extra = case(method, 3, rng)
+        _, best, _, _ = series(method, problem, exact, state, 3, extra, 1e-13)
+        for tolerance in (1e-1, 1e-2, 1e-4, 1e-6):
+            _, square, bound, _ = series(method, problem, exact, state, 3, extra, tolerance)
+            assert abs(square / best - 1) <= bound <= tolerance
+
+
+def test_linear_rules_end_after_two_terms():
+    method = qpsim.method("m-svag")  # at t = 1 its direction is the gradient
+    problem, exact, state, extra = case(method, 1, np.random.Generator(np.random.PCG64(0)))
+    numerator, denominator, _, terms = series(method, problem, exact, state, 1, extra)
+    assert terms == 2
+    noise = problem.noise_std**2 * np.sum(problem.eigenvalues**3)
+    assert numerator == pytest.approx(exact @ exact, rel=1e-12)
+    assert denominator == pytest.approx(exact @ problem.matvec(exact) + noise, rel=1e-12)
+
+
+def test_jumps_and_kinks_that_nothing_declares_are_found():
+    rng = np.random.Generator(np.random.PCG64(3))
+    for _ in range(20):
+        problem, exact, state, extra = case(undeclared_lion(), 3, rng)
+        table = hermite.quadrature_table(1)
+        for i in range(2):
+            std = float(problem.gradient_std()[i])
+            first, second = np.empty(1), np.empty(1)
+            lane = [np.full(1, exact[i]), np.full(1, extra[i]), state[:, i, None, None].copy()]
+            hermite.row_moments(
+                undeclared_lion().hyper,
+                lane[0],
+                std,
+                lane[1],
+                lane[2],
+                0,
+                3.0,
+                table,
+                first,
+                second,
+            )
+            shifted = exact[i] + _lion_offset(state[0, i], 3.0, 0.9, 0.99)
+            assert first[0] == pytest.approx(math.erf(shifted / std / math.sqrt(2)), abs=2e-9)
+            assert second[0] == pytest.approx(1.0, abs=2e-9)
+    method = clipped()
+    problem, exact, state, extra = case(method, 1, rng)
+    exact[:] = [0.5, -0.2]
+    x = np.linspace(-9, 9, 2_000_001)
+    table = hermite.quadrature_table(1)
+    first, second = np.empty(1), np.empty(1)
+    hermite.row_moments(
+        method.hyper,
+        exact[:1],
+        0.4,
+        extra[:1],
+        state[:, :1, None].copy(),
+        0,
+        1.0,
+        table,
+        first,
+        second,
+    )
+    f = np.clip(0.5 + 0.4 * x, -0.3, 0.7)
+    weight = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) * (x[1] - x[0])
+    assert first[0] == pytest.approx(np.sum(weight * f), rel=1e-8)
+    assert second[0] == pytest.approx(np.sum(weight * f * f), rel=1e-8)
+
+
+def test_a_sign_rule_takes_the_same_step_with_its_form_and_without():
+    p = qpsim.random_problem("mild", 6, "haar", noise_std=1.0, rng=0)
+    known = qpsim.simulate(p, declared_lion, n_steps=1, n_replicates=8, rng=0, workers=1)
+    found = qpsim.simulate(p, undeclared_lion, n_steps=1, n_replicates=8, rng=0, workers=1)
+    np.testing.assert_allclose(found.step_size, known.step_size, rtol=1e-8)
+    bound = [
+        qpsim.simulate(p, m, "bound", 1, 8, rng=0, workers=1)
+        for m in (declared_lion, undeclared_lion)
+    ]
+    np.testing.assert_allclose(bound[0].step_size, bound[1].step_size, rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["m-svag", "adam", "adam*"])
+@pytest.mark.parametrize("kind", ["diagonal", "dense"])
+def test_every_step_of_a_run_is_the_exact_one(name, kind):
+    basis = [[0.8, -0.6], [0.6, 0.8]]
+    problem = qpsim.QuadraticProblem.from_eigenbasis([1.0, 3.0], basis, [2.0, -1.5], 1.3)
+    if kind == "diagonal":
+        problem = qpsim.QuadraticProblem([1.0, 3.0], [2.0, -1.5], 1.3)
+    r = qpsim.simulate(
+        problem, name, n_steps=4, n_replicates=2, rng=9, workers=1, record=("step_size", "theta")
+    )
+    assert (r.moment_error is None) == problem.is_diagonal
+    method, state = qpsim.method(name), qpsim.method(name).initial_state(2)
+    normals = naive.normals(np.random.SeedSequence(9), 1, 4, 2)
+    vectors = np.eye(2) if problem.is_diagonal else problem.eigenvectors
+    for k in range(4):
+        exact = problem.gradient(r.theta[1, k])
+        arrays = np.array([state[n] for n in method.state_names])
+        if problem.is_diagonal:
+            # Uncorrelated, so that the cross term is a product: a dense twin with r = 0.
+            pieces = [separate(method, problem, exact, arrays, k + 1, i) for i in range(2)]
+            alpha = sum(p[0] for p in pieces) / sum(p[1] for p in pieces)
+        else:
+            numerator, denominator = brute_force(method, problem, exact, arrays, k + 1.0, None)
+            alpha = numerator / denominator
+        assert r.step_size[1, k] == pytest.approx(alpha, rel=1e-8)
+        noise = 1.3 * (vectors * problem.eigenvalues) @ normals[k]
+        _, state = method.update(exact - noise, state)
+
+
+def separate(method, problem, exact, arrays, t, i):
+    rest = [*arrays[:, i], float(t), *method.hyper]
+    std = problem.gradient_std()[i]
+    z, w = graded((method.rule.breakpoint(*rest) - exact[i]) / std)
+    f = np.array([method.rule.function(exact[i] + std * x, *rest)[0] for x in z])
+    w = w * np.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+    return exact[i] * np.sum(w * f), problem.hessian[i] * np.sum(w * f * f)
+
+
+@pytest.mark.parametrize(
+    ("name", "t", "draws"),
+    [
+        ("m-svag", 2, 100_000),
+        ("adam*", 12, 100_000),
+        pytest.param("m-svag", 3, 1_000_000, marks=pytest.mark.long),
+        pytest.param("adam", 2, 1_000_000, marks=pytest.mark.long),
+        pytest.param("adam*", 40, 1_000_000, marks=pytest.mark.long),
+        pytest.param("adam*-mb", 3, 1_000_000, marks=pytest.mark.long),
+    ],
+)
+def test_a_hundred_coordinates_agree_with_sampling(name, t, draws):
+    problem = qpsim.random_problem("structured", 100, "haar", noise_std=4.0, rng=1)
+    rng, method = np.random.Generator(np.random.PCG64(2)), qpsim.method(name)
+    std, factor = (
+        problem.gradient_std(),
+        problem.noise_std * problem.eigenvectors * problem.eigenvalues,
+    )
+    exact = problem.gradient(np.zeros(100))
+    extra = std**2 * rng.chisquare(7, 100) / 7
+    given = {} if method.observes is None else {method.observes: extra}
+    state = method.initial_state(100)
+    for _ in range(t - 1):
+        _, state = method.update(exact + factor @ rng.standard_normal(100), state, **given)
+    arrays = np.array([state[n] for n in method.state_names])
+    numerator, denominator, _, _ = series(method, problem, exact, arrays, t, extra, 1e-9)
+    samples = []
+    for _ in range(0, draws, 20_000):
+        g = exact + rng.standard_normal((20_000, 100)) @ factor.T
+        many = State(t - 1, {n: np.tile(state[n], (20_000, 1)) for n in method.state_names})
+        many_given = {key: np.tile(value, (20_000, 1)) for key, value in given.items()}
+        z, _ = method.update(g, many, **many_given)
+        samples.append([z @ exact, np.einsum("ki,ki->k", z @ problem.hessian, z)])
+    for sampled, computed in zip(
+        np.concatenate(samples, axis=1), (numerator, denominator), strict=True
+    ):
+        assert abs(sampled.mean() - computed) < 4 * sampled.std() / math.sqrt(draws)
