@@ -213,9 +213,9 @@ def draw_map(data: Data, name: str, kind: int, ax: Axes) -> dict[str, Any]:
         if tau[0] <= x <= tau[-1] and levels[0] <= y <= levels[-1]
     ]
     if corners:
-        artists["corners"] = ax.scatter(
-            *np.transpose(corners), s=14, marker="o", facecolor="white", edgecolor="black", zorder=5
-        )
+        across, up = np.transpose(corners)
+        look: dict[str, Any] = {"marker": "o", "facecolor": "white", "edgecolor": "black", "zorder": 5}
+        artists["corners"] = ax.scatter(across, up, s=14, **look)
     return artists
 
 
