@@ -27,8 +27,8 @@ ROOT = Path(__file__).parents[1]
 @pytest.fixture(autouse=True)
 def short_chunks(monkeypatch):
     """Blocks rest every few steps."""
-    monkeypatch.setattr(blocks, "_CHUNK_ELEMENTS", 4000)
-    monkeypatch.setattr(blocks, "_LEAST_CHUNK", 1)
+    monkeypatch.setattr(blocks, "_LEAST_CHUNK", 2)
+    monkeypatch.setattr(blocks, "_CHUNK_ELEMENTS", 1000)
 
 
 def plan(basis=0.0, method="m-ssd", step_size=0.1, n_steps=60, n_replicates=150, rng=3, **options):

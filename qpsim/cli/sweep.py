@@ -110,9 +110,10 @@ def run(
         print_json({"store": str(place), **_without_store(report)})
     else:
         typer.echo(
-            f"{report.total} cells: {report.computed} computed in {report.seconds:.1f} s, "
-            f"{report.found} found, {report.failed} failed; in {shown}"
+            f"{report.total} cells: {report.computed} computed, {report.found} found, "
+            f"{report.failed} failed; in {shown}"
         )
+        say(f"{report.seconds:.1f} s")
     if report.failed:
         raise typer.Exit(NOT_TRUE)
 

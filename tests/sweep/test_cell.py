@@ -68,10 +68,17 @@ def test_divergence_is_counted_and_keeps_every_number_out_of_nan():
 
 
 def test_losses_of_zero_and_infinity_have_bounded_logarithms():
-    arrays = summarise(np.array([[1.0, 0.0], [1.0, np.inf]]))
+    arrays = summarise(np.array([[1.0, 1.0], [0.0, np.inf]]))
     assert arrays["mean_log10_loss"].tolist() == [0.0, 0.0]
     assert arrays["std_log10_loss"].tolist() == [0.0, 300.0]
     assert arrays["quantiles"][[0, -1], 1].tolist() != [np.nan, np.nan]
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 8, 101])
+def test_quantiles_are_numpys(n):
+    losses = np.random.default_rng(0).lognormal(0, 3, (4, n))
+    expected = np.quantile(losses, QUANTILES, axis=1)
+    np.testing.assert_allclose(summarise(losses)["quantiles"], expected, rtol=1e-12)
 
 
 def test_numpy_reads_the_file_without_us():
