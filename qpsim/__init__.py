@@ -25,7 +25,7 @@ _PUBLIC = {
     "QpsimError": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn", "figures", "verdicts")
+_SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
 

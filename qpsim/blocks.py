@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -27,9 +27,15 @@ BLOCK_SIZE = 64
 _BLOCK_ELEMENTS = 1 << 22
 # BLAS rounds the last columns of a product by another kernel if they fill no vector: a dense block
 # always has whole vectors of lanes, so that a replicate's bits do not depend on how many there are.
-_LANES_OF_A_VECTOR = 8
+_LANES_OF_A_VECTOR = 16
+# Coordinates x lanes of arrays that stay in the L2 cache together, and the least number of blocks a
+# worker should get, lest one of them be left alone with the last.
+_CACHED_ELEMENTS = 1 << 15
+_TURNS = 4
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
+# Steps of a chunk at least, however large the problem: a dense one begins with a product of its own.
+_LEAST_CHUNK = 4
 
 
 def block_size(dim: int) -> int:
@@ -83,10 +89,21 @@ class Plan:
         series = self.method.form is None and not self.problem.is_diagonal
         return series and self.policy.code == policy.OPTIMAL
 
-    def blocks(self) -> Iterator[tuple[int, int]]:
-        """(first replicate, count) of every block."""
-        for first in range(0, self.n_replicates, self.block_size):
-            yield first, min(self.block_size, self.n_replicates - first)
+    def blocks(self, workers: int = 1) -> Iterator[tuple[int, int]]:
+        """(first replicate, count) of every block, as work for so many workers.
+
+        Where lanes do not see each other, not even in a product's rounding, several blocks are one:
+        what a block costs besides its steps is then paid once.
+        """
+        size = self.block_size
+        if self.runs_in_eigenbasis:
+            while (
+                2 * size * self.problem.dim <= _CACHED_ELEMENTS
+                and 2 * size * workers * _TURNS <= self.n_replicates
+            ):
+                size *= 2
+        for first in range(0, self.n_replicates, size):
+            yield first, min(size, self.n_replicates - first)
 
 
 class Block(NamedTuple):
@@ -99,6 +116,30 @@ class Block(NamedTuple):
     theta: np.ndarray | None
 
 
+@dataclass
+class Point:
+    """Where a block stands after t steps: all that its next step depends on, and its record so far.
+
+    A point that was reached is the same point whoever goes on from it, so that a run may be ended
+    and continued without changing a bit. Axes are the kernels': (coordinate, lane), (step, lane).
+    """
+
+    t: int
+    error: np.ndarray
+    states: np.ndarray
+    stream: np.ndarray
+    dead: np.ndarray
+    losses: np.ndarray
+    steps: np.ndarray
+    errors: np.ndarray
+    theta: np.ndarray
+
+    def copy(self) -> Point:
+        """The point as it is now, whatever the block does next."""
+        arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "t"}
+        return Point(self.t, **{name: array.copy() for name, array in arrays.items()})
+
+
 class Interrupted(Exception):
     """A block was told to stop; its partial result is of no use."""
 
@@ -106,6 +147,7 @@ class Interrupted(Exception):
 class _Prepared(NamedTuple):
     """A plan's arrays as the kernels want them: writable, contiguous, computed once a process."""
 
+    hessian: np.ndarray
     noise_factor: np.ndarray
     std: np.ndarray
     form_matrix: np.ndarray
@@ -127,10 +169,23 @@ def forget(token: str) -> None:
     with _lock:
         _prepared.pop(token, None)
     _stopped.discard(token)
+    _watchers.pop((token, os.getpid()), None)
 
 
-def run_block(plan: Plan, first: int, count: int) -> Block:
-    """Simulate replicates ``first`` to ``first + count - 1`` of a plan.
+_watchers: dict[tuple[str, int], Callable[[int, Point], None]] = {}
+
+
+def watch(token: str, watcher: Callable[[int, Point], None]) -> None:
+    """Show every block of a plan to a function whenever it rests, in this process.
+
+    It gets the block's first replicate and the :class:`Point`, which it must copy to keep.
+    """
+    # By process: a child forked for a pool must not take its parent's watcher for its own.
+    _watchers[token, os.getpid()] = watcher
+
+
+def run_block(plan: Plan, first: int, count: int, point: Point | None = None) -> Block:
+    """Simulate replicates ``first`` to ``first + count - 1`` of a plan, on from a point if given.
 
     Raises
     ------
@@ -139,124 +194,142 @@ def run_block(plan: Plan, first: int, count: int) -> Block:
     """
     # A diverging lane may overflow in NumPy's products; its record says so, no warning is due.
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
-        return _run(plan, first, count)
+        return _run(plan, first, count, point)
 
 
-def _run(plan: Plan, first: int, count: int) -> Block:
+def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
     from qpsim.kernels import dense, diagonal, hermite
-    from qpsim.kernels.noise import seed_lanes
-    from qpsim.kernels.record import record_loss
 
-    problem, n = plan.problem, plan.n_steps
-    rotate = plan.runs_in_eigenbasis and not problem.is_diagonal
-    basis = problem.eigenvectors if rotate else None
-    lanes = count
-    if not problem.is_diagonal:
-        lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
-    error = _initial_error(plan, first, count, lanes)
-    if basis is not None:
-        error = np.ascontiguousarray(basis.T @ error)
-    states = np.zeros((len(plan.method.state_names), problem.dim, lanes))
-    stream = seed_lanes(plan.seed, first, lanes)
-    losses = np.empty((n + 1, lanes))
-    steps = np.empty((n, lanes))
-    errors = np.zeros((n, lanes))
-    dead = np.zeros(lanes, dtype=np.uint8)
-    theta = np.empty((len(plan.theta_steps), problem.dim, lanes)) if plan.theta_steps else None
+    basis = None if plan.problem.is_diagonal else plan.problem.eigenvectors
+    basis = basis if plan.runs_in_eigenbasis else None
+    here = _start(plan, first, count, basis) if point is None else point
     policy, given = plan.policy.code, plan.policy.given
-    if plan.runs_in_eigenbasis:
-        eigenvalues = np.array(problem.eigenvalues)
-        table = hermite.quadrature_table(1) if plan.method.form is None else ()
-        diagonal.excess_loss(eigenvalues, error, losses[0])
-    else:
-        hessian = np.array(problem.hessian)
-        prepared = _prepare(plan)
-        dense.excess_loss(hessian, error, losses[0])
-    record_loss(losses[0].copy(), dead, losses[0])
-    _record_theta(plan, 0, error, basis, dead, theta)
-    t = 0
-    for end in _chunk_ends(plan, lanes):
+    direct = plan.runs_in_eigenbasis
+    table = hermite.quadrature_table(1) if direct and plan.method.form is None else ()
+    for end in _chunk_ends(plan, here.losses.shape[1]):
+        if end <= here.t:
+            continue
         if plan.token in _stopped:
             raise Interrupted
-        window = slice(t, end)
-        after = slice(t + 1, end + 1)
+        window = slice(here.t, end)
+        after = slice(here.t + 1, end + 1)
         if plan.runs_in_eigenbasis:
             diagonal.advance(
                 plan.method.hyper,
-                eigenvalues,
+                np.array(plan.problem.eigenvalues),
                 plan.noise_std,
                 plan.batch_size,
                 table,
-                error,
-                states,
-                stream,
-                t,
+                here.error,
+                here.states,
+                here.stream,
+                here.t,
                 policy,
                 given[window],
-                losses[after],
-                steps[window],
-                dead,
+                here.losses[after],
+                here.steps[window],
+                here.dead,
             )
         else:
+            prepared = _prepare(plan)
             dense.advance(
                 plan.method.hyper,
-                hessian,
+                prepared.hessian,
                 prepared.noise_factor,
                 prepared.std,
                 prepared.form_matrix,
                 prepared.table,
                 plan.batch_size,
-                error,
-                states,
-                stream,
-                t,
+                here.error,
+                here.states,
+                here.stream,
+                here.t,
                 policy,
                 given[window],
-                losses[after],
-                steps[window],
-                errors[window],
-                dead,
+                here.losses[after],
+                here.steps[window],
+                here.errors[window],
+                here.dead,
             )
-        t = end
-        _record_theta(plan, t, error, basis, dead, theta)
+        here.t = end
+        _record_theta(plan, here, basis)
+        watcher = _watchers.get((plan.token, os.getpid()))
+        if watcher is not None:
+            watcher(first, here)
     return Block(
         first,
-        losses[:, :count],
-        steps[:, :count] if plan.keep_step_size else None,
-        errors[:, :count] if plan.uses_series else None,
-        None if theta is None else theta[:, :, :count],
+        here.losses[:, :count],
+        here.steps[:, :count] if plan.keep_step_size else None,
+        here.errors[:, :count] if plan.uses_series else None,
+        here.theta[:, :, :count] if plan.theta_steps else None,
     )
+
+
+def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Point:
+    from qpsim.kernels import dense, diagonal
+    from qpsim.kernels.noise import seed_lanes
+    from qpsim.kernels.record import record_loss
+
+    problem, n = plan.problem, plan.n_steps
+    lanes = count
+    if not problem.is_diagonal:
+        lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
+    error = _initial_error(plan, first, count, lanes)
+    if basis is not None:
+        error = _product(basis.T, error)
+    here = Point(
+        t=0,
+        error=error,
+        states=np.zeros((len(plan.method.state_names), problem.dim, lanes)),
+        stream=seed_lanes(plan.seed, first, lanes),
+        dead=np.zeros(lanes, dtype=np.uint8),
+        losses=np.empty((n + 1, lanes)),
+        steps=np.empty((n, lanes)),
+        errors=np.zeros((n, lanes)),
+        theta=np.empty((len(plan.theta_steps), problem.dim, lanes)),
+    )
+    if plan.runs_in_eigenbasis:
+        diagonal.excess_loss(np.array(problem.eigenvalues), error, here.losses[0])
+    else:
+        dense.excess_loss(_prepare(plan).hessian, error, here.losses[0])
+    record_loss(here.losses[0].copy(), here.dead, here.losses[0])
+    _record_theta(plan, here, basis)
+    return here
 
 
 def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
     start = np.broadcast_to(plan.theta0, (plan.n_replicates, plan.problem.dim))
     error = start[first : first + count] - plan.problem.optimum
-    padded = np.pad(error, ((0, lanes - count), (0, 0)), mode="edge")
-    return np.array(padded.T, order="C")
+    columns = np.empty((plan.problem.dim, lanes))
+    columns[:, :count] = error.T
+    columns[:, count:] = error[-1][:, None]
+    return columns
+
+
+def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
+    """matrix @ columns, rounded as if each block of lanes came alone."""
+    parts = [
+        matrix @ columns[:, lane : lane + BLOCK_SIZE]
+        for lane in range(0, columns.shape[1], BLOCK_SIZE)
+    ]
+    return np.concatenate(parts, axis=1)
 
 
 def _chunk_ends(plan: Plan, count: int) -> list[int]:
     dim = plan.problem.dim
     cost = count * (dim if plan.runs_in_eigenbasis else dim * dim // 16 + dim)
-    chunk = max(1, _CHUNK_ELEMENTS // cost)
+    chunk = max(_LEAST_CHUNK, _CHUNK_ELEMENTS // cost)
     ends = set(range(chunk, plan.n_steps, chunk)) | {plan.n_steps}
     return sorted(ends | {step for step in plan.theta_steps if step > 0})
 
 
-def _record_theta(
-    plan: Plan,
-    t: int,
-    error: np.ndarray,
-    basis: np.ndarray | None,
-    dead: np.ndarray,
-    theta: np.ndarray | None,
-) -> None:
-    if theta is None or t not in plan.theta_steps:
+def _record_theta(plan: Plan, here: Point, basis: np.ndarray | None) -> None:
+    if here.t not in plan.theta_steps:
         return
-    point = error if basis is None else basis @ error
-    k = plan.theta_steps.index(t)
-    theta[k] = plan.problem.optimum[:, None] + point
-    theta[k][:, dead != 0] = np.inf
+    offset = here.error if basis is None else _product(basis, here.error)
+    k = plan.theta_steps.index(here.t)
+    here.theta[k] = plan.problem.optimum[:, None] + offset
+    here.theta[k][:, here.dead != 0] = np.inf
 
 
 def _prepare(plan: Plan) -> _Prepared:
@@ -282,7 +355,9 @@ def _build(plan: Plan) -> _Prepared:
     elif code in (policy.OPTIMAL, policy.BOUND) and plan.method.form == "linear":
         form_matrix = nu**2 * q * (q @ q)
     noise_factor = nu * vectors * problem.eigenvalues
-    return _Prepared(np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan))
+    return _Prepared(
+        np.array(q), np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan)
+    )
 
 
 def _table(plan: Plan) -> Any:

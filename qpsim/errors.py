@@ -36,8 +36,16 @@ class SpecError(QpsimError):
     """An experiment file with an unknown key, a missing key or a value of the wrong type."""
 
 
+class SweepError(QpsimError):
+    """A sweep whose store is busy or another's, or whose workers cannot be had."""
+
+
 class DataError(QpsimError):
     """A data set whose files are missing, truncated or not in the format they claim."""
+
+
+class TrainingError(QpsimError):
+    """A training or tuning run whose steps, step size, schedule or workers make no sense."""
 
 
 class FigureError(QpsimError):

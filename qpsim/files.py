@@ -6,12 +6,15 @@ refuses pickled objects and anything that does not carry our header.
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
+import secrets
 import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +24,8 @@ from qpsim.errors import FileError
 
 _HEADER = "header"
 _MAGIC = "qpsim"
+_SEAL = b"sha256:"
+_DIGEST = 64
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> Path:
@@ -32,27 +37,19 @@ def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], N
         The folder is missing or not writable, or the disk is full; ``path`` is as it was.
     """
     target = Path(path)
+    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
     try:
-        handle, name = tempfile.mkstemp(
-            prefix=f".{target.name}.", suffix=".part", dir=target.parent
-        )
-    except OSError as error:
-        raise FileError(f"Cannot write {target}: {error.strerror or error}.") from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as stream:
+        # "x" makes the file with the process's umask, which mkstemp would ignore.
+        with temporary.open("xb") as stream:
             write(stream)
             stream.flush()
             os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
         temporary.replace(target)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise FileError(f"Cannot write {target}: {error.strerror or error}.") from error
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise FileError(f"Cannot write {target}: {error.strerror or error}.") from error
         raise
     return target
 
@@ -79,8 +76,7 @@ def check_writable(folder: str | os.PathLike[str]) -> Path:
 
 def write_json(path: str | os.PathLike[str], data: Any) -> Path:
     """Write data as indented JSON, atomically."""
-    text = json.dumps(data, indent=2, allow_nan=False) + "\n"
-    return write_atomically(path, lambda stream: _put(stream, text.encode()))
+    return write_bytes(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_arrays(
@@ -106,10 +102,74 @@ def read_arrays(
         The file is missing, truncated, damaged, of another kind, or not ours at all.
     """
     source = Path(path)
+    return _parse(read_bytes(source), source, kind)
+
+
+def pack_arrays(kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Header and arrays as the bytes of one sealed .npz, which depend on nothing else.
+
+    The seal is the archive's comment: the SHA-256 of every byte before it. ``numpy.load`` reads the
+    file as any other; :func:`unpack_arrays` looks at nothing before the seal is found whole.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qpsim.files import pack_arrays, unpack_arrays
+    >>> content = pack_arrays("note", {"a": 1}, {"x": np.arange(3)})
+    >>> unpack_arrays(content, "x.npz", "note")[1]
+    {'x': array([0, 1, 2])}
+    """
+    head = json.dumps({"format": _MAGIC, "kind": kind, "version": 1, **header}, allow_nan=False)
+    content = {_HEADER: np.frombuffer(head.encode(), dtype=np.uint8), **arrays}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
+        for name, array in content.items():
+            # ZipInfo's own date, 1980, keeps the clock out of the bytes.
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
+                np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
+        archive.comment = _SEAL + b"0" * _DIGEST
+    packed = stream.getvalue()[:-_DIGEST]
+    return packed + hashlib.sha256(packed).hexdigest().encode()
+
+
+def unpack_arrays(
+    content: bytes, source: str | os.PathLike[str], kind: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of :func:`pack_arrays`; ``source`` names the file in errors.
+
+    Raises
+    ------
+    FileError
+        A byte is missing, changed or added; or the file is of another kind, or not ours at all.
+    """
+    if not _is_sealed(content):
+        raise FileError(f"{source} is damaged or not ours: its content does not match a checksum.")
+    return _parse(content, source, kind)
+
+
+def _is_sealed(content: bytes) -> bool:
+    """Whether the content ends in the checksum of all that stands before it."""
+    body, seal = content[:-_DIGEST], content[-_DIGEST:]
+    return body.endswith(_SEAL) and hashlib.sha256(body).hexdigest().encode() == seal
+
+
+def read_bytes(path: str | os.PathLike[str]) -> bytes:
+    """Content of a file.
+
+    Raises
+    ------
+    FileError
+        It cannot be read.
+    """
     try:
-        content = source.read_bytes()
+        return Path(path).read_bytes()
     except OSError as error:
-        raise FileError(f"Cannot read {source}: {error.strerror or error}.") from error
+        raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
+
+
+def _parse(
+    content: bytes, source: str | os.PathLike[str], kind: str
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         archive = np.load(io.BytesIO(content), allow_pickle=False)
         arrays = {name: archive[name] for name in archive.files}
@@ -126,6 +186,11 @@ def read_arrays(
     if header.get("kind") != kind:
         raise FileError(f"{source} holds a qpsim {header.get('kind')}, not a {kind}.")
     return header, arrays
+
+
+def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
+    """Write bytes, atomically."""
+    return write_atomically(path, lambda stream: _put(stream, content))
 
 
 def _put(stream: BinaryIO, content: bytes) -> None:

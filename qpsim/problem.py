@@ -20,7 +20,9 @@ from qpsim.errors import ProblemError, nearest
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-SPECTRA = ("mild", "structured")
+SPECTRA = ("mild", "structured", "log-uniform", "power-law")
+CONDITIONED = ("log-uniform", "power-law")
+DEFAULT_CONDITION = 100.0
 BASES = ("axis", "haar")
 
 # Asymmetry that rounding in a user's own Q = V L V^T leaves; anything above is a mistake.
@@ -332,15 +334,19 @@ def random_problem(
     noise_std: float = 0.1,
     *,
     scale: float = 10.0,
+    condition: float | None = None,
     rng: Any = None,
 ) -> QuadraticProblem:
     """A random problem of Section 2.2: a spectrum, an eigenbasis, and an optimum.
 
     Parameters
     ----------
-    spectrum : {"mild", "structured"} or array_like of eigenvalues
+    spectrum : {"mild", "structured", "log-uniform", "power-law"} or array_like of eigenvalues
         "mild": U[0.1, 1.1]. "structured": exactly 90 % of the eigenvalues U[0, 1] and 10 %
-        U[30, 60] (Chaudhari et al., 2016). An array gives the eigenvalues themselves.
+        U[30, 60] (Chaudhari et al., 2016). "log-uniform": logarithms uniform between those of
+        1 / condition and 1, both of which occur. "power-law": the k-th largest is k^-a, the
+        exponent a such that the smallest is 1 / condition. An array gives the eigenvalues
+        themselves.
     dim : int, default 100
         Number of coordinates; ignored when the spectrum is an array.
     basis : {"axis", "haar"} or float in [0, 1]
@@ -350,6 +356,8 @@ def random_problem(
         Noise level nu.
     scale : float, default 10
         The optimum's coordinates are U[-scale, scale] (the paper does not say; theta starts at 0).
+    condition : float, default 100
+        Condition number, for the log-uniform and the power-law spectrum alone.
     rng : None, int, SeedSequence, BitGenerator or Generator
         Seed. Spectrum, rotation and optimum are drawn from separate streams, so that one problem
         in two bases has the same eigenvalues, optimum and Haar rotation.
@@ -357,8 +365,8 @@ def random_problem(
     Raises
     ------
     ProblemError
-        Unknown spectrum or basis, an angle outside [0, 1], a dimension below 1, or values of the
-        wrong type.
+        Unknown spectrum or basis, an angle outside [0, 1], a dimension below 1, a condition number
+        below 1 or for a spectrum that has its own, or values of the wrong type.
 
     Examples
     --------
@@ -369,7 +377,7 @@ def random_problem(
     """
     seeds = seed_sequence(rng).spawn(3)
     generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
-    eigenvalues = _draw_spectrum(spectrum, dim, generators[0])
+    eigenvalues = _draw_spectrum(spectrum, dim, condition, generators[0])
     d = eigenvalues.size
     if not (_is_real(scale) and math.isfinite(scale) and scale >= 0):
         raise ProblemError(f"The scale of the optimum must be a finite number >= 0, not {scale!r}.")
@@ -416,8 +424,12 @@ def _fresh(seed: np.random.SeedSequence) -> np.random.SeedSequence:
 
 
 def _draw_spectrum(
-    spectrum: str | ArrayLike, dim: int, generator: np.random.Generator
+    spectrum: str | ArrayLike, dim: int, condition: Any, generator: np.random.Generator
 ) -> NDArray[np.float64]:
+    if condition is not None and not (isinstance(spectrum, str) and spectrum in CONDITIONED):
+        raise ProblemError(
+            "A condition number can be chosen for the log-uniform and the power-law spectrum only."
+        )
     if not isinstance(spectrum, str):
         values = real_array(spectrum, "The spectrum")
         if values.ndim != 1 or values.size == 0 or not values.min() > 0:
@@ -427,12 +439,37 @@ def _draw_spectrum(
         raise ProblemError(f"Unknown spectrum {spectrum!r}; {nearest(spectrum, SPECTRA)}")
     if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
         raise ProblemError(f"dim must be a whole number of at least 1, not {dim!r}.")
+    if spectrum in CONDITIONED:
+        return _conditioned(spectrum, int(dim), condition, generator)
     if spectrum == "mild":
         return generator.uniform(0.1, 1.1, dim)
     n_large = round(dim / 10)
     # 1 - U lies in (0, 1]: an eigenvalue of exactly 0 would not be positive definite.
     small = 1.0 - generator.random(dim - n_large)
     return np.concatenate([small, generator.uniform(30.0, 60.0, n_large)])
+
+
+def _conditioned(
+    spectrum: str, dim: int, condition: Any, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Eigenvalues condition^-u with u from 0 to 1, so that the largest is 1."""
+    kappa = _condition_number(DEFAULT_CONDITION if condition is None else condition)
+    if dim == 1:
+        return np.ones(1)
+    if spectrum == "power-law":
+        # k^-a with d^-a = 1 / kappa.
+        exponents = np.log(np.arange(1, dim + 1)) / math.log(dim)
+    else:
+        exponents = generator.random(dim)
+        exponents = (exponents - exponents.min()) / (exponents.max() - exponents.min())
+    return kappa**-exponents
+
+
+def _condition_number(value: Any) -> float:
+    number = float(value) if isinstance(value, (int, float, np.number)) else math.nan
+    if isinstance(value, bool) or not 1.0 <= number <= 1e15:
+        raise ProblemError(f"A condition number lies between 1 and 1e15; got {value!r}.")
+    return number
 
 
 def _fraction(basis: str | float) -> float:

@@ -12,24 +12,25 @@ DELAY_SECONDS = 1.0
 
 
 @contextmanager
-def bar(title: str, total: int) -> Iterator[Callable[[], None]]:
-    """A bar over ``total`` ticks; the value is the function that ticks.
+def bar(title: str, total: int, done: int = 0) -> Iterator[Callable[..., None]]:
+    """A bar over ``total`` ticks; the value is the function that ticks, ``tick(note="")``.
 
+    ``done`` ticks count as made before; the note stands behind the title until the next one.
     Nothing is shown before a second has passed, nor when stderr is no terminal, nor while another
     bar is shown.
     """
     shown: list[Any] = []
     began = time.perf_counter()
-    done = 0
 
-    def tick() -> None:
+    def tick(note: str = "") -> None:
         nonlocal done
         done += 1
         if not shown and _wanted() and time.perf_counter() - began > DELAY_SECONDS:
             shown.append(_start(title, total))
         if shown:
             progress, task = shown[0]
-            progress.update(task, completed=done)
+            label = f"{title}  {note}" if note else title
+            progress.update(task, completed=done, description=label)
 
     try:
         yield tick
@@ -39,6 +40,11 @@ def bar(title: str, total: int) -> Iterator[Callable[[], None]]:
 
 
 _active: list[Any] = []
+
+
+def silence() -> None:
+    """Show no bar in this process from here on: it is a worker, and its parent has one."""
+    _active.append(None)
 
 
 def _wanted() -> bool:

@@ -97,28 +97,7 @@ class Result:
     @property
     def spec(self) -> dict[str, Any]:
         """The full specification but for its arrays, as plain JSON values."""
-        plan = self.plan
-        return {
-            "problem": {
-                "dim": plan.problem.dim,
-                "diagonal": plan.problem.is_diagonal,
-                "noise_std": plan.problem.noise_std,
-            },
-            "method": {"name": plan.method.name, "hyper": plan.method.hyper_parameters},
-            "step_size": plan.policy.name,
-            "step_size_code": plan.policy.code,
-            "n_steps": plan.n_steps,
-            "n_replicates": plan.n_replicates,
-            "batch_size": plan.batch_size,
-            "tolerance": plan.tolerance,
-            "block_size": plan.block_size,
-            "seed": {
-                "entropy": plan.seed.entropy,
-                "spawn_key": list(plan.seed.spawn_key),
-                "pool_size": plan.seed.pool_size,
-            },
-            "record": {"step_size": plan.keep_step_size, "theta": list(plan.theta_steps)},
-        }
+        return plan_spec(self.plan)
 
     def quantile(self, q: ArrayLike) -> np.ndarray:
         """Quantiles of the excess loss over replicates, shape (*q.shape, n_steps + 1).
@@ -229,6 +208,31 @@ class Result:
             f"<Result {self.method!r}, {self.plan.policy.name} step size, "
             f"{self.n_replicates} replicates x {self.n_steps} steps, dim={self.problem.dim}>"
         )
+
+
+def plan_spec(plan: Plan) -> dict[str, Any]:
+    """A plan's full specification but for its arrays, as plain JSON values."""
+    return {
+        "problem": {
+            "dim": plan.problem.dim,
+            "diagonal": plan.problem.is_diagonal,
+            "noise_std": plan.problem.noise_std,
+        },
+        "method": {"name": plan.method.name, "hyper": plan.method.hyper_parameters},
+        "step_size": plan.policy.name,
+        "step_size_code": plan.policy.code,
+        "n_steps": plan.n_steps,
+        "n_replicates": plan.n_replicates,
+        "batch_size": plan.batch_size,
+        "tolerance": plan.tolerance,
+        "block_size": plan.block_size,
+        "seed": {
+            "entropy": plan.seed.entropy,
+            "spawn_key": list(plan.seed.spawn_key),
+            "pool_size": plan.seed.pool_size,
+        },
+        "record": {"step_size": plan.keep_step_size, "theta": list(plan.theta_steps)},
+    }
 
 
 def load(path: str | os.PathLike[str]) -> Result:

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qpsim import blocks, progress
+from qpsim.checkpoint import Checkpoint
 from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
@@ -54,6 +55,8 @@ def simulate(
     batch_size: int = 1,
     tolerance: float = 1e-9,
     record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
 ) -> Result:
     """Run a method on a problem, many times.
 
@@ -82,6 +85,11 @@ def simulate(
     record : iterable of names, or mapping, default ("excess_loss", "step_size")
         What to keep besides the excess loss: "step_size", and "theta" after every step or, as
         ``{"theta": [0, 50, 100]}``, after the chosen ones.
+    checkpoint : path, optional
+        File in which to keep where the run stands; if it is there already, the run goes on from
+        it, to the same bits. It stays, complete, when the run is done. Needs a fixed ``rng``.
+    checkpoint_every : float, default 60
+        Seconds between two writes of the checkpoint.
 
     Returns
     -------
@@ -94,6 +102,8 @@ def simulate(
     ------
     ProblemError, MethodError, StepSizeError, SimulationError
         Before any work, for input that does not fit together.
+    FileError
+        The checkpoint is damaged, another simulation's, or cannot be written.
 
     Warns
     -----
@@ -123,7 +133,8 @@ def simulate(
         tolerance=tolerance,
         record=record,
     )
-    return run_plan(plan, workers)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_every)
+    return run_plan(plan, workers, kept)
 
 
 def make_plan(
@@ -181,9 +192,17 @@ def make_plan(
     )
 
 
-def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result:
-    """Run a checked plan on the given workers."""
+def run_plan(
+    plan: blocks.Plan,
+    workers: int | Executor | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Result:
+    """Run a checked plan on the given workers, from and to a checkpoint if there is one."""
     began = time.perf_counter()
+    points = {}
+    if checkpoint is not None:
+        points = checkpoint.open(plan)
+        blocks.watch(plan.token, checkpoint.note)
     losses = np.empty((plan.n_replicates, plan.n_steps + 1))
     steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
     errors = np.empty((plan.n_replicates, plan.n_steps)) if plan.uses_series else None
@@ -191,7 +210,11 @@ def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result
     if plan.theta_steps:
         theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
     with executor_of(workers) as (executor, width):
-        for block in _completed(plan, executor, width):
+        # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
+        spans = list(plan.blocks(1 if checkpoint is not None else width))
+        for block in _completed(plan, spans, points, executor, width):
+            if checkpoint is not None:
+                checkpoint.finish(block)
             rows = slice(block.first, block.first + block.losses.shape[1])
             losses[rows] = block.losses.T
             if steps is not None and block.steps is not None:
@@ -200,6 +223,8 @@ def run_plan(plan: blocks.Plan, workers: int | Executor | None = None) -> Result
                 errors[rows] = block.errors.T
             if theta is not None and block.theta is not None:
                 theta[rows] = block.theta.transpose(2, 0, 1)
+    if checkpoint is not None:
+        checkpoint.close()
     _warn_of_divergence(plan, losses)
     provenance = {
         **environment(),
@@ -237,20 +262,24 @@ def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _completed(plan: blocks.Plan, executor: Executor, width: int) -> Iterator[blocks.Block]:
+def _completed(
+    plan: blocks.Plan,
+    spans: list[tuple[int, int]],
+    points: Mapping[int, blocks.Point],
+    executor: Executor,
+    width: int,
+) -> Iterator[blocks.Block]:
     """Blocks in the order they finish; few are in flight, so memory stays flat and Ctrl-C quick."""
-    waiting = plan.blocks()
+    waiting = spans[::-1]
     finished: queue.SimpleQueue[Future[blocks.Block]] = queue.SimpleQueue()
     flying: set[Future[blocks.Block]] = set()
-    n_blocks = -(-plan.n_replicates // plan.block_size)
+    n_blocks = len(spans)
     try:
         with progress.bar(f"{plan.method.name}", n_blocks) as tick, blocks.one_blas_thread():
             for _ in range(n_blocks):
-                while len(flying) < 2 * width:
-                    span = next(waiting, None)
-                    if span is None:
-                        break
-                    future = executor.submit(blocks.run_block, plan, *span)
+                while waiting and len(flying) < 2 * width:
+                    span = waiting.pop()
+                    future = executor.submit(blocks.run_block, plan, *span, points.get(span[0]))
                     flying.add(future)
                     future.add_done_callback(finished.put)
                 future = finished.get()
@@ -330,10 +359,11 @@ def _warn_of_sign_vector(error: np.ndarray) -> None:
 
 
 def _warn_of_divergence(plan: blocks.Plan, losses: np.ndarray) -> None:
-    diverged = np.isinf(losses)
-    gone = int(diverged[:, -1].sum())
+    # A replicate that has left stays away, so that the last step tells, and a step at a time keeps
+    # a large record from being copied.
+    gone = int(np.isinf(losses[:, -1]).sum())
     if gone:
-        first = int(np.argmax(diverged.any(axis=0)))
+        first = next(k for k in range(losses.shape[1]) if np.isinf(losses[:, k]).any())
         warnings.warn(
             f"{plan.method.name} diverged in {gone} of {plan.n_replicates} replicates, first at "
             f"step {first}; its {plan.policy.name} step size is too large.",

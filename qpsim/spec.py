@@ -28,7 +28,9 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.arrays import read_array
 from qpsim.blocks import Plan
+from qpsim.checkpoint import Checkpoint
 from qpsim.errors import FileError, QpsimError, SpecError, nearest
 from qpsim.files import check_writable, write_json
 from qpsim.methods import Method
@@ -37,6 +39,8 @@ from qpsim.problem import QuadraticProblem, random_problem
 from qpsim.result import Result
 from qpsim.simulate import RECORDS, make_plan, run_plan
 
+# The comparison of Section 2, if a file names no methods.
+_METHODS = ("sgd", "ssd")
 # Beyond any memory; it keeps a mistyped number from overflowing where it is first used.
 _LARGEST_COUNT = 10**9
 
@@ -65,24 +69,45 @@ class Experiment:
         """The problem that all methods run on."""
         return next(iter(self.plans.values())).problem
 
-    def run(self, workers: int | Executor | None = None) -> dict[str, Result]:
+    def run(
+        self, workers: int | Executor | None = None, checkpoint_every: float | None = None
+    ) -> dict[str, Result]:
         """Simulate every method; results by label, saved in ``out`` if the file names a folder.
+
+        Parameters
+        ----------
+        workers : None, int or concurrent.futures.Executor
+        checkpoint_every : float, optional
+            Seconds between two writes of checkpoints into ``out``, from which the same call goes on
+            if it was ended; they are removed once the results are saved.
 
         Raises
         ------
         FileError
-            The folder cannot be written, which is found out before anything is simulated.
+            The folder cannot be written, which is found out before anything is simulated; or it
+            holds the checkpoints of another experiment.
+        SpecError
+            Checkpoints are asked for, but no folder to keep them in.
         """
         if self.out is not None:
             check_writable(self.out)
+        kept: dict[str, Checkpoint] = {}
+        if checkpoint_every is not None:
+            if self.out is None:
+                raise SpecError("Checkpoints need a folder to be kept in; give 'out'.")
+            for label in self.plans:
+                place = self.out / f"{file_name(label)}.checkpoint"
+                kept[label] = Checkpoint(place, checkpoint_every)
         results = {
-            label: run_plan(plan, self.workers if workers is None else workers)
+            label: run_plan(plan, self.workers if workers is None else workers, kept.get(label))
             for label, plan in self.plans.items()
         }
         if self.out is not None:
             for label, result in results.items():
                 result.save(self.out / f"{file_name(label)}.npz")
             write_json(self.out / "summary.json", summary(results))
+        for checkpoint in kept.values():
+            checkpoint.path.unlink(missing_ok=True)
         return results
 
 
@@ -146,16 +171,15 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
     qpsim.errors.SpecError: Unknown key 'stesp'; did you mean 'steps'?
     """
     top = _table("", table, _TOP)
-    for key in ("problem", "methods"):
-        if key not in top:
-            raise SpecError(f"The experiment has no {key!r}; see qpsim simulate --help.")
+    if "problem" not in top:
+        raise SpecError("The experiment has no 'problem'; see qpsim simulate --help.")
     # The problem's draws and the noise come apart: more replicates do not change the problem.
     seeds = np.random.SeedSequence(top.get("seed", 0)).spawn(2)
     problem = _problem(top["problem"], folder, seeds[0])
     theta0 = top["problem"].get("theta0")
     steps, replicates = top.get("steps", 100), top.get("replicates", 256)
     plans: dict[str, Plan] = {}
-    for k, entry in enumerate(top["methods"]):
+    for k, entry in enumerate(top.get("methods", _METHODS)):
         label, method, step_size = _method(f"methods[{k}]", entry, top.get("step_size", "optimal"))
         if file_name(label) in map(file_name, plans):
             raise SpecError(
@@ -214,7 +238,9 @@ def _problem(given: dict[str, Any], folder: Path, seed: np.random.SeedSequence) 
         raise SpecError("[problem] needs either 'hessian' or 'spectrum', and not both.")
     if "optimum" in given and "scale" in given:
         raise SpecError("[problem] has both 'optimum' and 'scale', which draws one; keep one.")
-    scale, noise_std = given.get("scale", 10.0), given.get("noise_std", 0.1)
+    # A start that is given means a distance that is given: then the optimum stays at 0.
+    scale = given.get("scale", 0.0 if "theta0" in given else 10.0)
+    noise_std = given.get("noise_std", 0.1)
     if "spectrum" in given:
         spectrum = given["spectrum"]
         if not isinstance(spectrum, str) and "dim" in given:
@@ -268,50 +294,11 @@ def _found(path: str, name: str, hyper: dict[str, Any]) -> Method:
 def _array(path: str, value: Any, folder: Path, name: str | None = None) -> np.ndarray:
     """Numbers written in the file itself, or in a .npy, .npz or .csv file that it names."""
     if isinstance(value, str):
-        return _array_file(path, folder / value, name)
+        return read_array(path, folder / value, name)
     try:
         return np.array(value, dtype=float)
     except (TypeError, ValueError, OverflowError):
         raise SpecError(f"{path} must be a file's name or an array of numbers.") from None
-
-
-def _array_file(path: str, source: Path, name: str | None) -> np.ndarray:
-    if source.suffix not in (".npy", ".npz", ".csv"):
-        raise SpecError(f"{path}: {source.name} must end in .npy, .npz or .csv.")
-    try:
-        if source.suffix == ".csv":
-            with open(source, encoding="utf-8-sig") as lines:
-                rows = [line for line in lines if line.strip()]
-            if not rows:
-                raise SpecError(f"{path}: {source.name} is empty.")
-            return np.loadtxt(rows, delimiter=",", ndmin=1)
-        with open(source, "rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            return _member(path, source, content, name)
-    except SpecError:
-        raise
-    except OSError as error:
-        raise FileError(f"{path}: cannot read {source}: {error.strerror or error}.") from None
-    except Exception as error:
-        # NumPy, zipfile and zlib each have their own errors for content that is not theirs.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{path}: {source} holds no array of numbers ({reason}).") from None
-
-
-def _member(path: str, source: Path, archive: Any, name: str | None) -> np.ndarray:
-    names = list(archive.files)
-    if name is None and len(names) == 1:
-        return archive[names[0]]
-    if name is None:
-        raise SpecError(
-            f"{path}: {source.name} holds {', '.join(names) or 'nothing'}; say which one with "
-            "problem.array."
-        )
-    if name not in names:
-        raise SpecError(f"{path}: {source.name} has no array {name!r}; {nearest(name, names)}")
-    return archive[name]
 
 
 def _table(path: str, value: Any, known: Mapping[str, Check]) -> dict[str, Any]:

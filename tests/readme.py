@@ -45,7 +45,16 @@ def errata():
     return theory.errata_markdown().rstrip() + "\n"
 
 
-TABLES = {"methods": methods, "errata": errata}
+def figures():
+    """Table of the figures, from the first line of each one's module."""
+    from qpsim import figures
+
+    rows = ["| command | what it shows |", "|---|---|"]
+    rows += [f"| `qpsim figure {name}` | {figures.title(name)} |" for name in figures.names()]
+    return "\n".join(rows) + "\n"
+
+
+TABLES = {"methods": methods, "figures": figures, "errata": errata}
 
 
 def refreshed(text):

@@ -10,6 +10,7 @@ import pytest
 
 import qpsim
 from qpsim import blocks
+from qpsim.errors import MethodError
 from qpsim.simulate import make_plan
 from tests import naive
 
@@ -195,6 +196,16 @@ def test_a_failing_worker_is_reported_and_nothing_is_left_behind():
     with Failing(2) as pool, pytest.raises(ZeroDivisionError):
         run("dense", "ssd", workers=pool)
     assert not blocks._prepared and not blocks._stopped
+
+
+def test_a_rule_that_processes_cannot_find_is_refused_in_one_sentence(processes):
+    @qpsim.rule
+    def local(gradient, t):
+        return gradient
+
+    with pytest.raises(MethodError, match="top level of a module"):
+        qpsim.simulate(problem("diagonal"), local, 0.1, n_replicates=N, workers=processes)
+    assert_same_bits(run("dense", "sgd"), run("dense", "sgd", workers=processes))
 
 
 def test_blas_has_one_thread_while_blocks_run_and_its_own_number_after():

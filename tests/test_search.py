@@ -35,6 +35,8 @@ def test_the_same_seed_finds_the_same_on_any_workers():
 
 
 def test_a_method_that_never_moves_up_is_refused():
-    p = qpsim.QuadraticProblem([1.0, 2.0], noise_std=0.0)  # starts at its optimum: any step is stable
+    p = qpsim.QuadraticProblem(
+        [1.0, 2.0], noise_std=0.0
+    )  # starts at its optimum: any step is stable
     with pytest.raises(qpsim.QpsimError, match="stable at every constant step"):
         qpsim.best_constant_step(p, "sgd", n_steps=1, n_replicates=1, rng=0, workers=1)

@@ -202,10 +202,20 @@ def test_a_mistake_is_named_with_its_place(tmp_path, change, message):
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("key", ["problem", "methods"])
-def test_what_is_missing_is_named(key):
-    with pytest.raises(SpecError, match=f"no '{key}'"):
-        spec.parse({name: value for name, value in BASE.items() if name != key})
+def test_what_is_missing_is_named_or_has_a_default():
+    with pytest.raises(SpecError, match="no 'problem'"):
+        spec.parse({"methods": ["sgd"]})
+    assert list(spec.parse({"problem": {"spectrum": "mild", "dim": 2}}).plans) == ["sgd", "ssd"]
+
+
+@pytest.mark.parametrize("problem", [{"hessian": [1.0, 2.0]}, {"spectrum": "mild", "dim": 2}])
+def test_the_optimum_is_drawn_unless_it_or_the_start_is_given(problem):
+    drawn = spec.parse({"problem": problem}).problem.optimum
+    assert 0 < np.abs(drawn).max() <= 10
+    started = spec.parse({"problem": {**problem, "theta0": [1.0, -3.0]}}).problem.optimum
+    np.testing.assert_array_equal(started, 0.0)
+    both = spec.parse({"problem": {**problem, "theta0": [1.0, -3.0], "scale": 2.0}}).problem.optimum
+    assert 0 < np.abs(both).max() <= 2
 
 
 @pytest.mark.parametrize(

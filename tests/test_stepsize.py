@@ -42,16 +42,29 @@ def largest_correlation(problem):
     return float(np.abs(r - np.eye(problem.dim)).max())
 
 
-def sign_form(problem, mean, scale):
+def plain_nodes(r):
+    """64 Gauss-Legendre nodes and weights on [0, asin r]."""
+    top = np.arcsin(r)[:, None]
+    return top * (naive.NODES + 1.0) / 2.0, top * naive.WEIGHTS / 2.0
+
+
+def graded_nodes(r):
+    """64 nodes crowded towards pi/2, where the integrand of a strong correlation changes fast."""
+    low, high = np.arccos(np.abs(r))[:, None] ** (1 / 6), (np.pi / 2) ** (1 / 6)
+    y = low + (high - low) * (naive.NODES + 1.0) / 2.0
+    sign = np.sign(r)[:, None]
+    return sign * (np.pi / 2 - y**6), sign * 3.0 * y**5 * (high - low) * naive.WEIGHTS
+
+
+def sign_form(problem, mean, scale, nodes=plain_nodes):
     """As naive.problem_sign_form, all pairs at once: still 64 nodes for every pair."""
     q, r = problem.hessian, problem.gradient_correlation()
     i, j = np.triu_indices(problem.dim, 1)
     a = mean / problem.gradient_std()
-    top = np.arcsin(r[i, j])
-    t = top[:, None] * (naive.NODES + 1.0) / 2.0
+    t, weights = nodes(r[i, j])
     x, y = a[i][:, None], a[j][:, None]
     inside = np.exp(-(x * x + y * y - 2.0 * x * y * np.sin(t)) / (2.0 * np.cos(t) ** 2))
-    integral = inside @ naive.WEIGHTS * top / 2.0
+    integral = (inside * weights).sum(axis=1)
     e = np.array([math.erf(v / math.sqrt(2.0)) for v in a])
     pairs = q[i, j] * scale[i] * scale[j] * (e[i] * e[j] + 2.0 / math.pi * integral)
     return float(np.sum(np.diag(q) * scale**2) + 2.0 * pairs.sum()), scale * e
@@ -61,10 +74,10 @@ def test_the_vectorised_quadrature_is_the_loop_twin():
     p = qpsim.random_problem("structured", dim=6, noise_std=0.3, rng=2)
     theta = p.optimum + 0.2
     scale = np.linspace(0.5, 2.0, 6)
-    fast, _ = sign_form(p, p.gradient(theta), scale)
-    assert fast == pytest.approx(
-        naive.problem_sign_form(p, 0.3, p.gradient(theta), scale), rel=1e-13
-    )
+    slow = naive.problem_sign_form(p, 0.3, p.gradient(theta), scale)
+    for nodes in (plain_nodes, graded_nodes):
+        fast, _ = sign_form(p, p.gradient(theta), scale, nodes)
+        assert fast == pytest.approx(slow, rel=1e-12)
 
 
 @pytest.mark.parametrize("noise_std", NOISES)
@@ -238,3 +251,42 @@ def test_messages_say_what_would_be_right():
         resolve([0.1, 0.2], 3)
     with pytest.raises(StepSizeError, match="failed at t = 2"):
         resolve(lambda t: 1.0 / (2 - t), 3)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("noise_std", NOISES)
+@pytest.mark.parametrize("spectrum", ["mild", "structured"])
+@pytest.mark.parametrize("method", ["ssd", "va-ssd", "va-ssd-erf", "m-ssd", "svag", "m-sgd"])
+def test_along_a_run_no_other_multiple_of_the_exact_step_is_better(method, spectrum, noise_std):
+    # Eq. 11 minimises the expected loss given the state: with all replicates at one state, the mean
+    # loss after one step is a parabola in the step, its minimum at 1 within the standard error.
+    p = qpsim.random_problem(spectrum, 30, noise_std=noise_std, scale=2.0, rng=6)
+    theta = p.optimum + np.random.Generator(np.random.PCG64(1)).normal(size=30)
+    n = 200_000
+    (step,) = first_step(p, method, theta[None])
+    losses = {}
+    for factor in (0.5, 1.0, 1.5):
+        r = qpsim.simulate(
+            p, method, factor * step, n_steps=1, n_replicates=n, theta0=theta, rng=2, record=()
+        )
+        losses[factor] = r.excess_loss[:, 1]
+    # Central difference of a parabola: its slope at 1.
+    slope = losses[1.5] - losses[0.5]
+    curvature = (losses[1.5] - 2.0 * losses[1.0] + losses[0.5]).mean()
+    assert curvature > 0.0
+    assert abs(slope.mean()) <= 4.0 * slope.std() / math.sqrt(n) + 1e-9 * losses[1.0].mean()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("dim", [2, 17, 60])
+def test_the_exact_sign_step_keeps_nine_digits_on_many_problems(dim, seed):
+    draws = np.random.Generator(np.random.PCG64(seed))
+    values = np.exp(draws.uniform(-6.0, 6.0, dim))
+    p = qpsim.random_problem(values, basis=float(draws.random()), rng=seed)
+    for noise_std in NOISES:
+        noisy = p.with_noise(noise_std)
+        starts = distances(noisy, seed)
+        for theta, step in zip(starts, first_step(noisy, "ssd", starts), strict=True):
+            form, mean = sign_form(noisy, noisy.gradient(theta), np.ones(dim), graded_nodes)
+            assert step == pytest.approx(noisy.gradient(theta) @ mean / form, rel=1e-9)

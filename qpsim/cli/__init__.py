@@ -12,7 +12,18 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim import __version__
-from qpsim.cli import figure, info, simulate, verify
+from qpsim.cli import (
+    bench,
+    compare,
+    figure,
+    info,
+    simulate,
+    sweep,
+    theory,
+    train,
+    tune,
+    verify,
+)
 from qpsim.cli.manners import mannered
 
 __all__ = ["app", "main"]
@@ -56,15 +67,23 @@ def _qpsim(
     \b
     Examples:
       qpsim figure 2                 the paper's Figure 2, into the folder figures
-      qpsim verify figure2           what the paper says about it, measured
+      qpsim verify                   every formula of the paper against draws
+      qpsim theory improvement H.npy would sign descent help on your Hessian?
       qpsim simulate experiment.toml your own matrix, your own methods
+      qpsim tune digits-mlp          step sizes for a network, by the paper's protocol
       qpsim figure 2 --json | jq .   every number also as JSON
     """
 
 
 app.command("figure")(figure.figure)
 app.command("simulate")(simulate.simulate)
+app.add_typer(sweep.app, name="sweep")
 app.command("verify")(verify.verify)
+app.command("compare")(compare.compare)
+app.add_typer(theory.app, name="theory")
+app.command("bench")(bench.bench)
+app.command("train")(train.train)
+app.command("tune")(tune.tune)
 app.command("info")(info.info)
 
 

@@ -22,7 +22,8 @@ def figure(
         typer.Argument(metavar="NAME", help="Figures to make, or 'all'.", autocompletion=_names),
     ] = None,
     replicates: Annotated[
-        int | None, typer.Option(help="Runs of each method and panel.", show_default="256")
+        int | None,
+        typer.Option(help="Runs of each method and panel.", show_default="256; networks 10"),
     ] = None,
     problems: Annotated[
         int | None, typer.Option(help="Draws of spectrum and rotation.", show_default="8")
@@ -35,6 +36,14 @@ def figure(
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of MNIST and CIFAR, for what is about networks."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of finished network runs.", show_default="the user's cache"),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -64,6 +73,8 @@ def figure(
       qpsim figure 2
       qpsim figure 2 --replicates 1000 --scale 3 --out scale3
       qpsim figure 2 --redraw --width column --format pdf
+      qpsim figure 3 --workers 2     networks on the digits, a few minutes
+      qpsim figure 3 --data ~/data   networks on MNIST and CIFAR, days
       qpsim figure all --workers 2
       qpsim figure --list
     """
@@ -82,6 +93,8 @@ def figure(
         "dim": dim,
         "scale": scale,
         "seed": seed,
+        "data": None if data is None else str(data),
+        "cache": None if cache is None else str(cache),
     }
     given = {key: value for key, value in common.items() if value is not None}
     known = {key for one in wanted for key in figures.module(one).Options.names()}
@@ -103,7 +116,7 @@ def figure(
         paths = file_lines(result.paths)
         made.append({**result.data.header, "files": paths})
         seconds = result.data.provenance.get("wall_seconds")
-        say(f"figure {one}" + ("" if seconds is None else f": computed in {seconds:.1f} s"))
+        say(f"figure {one}: " + ("redrawn" if redraw else f"computed in {seconds or 0.0:.1f} s"))
         if not json_:
             typer.echo("\n".join(paths))
     if json_:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import warnings
@@ -32,6 +33,12 @@ def mannered() -> Iterator[None]:
             say(
                 f"error: not enough memory ({error}); ask for fewer replicates, steps or dimensions."
             )
+            raise typer.Exit(USER_ERROR) from None
+        except OSError as error:
+            if error.errno == errno.EPIPE:
+                # The reader, such as head, has seen enough: typer ends quietly.
+                raise
+            say(f"error: {error.strerror or error}.")
             raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
             say("stopped.")

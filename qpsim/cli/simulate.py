@@ -23,6 +23,14 @@ def simulate(
     out: Annotated[
         Path | None, typer.Option(help="Folder for one .npz a method and summary.json.")
     ] = None,
+    checkpoint_every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            help="Keep in the folder --out where the run stands, this often; after a kill the "
+            "same command goes on from there, to the same bits.",
+        ),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
 ) -> None:
     """Run an experiment file: a problem, several methods, the same noise for all.
@@ -40,7 +48,7 @@ def simulate(
       out = "results"              # one .npz a method, and summary.json
       step_size = "optimal"        # of methods that do not say: optimal, bound,
                                    # line-search, a number, or one number a step
-      methods = [
+      methods = [                  # default: sgd and ssd
         "sgd",
         "ssd",
         {name = "adam", b2 = 0.99, step_size = 0.05, label = "adam, fast"},
@@ -52,7 +60,8 @@ def simulate(
                                    # (d,) for a diagonal one; or numbers
       array = "H"                  # its name in an .npz of several arrays
       noise_std = 0.5              # default 0.1
-      optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale]
+      optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale],
+                                   # or 0 if theta0 is given
       theta0 = "start.npy"         # (d,) or (replicates, d); default 0
 
     \b
@@ -66,6 +75,7 @@ def simulate(
     Examples:
       qpsim simulate experiment.toml
       qpsim simulate experiment.toml --replicates 1000 --out results
+      qpsim simulate long.toml --out results --checkpoint-every 60
       qpsim simulate experiment.toml --json | jq .methods
       generate | qpsim simulate -
     """
@@ -79,7 +89,7 @@ def simulate(
         workers=workers,
         out=None if out is None else str(out),
     )
-    results = experiment.run()
+    results = experiment.run(checkpoint_every=checkpoint_every)
     found = summary(results)
     if json_:
         print_json(found)

@@ -23,11 +23,17 @@ def verify(
     topic: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="TOPIC", help="What to verify; all by default.", autocompletion=_topics
+            metavar="TOPIC",
+            help="What to verify: theory (the default), figure2, networks, or all.",
+            autocompletion=_topics,
         ),
     ] = None,
     replicates: Annotated[
-        int | None, typer.Option(help="Runs of each method and panel.", show_default="256")
+        int | None,
+        typer.Option(
+            help="Draws of each experiment, or runs of each method and panel.",
+            show_default="100000, or 256; networks 10",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
     dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default="100")] = None,
@@ -37,6 +43,14 @@ def verify(
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="Folder of MNIST and CIFAR, for what is about networks."),
+    ] = None,
+    cache: Annotated[
+        Path | None,
+        typer.Option(help="Folder of finished network runs.", show_default="the user's cache"),
     ] = None,
     set_: Annotated[
         list[str] | None,
@@ -48,17 +62,24 @@ def verify(
 ) -> None:
     """Measure the paper's statements; exit with 1 if one of them does not hold.
 
+    The theory is every formula of Sections 1 to 3, B and C: what is claimed, the mean of draws that
+    do not use the formula, its standard error, and how many of those lie between the two (z).
+
     \b
     Examples:
+      qpsim verify                   the theory, with a fresh seed: --seed 7
+      qpsim verify --replicates 1000000
+      qpsim verify --json | jq '.verdicts[] | select(.holds | not)'
       qpsim verify figure2
       qpsim verify figure2 --replicates 1024 --scale 3
       qpsim verify figure2 --set 'scales=[10, 100]' --json
-      qpsim verify --workers 2
+      qpsim verify networks --json
+      qpsim verify all --workers 2
     """
     from qpsim import verdicts
     from qpsim.files import check_writable
 
-    wanted = list(dict.fromkeys(topic or ["all"]))
+    wanted = list(dict.fromkeys(topic or ["theory"]))
     if "all" in wanted:
         wanted = list(verdicts.topics())
     common = {
@@ -67,6 +88,8 @@ def verify(
         "dim": dim,
         "scale": scale,
         "seed": seed,
+        "data": None if data is None else str(data),
+        "cache": None if cache is None else str(cache),
     }
     given = {key: value for key, value in common.items() if value is not None}
     own = {one: verdicts.module(one).Options.names() for one in wanted}
@@ -83,8 +106,8 @@ def verify(
             _print(report)
         say(f"{one}: saved to {file_lines([path])[0]}")
     if json_:
-        data = [report.as_dict() for report in reports]
-        print_json(data[0] if len(data) == 1 else data)
+        found = [report.as_dict() for report in reports]
+        print_json(found[0] if len(found) == 1 else found)
     if not all(report.holds for report in reports):
         raise typer.Exit(NOT_TRUE)
 
@@ -108,7 +131,10 @@ def _print(report: Report) -> None:
 
 
 def _headings(verdict: Verdict) -> list[str]:
-    columns = ["value"]
+    columns = ["claimed"] if any(m.claimed is not None for m in verdict.measurements) else []
+    columns.append("value")
+    if any(measured.error is not None for measured in verdict.measurements):
+        columns.append("std. error")
     if any(measured.interval is not None for measured in verdict.measurements):
         columns.append("95 % interval")
     if any(measured.z is not None for measured in verdict.measurements):
@@ -121,7 +147,11 @@ def _numbers(verdict: Verdict, measured: Measurement) -> list[str]:
     ends = measured.interval or ()
     largest = max(abs(number) for number in (measured.value, *ends))
     shape = ".3f" if 1e-2 <= largest < 1e4 or largest == 0 else ".3g"
+    if measured.claimed is not None:
+        shape = ".6g"
     cells = {
+        "claimed": "" if measured.claimed is None else f"{measured.claimed:{shape}}",
+        "std. error": "" if measured.error is None else f"{measured.error:.2g}",
         "value": f"{measured.value:{shape}}",
         "95 % interval": f"[{', '.join(f'{end:{shape}}' for end in ends)}]" if ends else "",
         "z": "" if measured.z is None else f"{measured.z:+.2f}",

@@ -1,57 +1,36 @@
 """SGD and SSD with exact optimal steps on four stochastic quadratic problems (Figure 2).
 
-Rows are problems (mild or structured spectrum; Haar or axis-aligned basis), columns noise levels;
-the excess loss of Balles & Hennig (2018), Section 2.2, is shown as a distribution. A replicate has
-its own starting offset, each coordinate U[-scale, scale], and its own noise; spectra and rotations
-are drawn anew every ``replicates / problems`` replicates. SGD and SSD, both bases and all noise
-levels share offsets and noise, so that ratios may be taken replicate by replicate.
+The excess loss of Balles & Hennig (2018), Section 2.2, as a distribution over replicates of the
+twelve problems of :mod:`qpsim.figures.twelve`.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterator
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import closing, contextmanager
+from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim import blocks, progress
-from qpsim.errors import FigureError
 from qpsim.figures import style
 from qpsim.figures.data import Data
-from qpsim.figures.options import BaseOptions, option
-from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.figures.twelve import LEVELS, NOISE, ROW_NAMES, ROWS, Ensemble, EnsembleOptions
 from qpsim.provenance import environment
-from qpsim.simulate import default_workers, make_plan, run_plan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 ASPECT = 0.86
-ROWS = (("mild", "haar"), ("mild", "axis"), ("structured", "haar"), ("structured", "axis"))
-NOISE = (0.0, 0.1, 4.0)
 METHODS = ("sgd", "ssd")
-LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 SPECTRA = ("mild", "structured")
 _LOSS = r"$\log_{10}$ excess loss"
-# log10 of zero loss would be -inf, between which quantiles cannot be interpolated.
-_SMALLEST_LOSS = 1e-300
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
+class Options(EnsembleOptions):
     """What Figure 2 may be asked for."""
-
-    replicates: int = option(256, "runs of each method and panel", at_least=1)
-    problems: int = option(8, "draws of spectrum and rotation among them", at_least=1)
-    steps: int = option(100, "steps of each run", at_least=1)
-    dim: int = option(100, "coordinates", at_least=1)
-    scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    seed: int = option(0, "seed of everything random", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -79,29 +58,15 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     (4, 3, 2, 4, 5)
     """
     began = time.perf_counter()
-    sizes = _sizes(options)
-    seeds = [seed.spawn(3) for seed in np.random.SeedSequence(options.seed).spawn(len(sizes))]
-    offsets = [_offsets(seed[1], size, options) for seed, size in zip(seeds, sizes, strict=True)]
-    # Problems are made with BLAS held to one thread, as they are simulated: the same bits anywhere.
-    with blocks.one_blas_thread():
-        problems = [[_draw(row, seed[0], options.dim) for seed in seeds] for row in ROWS]
-    jobs = [
-        _plans(problem.with_noise(noise), offset, options.steps, seed[2])
-        for row in problems
-        for noise in NOISE
-        for problem, offset, seed in zip(row, offsets, seeds, strict=True)
-    ]
+    ensemble = Ensemble(options)
     checked = _checkpoints(options.steps)
     shape = (len(ROWS), len(NOISE), len(METHODS))
     quantiles = np.empty((*shape, len(LEVELS), options.steps + 1))
     checkpoints = np.empty((*shape, options.replicates, len(checked)))
-    # Closed here and not by the garbage collector: an interrupt must stop the workers at once.
-    with _pool(workers) as (pool, width), closing(_run_all(jobs, pool)) as losses:
-        for panel in np.ndindex(shape[:2]):
-            # (method, replicate, step), the problems one after the other
-            cell = np.concatenate([next(losses) for _ in sizes], axis=1)
-            quantiles[panel] = np.quantile(cell, LEVELS, axis=1).swapaxes(0, 1)
-            checkpoints[panel] = cell[:, :, checked]
+    for panel, cell in ensemble.run(METHODS, workers, "figure 2"):
+        quantiles[panel] = np.quantile(cell, LEVELS, axis=1).swapaxes(0, 1)
+        checkpoints[panel] = cell[:, :, checked]
+    problems = ensemble.problems
     spectra = [problems[0], problems[2]]
     arrays = {
         "quantiles": quantiles,
@@ -109,7 +74,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "checkpoint_steps": np.array(checked),
         "eigenvalues": np.array([[p.eigenvalues for p in row] for row in spectra]),
         "diagonal_mass": np.array([[p.diagonal_mass for p in row] for row in problems]),
-        "problem": np.repeat(np.arange(len(sizes)), sizes),
+        "problem": ensemble.of_replicate,
     }
     axes = {
         "quantiles": ["row", "noise", "method", "level", "step"],
@@ -120,7 +85,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "problem": ["replicate"],
     }
     labels: dict[str, list[Any]] = {
-        "row": [f"{spectrum}/{basis}" for spectrum, basis in ROWS],
+        "row": ROW_NAMES,
         "noise": list(NOISE),
         "method": list(METHODS),
         "level": list(LEVELS),
@@ -129,7 +94,6 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     provenance = {
         **environment(),
         "bit_generator": "SFC64",
-        "workers": width,
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
     return Data("2", options, arrays, axes, labels, provenance)
@@ -219,77 +183,8 @@ def draw_spectrum(data: Data, spectrum: str, ax: Axes) -> Any:
     return patches
 
 
-def _sizes(options: Options) -> list[int]:
-    """Replicates of each problem draw, as even as can be."""
-    n = min(options.problems, options.replicates)
-    return [options.replicates // n + (k < options.replicates % n) for k in range(n)]
-
-
-def _offsets(seed: np.random.SeedSequence, n: int, options: Options) -> np.ndarray:
-    generator = np.random.Generator(np.random.PCG64(seed))
-    return generator.uniform(-options.scale, options.scale, (n, options.dim))
-
-
-def _draw(row: tuple[str, str], seed: np.random.SeedSequence, dim: int) -> QuadraticProblem:
-    """A problem whose optimum is 0: the starting points carry the offsets."""
-    spectrum, basis = row
-    return random_problem(spectrum, dim, basis, scale=0.0, rng=seed)
-
-
 def _checkpoints(n_steps: int) -> list[int]:
     return [round(k * n_steps / 4) for k in range(5)]
-
-
-@contextmanager
-def _pool(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
-    if isinstance(workers, Executor):
-        yield workers, int(getattr(workers, "_max_workers", 0))
-        return
-    width = default_workers() if workers is None else workers
-    if isinstance(width, bool) or not isinstance(width, int) or width < 1:
-        raise FigureError(
-            "workers must be None, a whole number of at least 1 or a concurrent.futures.Executor, "
-            f"not {workers!r}."
-        )
-    with ThreadPoolExecutor(width, thread_name_prefix="qpsim-figure") as pool:
-        yield pool, width
-
-
-def _plans(
-    problem: QuadraticProblem, theta0: np.ndarray, n_steps: int, noise: np.random.SeedSequence
-) -> tuple[blocks.Plan, ...]:
-    """One plan a method, all with the same starts and noise: what a worker does at a time."""
-    n = theta0.shape[0]
-    kept = ("excess_loss",)
-    return tuple(
-        make_plan(problem, method, "optimal", n_steps, n, theta0, rng=noise, record=kept)
-        for method in METHODS
-    )
-
-
-def _run_all(jobs: list[tuple[blocks.Plan, ...]], pool: Executor) -> Generator[np.ndarray, None, None]:
-    """Results in the jobs' order; on any end before the last, workers give up what they do."""
-    waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
-    tokens = [plan.token for job in jobs for plan in job]
-    try:
-        with progress.bar("figure 2", len(jobs)) as tick:
-            for future in waiting:
-                yield future.result()
-                tick()
-    finally:
-        unfinished = [future for future in waiting if not future.cancel() and not future.done()]
-        if unfinished:
-            for token in tokens:
-                blocks.stop(token)
-            wait(unfinished)
-        for token in tokens:
-            blocks.forget(token)
-
-
-def _run(plans: tuple[blocks.Plan, ...]) -> np.ndarray:
-    """log10 excess loss, shape (method, replicate, step)."""
-    losses = [run_plan(plan, workers=1).excess_loss for plan in plans]
-    return np.log10(np.maximum(losses, _SMALLEST_LOSS))
 
 
 def _limits(data: Data, row: int) -> tuple[float, float]:

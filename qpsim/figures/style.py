@@ -17,7 +17,7 @@ from qpsim.files import write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
+    from matplotlib.figure import Figure, SubFigure
     from numpy.typing import NDArray
 
 
@@ -41,6 +41,9 @@ METHODS: dict[str, Look] = {
     "m-svag": Look("M-SVAG", "#D55E00", (0, (1, 1))),
     "adam": Look("ADAM", "#CC79A7", (0, (5, 1, 1, 1))),
     "adam*": Look("ADAM*", "#000000", (0, (2, 1))),
+    "svag-ema": Look("SVAG-EMA", "#D55E00", (0, (1, 1))),
+    "m-svag-mb": Look("M-SVAG-mb", "#882255", (0, (3, 1, 1, 1))),
+    "adam*-mb": Look("ADAM*-mb", "#56B4E9", (0, (2, 1))),
 }
 
 
@@ -97,6 +100,18 @@ def new_figure(width: float, aspect: float) -> Figure:
     fig = Figure(figsize=(width, width * aspect))
     FigureCanvasAgg(fig)
     return fig
+
+
+def em() -> float:
+    """Height of the text in inches, in multiples of which margins are set."""
+    import matplotlib
+
+    return float(matplotlib.rcParams["font.size"]) / 72
+
+
+def inches(fig: Figure | SubFigure) -> tuple[float, float]:
+    """Width and height of a figure or subfigure."""
+    return fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
 
 
 def save(fig: Figure, path: Path, kind: str) -> Path:

@@ -94,7 +94,8 @@ def advance(
         for lane in range(lanes):
             loss[lane] *= 0.5
         record_loss(loss, dead, losses[step])
-        steps[step] = alpha
+        for lane in range(lanes):
+            steps[step, lane] = alpha[lane]
 
 
 @jit

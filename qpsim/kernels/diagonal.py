@@ -95,7 +95,9 @@ def advance(
                 error[i, lane] = e
                 loss[lane] += half * e * e
         record_loss(loss, dead, losses[step])
-        steps[step] = alpha
+        # An assignment of whole rows would compile its error message too: two seconds.
+        for lane in range(lanes):
+            steps[step, lane] = alpha[lane]
 
 
 @jit

@@ -35,7 +35,9 @@ _DOUBT = 1e-10
 _ORDER = 16
 PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(_ORDER))
 # The two highest Legendre coefficients of the direction on a panel, as sums over its nodes.
-_PROJECTION = legvander(PANEL_NODES, _ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(_ORDER) + 0.5)
+_PROJECTION = (
+    legvander(PANEL_NODES, _ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(_ORDER) + 0.5)
+)
 HIGHEST = np.ascontiguousarray(_PROJECTION[:, _ORDER - 1])
 SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, _ORDER - 2])
 # The polynomial through the nodes, at the panel's ends: beyond the outermost nodes a jump is seen by nothing else.
@@ -70,7 +72,9 @@ class QuadratureTable(NamedTuple):
 def quadrature_table(n_orders: int) -> QuadratureTable:
     """Tabulate the orders 0, ..., n_orders - 1."""
     spacings = [_SPACING / 2**k for k in range(_HALVINGS)]
-    midpoints = tuple(_weights(n_orders, -_REACH + h / 2, h, round(2 * _REACH / h)) for h in spacings)
+    midpoints = tuple(
+        _weights(n_orders, -_REACH + h / 2, h, round(2 * _REACH / h)) for h in spacings
+    )
     nodes = _weights(n_orders, -_REACH, _SPACING, _N_NODES)
     return QuadratureTable(nodes, midpoints, _panel_weights(n_orders))
 
@@ -146,9 +150,7 @@ def row_coefficients(hyper, mean, std, extra, states, i, t, table, begin, second
         packed, packed_states = pack(mean, extra, states, i, doubtful)
         values = np.empty((round(2.0 * _REACH / spacing), count))
         start = -_REACH + 0.5 * spacing
-        evaluate(
-            hyper, packed[0], std, packed[1], packed_states, 0, t, start, spacing, values
-        )
+        evaluate(hyper, packed[0], std, packed[1], packed_states, 0, t, start, spacing, values)
         middle = np.empty((3, count))
         unused = np.zeros((3, count))
         sum_up(values, start, spacing, middle, unused)

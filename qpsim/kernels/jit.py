@@ -39,7 +39,7 @@ config: Any = numba_config
 types: Any = numba_types
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_SOURCE_FOLDERS = (_PACKAGE / "kernels", _PACKAGE / "methods")
+_SOURCE_FOLDERS = (_PACKAGE / "kernels", _PACKAGE / "methods", _PACKAGE / "nn" / "kernels")
 _KEPT_FINGERPRINTS = 4
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -95,7 +95,7 @@ def cache_folder() -> Path | None:
     """This version's folder of machine code (it may not exist yet), or None if the cache is off."""
     if os.environ.get("QPSIM_NO_CACHE", "") not in ("", "0") or not _sources.as_imported():
         return None
-    root = _cache_root()
+    root = cache_root()
     return None if root is None else root / "machine-code" / _fingerprint()
 
 
@@ -106,7 +106,8 @@ def _compiled(function: Callable[..., Any], **flags: Any) -> Any:
     return dispatcher
 
 
-def _cache_root() -> Path | None:
+def cache_root() -> Path | None:
+    """The folder below which everything is kept that can be made again."""
     given = os.environ.get("QPSIM_CACHE_DIR")
     try:
         if given:

@@ -18,12 +18,16 @@ INV_SQRT2 = 0.7071067811865476
 LARGEST_INVERSE = 1e300
 
 
-def add_row_moments(hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator):
+def add_row_moments(
+    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+):
     """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11); table is a QuadratureTable if needed."""
 
 
 @overload(add_row_moments, jit_options={"error_model": "numpy", "nogil": True})
-def _add_row_moments(hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator):
+def _add_row_moments(
+    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+):
     form = dispatch.rule_of_type(hyper).form
     return {"linear": _linear, "sign": _sign, None: _quadrature}[form]
 
@@ -48,7 +52,9 @@ def _sign(hyper, curvature, std, gradient, extra, states, i, t, table, numerator
         denominator[lane] += curvature * (s * s)
 
 
-def _quadrature(hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator):
+def _quadrature(
+    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+):
     first = np.empty(gradient.size)
     second = np.empty(gradient.size)
     row_moments(hyper, gradient, std, extra, states, i, t, table, first, second)

@@ -20,7 +20,7 @@ _WORD = 0xFFFFFFFF
 _INIT_A, _MULT_A = 0x43B0D7E5, 0x931E8875
 _INIT_B, _MULT_B = 0x8B51F9DD, 0x58F38DED
 _MIX_LEFT, _MIX_RIGHT = 0xCA01F9DD, 0x4973F715
-_WARM_UP_ROUNDS = 12
+_WARM_UP_WORDS = 12
 _SHIFT_16 = np.uint32(16)
 
 _ONE = np.uint64(1)
@@ -93,17 +93,8 @@ def _seed(parent: SeedSequence, words: list[np.ndarray]) -> np.ndarray:
     for row in range(3):
         state[row] = halves[2 * row] | (halves[2 * row + 1] << np.uint64(32))
     state[3] = 1
-    for _ in range(_WARM_UP_ROUNDS):
-        a, b, c, counter = state
-        word = a + b + counter
-        state = np.stack(
-            (
-                b ^ (b >> _SHIFT_B),
-                c + (c << _SHIFT_C),
-                ((c << _ROTATE_LEFT) | (c >> _ROTATE_RIGHT)) + word,
-                counter + _ONE,
-            )
-        )
+    # NumPy drops the first words; here they make normals, which the step loop has compiled anyway.
+    fill_normals(state, np.empty((_WARM_UP_WORDS, state.shape[1])))
     return state
 
 

@@ -59,7 +59,8 @@ def _observe_row(hyper, gradient, std, estimates, i, extra):
         relative_variance(gradient, std * std, extra)
 
     def estimate(hyper, gradient, std, estimates, i, extra):
-        extra[:] = estimates[i]
+        for lane in range(extra.size):
+            extra[lane] = estimates[i, lane]
 
     observes = dispatch.rule_of_type(hyper).observes
     nothing = lambda hyper, gradient, std, estimates, i, extra: None  # noqa: E731
@@ -114,7 +115,9 @@ def fill_chi_squares(stream, degrees, out):
             product[:] = 1.0
             for k in range(now):
                 for lane in range(lanes):
-                    product[lane] *= np.float64((words[k, lane] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
+                    product[lane] *= (
+                        np.float64((words[k, lane] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
+                    )
             for lane in range(lanes):
                 out[i, lane] -= 2.0 * log(product[lane])
             left -= now

@@ -74,7 +74,19 @@ def series_table(hessian: np.ndarray, correlation: np.ndarray, tolerance: float)
 
 
 def add_moments(
-    hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
 ):
     """grad^T E[z], E[z^T Q z] or its bound, and the relative error of the series, in every lane.
 
@@ -84,7 +96,19 @@ def add_moments(
 
 @overload(add_moments, jit_options=_LAZY)
 def _add_moments(
-    hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
 ):
     rule = dispatch.rule_of_type(hyper)
     if rule.form is None and rule.form_at_first_step == "sign":
@@ -93,7 +117,19 @@ def _add_moments(
 
 
 def _linear(
-    hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
 ):
     d, lanes = gradient.shape
     mean = np.empty((d, lanes))
@@ -110,7 +146,19 @@ def _linear(
 
 
 def _sign(
-    hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
 ):
     d, lanes = gradient.shape
     standard = np.empty((d, lanes))
@@ -125,7 +173,19 @@ def _sign(
 
 
 def _sign_then_series(
-    hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
 ):
     if starts_as_sign(hyper, t):
         d, lanes = gradient.shape
@@ -141,15 +201,51 @@ def _sign_then_series(
         )
     else:
         series_moments(
-            hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+            hyper,
+            hessian,
+            form,
+            table,
+            gradient,
+            std,
+            extra,
+            states,
+            t,
+            policy,
+            numerator,
+            denominator,
+            error,
         )
 
 
 def _series(
-    hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
 ):
     series_moments(
-        hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+        hyper,
+        hessian,
+        form,
+        table,
+        gradient,
+        std,
+        extra,
+        states,
+        t,
+        policy,
+        numerator,
+        denominator,
+        error,
     )
 
 
@@ -176,7 +272,19 @@ def sign_moments(hessian, form, table, gradient, standard, scale, policy, numera
 
 @jit
 def series_moments(
-    hyper, hessian, form, table, gradient, std, extra, states, t, policy, numerator, denominator, error
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
 ):
     """Moments of any direction by its Hermite series; returns how many terms the last lane took."""
     d, lanes = gradient.shape
@@ -224,7 +332,9 @@ def series_moments(
             for i in range(d):
                 term[i] = coefficients[i, k]
             np.dot(power, term, image)
-            n_open = add_term(term, image, tail, table.bounds[n], table.tolerance, open_lanes, denominator, error)
+            n_open = add_term(
+                term, image, tail, table.bounds[n], table.tolerance, open_lanes, denominator, error
+            )
             if n_open == 0:
                 return n + 1
         begin += terms

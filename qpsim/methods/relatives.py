@@ -60,9 +60,7 @@ def adadelta(gradient, v, u, t, decay=0.95, eps=1e-6):
         "largest": (0.0, float("inf")),
     },
 )
-def rprop(
-    gradient, size, previous, t, increase=1.2, decrease=0.5, smallest=1e-6, largest=50.0
-):
+def rprop(gradient, size, previous, t, increase=1.2, decrease=0.5, smallest=1e-6, largest=50.0):
     """Rprop (Riedmiller & Braun, 1993), in the iRprop- form: z = size sign(g).
 
     A coordinate's size, 1 at first, grows while its gradient keeps its sign and shrinks when the

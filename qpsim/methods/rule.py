@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import math
-import pickle
 import sys
 from collections import namedtuple
 from collections.abc import Callable, Mapping
@@ -97,7 +96,7 @@ class Rule:
 
     def __reduce__(self) -> tuple[Any, ...]:
         if defined_rule(self.module, self.attribute) is not self:
-            raise pickle.PicklingError(
+            raise MethodError(
                 f"The rule {self.name!r} cannot be found as {self.module}.{self.attribute}; define "
                 "it at the top level of a module, under its function's name."
             )

@@ -20,8 +20,9 @@ __all__ = [
 sqrt = math.sqrt
 # Squares of numbers below _TINY may underflow, but not those of their multiples of _LARGE_UNIT.
 _TINY, _LARGE_UNIT = 1e-140, 1e150
-# A denominator where it would be 0: only 0 is divided by it.
-_SMALLEST = 5e-324
+# A denominator where it would be 0: only 0 is divided by it. The smallest that is not denormal, with
+# which a division takes many times as long.
+_SMALLEST = 2.2250738585072014e-308
 
 
 def erf(x: float) -> float:
@@ -58,8 +59,8 @@ def adapted_sign(x: float, variance: float) -> float:
 def adapted(z: float, x: float, variance: float) -> float:
     """z / (1 + variance / x^2), and 0 at x = 0: the factor of SVAG (Eq. 16).
 
-    >>> adapted(5.0, -3.0, 16.0), adapted(5e-200, 3e-200, 0.0), adapted(0.0, 0.0, 0.0)
-    (1.8, 5e-200, 0.0)
+    >>> adapted(4.0, -3.0, 16.0), adapted(5e-200, 3e-200, 0.0), adapted(0.0, 0.0, 0.0)
+    (1.44, 5e-200, 0.0)
     """
     unit = _LARGE_UNIT if abs(x) < _TINY else 1.0
     x = x * unit

@@ -104,9 +104,7 @@ def _is_finite(value: Any) -> bool:
 
 
 def _listed(names: tuple[str, ...], values: list[float]) -> str:
-    return "".join(
-        f"{name} = {value:g}, " for name, value in zip(names, values, strict=True)
-    )
+    return "".join(f"{name} = {value:g}, " for name, value in zip(names, values, strict=True))
 
 
 def _counted(n: int) -> str:

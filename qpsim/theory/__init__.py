@@ -32,6 +32,7 @@ _PUBLIC = {
     "expected_squared_distance": "adaptation",
     "momentum_correction": "adaptation",
     "variance_estimate_factor": "adaptation",
+    "minibatch_variance": "adaptation",
     "expected_excess_loss": "risk",
     "steady_state_excess_loss": "risk",
     "largest_stable_step_size": "risk",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim.errors import TheoryError
 from qpsim.theory import arguments as check
 from qpsim.theory.signs import success_probability
 
@@ -177,6 +178,43 @@ def variance_estimate_factor(mu: ArrayLike, t: ArrayLike) -> Any:
     # kappa + (what follows) = 1 identically; written so, nothing nearly equal is subtracted.
     lost = 2.0 * m * _one_minus_power(m, steps - 1.0)
     return check.scalar_or_array(lost / ((1.0 + m) * _one_minus_power(m, steps)))
+
+
+def minibatch_variance(gradients: ArrayLike) -> Any:
+    """Variance of a minibatch's mean gradient, estimated within it (Eq. 44, as it should read).
+
+    s^ = ((1/B) sum_k g_k^2 - g^2) / (B - 1) with the mean g of B gradients: the sample variance
+    over B, unbiased. (The paper prints (1/B) (1/(B-1) sum_k g_k^2 - g^2), which is not.)
+
+    Parameters
+    ----------
+    gradients : array_like, shape (..., B, d)
+        Gradients of the B examples of a minibatch, B >= 2.
+
+    Returns
+    -------
+    ndarray, shape (..., d)
+
+    Raises
+    ------
+    TheoryError
+        NaN or infinite entries, fewer than two axes, or fewer than two examples.
+
+    Examples
+    --------
+    >>> from qpsim import theory
+    >>> theory.minibatch_variance([[1.0, 0.0], [3.0, 0.0]])
+    array([1., 0.])
+    """
+    g = check.finite(gradients, "The gradients")
+    if g.ndim < 2 or g.shape[-2] < 2:
+        raise TheoryError(
+            "Gradients have shape (..., B, d) with at least B = 2 examples, one of which alone "
+            f"tells nothing of its variance; not {g.shape}."
+        )
+    size = g.shape[-2]
+    # The mean square about the mean: nothing nearly equal is subtracted.
+    return np.mean((g - g.mean(axis=-2, keepdims=True)) ** 2, axis=-2) / (size - 1)
 
 
 def _one_minus_power(m: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -2,7 +2,7 @@
 
 Every number is the median over replicates of a paired log10 ratio of excess losses after the last
 step: same problem draw, same start, same noise. The words of the paper are given one meaning each,
-fixed here before measuring: "vastly" and "drastically" mean a factor of 10 or more, "clearly" a
+a convention of ours: "vastly" and "drastically" mean a factor of 10 or more, "clearly" a
 factor of 2 or more, "almost even", "roughly equal" and "little effect" less than a factor of 2. The
 whole 95 % interval must lie on that side, in every case that the statement covers.
 

@@ -1,8 +1,8 @@
 """What a verdict is: a statement, where it was made, what was measured, by which rule it is judged.
 
 A statement covers one or more cases (a noise level, a theorem's inequality); each is one
-:class:`Measurement`. The statement holds if every deciding measurement does. The rule is text
-fixed in the source before anything is measured.
+:class:`Measurement`. The statement holds if every deciding measurement does. The rule is
+part of the record, so that a reader who would draw the line elsewhere can do so.
 """
 
 from __future__ import annotations
@@ -32,6 +32,10 @@ class Measurement:
         Deviation from what is claimed in standard errors, where a claim names a number.
     holds : bool or None
         Whether the rule is met; None for a number that informs and does not decide.
+    claimed : float or None
+        The number that is claimed, if one is.
+    error : float or None
+        Standard error of the value, where it is a mean of draws.
     """
 
     what: str
@@ -39,6 +43,8 @@ class Measurement:
     interval: tuple[float, float] | None = None
     z: float | None = None
     holds: bool | None = None
+    claimed: float | None = None
+    error: float | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not finite becomes None."""
@@ -48,6 +54,8 @@ class Measurement:
             "interval": None if self.interval is None else [_finite(x) for x in self.interval],
             "z": None if self.z is None else _finite(self.z),
             "holds": self.holds,
+            "claimed": None if self.claimed is None else _finite(self.claimed),
+            "error": None if self.error is None else _finite(self.error),
         }
 
 

@@ -51,7 +51,11 @@ def test_exact_step(name, spectrum):
 def print_exact_step(name, spectrum):
     """Microseconds of one exact step's moments per replicate, and terms of the series, at several t."""
     p = qpsim.random_problem(spectrum, 100, "haar", noise_std=4.0, rng=0)
-    method, rng, q = qpsim.method(name), np.random.Generator(np.random.PCG64(0)), np.array(p.hessian)
+    method, rng, q = (
+        qpsim.method(name),
+        np.random.Generator(np.random.PCG64(0)),
+        np.array(p.hessian),
+    )
     factor = p.noise_std * p.eigenvectors * p.eigenvalues
     table = quadratic.series_table(q, p.gradient_correlation(), 1e-9)
     results = [np.empty(LANES) for _ in range(3)]
@@ -64,10 +68,16 @@ def print_exact_step(name, spectrum):
             given = (method.hyper, q, q, table, exact, np.array(p.gradient_std()), extra, states)
             terms = quadratic.series_moments(*given, float(t), policy.OPTIMAL, *results)
             best = min(
-                seconds(lambda a=given, t=t: quadratic.series_moments(*a, float(t), policy.OPTIMAL, *results))
+                seconds(
+                    lambda a=given, t=t: quadratic.series_moments(
+                        *a, float(t), policy.OPTIMAL, *results
+                    )
+                )
                 for _ in range(5)
             )
-            print(f"{name:7s} {spectrum:10s} t = {t:3d} {best / LANES * 1e6:7.1f} us {terms:4d} terms")
+            print(
+                f"{name:7s} {spectrum:10s} t = {t:3d} {best / LANES * 1e6:7.1f} us {terms:4d} terms"
+            )
         g = p.gradient(theta) - rng.standard_normal((LANES, 100)) @ factor.T
         z, state = method.update(g, state)
         theta = theta - run.step_size[0, t - 1] * z

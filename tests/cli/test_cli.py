@@ -49,7 +49,7 @@ def process(*arguments, **more):
 
 
 def test_help_imports_nothing_heavy():
-    heavy = ("numpy", "scipy", "numba", "matplotlib", "rich")
+    heavy = ("numpy", "scipy", "numba", "matplotlib")
     code = (
         "import sys\n"
         "from qpsim.cli import app\n"
@@ -64,7 +64,19 @@ def test_help_imports_nothing_heavy():
 
 
 @pytest.mark.parametrize("flag", ["-h", "--help"])
-@pytest.mark.parametrize("command", [[], ["figure"], ["simulate"], ["verify"], ["info"]])
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["figure"],
+        ["simulate"],
+        ["verify"],
+        ["info"],
+        ["theory"],
+        *(["theory", name] for name in ("improvement", "success", "factors", "kappa")),
+        *(["theory", name] for name in ("risk", "errata")),
+    ],
+)
 def test_every_help_text_has_examples(run, command, flag):
     done = run(*command, flag)
     assert done.exit_code == 0
@@ -243,6 +255,25 @@ def test_exit_code_of_verify(run, monkeypatch, holds, code):
     assert "1e-12" in done.stdout and "+0.50" in done.stdout
 
 
+def test_verify_without_a_topic_verifies_the_theory(run, tmp_path, monkeypatch):
+    from qpsim import theory
+
+    small = ("verify", "--replicates", "10000", "--workers", "1", "--out", "found")
+    done = run(*small, "--seed", "5")
+    assert done.exit_code == 0, done.output
+    saved = json.loads((tmp_path / "found" / "theory-verdicts.json").read_text())
+    assert saved["options"]["seed"] == 5 and saved["holds"]
+    n = len(saved["verdicts"])
+    assert f"{n} of {n} statements hold." in done.stdout
+    assert all(word in done.stdout for word in ("claimed", "std. error", "Eq. 19", "Lemma 1"))
+    right = theory.momentum_correction
+    monkeypatch.setattr(theory, "momentum_correction", lambda mu, t: right(mu, np.add(t, 1)))
+    broken = run(*small, "--json")
+    assert broken.exit_code == 1
+    failed = [v["name"] for v in json.loads(broken.stdout)["verdicts"] if not v["holds"]]
+    assert failed == ["kappa", "relative-variance"]
+
+
 def test_info(run, monkeypatch):
     done = run("info", "--timings", "--json")
     assert done.exit_code == 0, done.output
@@ -267,6 +298,29 @@ def test_memory_that_is_not_there_is_one_line(run, monkeypatch):
     assert "not enough memory (3 PiB); ask for fewer" in done.stderr
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line():
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "qpsim", "info", "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+        )
+    assert done.returncode == 2
+    assert done.stderr == "qpsim: error: No space left on device.\n"
+
+
+def test_a_reader_that_leaves_is_no_error():
+    command = [sys.executable, "-m", "qpsim", "figure", "--list", "--json"]
+    started = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    started.stdout.close()
+    assert started.stderr.read() == b""
+    started.wait(timeout=60)
+    started.stderr.close()
+
+
 def test_ctrl_c_is_one_line_and_code_130(run, monkeypatch):
     def make(*arguments, **options):
         raise KeyboardInterrupt
@@ -289,7 +343,8 @@ def test_ctrl_c_stops_a_long_run(tmp_path):
     deadline = time.monotonic() + 60
     while not (tmp_path / "out").exists() and time.monotonic() < deadline:
         time.sleep(0.05)
-    time.sleep(1.0)
+    # Past the imports, where Python itself may answer the signal.
+    time.sleep(2.5)
     started.send_signal(signal.SIGINT)
     out, err = started.communicate(timeout=60)
     assert started.returncode == 130, err

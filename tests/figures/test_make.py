@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qpsim import figures
-from qpsim.errors import FigureError, FileError
+from qpsim.errors import FigureError, FileError, SimulationError
 from qpsim.figures.data import load
 
 SMALL = {"replicates": 4, "problems": 2, "steps": 4, "dim": 4, "seed": 3}
@@ -89,13 +89,17 @@ def test_loaded_data_equal_computed_data(made):
         ("2", {"scale": float("inf")}, "scale must be a finite number"),
         ("2", {"scale": "ten"}, "scale must be a finite number"),
         ("2", {"seed": -1}, "seed must be"),
-        ("2", {"workers": 0, "dim": 2}, "workers must be None"),
         ("2", {"redraw": True}, "give out="),
     ],
 )
 def test_a_mistake_is_named(name, arguments, message):
     with pytest.raises(FigureError, match=message):
         figures.make(name, **arguments)
+
+
+def test_workers_are_checked_as_by_a_simulation():
+    with pytest.raises(SimulationError, match="workers must be None"):
+        figures.make("2", workers=0, dim=2)
 
 
 def test_a_large_seed_keeps_all_its_digits():

@@ -146,7 +146,16 @@ def test_jumps_and_kinks_that_nothing_declares_are_found():
             first, second = np.empty(1), np.empty(1)
             lane = [np.full(1, exact[i]), np.full(1, extra[i]), state[:, i, None, None].copy()]
             hermite.row_moments(
-                undeclared_lion().hyper, lane[0], std, lane[1], lane[2], 0, 3.0, table, first, second
+                undeclared_lion().hyper,
+                lane[0],
+                std,
+                lane[1],
+                lane[2],
+                0,
+                3.0,
+                table,
+                first,
+                second,
             )
             shifted = exact[i] + _lion_offset(state[0, i], 3.0, 0.9, 0.99)
             assert first[0] == pytest.approx(math.erf(shifted / std / math.sqrt(2)), abs=2e-9)
@@ -158,7 +167,16 @@ def test_jumps_and_kinks_that_nothing_declares_are_found():
     table = hermite.quadrature_table(1)
     first, second = np.empty(1), np.empty(1)
     hermite.row_moments(
-        method.hyper, exact[:1], 0.4, extra[:1], state[:, :1, None].copy(), 0, 1.0, table, first, second
+        method.hyper,
+        exact[:1],
+        0.4,
+        extra[:1],
+        state[:, :1, None].copy(),
+        0,
+        1.0,
+        table,
+        first,
+        second,
     )
     f = np.clip(0.5 + 0.4 * x, -0.3, 0.7)
     weight = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) * (x[1] - x[0])
@@ -171,7 +189,10 @@ def test_a_sign_rule_takes_the_same_step_with_its_form_and_without():
     known = qpsim.simulate(p, declared_lion, n_steps=1, n_replicates=8, rng=0, workers=1)
     found = qpsim.simulate(p, undeclared_lion, n_steps=1, n_replicates=8, rng=0, workers=1)
     np.testing.assert_allclose(found.step_size, known.step_size, rtol=1e-8)
-    bound = [qpsim.simulate(p, m, "bound", 1, 8, rng=0, workers=1) for m in (declared_lion, undeclared_lion)]
+    bound = [
+        qpsim.simulate(p, m, "bound", 1, 8, rng=0, workers=1)
+        for m in (declared_lion, undeclared_lion)
+    ]
     np.testing.assert_allclose(bound[0].step_size, bound[1].step_size, rtol=1e-8)
 
 
@@ -182,7 +203,9 @@ def test_every_step_of_a_run_is_the_exact_one(name, kind):
     problem = qpsim.QuadraticProblem.from_eigenbasis([1.0, 3.0], basis, [2.0, -1.5], 1.3)
     if kind == "diagonal":
         problem = qpsim.QuadraticProblem([1.0, 3.0], [2.0, -1.5], 1.3)
-    r = qpsim.simulate(problem, name, n_steps=4, n_replicates=2, rng=9, workers=1, record=("step_size", "theta"))
+    r = qpsim.simulate(
+        problem, name, n_steps=4, n_replicates=2, rng=9, workers=1, record=("step_size", "theta")
+    )
     assert (r.moment_error is None) == problem.is_diagonal
     method, state = qpsim.method(name), qpsim.method(name).initial_state(2)
     normals = naive.normals(np.random.SeedSequence(9), 1, 4, 2)
@@ -225,7 +248,10 @@ def separate(method, problem, exact, arrays, t, i):
 def test_a_hundred_coordinates_agree_with_sampling(name, t, draws):
     problem = qpsim.random_problem("structured", 100, "haar", noise_std=4.0, rng=1)
     rng, method = np.random.Generator(np.random.PCG64(2)), qpsim.method(name)
-    std, factor = problem.gradient_std(), problem.noise_std * problem.eigenvectors * problem.eigenvalues
+    std, factor = (
+        problem.gradient_std(),
+        problem.noise_std * problem.eigenvectors * problem.eigenvalues,
+    )
     exact = problem.gradient(np.zeros(100))
     extra = std**2 * rng.chisquare(7, 100) / 7
     given = {} if method.observes is None else {method.observes: extra}
@@ -241,5 +267,7 @@ def test_a_hundred_coordinates_agree_with_sampling(name, t, draws):
         many_given = {key: np.tile(value, (20_000, 1)) for key, value in given.items()}
         z, _ = method.update(g, many, **many_given)
         samples.append([z @ exact, np.einsum("ki,ki->k", z @ problem.hessian, z)])
-    for sampled, computed in zip(np.concatenate(samples, axis=1), (numerator, denominator), strict=True):
+    for sampled, computed in zip(
+        np.concatenate(samples, axis=1), (numerator, denominator), strict=True
+    ):
         assert abs(sampled.mean() - computed) < 4 * sampled.std() / math.sqrt(draws)

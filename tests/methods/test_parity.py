@@ -192,9 +192,7 @@ def optax_directions(transformation, stream):
     return np.array(out)
 
 
-@pytest.mark.parametrize(
-    "name", ["adam", "m-sgd", "nesterov", "rmsprop", "adagrad", "adadelta"]
-)
+@pytest.mark.parametrize("name", ["adam", "m-sgd", "nesterov", "rmsprop", "adagrad", "adadelta"])
 def test_peers_agree(name):
     optax = pytest.importorskip("optax", reason="optax is not installed")
     theirs, hyper = {

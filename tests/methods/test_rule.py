@@ -334,7 +334,7 @@ def test_a_rule_that_cannot_be_found_again_does_not_pickle():
         return gradient
 
     assert isinstance(local, Rule)
-    with pytest.raises(pickle.PicklingError, match="top level of a module"):
+    with pytest.raises(MethodError, match="top level of a module"):
         pickle.dumps(local())
     assert pickle.loads(pickle.dumps(scaled(factor=0.5))) == scaled(factor=0.5)
 

@@ -132,3 +132,19 @@ def test_bias_of_the_moving_variance_by_draws():
 def test_bad_arguments_are_refused(call, sentence):
     with pytest.raises(TheoryError, match=sentence):
         call()
+
+
+def test_minibatch_variance_is_the_sample_variance_over_the_size():
+    g = np.random.default_rng(3).normal(2.0, 3.0, (7, 5, 4))
+    np.testing.assert_allclose(theory.minibatch_variance(g), g.var(axis=1, ddof=1) / 5)
+    printed = ((g**2).mean(axis=1) - g.mean(axis=1) ** 2) / 4  # Eq. 44 with its factors in place
+    np.testing.assert_allclose(theory.minibatch_variance(g), printed)
+    # A large mean takes no digits from a small variance, as it does in that form.
+    far = theory.minibatch_variance(g + 1e9)
+    np.testing.assert_allclose(far, theory.minibatch_variance(g), rtol=1e-6)
+
+
+@pytest.mark.parametrize("bad", [[1.0, 2.0], [[1.0, 2.0]], [[np.nan, 1.0], [1.0, 1.0]]])
+def test_minibatch_variance_refuses(bad):
+    with pytest.raises(TheoryError):
+        theory.minibatch_variance(bad)

@@ -49,7 +49,7 @@ def test_an_answer_without_nan_or_one_of_our_errors(name, x, y):
         try:
             answer = FUNCTIONS[name](x, y)
         except qpsim.QpsimError as error:
-            assert str(error).endswith(".")
+            assert str(error).endswith((".", "?"))
         else:
             assert not np.isnan(answer).any()
 
@@ -59,6 +59,6 @@ def test_step_sizes_are_finite_and_not_negative_or_refused(step_size):
     try:
         risk = theory.expected_excess_loss(P, "sgd", [1.0, 2.0], step_size, 2)
     except (qpsim.QpsimError, qpsim.errors.DivergenceWarning) as error:
-        assert str(error).endswith(".")
+        assert str(error).endswith((".", "?"))
     else:
         assert risk.shape == (3,) and not np.isnan(risk).any()

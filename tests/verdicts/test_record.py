@@ -34,6 +34,8 @@ def test_numbers_that_are_not_finite_survive_as_json(tmp_path):
         "interval": [0.0, None],
         "z": None,
         "holds": True,
+        "claimed": None,
+        "error": None,
     }
 
 

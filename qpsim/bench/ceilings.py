@@ -1,0 +1,74 @@
+"""What limits every simulation on this machine: drawing its normals, and BLAS.
+
+Both are measured on as many threads as the simulation gets, between the simulations' own turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from qpsim.bench.workloads import Workload
+from qpsim.blocks import BLOCK_SIZE, one_blas_thread
+
+_NORMALS_DIM = 100
+_MATRIX_DIM = 512
+_SECONDS = 0.05
+
+
+def normals_per_second(workers: int) -> float:
+    """Rate of the package's own sampler into a block that stays in the cache."""
+    from qpsim.kernels.noise import fill_normals, seed_lanes
+
+    def job() -> Callable[[], int]:
+        stream = seed_lanes(np.random.SeedSequence(0), 0, BLOCK_SIZE)
+        out = np.empty((_NORMALS_DIM, BLOCK_SIZE))
+
+        def draw() -> int:
+            fill_normals(stream, out)
+            return out.size
+
+        return draw
+
+    return _rate(job, workers, 100)
+
+
+def flops_per_second(workers: int) -> float:
+    """Rate of double-precision matrix products, one BLAS thread a worker."""
+
+    def job() -> Callable[[], int]:
+        matrix, block = np.ones((_MATRIX_DIM, _MATRIX_DIM)), np.ones((_MATRIX_DIM, BLOCK_SIZE))
+        out = np.empty_like(block)
+
+        def multiply() -> int:
+            np.dot(matrix, block, out)
+            return 2 * matrix.size * BLOCK_SIZE
+
+        return multiply
+
+    with one_blas_thread():
+        return _rate(job, workers, 2)
+
+
+def least_seconds(workload: Workload, normals: float, flops: float) -> float:
+    """Time that the normals and matrix products of a workload take at these rates."""
+    return workload.updates / normals + workload.flops / flops
+
+
+def _rate(job: Callable[[], Callable[[], int]], workers: int, repeats: int) -> float:
+    def work(run: Callable[[], int]) -> int:
+        done = 0
+        while time.perf_counter() - began < _SECONDS:
+            for _ in range(repeats):
+                done += run()
+        return done
+
+    runs = [job() for _ in range(workers)]
+    for run in runs:
+        run()
+    with ThreadPoolExecutor(workers) as pool:
+        began = time.perf_counter()
+        return sum(pool.map(work, runs)) / (time.perf_counter() - began)

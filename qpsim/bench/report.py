@@ -1,0 +1,154 @@
+"""A measurement in words: a table for the eye, Markdown for a page, and what moved since the last.
+
+A report is a dict of plain JSON values. ``results`` has one entry a workload: ``ns_per_update``
+(wall time per replicate, step and coordinate), ``fraction_of_limit`` (of the time that its normals
+and matrix products alone would take), and for each peer the ``ratio`` of its time to ours in the
+same round, or why it was ``skipped``. A measured number is {"median", "low", "high"} over rounds.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from qpsim.errors import FileError
+
+SCHEMA = 1
+_NONE = "-"
+
+
+def read(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """A report that was written before.
+
+    Raises
+    ------
+    FileError
+        The file is missing, or is no report of this version.
+    """
+    try:
+        report = json.loads(Path(path).read_text())
+        if report["schema"] != SCHEMA:
+            raise KeyError("schema")
+        table(report)
+        remarks(report)
+    except OSError as error:
+        raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        raise FileError(f"{path} is no report of this version's qpsim bench.") from None
+    return report
+
+
+def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of a report, as text."""
+    names = list(report["environment"]["peers"])
+    columns = ["workload", "ns/update", "of limit", *(f"x {name}" for name in names), "target"]
+    rows = []
+    for entry in report["results"]:
+        target = entry["workload"]["target"]
+        rows.append(
+            [
+                entry["workload"]["name"],
+                _number(entry["ns_per_update"]["median"]),
+                f"{100 * entry['fraction_of_limit']['median']:.0f} %",
+                *(_ratio(entry["peers"].get(name)) for name in names),
+                _NONE if target is None else f"{target:g} x jax",
+            ]
+        )
+    return columns, rows
+
+
+def remarks(report: Mapping[str, Any]) -> list[str]:
+    """What the table leaves out: the conditions, who was skipped and why, who disagrees."""
+    about, results = report["environment"], report["results"]
+    lines = [
+        f"{about['cpu']}, {report['workers']} workers on {report['cores']} cores; medians of "
+        f"{report['rounds']} rounds in which all take turns (lowest to highest in parentheses)."
+    ]
+    if results:
+        normals = _middle(entry["normals_per_second"]["median"] for entry in results)
+        flops = _middle(entry["flops_per_second"]["median"] for entry in results)
+        lines.append(
+            f"Limits: {normals / 1e9:.2f} normals/ns of the own sampler, "
+            f"{flops / 1e9:.0f} GFLOP/s of BLAS in double precision."
+        )
+    reasons = {
+        f"{name}: {peer['skipped']}"
+        for entry in results
+        if entry["workload"]["group"] != "scale"
+        for name, peer in entry["peers"].items()
+        if "skipped" in peer
+    }
+    lines += sorted(f"Skipped {reason}." for reason in reasons)
+    lines += [
+        f"{entry['workload']['name']}: {name} ends at a median loss of "
+        f"{peer['median_final_loss']:.4g}, not {entry['median_final_loss']:.4g}: not the same ensemble."
+        for entry in results
+        for name, peer in entry["peers"].items()
+        if not peer.get("same_ensemble", True)
+    ]
+    return lines
+
+
+def markdown(report: Mapping[str, Any]) -> str:
+    """The table and its remarks in Markdown."""
+    columns, rows = table(report)
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return text + "\n\n" + " ".join(remarks(report)) + "\n"
+
+
+def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
+    """What moved between two reports, as columns and rows of text.
+
+    Times of different machines, or of a busy and an idle one, say little: the last columns compare
+    what each machine's own limit was used for, and the ratios to JAX.
+    """
+    before = {entry["workload"]["name"]: entry for entry in old["results"]}
+    columns = ["workload", "ns before", "ns now", "faster by", "of limit", "x jax"]
+    rows = []
+    for entry in new["results"]:
+        past = before.get(entry["workload"]["name"])
+        if past is None:
+            continue
+        earlier, now = past["ns_per_update"]["median"], entry["ns_per_update"]["median"]
+        rows.append(
+            [
+                entry["workload"]["name"],
+                _number(earlier),
+                _number(now),
+                f"{earlier / now:.2f} x",
+                f"{_percent(past)} -> {_percent(entry)}",
+                f"{_jax(past)} -> {_jax(entry)}",
+            ]
+        )
+    return columns, rows
+
+
+def _percent(entry: Mapping[str, Any]) -> str:
+    return f"{100 * entry['fraction_of_limit']['median']:.0f} %"
+
+
+def _jax(entry: Mapping[str, Any]) -> str:
+    peer = entry["peers"].get("jax", {})
+    return f"{peer['ratio']['median']:.1f}" if "ratio" in peer else _NONE
+
+
+def _ratio(peer: Mapping[str, Any] | None) -> str:
+    if peer is None or "ratio" not in peer:
+        return _NONE
+    if not peer["same_ensemble"]:
+        return "differs"
+    ratio = peer["ratio"]
+    return f"{ratio['median']:.1f} ({ratio['low']:.1f}-{ratio['high']:.1f})"
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _middle(values: Any) -> float:
+    ordered: Sequence[float] = sorted(values)
+    return ordered[len(ordered) // 2]

@@ -1,0 +1,162 @@
+"""What is measured: ensembles as data, the same for this package and for its peers.
+
+A workload is a problem, a method, a step-size policy and three sizes. Its noise is that of Section
+2.2 of Balles & Hennig (2018) at ``noise_std = 0.1``, its optimum U[-10, 10], its start 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from qpsim.problem import QuadraticProblem, random_problem
+
+GROUPS = ("core", "shape", "scale")
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One ensemble to be timed.
+
+    Attributes
+    ----------
+    name : str
+        Short and unique, as printed.
+    group : {"core", "shape", "scale"}
+        "core" has the targets, "shape" varies one size, "scale" is too large for peers.
+    step_size : "optimal", "bound" or float
+        As in :func:`qpsim.simulate`.
+    matrix_products : int
+        Products of a (d, d) matrix with a vector that a replicate's step cannot do without.
+    shared_nodes : bool
+        Whether peers get this package's table of quadrature nodes, chosen pair by pair. Without it
+        they do what is plain: as many nodes for all pairs as the most correlated pair needs.
+    target : float or None
+        Times that it should be faster than JAX.
+    """
+
+    name: str
+    group: str
+    method: str
+    step_size: str | float
+    basis: str = "axis"
+    dim: int = 100
+    n_replicates: int = 1024
+    n_steps: int = 100
+    spectrum: str = "structured"
+    noise_std: float = 0.1
+    matrix_products: int = 0
+    shared_nodes: bool = False
+    target: float | None = None
+
+    @property
+    def updates(self) -> int:
+        """Replicates x steps x coordinates."""
+        return self.n_replicates * self.n_steps * self.dim
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations of the matrix products."""
+        return 2.0 * self.matrix_products * self.dim * self.updates
+
+    def problem(self) -> QuadraticProblem:
+        """The problem, the same at every call."""
+        return random_problem(
+            self.spectrum, self.dim, self.basis, noise_std=self.noise_std, rng=self.dim
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self)
+
+
+_CORE = (
+    Workload("SGD, axis", "core", "sgd", "optimal", target=10.0),
+    Workload("SSD, axis", "core", "ssd", "optimal", target=10.0),
+    Workload("Adam, axis", "core", "adam", 0.01, target=10.0),
+    Workload("M-SVAG, axis", "core", "m-svag", 0.01, target=10.0),
+    Workload("SGD, Haar", "core", "sgd", "optimal", "haar", target=18.0),
+    Workload("SSD, Haar, bound step", "core", "ssd", "bound", "haar", matrix_products=2),
+    Workload(
+        "SSD, Haar, exact step",
+        "core",
+        "ssd",
+        "optimal",
+        "haar",
+        n_replicates=256,
+        n_steps=20,
+        matrix_products=3,
+        target=30.0,
+    ),
+    Workload(
+        "SSD, Haar, exact step, nodes given",
+        "core",
+        "ssd",
+        "optimal",
+        "haar",
+        n_replicates=256,
+        n_steps=20,
+        matrix_products=3,
+        shared_nodes=True,
+    ),
+)
+_SHAPE = (
+    Workload("SGD, axis, d=10", "shape", "sgd", "optimal", dim=10, n_replicates=10_240),
+    Workload("SGD, axis, d=1000", "shape", "sgd", "optimal", dim=1000, n_replicates=256),
+    Workload("SGD, axis, d=10^6", "shape", "sgd", "optimal", dim=10**6, n_replicates=8, n_steps=5),
+    Workload("SGD, axis, 1 replicate", "shape", "sgd", "optimal", n_replicates=1),
+    Workload(
+        "SGD, axis, 10^5 replicates", "shape", "sgd", "optimal", n_replicates=100_000, n_steps=10
+    ),
+)
+_SCALE = (
+    Workload(
+        "SGD, Haar, d=2000",
+        "scale",
+        "sgd",
+        "optimal",
+        "haar",
+        dim=2000,
+        n_replicates=256,
+        n_steps=100,
+    ),
+    Workload(
+        "SSD, Haar, bound step, d=2000",
+        "scale",
+        "ssd",
+        "bound",
+        "haar",
+        dim=2000,
+        n_replicates=128,
+        n_steps=10,
+        matrix_products=2,
+    ),
+    Workload(
+        "SSD, Haar, exact step, d=1000",
+        "scale",
+        "ssd",
+        "optimal",
+        "haar",
+        dim=1000,
+        n_replicates=128,
+        n_steps=5,
+        matrix_products=3,
+    ),
+)
+
+
+def workloads(groups: tuple[str, ...] = ("core", "shape")) -> tuple[Workload, ...]:
+    """The workloads of these groups whose method this version has.
+
+    >>> [w.name for w in workloads(("core",))][:2]
+    ['SGD, axis', 'SSD, axis']
+    """
+    from qpsim.methods import method_names
+
+    known = method_names()
+    return tuple(w for w in _CORE + _SHAPE + _SCALE if w.group in groups and w.method in known)
+
+
+def small(workload: Workload) -> Workload:
+    """The same with an eighth of the replicates: enough to see that all works."""
+    return replace(workload, n_replicates=max(1, workload.n_replicates // 8))

@@ -1,0 +1,185 @@
+"""``qpsim sweep``: thousands of ensembles into a store; what is in it; a table of it."""
+
+from __future__ import annotations
+
+import math
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from qpsim.cli.manners import NOT_TRUE, file_lines, print_json, say
+
+
+class RunUnlessNamed(TyperGroup):
+    """``qpsim sweep SPEC.toml`` is ``qpsim sweep run SPEC.toml``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put the default command's name before arguments that name none."""
+        if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+app = typer.Typer(
+    cls=RunUnlessNamed,
+    no_args_is_help=True,
+    help="""Run a sweep into a store (run, the default), look at it (status), tabulate it (table).
+
+    \b
+    Examples:
+      qpsim sweep noise.toml
+      qpsim sweep noise.toml --executor processes --workers 2
+      qpsim sweep status noise.sweep
+      qpsim sweep table noise.sweep --out noise.csv
+    """,
+)
+
+StoreArgument = Annotated[
+    Path, typer.Argument(metavar="STORE", help="Folder that a sweep has written.")
+]
+
+
+@app.command("run")
+def run(
+    spec: Annotated[str, typer.Argument(metavar="SPEC.toml", help="Sweep; - for stdin.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Folder of results.", show_default="SPEC.sweep")
+    ] = None,
+    executor: Annotated[
+        str, typer.Option(help="threads, processes, dask, or dask://HOST:PORT.")
+    ] = "threads",
+    workers: Annotated[
+        int | None, typer.Option(help="Threads or processes.", show_default="all cores")
+    ] = None,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Run cells again that failed before.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,
+) -> None:
+    """Run every cell of a sweep that its store does not hold yet.
+
+    Killed at any moment, the same command goes on where it stopped; the final data are the same
+    byte for byte. Exit code 1 if any cell has failed. A file with everything that there is:
+
+    \b
+      [fixed]                      # what all cells share; the defaults are
+      spectrum = "log-uniform"     # structured; or mild, power-law, eigenvalues
+      condition = 100.0            # of log-uniform and power-law
+      dim = 100
+      scale = 10.0                 # the optimum is drawn U[-scale, scale]
+      basis = "haar"               # or "axis", or a number in [0, 1]
+      noise_std = 0.1
+      batch_size = 1
+      method = "sgd"               # or {name = "adam", b1 = 0.8}
+      hyper.b2 = 0.99              # a hyper-parameter of the method
+      step_size = "optimal"        # or bound, line-search, a number
+      steps = 100
+      replicates = 256
+      seed = 0
+      record = "summary"           # or "full": every replicate at every step
+    \b
+      [grid]                       # every combination is a cell
+      noise_std = {log = [0.01, 10.0], n = 7}      # or a list, or linear
+      method = ["sgd", "ssd"]
+    \b
+      [[cells]]                    # and single ones
+      basis = 0.5
+      seed = 3
+
+    Cells of one seed share the problem's draws and the noise: methods may be compared replicate
+    by replicate.
+    """
+    from qpsim import sweep as library
+
+    wanted = library.Sweep.from_toml(spec)
+    place = store or Path("stdin.sweep" if spec == "-" else Path(spec).with_suffix(".sweep").name)
+    report = library.run(
+        wanted, place, executor=executor, workers=workers, retry_failed=retry_failed
+    )
+    shown = file_lines([place])[0]
+    for name in report.quarantined:
+        say(f"{name} was damaged or no cell of this sweep; it is in {shown}/quarantine now.")
+    for error in report.errors:
+        say(f"failed: {error}")
+    if report.failed:
+        say(f"{report.failed} cells failed; --retry-failed runs them again.")
+    if json_:
+        print_json({"store": str(place), **_without_store(report)})
+    else:
+        typer.echo(
+            f"{report.total} cells: {report.computed} computed in {report.seconds:.1f} s, "
+            f"{report.found} found, {report.failed} failed; in {shown}"
+        )
+    if report.failed:
+        raise typer.Exit(NOT_TRUE)
+
+
+@app.command("status")
+def status(
+    store: StoreArgument,
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file and name the damaged ones.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the status as JSON.")] = False,
+) -> None:
+    """Cells done, failed and left, and files that do not belong; changes nothing.
+
+    Exit code 1 if a cell has failed or a file is foreign or damaged.
+    """
+    from qpsim.sweep import Store
+
+    found = Store(store)
+    counts = found.status()
+    failures = list(found.failures()) if counts.failed else []
+    damaged = found.damaged() if check else counts.strangers
+    if json_:
+        known = {"total": counts.total, "done": counts.done, "failed": counts.failed}
+        errors = [{name: f.get(name) for name in ("id", "error", "parameters")} for f in failures]
+        print_json({**known, "left": counts.left, "damaged": damaged, "failures": errors})
+    else:
+        typer.echo(f"{counts.done}/{counts.total} cells done, {counts.failed} failed, ", nl=False)
+        typer.echo(f"{counts.left} left: {found.sweep!r}")
+        for failure in failures:
+            typer.echo(f"failed   {failure['id']}  {failure.get('error')}")
+        for name in damaged:
+            typer.echo(f"{'damaged' if check else 'foreign'}  {name}")
+    if failures or damaged:
+        raise typer.Exit(NOT_TRUE)
+
+
+@app.command("table")
+def table(
+    store: StoreArgument,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="One row a cell and step, not one a cell.")
+    ] = False,
+    out: Annotated[
+        Path | None, typer.Option(help="A .csv or .parquet file.", show_default="CSV on stdout")
+    ] = None,
+    json_: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """The finished cells as a tidy table: parameters, then the losses."""
+    from qpsim.sweep import Store
+    from qpsim.sweep.table import rows, write, write_csv
+
+    found = rows(Store(store), steps)
+    if out is not None:
+        count = write(found, out)
+        say(f"{count} rows written to {file_lines([out])[0]}")
+        if json_:
+            print_json({"rows": count, "file": str(out)})
+    elif json_:
+        print_json([{name: _plain(value) for name, value in row.items()} for row in found])
+    else:
+        write_csv(found, sys.stdout)
+
+
+def _without_store(report: Any) -> dict[str, Any]:
+    return {name: value for name, value in report._asdict().items() if name != "store"}
+
+
+def _plain(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value

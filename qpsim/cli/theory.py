@@ -1,0 +1,319 @@
+"""``qpsim theory``: the formulas, for a matrix and numbers of the user's own."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qpsim.cli.manners import print_json, print_table, say
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from qpsim.problem import QuadraticProblem
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="""Ask the theory of Balles & Hennig (2018), corrected, without simulating.
+
+    \b
+    Examples:
+      qpsim theory improvement hessian.npy --noise 0.1 --theta 1,-2,0.5
+      qpsim theory success 2,1 1,1.5
+      qpsim theory factors 0.25,2.25
+      qpsim theory kappa 0.9 1,10,inf
+      qpsim theory risk hessian.csv sgd --step 0.1 --steps 100
+      qpsim theory errata
+    """,
+)
+# A first number may be negative: it is no option.
+_NUMBERS = {"ignore_unknown_options": True}
+_ENDINGS = (".npy", ".npz", ".csv")
+
+Hessian = Annotated[
+    Path, typer.Argument(metavar="HESSIAN", help=".npy, .npz or .csv; (d, d), or (d,) if diagonal.")
+]
+Noise = Annotated[float, typer.Option(help="Standard deviation nu of the data.")]
+Theta = Annotated[
+    str,
+    typer.Option(metavar="FILE|a,b,c|random", help="Point; random: U[-10, 10] off the optimum."),
+]
+Optimum = Annotated[
+    str | None, typer.Option(metavar="FILE|a,b,c", help="Minimiser.", show_default="zeros")
+]
+Name = Annotated[str | None, typer.Option("--array", help="Array of an .npz that holds several.")]
+Seed = Annotated[int, typer.Option(help="Seed of a random point.", min=0)]
+Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
+
+
+@app.command()
+def improvement(
+    hessian: Hessian,
+    noise: Noise = 0.1,
+    theta: Theta = "random",
+    optimum: Optimum = None,
+    array: Name = None,
+    seed: Seed = 0,
+    json_: Json = False,
+) -> None:
+    """Would sign descent help here? The expected improvement of every direction at one point.
+
+    Each direction takes its best step (Eq. 11). Then the lower bound of Eq. 12, how tight it is,
+    and the inequalities of Section 2.1 about the Hessian's mass.
+
+    \b
+    Examples:
+      qpsim theory improvement hessian.npy --noise 0.1 --theta 1,-2,0.5
+      qpsim theory improvement hessian.npz --array H --theta theta.npy --optimum optimum.npy
+      qpsim theory improvement hessian.csv --noise 4 --theta random --seed 3 --json
+    """
+    from qpsim import theory as formulas
+
+    problem = _problem(hessian, noise, optimum, array)
+    point = _point(theta, problem, seed)
+    table = formulas.compare_directions(problem, point)
+    chain = formulas.mass_inequality(problem)
+    if json_:
+        about = {"dim": problem.dim, "diagonal": problem.is_diagonal, "theta": point.tolist()}
+        print_json(_plain({**table.to_dict(), "mass_inequality": chain._asdict(), **about}))
+        return
+    typer.echo(table)
+    typer.echo(
+        f"mass: tr Q {chain.trace:.5g} <= sum |q_ij| {chain.entries:.5g} <= "
+        f"sum lambda |v|_1^2 {chain.eigenvectors:.5g} <= d tr Q {chain.worst:.5g}"
+    )
+    typer.echo(f"best: {table.best}")
+
+
+@app.command(context_settings=_NUMBERS)
+def success(
+    gradient: Annotated[str, typer.Argument(metavar="GRADIENT", help="Numbers a,b,c or a file.")],
+    std: Annotated[str, typer.Argument(metavar="STD", help="Deviations, one or as many.")],
+    json_: Json = False,
+) -> None:
+    """How often a Gaussian gradient's sign is right.
+
+    Equation 8 and Lemma 2, with the expected sign (2 rho - 1) sign(gradient).
+
+    \b
+    Examples:
+      qpsim theory success 2,1 1,1.5
+      qpsim theory success -0.5,0,2 1
+      qpsim theory success gradient.npy std.npy --json
+    """
+    from qpsim import theory as formulas
+
+    g, sigma = _numbers("GRADIENT", gradient), _numbers("STD", std)
+    rho, mean = formulas.success_probability(g, sigma), formulas.expected_sign(g, sigma)
+    _show({"gradient": g, "std": sigma, "success_probability": rho, "expected_sign": mean}, json_)
+
+
+@app.command(context_settings=_NUMBERS)
+def factors(
+    eta2: Annotated[
+        str, typer.Argument(metavar="ETA2", help="Relative variances a,b,c (inf too), or a file.")
+    ],
+    json_: Json = False,
+) -> None:
+    """Variance adaptation factors for relative variances.
+
+    Those that are optimal for a gradient and for its sign (Lemma 1, Eq. 14 and 15), Adam's (Eq. 6),
+    and how far the last two are apart (Figure 5).
+
+    \b
+    Examples:
+      qpsim theory factors 0.25,2.25
+      qpsim theory factors 0,1,inf --json
+    """
+    from qpsim import theory as formulas
+
+    values = _numbers("ETA2", eta2)
+    kinds = ("gradient", "sign", "adam")
+    found = {kind: formulas.variance_adaptation_factor(values, kind) for kind in kinds}
+    _show(
+        {"eta2": values, **found, "adam_minus_sign": formulas.adaptation_gap(values)},
+        json_,
+    )
+
+
+@app.command(context_settings=_NUMBERS)
+def kappa(
+    mu: Annotated[str, typer.Argument(metavar="MU", help="Momentum constants in [0, 1).")],
+    t: Annotated[str, typer.Argument(metavar="T", help="Steps 1, 2, ...; inf for the limit.")],
+    json_: Json = False,
+) -> None:
+    """The momentum correction kappa(mu, t).
+
+    It is the variance of an average of gradients in units of one gradient's (Eq. 19); v - m^2
+    misses a gradient's variance by the factor 1 - kappa (C.1).
+
+    \b
+    Examples:
+      qpsim theory kappa 0.9 1,2,10,inf
+      qpsim theory kappa 0.5,0.9,0.99 10,inf --json
+    """
+    import numpy as np
+
+    from qpsim import theory as formulas
+
+    # Every constant with every step, the steps running faster.
+    momenta = np.repeat(_numbers("MU", mu).ravel(), _numbers("T", t).size)
+    steps = np.resize(_numbers("T", t).ravel(), momenta.size)
+    found = {
+        "mu": momenta,
+        "t": steps,
+        "kappa": formulas.momentum_correction(momenta, steps),
+        "variance_estimate_factor": formulas.variance_estimate_factor(momenta, steps),
+    }
+    _show(found, json_)
+
+
+@app.command()
+def risk(
+    hessian: Hessian,
+    method: Annotated[
+        str, typer.Argument(metavar="METHOD", help="sgd, m-sgd; ssd on a diagonal Hessian.")
+    ],
+    step: Annotated[float, typer.Option(help="Constant step size.")],
+    steps: Annotated[int, typer.Option(help="Number of steps.", min=1)] = 100,
+    momentum: Annotated[
+        float | None, typer.Option(help="Momentum of m-sgd.", show_default="0.9")
+    ] = None,
+    noise: Noise = 0.1,
+    theta: Theta = "random",
+    optimum: Optimum = None,
+    array: Name = None,
+    seed: Seed = 0,
+    json_: Json = False,
+) -> None:
+    """Exact expected excess loss after every step, without sampling.
+
+    \b
+    Examples:
+      qpsim theory risk hessian.npy sgd --step 0.1 --steps 1000
+      qpsim theory risk hessian.npy m-sgd --momentum 0.95 --step 0.01 --theta 1,2,3
+      qpsim theory risk eigenvalues.csv ssd --step 0.05 --json
+    """
+    from qpsim import theory as formulas
+    from qpsim.methods import method as find_method
+
+    problem = _problem(hessian, noise, optimum, array)
+    point = _point(theta, problem, seed)
+    moving = find_method(method, **({} if momentum is None else {"momentum": momentum}))
+    curve = formulas.expected_excess_loss(problem, moving, point, step, steps)
+    limits: dict[str, Any] = {}
+    if moving.name in ("sgd", "m-sgd"):
+        limits = {
+            "steady_state_excess_loss": formulas.steady_state_excess_loss(problem, moving, step),
+            "largest_stable_step_size": formulas.largest_stable_step_size(problem, moving),
+        }
+    if json_:
+        about = {"method": moving.name, "step_size": step, "theta": point.tolist()}
+        print_json(_plain({**about, "expected_excess_loss": curve.tolist(), **limits}))
+        return
+    rows = [[str(k), f"{curve[k]:.6g}"] for k in _milestones(steps)]
+    print_table(["step", "expected excess loss"], rows)
+    for name, value in limits.items():
+        typer.echo(f"{name.replace('_', ' ')}: {value:.6g}")
+
+
+@app.command()
+def errata(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
+    json_: Json = False,
+) -> None:
+    """The paper's errors that this package corrects.
+
+    \b
+    Examples:
+      qpsim theory errata
+      qpsim theory errata --markdown
+      qpsim theory errata --json | jq '.[].where'
+    """
+    from dataclasses import asdict
+
+    from qpsim import theory as formulas
+
+    if json_:
+        print_json([asdict(erratum) for erratum in formulas.ERRATA])
+    else:
+        typer.echo(formulas.errata_markdown() if markdown else formulas.errata_text())
+
+
+def _problem(
+    hessian: Path, noise: float, optimum: str | None, array: str | None
+) -> QuadraticProblem:
+    from qpsim.arrays import read_array
+    from qpsim.problem import QuadraticProblem
+
+    matrix = read_array("HESSIAN", hessian, array, "--array")
+    minimiser = None if optimum is None else _numbers("--optimum", optimum)
+    return QuadraticProblem(matrix, minimiser, noise)
+
+
+def _point(theta: str, problem: QuadraticProblem, seed: int) -> np.ndarray:
+    if theta != "random":
+        return _numbers("--theta", theta)
+    import numpy as np
+
+    say(f"theta is drawn U[-10, 10] off the optimum with seed {seed}; --theta gives your own.")
+    generator = np.random.Generator(np.random.PCG64(seed))
+    return problem.optimum + generator.uniform(-10.0, 10.0, problem.dim)
+
+
+def _numbers(what: str, text: str) -> np.ndarray:
+    """Numbers written a,b,c, or those in a file."""
+    import numpy as np
+
+    from qpsim.arrays import read_array
+    from qpsim.errors import SpecError
+
+    if text.endswith(_ENDINGS):
+        return read_array(what, Path(text), asked="a file of one array")
+    try:
+        return np.array([float(item) for item in text.split(",")])
+    except ValueError:
+        raise SpecError(
+            f"{what} must be numbers with commas between them, such as 1,-0.5,2, or a .npy, .npz "
+            f"or .csv file; not {text!r}."
+        ) from None
+
+
+def _show(found: dict[str, Any], as_json: bool) -> None:
+    """Equally long columns, or single numbers repeated, as a table or as JSON."""
+    import numpy as np
+
+    columns = dict(zip(found, np.broadcast_arrays(*found.values()), strict=True))
+    if as_json:
+        print_json(_plain({name: values.tolist() for name, values in columns.items()}))
+        return
+    rows = zip(*(values.ravel().tolist() for values in columns.values()), strict=True)
+    print_table(
+        [name.replace("_", " ") for name in columns],
+        [[f"{value:.6g}" for value in row] for row in rows],
+    )
+
+
+def _milestones(steps: int) -> list[int]:
+    """0, then 1, 2, 5 of every power of ten, and the last step.
+
+    >>> _milestones(30)
+    [0, 1, 2, 5, 10, 20, 30]
+    """
+    round_numbers = (k * 10**power for power in range(len(str(steps))) for k in (1, 2, 5))
+    return sorted({0, steps, *(k for k in round_numbers if k < steps)})
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no infinity: it becomes null, as in all of qpsim's JSON."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,137 @@
+"""``qpsim tune``: step sizes by the paper's protocol."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from qpsim.cli.manners import file_lines, print_json, print_table, say
+
+if TYPE_CHECKING:
+    from qpsim.nn.tune import Tuned
+
+
+def _tasks(incomplete: str) -> list[str]:
+    from qpsim.nn.tasks import task_names
+
+    return [name for name in task_names() if name.startswith(incomplete)]
+
+
+def tune(
+    task: Annotated[
+        str, typer.Argument(help="Problem; train --list shows all.", autocompletion=_tasks)
+    ],
+    method: Annotated[
+        list[str] | None,
+        typer.Argument(help="Methods.", show_default="m-sgd m-svag m-ssd adam"),
+    ] = None,
+    replicates: Annotated[int, typer.Option(help="Runs at the best step size.")] = 10,
+    tuning_seeds: Annotated[int, typer.Option(help="Runs at each step size of the grid.")] = 1,
+    orders: Annotated[int, typer.Option(help="Orders of magnitude that the grid goes down.")] = 2,
+    steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")] = None,
+    batch: Annotated[
+        int | None, typer.Option(help="Batch size.", show_default="the task's")
+    ] = None,
+    criterion: Annotated[
+        str | None,
+        typer.Option(help="test-accuracy or training-loss.", show_default="the task's"),
+    ] = None,
+    seed: Annotated[
+        int, typer.Option(help="First seed: those of the search, then the others.")
+    ] = 0,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Folder of finished runs.", show_default="the user's cache")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Processes.", show_default="all cores")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = Path("figures"),
+    json_: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
+) -> None:
+    """Tune step sizes: largest stable one, down the grid 6, 3, 1 x 10^m, replicates at the best.
+
+    Finished runs are kept: a tuning that was stopped goes on where it was. Writes
+    tune-TASK.json and a plot of how sensitive each method is to its step size.
+
+    \b
+    Examples:
+      qpsim tune digits-mlp
+      qpsim tune digits-cnn m-svag m-svag-mb --tuning-seeds 3
+      qpsim tune mnist --data ~/data --workers 4 --cache runs
+      qpsim tune digits-whitened adam --json | jq '.[0].step_size'
+    """
+    from qpsim.errors import TrainingError, nearest
+    from qpsim.figures import style
+    from qpsim.figures.networks import draw_sensitivity
+    from qpsim.files import check_writable, write_json
+    from qpsim.nn.tasks import task as task_of
+    from qpsim.nn.tune import Protocol
+    from qpsim.nn.tune import tune as run_tuning
+    from qpsim.provenance import environment
+
+    criteria = ("test-accuracy", "training-loss")
+    if criterion is not None and criterion not in criteria:
+        raise TrainingError(f"There is no criterion {criterion!r}; {nearest(criterion, criteria)}")
+    changes: dict[str, Any] = {"n_steps": steps, "batch_size": batch, "criterion": criterion}
+    chosen = replace(
+        task_of(task), **{key: value for key, value in changes.items() if value is not None}
+    )
+    check_writable(out)
+    protocol = Protocol(orders=orders, tuning_seeds=tuning_seeds, replicates=replicates, seed=seed)
+    methods = method or ["m-sgd", "m-svag", "m-ssd", "adam"]
+    tuned = run_tuning(chosen, methods, protocol, directory=data, workers=workers, cache=cache)
+    found = [one.summary() for one in tuned]
+    stem = f"tune-{chosen.name}"
+    record = {"task": chosen.record(), "methods": found, "provenance": environment()}
+    paths = [write_json(out / f"{stem}.json", record)]
+    with style.use(3.5):
+        figure = style.new_figure(3.5, 0.75)
+        ax = figure.add_axes((0.13, 0.14, 0.84, 0.75))
+        draw_sensitivity(tuned, ax)
+        paths += [style.save(figure, out / f"{stem}.{kind}", kind) for kind in ("png", "pdf")]
+    if json_:
+        print_json(found)
+    else:
+        _print(tuned)
+    say(f"saved to {', '.join(file_lines(paths))}")
+
+
+def _print(tuned: list[Tuned]) -> None:
+    columns = ["method", "step size", "mean training loss", "test loss", "test accuracy"]
+    rows = []
+    for one in tuned:
+        numbers = one.summary()
+        cells = [
+            _spread(numbers[name], shape, unit)
+            for name, shape, unit in (
+                ("mean_training_loss", ".4f", 1),
+                ("test_loss", ".4f", 1),
+                ("test_accuracy", ".2f", 100),
+            )
+        ]
+        rows.append([one.method.name, f"{one.best.step_size:g}", *cells])
+    print_table(columns, rows)
+    first = tuned[0]
+    typer.echo(
+        f"{first.task.name}: {first.protocol.replicates} replicates, mean +- sd; accuracies in %; "
+        f"step sizes chosen by {first.task.criterion}."
+    )
+    for one in tuned:
+        grid = "  ".join(f"{p.step_size:g}: {_score(p.score)}" for p in one.grid)
+        typer.echo(f"{one.method.name:>10}  {grid}")
+
+
+def _spread(numbers: dict[str, Any], shape: str, unit: float) -> str:
+    if numbers["mean"] is None:
+        return "diverged"
+    return f"{unit * numbers['mean']:{shape}} +- {unit * numbers['std']:{shape}}"
+
+
+def _score(value: float) -> str:
+    return f"{value:.4f}" if value < float("inf") else "diverged"

@@ -1,0 +1,182 @@
+"""Variance adaptation shortens noisy coordinates: less variance, at the price of bias (Figure 1).
+
+Left, stochastic gradients around the true one; right, the same draws scaled by 1 / (1 + eta_i^2)
+(Eq. 16). The numbers are those of Balles & Hennig (2018): gradient (2, 1), deviations (1, 1.5).
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim.figures import style
+from qpsim.figures.data import Data
+from qpsim.figures.options import BaseOptions, option
+from qpsim.provenance import environment
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+ASPECT = 0.58
+GRADIENT = (2.0, 1.0)
+STD = (1.0, 1.5)
+PANELS = ("stochastic gradients", "variance-adapted")
+_TRUE, _DRAWN = "#000000", style.look("svag").color
+
+
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """What Figure 1 may be asked for."""
+
+    samples: int = option(120, "stochastic gradients drawn", at_least=1)
+    seed: int = option(0, "seed of everything random", at_least=0)
+
+
+def compute(options: Options, workers: int | Executor | None = None) -> Data:
+    """Draw the gradients and adapt them.
+
+    Parameters
+    ----------
+    options : Options
+    workers : ignored; there is next to nothing to do.
+
+    Returns
+    -------
+    Data
+        ``gradient``, ``std``, ``relative_variance``, ``factor`` (coordinate); ``draws`` (panel,
+        sample, coordinate); ``mean`` and ``deviation`` (panel, coordinate): the draws' law.
+
+    Examples
+    --------
+    >>> from qpsim.figures import figure1
+    >>> figure1.compute(figure1.Options(samples=3))["factor"].round(4)
+    array([0.8   , 0.3077])
+    """
+    from qpsim.theory import variance_adaptation_factor
+
+    began = time.perf_counter()
+    gradient, std = np.array(GRADIENT), np.array(STD)
+    eta2 = (std / gradient) ** 2
+    factor = variance_adaptation_factor(eta2, "gradient")
+    generator = np.random.Generator(np.random.PCG64(options.seed))
+    draws = gradient + std * generator.standard_normal((options.samples, 2))
+    arrays = {
+        "gradient": gradient,
+        "std": std,
+        "relative_variance": eta2,
+        "factor": factor,
+        "draws": np.stack([draws, factor * draws]),
+        "mean": np.stack([gradient, factor * gradient]),
+        "deviation": np.stack([std, factor * std]),
+    }
+    one = ["coordinate"]
+    axes = {
+        **{name: one for name in ("gradient", "std", "relative_variance", "factor")},
+        "draws": ["panel", "sample", "coordinate"],
+        **{name: ["panel", "coordinate"] for name in ("mean", "deviation")},
+    }
+    provenance = {
+        **environment(),
+        "bit_generator": "PCG64",
+        "wall_seconds": round(time.perf_counter() - began, 3),
+    }
+    return Data("1", options, arrays, axes, {"panel": list(PANELS)}, provenance)
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
+    """Draw both panels into a figure or subfigure; returns their artists by panel."""
+    left, right = fig.subplots(1, 2, sharex=True, sharey=True)
+    artists: dict[str, Any] = {
+        name: draw_panel(data, k, ax)
+        for k, (name, ax) in enumerate(zip(PANELS, (left, right), strict=True))
+    }
+    left.set_ylabel(r"$\theta_2$")
+    right.tick_params(labelleft=False)
+    em = style.em()
+    width, height = style.inches(fig)
+    fig.subplots_adjust(
+        left=3.8 * em / width,
+        right=1.0 - 0.8 * em / width,
+        bottom=6.2 * em / height,
+        top=1.0 - 2.2 * em / height,
+        wspace=0.08,
+    )
+    _frame(data, left)
+    shown = artists[PANELS[1]]
+    artists["legend"] = fig.legend(
+        handles=[shown["true"], shown["mean"], shown["draws"], shown["ellipse"]],
+        labels=[r"true gradient $\nabla L$", "mean", "draws", "1 and 2 deviations"],
+        loc="lower center",
+        ncols=4,
+        borderpad=0.1,
+        columnspacing=1.4,
+        handletextpad=0.5,
+    )
+    return artists
+
+
+def draw_panel(data: Data, panel: int, ax: Axes) -> dict[str, Any]:
+    """The draws of one panel with their mean and their ellipses, into any axes."""
+    from matplotlib.patches import Ellipse
+
+    draws, mean, deviation = (data[name][panel] for name in ("draws", "mean", "deviation"))
+    dashes: dict[str, Any] = {"edgecolor": _DRAWN, "linewidth": 0.9, "linestyle": (0, (3, 1.5))}
+    points = ax.plot(draws[:, 0], draws[:, 1], ".", color="0.6", markersize=2.5, zorder=1)[0]
+    for k in (1, 2):
+        ax.add_patch(
+            Ellipse((mean[0], mean[1]), *(2 * k * deviation), fill=False, zorder=2, **dashes)
+        )
+    middle = ax.plot(
+        *mean,
+        "o",
+        color=_DRAWN,
+        markersize=6,
+        markerfacecolor="none",
+        markeredgewidth=1.4,
+        zorder=4,
+    )[0]
+    gradient = data["gradient"]
+    ax.annotate(
+        "",
+        xy=(gradient[0], gradient[1]),
+        xytext=(0.0, 0.0),
+        arrowprops={
+            "mutation_scale": 7.0,
+            "arrowstyle": "-|>",
+            "color": _TRUE,
+            "linewidth": 1.4,
+            "shrinkA": 0,
+            "shrinkB": 0,
+        },
+        zorder=3,
+    )
+    # An arrow and an ellipse have no place in a legend: lines of their looks have.
+    true = ax.plot([], [], color=_TRUE, linewidth=1.4)[0]
+    outline = ax.plot([], [], color=_DRAWN, linewidth=0.9, linestyle=dashes["linestyle"])[0]
+    ax.set_aspect("equal")
+    factor = data["factor"] if panel else np.ones(2)
+    ax.set_title(rf"{PANELS[panel]}, $\gamma = ({factor[0]:.2g}, {factor[1]:.2g})$")
+    ax.set_xlabel(r"$\theta_1$")
+    return {"draws": points, "ellipse": outline, "mean": middle, "true": true}
+
+
+def _frame(data: Data, ax: Axes) -> None:
+    """Limits around most draws (2.6 deviations), at equal scales, that fill the panel."""
+    low = np.minimum(data["gradient"] - 2.6 * data["std"], 0.0)
+    high = data["gradient"] + 2.6 * data["std"]
+    from matplotlib.ticker import MultipleLocator
+
+    box = ax.get_position(original=True)
+    width, height = style.inches(ax.figure)
+    units = np.max((high - low) / (box.width * width, box.height * height))
+    half = 0.5 * units * np.array([box.width * width, box.height * height])
+    middle = 0.5 * (low + high)
+    ax.xaxis.set_major_locator(MultipleLocator(2))
+    ax.yaxis.set_major_locator(MultipleLocator(2))
+    ax.set_xlim(middle[0] - half[0], middle[0] + half[0])
+    ax.set_ylim(middle[1] - half[1], middle[1] + half[1])

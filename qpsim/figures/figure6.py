@@ -1,0 +1,34 @@
+"""Adam, Adam* and Adam*-mb on two networks: losses over steps, and accuracies (Figure 6).
+
+Balles & Hennig (2018), Section D: Adam with the momentum correction of Eq. 19, its variance from
+moving averages or from within the minibatch. The paper shows CIFAR-10 and CIFAR-100; by default
+their places are taken by two problems with scikit-learn's digits, as in Figure 3.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+from qpsim.figures import networks
+from qpsim.figures.data import Data
+from qpsim.figures.networks import Options
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["ASPECT", "METHODS", "PROBLEMS", "Options", "compute", "draw"]
+
+PROBLEMS = ("digits-cnn", "digits-whitened")
+METHODS = ("adam", "adam*", "adam*-mb")
+ASPECT = networks.aspect(len(PROBLEMS), len(METHODS))
+
+
+def compute(options: Options, workers: int | Executor | None = None) -> Data:
+    """Tune and train; see :func:`qpsim.figures.networks.compute`."""
+    return networks.compute("6", PROBLEMS, METHODS, options, workers)
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
+    """Draw into a figure or subfigure; see :func:`qpsim.figures.networks.draw`."""
+    return networks.draw(data, fig)

@@ -1,0 +1,34 @@
+"""M-SVAG with its variance from moving averages or from the minibatch, on two networks (Figure 7).
+
+Balles & Hennig (2018), Section D. M-SVAG-mb steps on the momentum sum, M-SVAG on the moving average:
+their step sizes differ by the factor 1 / (1 - mu) = 10 where the methods do not. The paper shows
+CIFAR-10 and CIFAR-100; by default two problems with scikit-learn's digits, as in Figure 3.
+"""
+
+from __future__ import annotations
+
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any
+
+from qpsim.figures import networks
+from qpsim.figures.data import Data
+from qpsim.figures.networks import Options
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+__all__ = ["ASPECT", "METHODS", "PROBLEMS", "Options", "compute", "draw"]
+
+PROBLEMS = ("digits-cnn", "digits-whitened")
+METHODS = ("m-svag", "m-svag-mb")
+ASPECT = networks.aspect(len(PROBLEMS), len(METHODS))
+
+
+def compute(options: Options, workers: int | Executor | None = None) -> Data:
+    """Tune and train; see :func:`qpsim.figures.networks.compute`."""
+    return networks.compute("7", PROBLEMS, METHODS, options, workers)
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
+    """Draw into a figure or subfigure; see :func:`qpsim.figures.networks.draw`."""
+    return networks.draw(data, fig)

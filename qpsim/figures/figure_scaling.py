@@ -1,0 +1,195 @@
+"""What a simulation costs: time against dimension, replicates, steps and workers.
+
+Four ensembles: SGD and SSD with optimal steps on a diagonal Hessian, and on a rotated one, where SGD
+runs in the eigenbasis and SSD needs the exact E[s s^T]. One size varies in each panel while the
+others are held; a time is the least of several rounds in which all runs take turns, since whatever
+else a machine does only adds to it. These are measurements: another run gives other numbers.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim import progress
+from qpsim.errors import FigureError
+from qpsim.figures import style
+from qpsim.figures.data import Data
+from qpsim.figures.options import BaseOptions, option
+from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.provenance import environment
+from qpsim.simulate import default_workers, simulate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+ASPECT = 0.45
+CURVES = (("sgd", "axis"), ("ssd", "axis"), ("sgd", "haar"), ("ssd", "haar"))
+PANELS = {
+    "dims": "coordinates",
+    "replicate_counts": "replicates",
+    "step_counts": "steps",
+    "worker_counts": "workers",
+}
+_BASES = {"axis": "diagonal", "haar": "rotated"}
+
+
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """What the figure may be asked for."""
+
+    dim: int = option(100, "coordinates where they do not vary", at_least=1)
+    replicates: int = option(512, "replicates where they do not vary", at_least=1)
+    steps: int = option(50, "steps where they do not vary", at_least=1)
+    dims: tuple = option((10, 30, 100, 300), "numbers of coordinates", at_least=1)
+    replicate_counts: tuple = option((32, 128, 512, 2048), "numbers of replicates", at_least=1)
+    step_counts: tuple = option((10, 30, 100, 300), "numbers of steps", at_least=1)
+    worker_counts: tuple = option((1, 2, 4), "numbers of threads", at_least=1)
+    rounds: int = option(5, "runs of each, in turns", at_least=1)
+    seed: int = option(0, "seed of problems and noise", at_least=0)
+
+
+def compute(options: Options, workers: int | Executor | None = None) -> Data:
+    """Time all runs.
+
+    Parameters
+    ----------
+    options : Options
+    workers : None or int
+        Threads where they do not vary; all cores if None. An executor is refused: its own cost
+        would be measured.
+
+    Returns
+    -------
+    Data
+        ``dims``, ``replicate_counts``, ``step_counts`` and ``worker_counts`` (curve, value): least
+        seconds of a run, one array a panel; the values are the options of the same names.
+
+    Examples
+    --------
+    >>> from qpsim.figures import figure_scaling as scaling
+    >>> small = dict(dim=4, replicates=2, steps=2, rounds=1, dims=(3, 5), replicate_counts=(1, 2),
+    ...              step_counts=(1, 2), worker_counts=(1,))
+    >>> scaling.compute(scaling.Options(**small), workers=1)["dims"].shape
+    (4, 2)
+    """
+    if isinstance(workers, Executor):
+        raise FigureError("The figure of costs needs a number of workers, not an executor.")
+    threads = default_workers() if workers is None else workers
+    began = time.perf_counter()
+    runs = [
+        (panel, k, curve, sizes)
+        for panel in PANELS
+        for k, sizes in enumerate(_sizes(options, panel, threads))
+        for curve in range(len(CURVES))
+    ]
+    problems: dict[tuple[str, int], QuadraticProblem] = {}
+    for *_, curve, (dim, *_) in runs:
+        basis = CURVES[curve][1]
+        if (basis, dim) not in problems:
+            problems[basis, dim] = random_problem("structured", dim, basis, rng=options.seed)
+    seconds: dict[tuple[str, int, int], list[float]] = {run[:3]: [] for run in runs}
+    with progress.bar("scaling", options.rounds + 1) as tick:
+        for turn in range(options.rounds + 1):
+            for panel, k, curve, sizes in runs:
+                method, basis = CURVES[curve]
+                taken = _run(problems[basis, sizes[0]], method, sizes, options.seed)
+                if turn > 0:  # the first compiles
+                    seconds[panel, k, curve].append(taken)
+            tick()
+    arrays = {
+        panel: np.array(
+            [
+                [min(seconds[panel, k, curve]) for k in range(len(getattr(options, panel)))]
+                for curve in range(len(CURVES))
+            ]
+        )
+        for panel in PANELS
+    }
+    provenance = {
+        **environment(),
+        "cores": default_workers(),
+        "workers": threads,
+        "wall_seconds": round(time.perf_counter() - began, 3),
+    }
+    axes = {panel: ["curve", "value"] for panel in PANELS}
+    labels: dict[str, list[Any]] = {"curve": [f"{m}/{basis}" for m, basis in CURVES]}
+    return Data("scaling", options, arrays, axes, labels, provenance)
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
+    """Draw the four panels on logarithmic axes; returns the lines by (panel, curve)."""
+    artists: dict[Any, Any] = {}
+    first: Axes | None = None
+    grid = fig.add_gridspec(
+        1, len(PANELS), left=0.1, right=0.985, top=0.87, bottom=0.16, wspace=0.1
+    )
+    for column, (panel, label) in enumerate(PANELS.items()):
+        ax = fig.add_subplot(grid[0, column], sharey=first)
+        values = getattr(data.options, panel)
+        for curve in range(len(CURVES)):
+            artists[panel, curve] = _line(ax, values, data[panel][curve], curve)
+        ax.set_xscale("log")
+        ax.set_yscale("log")
+        ax.set_xlabel(label)
+        ax.set_xticks(values, [f"{value:g}" for value in values])
+        ax.minorticks_off()
+        if first is None:
+            ax.set_ylabel("seconds")
+        else:
+            ax.tick_params(labelleft=False)
+        first = first or ax
+    handles = [artists["dims", curve] for curve in range(len(CURVES))]
+    artists["legend"] = fig.legend(
+        handles=handles, loc="upper center", ncols=len(CURVES), borderpad=0.1
+    )
+    return artists
+
+
+def _line(ax: Axes, values: tuple, seconds: np.ndarray, curve: int) -> Any:
+    method, basis = CURVES[curve]
+    shape = style.look(method)
+    (line,) = ax.plot(
+        values,
+        seconds,
+        color=shape.color,
+        linestyle="solid" if basis == "axis" else (0, (4, 1.5)),
+        marker="o" if basis == "axis" else "s",
+        markersize=3,
+        label=f"{shape.label}, {_BASES[basis]}",
+    )
+    return line
+
+
+def _sizes(options: Options, panel: str, workers: int) -> list[tuple[int, int, int, int]]:
+    """(dim, replicates, steps, workers) of a panel's runs."""
+    held = [options.dim, options.replicates, options.steps, workers]
+    varied = list(PANELS).index(panel)
+    rows = []
+    for value in getattr(options, panel):
+        sizes = list(held)
+        sizes[varied] = value
+        rows.append((sizes[0], sizes[1], sizes[2], sizes[3]))
+    return rows
+
+
+def _run(
+    problem: QuadraticProblem, method: str, sizes: tuple[int, int, int, int], seed: int
+) -> float:
+    _, replicates, steps, workers = sizes
+    began = time.perf_counter()
+    simulate(
+        problem,
+        method,
+        n_steps=steps,
+        n_replicates=replicates,
+        rng=seed,
+        workers=workers,
+        record=("excess_loss",),
+    )
+    return time.perf_counter() - began

@@ -1,0 +1,192 @@
+"""Idealised variance adaptation converges like 1/t at a constant step, where SGD stalls (Theorem 1).
+
+Both move at step 1/L on one quadratic problem, on the same noise; shown is t times the expected
+excess loss e_t. Theorem 1 (Balles & Hennig, 2018, B.4) bounds that of idealised SVAG by
+t / (1/e_0 + c t) with c = 2 mu^2 / (L G^2) and G^2 the largest conditional second moment
+E_t||g_t||^2 met on any simulated path, so that SVAG's curve levels off; SGD's stays parallel to t.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim.errors import FigureError
+from qpsim.figures import style
+from qpsim.figures.data import Data
+from qpsim.figures.options import BaseOptions, option
+from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.provenance import environment
+from qpsim.simulate import simulate
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+
+ASPECT = 0.6
+METHODS = ("svag", "sgd")
+# Simulated at a time: all points of a path are looked at, and few paths are held in memory.
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """What the figure of Theorem 1 may be asked for."""
+
+    replicates: int = option(1024, "runs of each method", at_least=2)
+    steps: int = option(1000, "steps of each run", at_least=1)
+    dim: int = option(10, "coordinates", at_least=1)
+    smallest: float = option(0.5, "smallest eigenvalue; the largest is 1", at_least=1e-6)
+    noise: float = option(1.0, "noise of the data, nu", at_least=1e-6)
+    scale: float = option(3.0, "the starting offset is U[-scale, scale]", at_least=1e-6)
+    seed: int = option(0, "seed of everything random", at_least=0)
+
+
+def compute(options: Options, workers: int | Executor | None = None) -> Data:
+    """Simulate both methods and evaluate the bound.
+
+    Parameters
+    ----------
+    options : Options
+    workers : None, int or concurrent.futures.Executor
+        The numbers do not depend on it.
+
+    Returns
+    -------
+    Data
+        ``mean`` and ``standard_error`` (method, step): of the excess loss; ``bound`` (step): of
+        Theorem 1; ``exact_sgd`` (step) and ``steady_sgd`` (): SGD's expected excess loss without
+        sampling, and its limit; ``second_moment``, ``rate``, ``step_size`` (): G^2, c and 1/L.
+
+    Examples
+    --------
+    >>> from qpsim.figures import figure_theorem1 as figure
+    >>> data = figure.compute(figure.Options(replicates=8, steps=5, dim=3), workers=1)
+    >>> bool((data["mean"][0] <= data["bound"] + 4 * data["standard_error"][0]).all())
+    True
+    """
+    from qpsim import theory
+
+    began = time.perf_counter()
+    problem, noise = _problem(options)
+    start = np.zeros(options.dim)
+    step = 1.0 / float(problem.eigenvalues.max())
+    mean, error, largest = [], [], []
+    for method in METHODS:
+        # The same noise for both: their seeds are spawned anew from the same sequence.
+        seeds = np.random.SeedSequence(noise.entropy, spawn_key=noise.spawn_key)
+        losses, moment = _ensemble(problem, method, step, start, options, seeds, workers)
+        mean.append(losses.mean(axis=0))
+        error.append(losses.std(axis=0, ddof=1) / np.sqrt(options.replicates))
+        largest.append(moment)
+    promise = theory.theorem1(problem, start, options.steps, second_moment=largest[0])
+    arrays = {
+        "mean": np.array(mean),
+        "standard_error": np.array(error),
+        "bound": promise.bound,
+        "exact_sgd": theory.expected_excess_loss(problem, "sgd", start, step, options.steps),
+        "steady_sgd": np.array(theory.steady_state_excess_loss(problem, "sgd", step)),
+        "second_moment": np.array(promise.second_moment),
+        "rate": np.array(promise.rate),
+        "step_size": np.array(promise.step_size),
+    }
+    axes = {
+        "mean": ["method", "step"],
+        "standard_error": ["method", "step"],
+        "bound": ["step"],
+        "exact_sgd": ["step"],
+        **{name: [] for name in ("steady_sgd", "second_moment", "rate", "step_size")},
+    }
+    provenance = {
+        **environment(),
+        "bit_generator": "SFC64",
+        "wall_seconds": round(time.perf_counter() - began, 3),
+    }
+    return Data("theorem1", options, arrays, axes, {"method": list(METHODS)}, provenance)
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
+    """Draw t e_t of both methods with the bound into a figure or subfigure."""
+    em = style.em()
+    width, height = style.inches(fig)
+    ax = fig.add_axes(
+        (4.4 * em / width, 3.4 * em / height, 1.0 - 5.8 * em / width, 1.0 - 4.2 * em / height)
+    )
+    artists = draw_curves(data, ax)
+    artists["legend"] = ax.legend(loc="upper left", borderpad=0.1, labelspacing=0.3)
+    return artists
+
+
+def draw_curves(data: Data, ax: Axes) -> dict[str, Any]:
+    """The curves on logarithmic axes, with bands of two standard errors, into any axes."""
+    last = data["bound"].size - 1
+    # As many points a decade at the end as at the start, so that dashes and dots stay what they are.
+    t = np.unique(np.geomspace(1, last, 150).round().astype(int))
+    artists: dict[str, Any] = {}
+    (artists["bound"],) = ax.plot(
+        t,
+        t * data["bound"][t],
+        color="black",
+        linewidth=0.8,
+        label=r"bound $t\,/\,(1/e_0 + c\,t)$ for SVAG",
+    )
+    for method, mean, error in zip(METHODS, data["mean"], data["standard_error"], strict=True):
+        middle, air = t * mean[t], 2.0 * t * error[t]
+        artists[method] = style.band(
+            ax, t, np.maximum(middle - air, 1e-3 * middle), middle, middle + air, method
+        )
+    ax.set(xscale="log", yscale="log", xlim=(1, max(2, last)))
+    ax.set_xlabel("$t$")
+    ax.set_ylabel(r"$t\,e_t$")
+    return artists
+
+
+def _problem(options: Options) -> tuple[QuadraticProblem, np.random.SeedSequence]:
+    seeds = np.random.SeedSequence(options.seed).spawn(2)
+    if options.smallest > 1.0:
+        raise FigureError(f"smallest must be at most 1, not {options.smallest:g}.")
+    problem = random_problem(
+        np.linspace(options.smallest, 1.0, options.dim),
+        basis="haar",
+        noise_std=options.noise,
+        scale=options.scale,
+        rng=seeds[0],
+    )
+    return problem, seeds[1]
+
+
+def _ensemble(
+    problem: QuadraticProblem,
+    method: str,
+    step: float,
+    start: np.ndarray,
+    options: Options,
+    seeds: np.random.SeedSequence,
+    workers: int | Executor | None,
+) -> tuple[np.ndarray, float]:
+    """Excess losses (replicate, step), and the largest E_t||g_t||^2 met on any path."""
+    from qpsim.theory import largest_second_moment
+
+    losses, largest = [], 0.0
+    counts = [_CHUNK] * (options.replicates // _CHUNK) + [options.replicates % _CHUNK]
+    for n, seed in zip(counts, seeds.spawn(len(counts)), strict=True):
+        if n:
+            run = simulate(
+                problem,
+                method,
+                step,
+                options.steps,
+                n,
+                start,
+                rng=seed,
+                workers=workers,
+                record=("excess_loss", "theta"),
+            )
+            losses.append(run.excess_loss)
+            assert run.theta is not None
+            largest = max(largest, largest_second_moment(problem, run.theta))
+    return np.concatenate(losses), largest

@@ -1,0 +1,155 @@
+"""A cell is one training run of a tuning; finished ones are kept on disk and never made twice.
+
+A cell's file is named by a hash of everything that its numbers depend on: the run, the data, and
+the sources of the rooms that compute it. A changed task, rule or layer is another cell, so that a
+stale result cannot be met.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from qpsim.errors import FileError
+from qpsim.files import check_writable, read_arrays, write_arrays
+from qpsim.nn.data import Dataset
+from qpsim.nn.train import History, Run, train
+from qpsim.provenance import environment
+
+__all__ = ["Cell", "default_cache", "fingerprint", "run_cell"]
+
+_KIND = "training cell"
+_LISTS = ("batch_loss", "batch_accuracy", "evaluated", "test_loss", "test_accuracy")
+_ROOMS = ("nn", "kernels", "methods")
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """A run, its data, and the folder that keeps its history (None keeps nothing)."""
+
+    run: Run
+    dataset: Dataset
+    data_key: str
+    folder: Path | None
+
+    @property
+    def key(self) -> str:
+        """Hash of all that decides the cell's numbers."""
+        content = {"run": self.run.record(), "data": self.data_key, "sources": _sources()}
+        text = json.dumps(content, sort_keys=True, allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def path(self) -> Path | None:
+        """Where the finished cell lies."""
+        return None if self.folder is None else self.folder / f"{self.key}.npz"
+
+
+def default_cache() -> Path | None:
+    """``training`` in the user's cache folder, which QPSIM_CACHE_DIR moves; None if there is none."""
+    from qpsim.kernels.jit import cache_root
+
+    root = cache_root()
+    return None if root is None else root / "training"
+
+
+def fingerprint(dataset: Dataset) -> str:
+    """Hash of a data set's examples and labels."""
+    digest = hashlib.blake2b(digest_size=16)
+    for split in (dataset.train, dataset.test):
+        for array in (split.images, split.labels):
+            digest.update(f"{array.dtype}{array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
+
+
+def find(cell: Cell) -> History | None:
+    """The history of a finished cell; None if it is not there or its file is damaged."""
+    path = cell.path
+    if path is None or not path.exists():
+        return None
+    try:
+        header, arrays = read_arrays(path, _KIND)
+        lists = {name: arrays[name].tolist() for name in _LISTS}
+        return History(**lists, diverged_at=header["diverged_at"])
+    except (FileError, KeyError, TypeError):
+        return None
+
+
+def run_cell(cell: Cell, stop: Callable[[], bool] | None = None) -> History:
+    """Make a cell, or find it; a long run leaves checkpoints beside it and goes on from them.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        ``stop`` said True.
+    FileError
+        The folder cannot be written.
+    """
+    found = find(cell)
+    if found is not None:
+        return found
+    began = time.perf_counter()
+    path = cell.path
+    partial = None
+    if path is not None:
+        check_writable(path.parent)
+        partial = path.with_suffix(".part.npz")
+    # One thread a cell: tuning runs cells beside each other.
+    try:
+        history = _trained(cell, partial, stop)
+    except FileError:
+        if partial is None or not partial.exists():
+            raise
+        # A damaged checkpoint costs the run from its start and nothing else.
+        partial.unlink()
+        history = _trained(cell, partial, stop)
+    if path is not None and partial is not None:
+        header = {
+            "run": cell.run.record(),
+            "diverged_at": history.diverged_at,
+            "seconds": round(time.perf_counter() - began, 3),
+            "provenance": environment(),
+        }
+        arrays = {name: np.array(getattr(history, name)) for name in _LISTS}
+        write_arrays(path, _KIND, header, arrays)
+        partial.unlink(missing_ok=True)
+    return history
+
+
+def _trained(cell: Cell, partial: Path | None, stop: Callable[[], bool] | None) -> History:
+    return train(
+        cell.run, cell.dataset, workers=1, checkpoint=partial, resume=True, stop=stop
+    ).history
+
+
+@cache
+def _sources() -> str:
+    root = Path(__file__).resolve().parent.parent
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted((root / room).rglob("*.py")):
+            digest.update(path.relative_to(root).as_posix().encode())
+            digest.update(path.read_bytes())
+    return digest.hexdigest()[:32]
+
+
+def score(history: History, criterion: str) -> float:
+    """What a run is chosen by, smaller is better: mean batch loss, or 1 - the best test accuracy.
+
+    >>> score(History([1.0, 0.5], [0.1, 0.9], [0, 2], [1.0, 0.5], [0.1, 0.8]), "training-loss")
+    0.75
+    """
+    if history.diverged_at is not None:
+        return math.inf
+    if criterion == "training-loss":
+        return history.mean_loss
+    return 1.0 - max(history.test_accuracy)

@@ -1,0 +1,401 @@
+"""How one step runs: which examples form a task, where activations live, what is added when.
+
+A network falls in two. The *trunk*, everything before the first dense layer, is done block by
+block: a few images pass through all its layers while they are in cache. The *head*, from the first
+dense layer on, wants many examples at once. A step is at most four rounds of tasks:
+
+1. trunk forward, a chunk of examples a task;
+2. head forward, loss, and head backward, some rows of the batch a task;
+3. trunk backward, a chunk a task with a gradient sum of its own, and the dense layers' weight
+   gradients, some rows of a matrix a task;
+4. the chunks' sums added, in the order of the chunks.
+
+Without a head, rounds 1 to 3 are one: a block goes forward and at once backward, so that only
+blocks, not the batch, take memory. How the work is cut depends on the problem alone, never on the
+number of workers.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from qpsim.nn.layers import Context, Dense, Field, Layer
+from qpsim.nn.losses import softmax_cross_entropy
+from qpsim.nn.parallel import for_each
+
+_MAX_CHUNKS = 16
+_CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it brings
+_BLOCK_BYTES = 16e6  # activations and gradients of a block, to stay in cache
+_HEAD_ROWS = 64  # enough for each weight that comes from memory to be used while it is here
+_SLAB_WORK = 1.6e7
+_COMPILED_SUM = 10_000  # numbers from which a compiled sum pays, and small networks have none
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A layer and its place: fields before and after, where its parameters lie in the vector."""
+
+    layer: Layer
+    source: int
+    target: int
+    slices: tuple[slice, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass
+class Request:
+    """One call's task: what goes in and what is wanted."""
+
+    x: np.ndarray
+    labels: np.ndarray | None
+    dropout_key: int | None
+    weight_decay: float = 0.0
+    gradient: np.ndarray | None = None
+    squares: np.ndarray | None = None
+    penalties: dict[int, float] = field(default_factory=dict)
+
+
+class Plan:
+    """The cutting, and all the memory, for batches of up to ``capacity`` examples.
+
+    ``training`` False plans the forward pass only, and then nothing is kept but the logits.
+    """
+
+    def __init__(
+        self,
+        stages: list[Stage],
+        fields: list[Field],
+        dtype: Any,
+        capacity: int,
+        training: bool,
+        workers: int,
+        decaying: Sequence[tuple[slice, np.ndarray]] = (),
+    ) -> None:
+        first_dense = next(
+            (n for n, stage in enumerate(stages) if isinstance(stage.layer, Dense)), None
+        )
+        flat_input = len(fields[0].shape) == 1
+        cut = 0 if flat_input else len(stages) if first_dense is None else first_dense
+        self.trunk, self.head = stages[:cut], stages[cut:]
+        self.fields, self.dtype, self.capacity = fields, dtype, capacity
+        self.training, self.workers, self._decaying = training, workers, decaying
+        self.has_head = bool(self.head)
+        self._boundary = self.head[0].source if self.head else self.trunk[-1].target
+        self._first_trained = next(n for n, stage in enumerate(stages) if stage.slices)
+        self._trunk_work = max(sum(stage.layer.work() for stage in self.trunk), 1)
+        per_example = sum(2 * prod(f.buffer_shape) for f in fields[: self._boundary + 1])
+        self.block = max(int(_BLOCK_BYTES / (per_example * np.dtype(dtype).itemsize)), 1)
+        self.trunk_parameters = max(
+            (s.stop for stage in self.trunk for s in stage.slices), default=0
+        )
+        self._kept = self._kept_fields()
+        self._whole = {n: self._zeros(n, capacity) for n in self._kept}
+        self._whole_memory = {
+            n: np.empty((capacity, *memory[0]), memory[1])
+            for n, stage in enumerate(self.trunk)
+            if training and self.has_head and (memory := stage.layer.memory())
+        }
+        self._head_gradients = {
+            n: self._zeros(n, capacity)
+            for n in range(self._boundary, len(fields))
+            if training and self.has_head
+        }
+        self.logits = np.empty((capacity, *fields[-1].shape), dtype)
+        if self.has_head:
+            self.logits = self._whole[len(fields) - 1]
+        self.losses = np.empty(capacity)
+        self._chunk_d: np.ndarray | None = None
+        self._chunk_q: np.ndarray | None = None
+        self._benches: list[_Bench] = []
+
+    def forward(self, x: np.ndarray) -> np.ndarray:
+        """The logits of at most ``capacity`` examples, in memory that the next call overwrites."""
+        self._prepare()
+        request = Request(x, None, None)
+        self._trunk_round(request, self._run_trunk_forward)
+        if self.has_head:
+            bounds = self._head_bounds(len(x))
+            self._each(lambda r: self._run_head(request, bounds[r], bounds[r + 1]), len(bounds) - 1)
+        return self.logits[: len(x)]
+
+    def backward(self, request: Request) -> tuple[float, float]:
+        """Fill the request's gradient and squares; return the mean loss and the L2 term."""
+        self._prepare()
+        n = len(request.x)
+        chunks = self._chunk_bounds(n)
+        if self.trunk_parameters:
+            self._chunk_d = self._chunk_sums(self._chunk_d, len(chunks) - 1)
+            if request.squares is not None:
+                self._chunk_q = self._chunk_sums(self._chunk_q, len(chunks) - 1)
+        if self.has_head:
+            self._trunk_round(request, self._run_trunk_forward)
+            rows = self._head_bounds(n)
+            self._each(lambda r: self._run_head(request, rows[r], rows[r + 1]), len(rows) - 1)
+            slabs = self._weight_slabs(n)
+            n_chunks = len(chunks) - 1 if self.trunk_parameters else 0
+
+            def third_round(number: int) -> None:
+                if number < n_chunks:
+                    self._run_chunk(request, number, chunks, self._run_trunk_backward)
+                else:
+                    self._run_slab(request, *slabs[number - n_chunks])
+
+            self._each(third_round, n_chunks + len(slabs))
+        else:
+            self._trunk_round(request, self._run_trunk_both)
+        if self.trunk_parameters:
+            self._add_chunks(request, len(chunks) - 1)
+        # By parameter, not by the order in which threads came to them.
+        penalty = sum(request.penalties[start] for start in sorted(request.penalties))
+        return float(self.losses[:n].sum()) / n, 0.5 * request.weight_decay * penalty
+
+    def _prepare(self) -> None:
+        self._each(lambda n: self.trunk[n].layer.prepare(self.training), len(self.trunk))
+
+    # The cutting.
+
+    def _chunk_bounds(self, n: int) -> list[int]:
+        return _bounds(n, min(int(n * self._trunk_work / _CHUNK_WORK) + 1, _MAX_CHUNKS))
+
+    def _head_bounds(self, n: int) -> list[int]:
+        work = sum(stage.layer.work() for stage in self.head)
+        return _bounds(n, min(int(n * work / _CHUNK_WORK) + 1, -(-n // _HEAD_ROWS)))
+
+    def _weight_slabs(self, n: int) -> list[tuple[Stage, int, int]]:
+        """(stage, first row, last row) for each dense layer, the large ones in several slabs."""
+        slabs = []
+        for stage in self.head:
+            if isinstance(stage.layer, Dense):
+                inputs, units = stage.shapes[0]
+                pieces = min(int(n * inputs * units / _SLAB_WORK) + 1, inputs)
+                bounds = _bounds(inputs, pieces)
+                slabs += [(stage, bounds[p], bounds[p + 1]) for p in range(pieces)]
+        return slabs
+
+    # The memory.
+
+    def _kept_fields(self) -> list[int]:
+        """Fields that hold the whole batch: what the head or a backward pass reads later."""
+        if not self.has_head:
+            return []
+        kept = set(range(self._boundary, len(self.fields)))
+        if self.training:
+            kept |= {stage.source for stage in self.trunk if stage.layer.reads_input}
+            kept |= {stage.target for stage in self.trunk if stage.layer.reads_output}
+        return sorted(kept)
+
+    def _zeros(self, field: int, examples: int) -> np.ndarray:
+        return np.zeros((examples, *self.fields[field].buffer_shape), self.dtype)
+
+    def _chunk_sums(self, held: np.ndarray | None, chunks: int) -> np.ndarray:
+        if held is None or len(held) < chunks:
+            held = np.empty((chunks, self.trunk_parameters), self.dtype)
+        return held
+
+    def _each(self, task: Any, n_tasks: int) -> None:
+        for_each(task, n_tasks, self.workers)
+
+    # Round 1, and the trunk's part of round 3.
+
+    def _trunk_round(self, request: Request, run: Any) -> None:
+        if not self.trunk:
+            first = self._whole[0]
+            first[: len(request.x)] = request.x
+            return
+        chunks = self._chunk_bounds(len(request.x))
+        self._each(lambda c: self._run_chunk(request, c, chunks, run), len(chunks) - 1)
+
+    def _run_chunk(self, request: Request, chunk: int, bounds: list[int], run: Any) -> None:
+        bench = self._borrow()
+        context = Context(dropout_key=request.dropout_key, scale=len(request.x))
+        backward = run != self._run_trunk_forward
+        if backward:
+            bench.open(self, chunk, request.squares is not None)
+        for start in range(bounds[chunk], bounds[chunk + 1], self.block):
+            stop = min(start + self.block, bounds[chunk + 1])
+            run(request, bench, replace(context, first=start), start, stop)
+        self._benches.append(bench)
+
+    def _borrow(self) -> "_Bench":
+        try:
+            return self._benches.pop()
+        except IndexError:
+            return _Bench(self)
+
+    def _activation(self, bench: "_Bench", field: int, start: int, stop: int) -> np.ndarray:
+        if field in self._whole:
+            return self._whole[field][start:stop]
+        return bench.activations[field][: stop - start]
+
+    def _memory(self, bench: "_Bench", stage: int, start: int, stop: int) -> np.ndarray | None:
+        if stage in self._whole_memory:
+            return self._whole_memory[stage][start:stop]
+        memory = bench.memories[stage]
+        return None if memory is None else memory[: stop - start]
+
+    def _run_trunk_forward(
+        self, request: Request, bench: "_Bench", context: Context, start: int, stop: int
+    ) -> None:
+        source = self.fields[0]
+        top, left = source.origin
+        height, width, _ = source.shape
+        x = self._activation(bench, 0, start, stop)
+        x[:, top : top + height, left : left + width] = request.x[start:stop]
+        for n, stage in enumerate(self.trunk):
+            context.memory = self._memory(bench, n, start, stop)
+            context.scratch = bench.scratches[n]
+            y = self._activation(bench, stage.target, start, stop)
+            stage.layer.forward(self._activation(bench, stage.source, start, stop), y, context)
+        if not self.has_head:
+            last = self._activation(bench, self._boundary, start, stop)
+            self.logits[start:stop] = last.reshape(stop - start, -1)
+
+    def _run_trunk_backward(
+        self, request: Request, bench: "_Bench", context: Context, start: int, stop: int
+    ) -> None:
+        if self.has_head:
+            source = self._head_gradients[self._boundary][start:stop]
+            bench.gradients[self._boundary][: stop - start] = source
+        for n in range(len(self.trunk) - 1, self._first_trained - 1, -1):
+            stage = self.trunk[n]
+            context.memory = self._memory(bench, n, start, stop)
+            context.scratch = bench.scratches[n]
+            context.d, context.q = bench.d[n], bench.q[n]
+            x = self._activation(bench, stage.source, start, stop)
+            y = self._activation(bench, stage.target, start, stop)
+            dx = bench.gradients[stage.source][: stop - start]
+            dy = bench.gradients[stage.target][: stop - start]
+            stage.layer.backward(x, y, None if n == self._first_trained else dx, dy, context)
+
+    def _run_trunk_both(
+        self, request: Request, bench: "_Bench", context: Context, start: int, stop: int
+    ) -> None:
+        self._run_trunk_forward(request, bench, context, start, stop)
+        self._loss(request, bench.gradients[self._boundary][: stop - start], start, stop)
+        self._run_trunk_backward(request, bench, context, start, stop)
+
+    def _loss(self, request: Request, d_logits: np.ndarray, start: int, stop: int) -> None:
+        assert request.labels is not None
+        self.losses[start:stop] = softmax_cross_entropy(
+            self.logits[start:stop],
+            request.labels[start:stop],
+            d_logits.reshape(stop - start, -1),
+            1 / len(request.x),
+        )
+
+    # Rounds 2 to 4.
+
+    def _run_head(self, request: Request, start: int, stop: int) -> None:
+        context = Context(first=start, dropout_key=request.dropout_key)
+        for stage in self.head:
+            x, y = self._whole[stage.source][start:stop], self._whole[stage.target][start:stop]
+            stage.layer.forward(x.reshape(stop - start, -1), y.reshape(stop - start, -1), context)
+        if request.gradient is None:
+            return
+        gradients = self._head_gradients
+        self._loss(request, gradients[len(self.fields) - 1][start:stop], start, stop)
+        first = self._first_trained - len(self.trunk)
+        for n in range(len(self.head) - 1, max(first, 0) - 1, -1):
+            stage = self.head[n]
+            x, y = self._whole[stage.source][start:stop], self._whole[stage.target][start:stop]
+            dx, dy = gradients[stage.source][start:stop], gradients[stage.target][start:stop]
+            stage.layer.backward(
+                x, y, None if n == first else dx.reshape(stop - start, -1), dy, context
+            )
+
+    def _run_slab(self, request: Request, stage: Stage, first: int, last: int) -> None:
+        assert request.gradient is not None and isinstance(stage.layer, Dense)
+        n = len(request.x)
+        x = self._whole[stage.source][:n].reshape(n, -1)
+        dy = self._head_gradients[stage.target][:n]
+        weight, bias = stage.slices
+        rows = request.gradient[weight].reshape(stage.shapes[0])[first:last]
+        stage.layer.weight_gradient(x, dy, first, last, rows)
+        if first == 0:
+            dy.sum(axis=0, out=request.gradient[bias])
+        units = stage.shapes[0][1]
+        self._decay(request, weight.start + first * units, weight.start + last * units)
+        if request.squares is not None:
+            squared_x = np.square(x[:, first:last])
+            squared_dy = np.square(dy * dy.dtype.type(n))
+            rows = request.squares[weight].reshape(stage.shapes[0])[first:last]
+            stage.layer.weight_gradient(squared_x, squared_dy, 0, last - first, rows)
+            if first == 0:
+                squared_dy.sum(axis=0, out=request.squares[bias])
+
+    def _decay(self, request: Request, start: int, stop: int) -> None:
+        """Add the L2 term of the parameters start:stop while they are in cache."""
+        if request.weight_decay == 0:
+            return
+        assert request.gradient is not None
+        for part, values in self._decaying:
+            low, high = max(part.start, start), min(part.stop, stop)
+            if low < high:
+                weight = values[low - part.start : high - part.start]
+                factor = weight.dtype.type(request.weight_decay)
+                if high - low < _COMPILED_SUM:
+                    request.gradient[low:high] += weight * factor
+                else:
+                    from qpsim.nn.kernels.dense import add_scaled
+
+                    add_scaled(request.gradient[low:high], weight, factor)
+                request.penalties[low] = float(np.dot(weight, weight))
+
+    def _add_chunks(self, request: Request, chunks: int) -> None:
+        bounds = _bounds(self.trunk_parameters, int(self.trunk_parameters * chunks / 1e6) + 1)
+
+        def add(piece: int) -> None:
+            part = slice(bounds[piece], bounds[piece + 1])
+            for sums, total in (
+                (self._chunk_d, request.gradient),
+                (self._chunk_q, request.squares),
+            ):
+                if total is not None and sums is not None:
+                    np.add.reduce(sums[:chunks, part], axis=0, out=total[part])
+            self._decay(request, part.start, part.stop)
+
+        self._each(add, len(bounds) - 1)
+
+
+class _Bench:
+    """One worker's place: a block's activations and gradients, scratch, and where sums go."""
+
+    def __init__(self, plan: Plan) -> None:
+        trunk_fields = range(plan._boundary + 1)
+        self.activations = {
+            n: plan._zeros(n, plan.block) for n in trunk_fields if n not in plan._whole
+        }
+        self.gradients = [plan._zeros(n, plan.block) for n in trunk_fields if plan.training]
+        self.scratches = [stage.layer.scratch() for stage in plan.trunk]
+        self.memories = [
+            np.empty((plan.block, *memory[0]), memory[1])
+            if (memory := stage.layer.memory()) and n not in plan._whole_memory
+            else None
+            for n, stage in enumerate(plan.trunk)
+        ]
+        self.d: list[list[np.ndarray]] = [[] for _ in plan.trunk]
+        self.q: list[list[np.ndarray]] = [[] for _ in plan.trunk]
+
+    def open(self, plan: Plan, chunk: int, squares: bool) -> None:
+        """Direct the sums to this chunk's own vectors, set to zero."""
+        for held, sums in ((self.d, plan._chunk_d), (self.q, plan._chunk_q if squares else None)):
+            if sums is not None:
+                sums[chunk] = 0
+            for n, stage in enumerate(plan.trunk):
+                held[n] = (
+                    []
+                    if sums is None
+                    else [
+                        sums[chunk, part].reshape(shape)
+                        for part, shape in zip(stage.slices, stage.shapes, strict=True)
+                    ]
+                )
+
+
+def _bounds(total: int, pieces: int) -> list[int]:
+    """Where to cut ``total`` things into ``pieces`` nearly equal runs."""
+    pieces = max(min(pieces, total), 1)
+    return [total * piece // pieces for piece in range(pieces + 1)]

@@ -1,0 +1,236 @@
+"""The two-dimensional convolution (a cross-correlation, as everywhere in this field)."""
+
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qpsim.nn.initializers import Initializer, glorot_normal, zeros
+from qpsim.nn.layers.base import (
+    Context,
+    Field,
+    Layer,
+    Parameter,
+    image_shape,
+    positive,
+    same_padding,
+    windows,
+)
+
+# With fewer channels than this, a product per kernel position is mostly overhead.
+_FEW_CHANNELS = 16
+# Up to this many multiplications OpenBLAS multiplies without packing where it has kernels for it,
+# and this many pixels are enough for a product by the weights' gradient to be efficient.
+_SMALL_PRODUCT = 1e6
+_ENOUGH_PIXELS = 128
+# Of the second-level cache, what a group of images may take beside the weights.
+_GROUP_BYTES = 4e5
+_MANY_PIXELS = 256
+# The fast algorithm pays from this many channels and filters on, with this many tiles a product.
+_FAST_CHANNELS = 32
+_FAST_TILES = 32
+# From this many pixels on a row needs no company.
+_LONG_ROW = 24
+
+
+class _Scratch(NamedTuple):
+    """One worker's memory: gathered patches or pixels, a block of products, one image's dy."""
+
+    cols: np.ndarray
+    block: np.ndarray
+    compact: np.ndarray
+
+
+class Conv2D(Layer):
+    """``filters`` maps, each the sum over a ``size`` x ``size`` window of all channels, and a bias.
+
+    Parameters
+    ----------
+    filters, size, stride
+        In pixels, the same in both directions.
+    padding
+        "same": zeros around the image, so that ceil(size / stride) outputs come out, the odd zero
+        below and to the right; "valid": windows inside the image only.
+    weight, bias
+        Initializers for (size, size, channels, filters) and (filters,); Glorot's normal and zeros
+        by default.
+
+    >>> Conv2D(64, 5, padding="valid").output_shape((32, 32, 3))
+    (28, 28, 64)
+    """
+
+    reads_input = True
+    kind = "conv"
+
+    def __init__(
+        self,
+        filters: int,
+        size: int,
+        stride: int = 1,
+        padding: str = "same",
+        weight: Initializer = glorot_normal,
+        bias: Initializer = zeros,
+    ) -> None:
+        positive("Conv2D", filters=filters, size=size, stride=stride)
+        if padding not in ("same", "valid"):
+            raise ValueError(f"Conv2D's padding must be 'same' or 'valid', got {padding!r}")
+        self.filters, self.size, self.stride = int(filters), int(size), int(stride)
+        self.padding, self.weight, self.bias = padding, weight, bias
+        self.relu = False
+        self.fast = False
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(height, width, filters) of the output."""
+        height, width, _ = image_shape(self, shape)
+        sizes = [windows(s, self.size, self.stride, self.padding) for s in (height, width)]
+        if min(sizes) < 1:
+            raise ValueError(f"no {self.size} x {self.size} kernel fits images of {shape}")
+        return sizes[0], sizes[1], self.filters
+
+    def margin(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+        """The zeros of "same"."""
+        if self.padding == "valid":
+            return (0, 0, 0, 0)
+        top, bottom = same_padding(shape[0], self.size, self.stride)
+        left, right = same_padding(shape[1], self.size, self.stride)
+        return top, bottom, left, right
+
+    def parameters(self, shape: tuple[int, ...]) -> tuple[Parameter, ...]:
+        """weight (size, size, channels, filters), which decays, and bias, which does not."""
+        kernel = (self.size, self.size, shape[2], self.filters)
+        return (
+            Parameter("weight", kernel, self.weight, True),
+            Parameter("bias", (self.filters,), self.bias, False),
+        )
+
+    @property
+    def reads_output(self) -> bool:  # type: ignore[override]
+        """For the ReLU's mask, if there is one."""
+        return self.relu
+
+    def connect(self, source: Field, target: Field, values: list[np.ndarray]) -> None:
+        """Also finds the matrix product, and makes room for the turned weights."""
+        from qpsim.nn.kernels.blas import gemm_address, has_small_products
+
+        super().connect(source, target, values)
+        size, _, channels, filters = values[0].shape
+        self._gemm = gemm_address(values[0].dtype)
+        self._transposed = np.empty((size, size, filters, channels), values[0].dtype)
+        self._large = not has_small_products()
+        self._patches = self._large or channels < _FEW_CHANNELS
+        self._depth = channels * (size * size if self._patches else 1)
+        height, width, _ = target.shape
+        fitting = min(int(_SMALL_PRODUCT / (self._depth * filters)), _ENOUGH_PIXELS) // width
+        if not self._patches and width >= _LONG_ROW:
+            fitting = 1
+        if self._large:
+            fitting = _MANY_PIXELS // width
+        pieces = -(-height // max(fitting, 1))
+        self._rows = -(-height // pieces)
+        images = (prod(source.buffer_shape) + 2 * prod(target.buffer_shape)) * values[0].itemsize
+        self._group = max(int(_GROUP_BYTES / images), 1)
+        self._fast = (
+            self.fast
+            and not self._large
+            and (size, self.stride) == (3, 1)
+            and min(channels, filters) >= _FAST_CHANNELS
+            and values[0].dtype == np.float32
+        )
+        if self._fast:
+            self._images = max(_FAST_TILES * 16 // (height * width), 1)
+            self._turned = np.empty((2, 36, channels * filters), np.float32)
+            self._pad = source.origin, (2 - source.margin[0], 2 - source.margin[2])
+        self._no_dx = np.empty((0, 0, 0, 0), values[0].dtype)
+        self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), np.empty(0, values[0].dtype)]
+
+    def work(self) -> int:
+        """Kernel area x channels x filters x output pixels."""
+        height, width, _ = self.target.shape
+        return self.values[0].size * height * width
+
+    def scratch(self) -> Any:
+        """Room for what is gathered, a block of products with a bias' below, and one image."""
+        dtype = self.values[0].dtype
+        plain = _Scratch(
+            np.empty(self._rows * self.target.shape[1] * self._depth, dtype),
+            np.empty((self._depth + 1) * self.filters, dtype),
+            np.empty((self._group, prod(self.target.shape)), dtype),
+        )
+        return plain, self._fast_memory()
+
+    def _fast_memory(self) -> np.ndarray | None:
+        if not self._fast:
+            return None
+        from qpsim.nn.kernels.winograd import room
+
+        channels, filters = self.values[0].shape[2:]
+        forward = room(self.target.shape[:2], channels, filters, self._images)
+        backward = room(self.source.shape[:2], filters, channels, self._images)
+        return np.empty(max(forward, backward), np.float32)
+
+    def prepare(self, backward: bool) -> None:
+        """Turn the weights, for the fast algorithm and for the backward pass."""
+        if backward:
+            self._transposed[:] = self.values[0].swapaxes(2, 3)
+        if self._fast:
+            from qpsim.nn.kernels.winograd import transform_weight
+
+            channels, filters = self.values[0].shape[2:]
+            there, back = self._turned
+            transform_weight(self.values[0], False, there.reshape(36, channels, filters))
+            if backward:
+                transform_weight(self._transposed, True, back.reshape(36, filters, channels))
+
+    def _correlate(
+        self, x: np.ndarray, y: np.ndarray, memory: np.ndarray | None, *, backward: bool
+    ) -> None:
+        """The fast algorithm: y from x, or in the same way dx from dy."""
+        from qpsim.nn.kernels.winograd import correlate
+
+        channels, filters = self.values[0].shape[2:]
+        fields = (self.target, self.source) if backward else (self.source, self.target)
+        shape = (36, filters, channels) if backward else (36, channels, filters)
+        correlate(
+            self._gemm, x, fields[0].origin, fields[0].shape[:2],
+            self._turned[int(backward)].reshape(shape), y, fields[1].origin, fields[1].shape[:2],
+            self._pad[int(backward)], self._images, memory,
+        )  # fmt: skip
+
+    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+        """x and y (examples, height, width, channels), each with its margin."""
+        from qpsim.nn.kernels import convolution
+
+        scratch, memory = context.scratch
+        if self._fast:
+            self._correlate(x, y, memory, backward=False)
+            convolution.add_bias(
+                y, self.target.origin, self.target.shape[:2], self.values[1], self.relu
+            )
+            return
+        convolution.forward(
+            self._gemm, x, *self.values, y, self.target.origin, self.target.shape[:2],
+            self.stride, self.relu, self._patches, self._rows, self._group, scratch.cols,
+        )  # fmt: skip
+
+    def backward(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dx: np.ndarray | None,
+        dy: np.ndarray,
+        context: Context,
+    ) -> None:
+        """Adds to context.d (and context.q) and fills dx."""
+        from qpsim.nn.kernels import convolution
+
+        scratch, memory = context.scratch
+        fast = self._fast and dx is not None
+        convolution.backward(
+            self._gemm, x, y, dy, self.target.origin, self._transposed, *context.d,
+            *(context.q or self._no_squares), dy.dtype.type(context.scale),
+            self._no_dx if dx is None or fast else dx, self.target.shape[:2], self.stride,
+            self.relu, fast and self.relu, self._patches, self._large, self._rows, self._group,
+            *scratch,
+        )  # fmt: skip
+        if fast and dx is not None:
+            self._correlate(dy, dx, memory, backward=True)

@@ -1,0 +1,91 @@
+"""Layers that act on each number by itself, in place."""
+
+import numpy as np
+
+from qpsim.nn.layers.base import Context, Layer
+
+
+class ReLU(Layer):
+    """``max(x, 0)``, with derivative 0 at 0.
+
+    Behind a `Dense`, `Conv2D` or `MaxPool` a network lets that layer do it on the way out.
+
+    >>> ReLU().output_shape((4, 4, 2))
+    (4, 4, 2)
+    """
+
+    in_place = True
+    reads_output = True
+
+    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+        """y is x."""
+        np.maximum(y, 0, out=y)
+
+    def backward(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dx: np.ndarray | None,
+        dy: np.ndarray,
+        context: Context,
+    ) -> None:
+        """Nothing flows back where nothing came through.
+
+        A dropout that followed in place may have zeroed y; the gradient is zero there already.
+        """
+        dy *= y > 0
+
+
+class Dropout(Layer):
+    """Each number is zeroed with probability ``rate``, else divided by ``1 - rate``.
+
+    Only in training; `Network.predict` leaves everything in. What is dropped depends on the key
+    that the step drew from its ``rng``, the example's number in the batch and the place, nothing
+    else: neither on threads nor on other random streams.
+
+    Parameters
+    ----------
+    rate
+        In [0, 1).
+
+    >>> Dropout(0.5).rate
+    0.5
+    """
+
+    in_place = True
+
+    def __init__(self, rate: float) -> None:
+        if not 0 <= rate < 1:
+            raise ValueError(f"Dropout's rate must be in [0, 1), got {rate!r}")
+        self.rate = float(rate)
+        self.position = 0
+
+    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+        """y is x."""
+        self._drop(y, context)
+
+    def backward(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dx: np.ndarray | None,
+        dy: np.ndarray,
+        context: Context,
+    ) -> None:
+        """The same mask again."""
+        self._drop(dy, context)
+
+    def _drop(self, values: np.ndarray, context: Context) -> None:
+        if context.dropout_key is None or self.rate == 0:
+            return
+        from qpsim.nn.kernels.masks import dropout
+
+        # Two dropout layers of one network must not share their masks.
+        key = np.uint64((context.dropout_key + (self.position << 40)) % 2**64)
+        dropout(
+            values.reshape(len(values), -1),
+            key,
+            context.first,
+            np.uint64(round(self.rate * 2**32)),
+            values.dtype.type(1 / (1 - self.rate)),
+        )

@@ -1,0 +1,121 @@
+"""Layers that make images smaller, or no images any more."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from qpsim.nn.layers.base import Context, Layer, image_shape, positive, same_padding, windows
+
+
+class MaxPool(Layer):
+    """The maximum over windows; "same" windows may reach over the edge and ignore what is outside.
+
+    Parameters
+    ----------
+    window, stride
+        In pixels, the same in both directions.
+    padding
+        "same" (ceil(size / stride) outputs) or "valid" (whole windows only).
+
+    >>> MaxPool(3, stride=2).output_shape((28, 28, 64))
+    (14, 14, 64)
+    """
+
+    def __init__(self, window: int = 3, stride: int = 2, padding: str = "same") -> None:
+        positive("MaxPool", window=window, stride=stride)
+        if window > 15:
+            raise ValueError(f"MaxPool's window must be at most 15, got {window}")
+        if padding not in ("same", "valid"):
+            raise ValueError(f"MaxPool's padding must be 'same' or 'valid', got {padding!r}")
+        self.window, self.stride, self.padding = int(window), int(stride), padding
+        self.relu = False
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(height, width, channels) of the output."""
+        height, width, channels = image_shape(self, shape)
+        sizes = [windows(s, self.window, self.stride, self.padding) for s in (height, width)]
+        if min(sizes) < 1:
+            raise ValueError(f"no {self.window} x {self.window} window fits images of {shape}")
+        return sizes[0], sizes[1], channels
+
+    def memory(self) -> tuple[tuple[int, ...], Any]:
+        """One byte per output: which pixel of the window won."""
+        return self.target.shape, np.uint8
+
+    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+        """x and y (examples, height, width, channels)."""
+        from qpsim.nn.kernels import pooling
+
+        pooling.forward(
+            x, self.source.shape[:2], y, self.target.origin, self.target.shape[:2],
+            self.window, self.stride, self._pad(), self.relu, context.memory,
+        )  # fmt: skip
+
+    def backward(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dx: np.ndarray | None,
+        dy: np.ndarray,
+        context: Context,
+    ) -> None:
+        """Each output's gradient goes to the pixel that won."""
+        from qpsim.nn.kernels import pooling
+
+        pooling.backward(
+            dy, self.target.origin, self.target.shape[:2],
+            self.window, self.stride, self._pad(), context.memory, dx,
+        )  # fmt: skip
+
+    def _pad(self) -> tuple[int, int]:
+        if self.padding == "valid":
+            return 0, 0
+        height, width, _ = self.source.shape
+        return (
+            same_padding(height, self.window, self.stride)[0],
+            same_padding(width, self.window, self.stride)[0],
+        )
+
+
+class GlobalAveragePool(Layer):
+    """Each channel's mean over the image.
+
+    >>> GlobalAveragePool().output_shape((6, 6, 100))
+    (100,)
+    """
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(channels,)."""
+        return (image_shape(self, shape)[2],)
+
+    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+        """x (examples, height, width, channels), y (examples, channels)."""
+        np.mean(x, axis=(1, 2), out=y)
+
+    def backward(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dx: np.ndarray | None,
+        dy: np.ndarray,
+        context: Context,
+    ) -> None:
+        """Every pixel has the same share."""
+        if dx is not None:
+            height, width, _ = self.source.shape
+            dx[:] = (dy * dy.dtype.type(1 / (height * width)))[:, None, None, :]
+
+
+class Flatten(Layer):
+    """An image's numbers in a row: row by row, pixel by pixel, channel by channel.
+
+    >>> Flatten().output_shape((3, 3, 128))
+    (1152,)
+    """
+
+    in_place = True
+
+    def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """(height x width x channels,)."""
+        return (prod(shape),)

@@ -1,0 +1,295 @@
+"""One cell: a full set of parameters, its identity, and its summary as the bytes of one file.
+
+The bytes depend on the parameters alone: no clock, no path, no order, no worker goes into them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import socket
+import time
+import traceback
+from collections.abc import Mapping
+from functools import cached_property, lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qpsim import blocks
+from qpsim.errors import FileError, QpsimError
+from qpsim.files import pack_arrays, unpack_arrays
+from qpsim.methods import method as find_method
+from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.simulate import make_plan
+from qpsim.sweep.parameters import settled
+
+KIND = "cell"
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+# Losses are taken into this range before their logarithm: 0 and inf have none.
+_LOSS_RANGE = (1e-300, 1e300)
+
+
+class Cell:
+    """One ensemble of a sweep.
+
+    Parameters
+    ----------
+    settings : mapping
+        Checked parameters (:func:`qpsim.sweep.parameters.checked`); the rest keep their defaults.
+
+    Raises
+    ------
+    QpsimError
+        The parameters do not fit each other.
+
+    Examples
+    --------
+    >>> from qpsim.sweep.cell import Cell
+    >>> cell = Cell({"spectrum": "mild", "dim": 4, "steps": 3, "replicates": 8})
+    >>> len(cell.id), read_cell(cell.run(), "here").mean_log10_loss.shape
+    (32, (4,))
+    """
+
+    def __init__(self, settings: Mapping[str, Any]) -> None:
+        self.parameters = settled(settings)
+
+    @cached_property
+    def id(self) -> str:
+        """Name of the cell: 128 bits of the SHA-256 of its parameters."""
+        return identity(self.parameters)
+
+    def check(self) -> None:
+        """Find what would fail before any work is done, without drawing the problem.
+
+        Raises
+        ------
+        QpsimError
+            The method cannot be simulated, or not with this step size.
+        """
+        p = self.parameters
+        tiny = _TINY_PROBLEM if p["noise_std"] else _TINY_PROBLEM.with_noise(0.0)
+        make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=p["batch_size"])
+
+    @property
+    def _method(self) -> Any:
+        return find_method(**self.parameters["method"])
+
+    def problem(self) -> QuadraticProblem:
+        """The cell's problem, drawn from the first child of its seed."""
+        p = self.parameters
+        spectrum = p["spectrum"]
+        hashable = tuple(spectrum) if isinstance(spectrum, list) else spectrum
+        drawn = _draw(hashable, p["condition"], p["dim"], p["scale"], p["basis"], p["seed"])
+        return drawn.with_noise(p["noise_std"])
+
+    def plan(self) -> blocks.Plan:
+        """The cell's simulation; its noise comes from the second child of its seed.
+
+        Cells that differ in the method or the noise level alone share their draws, so that their
+        losses may be compared replicate by replicate.
+        """
+        p = self.parameters
+        return make_plan(
+            self.problem(),
+            self._method,
+            p["step_size"],
+            p["steps"],
+            p["replicates"],
+            rng=_seeds(p["seed"])[1],
+            batch_size=p["batch_size"],
+            record=("step_size",) if p["record"] == "full" else (),
+        )
+
+    def run(self, group: str = "") -> bytes:
+        """Simulate the cell on this thread; the content of its file.
+
+        Raises
+        ------
+        Interrupted
+            :func:`stop_running` was called for this group of cells.
+        """
+        plan = self.plan()
+        _running[plan.token] = group
+        losses = np.empty((plan.n_replicates, plan.n_steps + 1))
+        steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
+        try:
+            for first, count in plan.blocks():
+                block = blocks.run_block(plan, first, count)
+                losses[first : first + count] = block.losses.T
+                if steps is not None and block.steps is not None:
+                    steps[first : first + count] = block.steps.T
+        finally:
+            _running.pop(plan.token, None)
+            blocks.forget(plan.token)
+        arrays = summarise(losses)
+        if steps is not None:
+            arrays.update(excess_loss=losses, step_size=steps)
+        return pack_arrays(KIND, {"id": self.id, "parameters": self.parameters}, arrays)
+
+    def __repr__(self) -> str:
+        given = ", ".join(f"{name}={value!r}" for name, value in self.parameters.items())
+        return f"<Cell {given}>"
+
+
+class Record(NamedTuple):
+    """What a finished cell's file holds.
+
+    Attributes
+    ----------
+    id, parameters
+        Of the cell.
+    quantiles : ndarray, shape (len(QUANTILES), n_steps + 1)
+        Quantiles of the excess loss over replicates, at every step.
+    mean_log10_loss, std_log10_loss : ndarray, shape (n_steps + 1,)
+        Mean and standard deviation over replicates of log10 of the excess loss, taken into
+        [1e-300, 1e300].
+    final_loss : ndarray, shape (n_replicates,)
+        Excess loss after the last step; +inf where a replicate diverged.
+    excess_loss, step_size : ndarray or None
+        The full record, shapes (n_replicates, n_steps + 1) and (n_replicates, n_steps), if kept.
+    """
+
+    id: str
+    parameters: dict[str, Any]
+    quantiles: np.ndarray
+    mean_log10_loss: np.ndarray
+    std_log10_loss: np.ndarray
+    final_loss: np.ndarray
+    excess_loss: np.ndarray | None
+    step_size: np.ndarray | None
+
+    @property
+    def diverged(self) -> int:
+        """Replicates that left the finite numbers."""
+        return int(np.isinf(self.final_loss).sum())
+
+    def final(self) -> dict[str, float | int]:
+        """The final loss in one row: mean and deviation of its log10, quantiles, diverged."""
+        row: dict[str, float | int] = {
+            "mean_log10_loss": float(self.mean_log10_loss[-1]),
+            "std_log10_loss": float(self.std_log10_loss[-1]),
+        }
+        for q, value in zip(QUANTILES, self.quantiles[:, -1], strict=True):
+            row[f"loss_q{round(100 * q):02d}"] = float(value)
+        return {**row, "initial_loss": float(self.quantiles[2, 0]), "diverged": self.diverged}
+
+
+def summarise(losses: np.ndarray) -> dict[str, np.ndarray]:
+    """Summary arrays of losses of shape (n_replicates, n_steps + 1), as in :class:`Record`."""
+    clipped = np.clip(losses, *_LOSS_RANGE)
+    logarithm = np.log10(clipped)
+    # Interpolating between two infinities would be NaN: the largest float stands for them.
+    values = np.quantile(np.minimum(losses, np.finfo(float).max), QUANTILES, axis=0)
+    return {
+        "quantiles": np.where(values > _LOSS_RANGE[1], np.inf, values),
+        "mean_log10_loss": logarithm.mean(axis=0),
+        "std_log10_loss": logarithm.std(axis=0),
+        "final_loss": losses[:, -1].copy(),
+    }
+
+
+def read_cell(
+    content: bytes, source: str | os.PathLike[str], expected: str | None = None
+) -> Record:
+    """A finished cell from the content of its file, checked as a whole before it is looked at.
+
+    Raises
+    ------
+    FileError
+        The content is damaged, not a cell's, or not the ``expected`` cell's.
+    """
+    header, arrays = unpack_arrays(content, source, KIND)
+    try:
+        parameters, name = header["parameters"], header["id"]
+        if name != identity(parameters) or name != (expected or name):
+            raise FileError(f"{source} holds another cell than its name says.")
+        record = Record(
+            name,
+            parameters,
+            arrays["quantiles"],
+            arrays["mean_log10_loss"],
+            arrays["std_log10_loss"],
+            arrays["final_loss"],
+            arrays.get("excess_loss"),
+            arrays.get("step_size"),
+        )
+        n, steps = parameters["replicates"], parameters["steps"] + 1
+        shapes = [array.shape for array in record[2:6] if array.dtype == np.float64]
+        if shapes != [(len(QUANTILES), steps), (steps,), (steps,), (n,)]:
+            raise FileError(f"{source} is no complete cell: its arrays have other shapes.")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, QpsimError):
+            raise
+        raise FileError(f"{source} is no complete cell ({error}).") from None
+    return record
+
+
+def identity(parameters: Mapping[str, Any]) -> str:
+    """Name of the cell with these parameters."""
+    text = json.dumps(parameters, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+class Outcome(NamedTuple):
+    """What a worker sends back: the file's content, or the failure as text; and where and how long."""
+
+    content: bytes | None
+    failure: dict[str, str] | None
+    seconds: float
+    worker: str
+
+
+def work(parameters: dict[str, Any], group: str = "") -> Outcome:
+    """Run one cell on whatever worker this is; whatever goes wrong comes back as text."""
+    began = time.perf_counter()
+    content, failure = None, None
+    try:
+        content = cell_of(parameters).run(group)
+    except Exception as error:
+        failure = {
+            "error": f"{type(error).__name__}: {error}",
+            "traceback": traceback.format_exc(),
+        }
+    seconds = time.perf_counter() - began
+    return Outcome(content, failure, seconds, f"{socket.gethostname()}:{os.getpid()}")
+
+
+def cell_of(parameters: Mapping[str, Any]) -> Cell:
+    """The cell again from its parameters."""
+    return Cell({name: value for name, value in parameters.items() if value is not None})
+
+
+_running: dict[str, str] = {}
+
+
+def stop_running(group: str) -> None:
+    """Make the cells of a group that run in this process give up at their next look."""
+    for token, its_group in list(_running.items()):
+        if its_group == group:
+            blocks.stop(token)
+
+
+_TINY_PROBLEM = QuadraticProblem([1.0], noise_std=1.0)
+
+
+def _seeds(seed: int) -> list[np.random.SeedSequence]:
+    return np.random.SeedSequence(seed).spawn(2)
+
+
+@lru_cache(maxsize=4)
+def _draw(
+    spectrum: Any, condition: float | None, dim: int, scale: float, basis: float, seed: int
+) -> QuadraticProblem:
+    # A BLAS that changes its mind about threads would change the eigenvectors' last bits.
+    with blocks.one_blas_thread():
+        return random_problem(
+            list(spectrum) if isinstance(spectrum, tuple) else spectrum,
+            dim,
+            basis,
+            0.0,
+            scale=scale,
+            condition=condition,
+            rng=_seeds(seed)[0],
+        )

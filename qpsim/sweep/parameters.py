@@ -1,0 +1,214 @@
+"""What a cell is made of: every parameter's name, default, and the one form its values are kept in.
+
+A value is brought to its form before anything is compared or hashed, so that ``noise_std = 1`` and
+``1.0``, or ``basis = "haar"`` and ``1``, are the same cell.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from qpsim.errors import SpecError, nearest
+from qpsim.methods import method as find_method
+from qpsim.problem import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
+from qpsim.stepsize import CODES
+
+HYPER = "hyper."
+RECORDS = ("summary", "full")
+
+# Slowest first: consecutive cells share a problem, which is then drawn once.
+DEFAULTS: dict[str, Any] = {
+    "spectrum": "structured",
+    "condition": None,
+    "dim": 100,
+    "scale": 10.0,
+    "basis": 1.0,
+    "seed": 0,
+    "noise_std": 0.1,
+    "batch_size": 1,
+    "replicates": 256,
+    "steps": 100,
+    "method": "sgd",
+    "step_size": "optimal",
+    "record": "summary",
+}
+
+Value = Any
+
+
+def checked(name: Any, value: Any) -> Value:
+    """A parameter's value in the form it is kept in.
+
+    Raises
+    ------
+    SpecError
+        Unknown parameter, or a value of the wrong type or out of range.
+
+    Examples
+    --------
+    >>> from qpsim.sweep.parameters import checked
+    >>> checked("basis", "haar"), checked("noise_std", 1)
+    (1.0, 1.0)
+    """
+    if isinstance(name, str) and name.startswith(HYPER) and len(name) > len(HYPER):
+        return value if isinstance(value, bool) else _number(name, value, -math.inf, math.inf)
+    if name not in _CHECKS:
+        raise SpecError(f"Unknown parameter {name!r}; {nearest(str(name), [*_CHECKS, 'hyper.b1'])}")
+    return _CHECKS[name](name, value)
+
+
+def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All parameters of one cell from the checked ones that were given.
+
+    Hyper-parameters move into the method, which comes with all of its own; a condition number is
+    there for the spectra that have one; an explicit spectrum gives the dimension.
+
+    Raises
+    ------
+    QpsimError
+        The parameters do not fit each other.
+    """
+    cell = {name: settings.get(name, default) for name, default in DEFAULTS.items()}
+    spectrum = cell["spectrum"]
+    if isinstance(spectrum, list):
+        if settings.get("dim", len(spectrum)) != len(spectrum):
+            raise SpecError(
+                f"dim = {settings['dim']} contradicts a spectrum of {len(spectrum)} eigenvalues; "
+                "leave dim out."
+            )
+        cell["dim"] = len(spectrum)
+    if spectrum in CONDITIONED:
+        cell["condition"] = DEFAULT_CONDITION if cell["condition"] is None else cell["condition"]
+    elif cell["condition"] is not None:
+        raise SpecError(
+            f"condition goes with the spectra {' and '.join(map(repr, CONDITIONED))}, "
+            f"not with {spectrum!r}."
+        )
+    name = cell["method"]
+    hyper = dict(name) if isinstance(name, dict) else {"name": name}
+    for key, value in settings.items():
+        if key.startswith(HYPER):
+            if key[len(HYPER) :] in hyper:
+                raise SpecError(f"{key} is given twice: by itself and in the method.")
+            hyper[key[len(HYPER) :]] = value
+    method = find_method(hyper.pop("name"), **hyper)
+    cell["method"] = {"name": method.name, **method.hyper_parameters}
+    return cell
+
+
+def label(name: str, value: Any) -> str | float | int | bool | None:
+    """A value as one entry of a table: a number, or text.
+
+    Examples
+    --------
+    >>> from qpsim.sweep.parameters import label
+    >>> label("method", {"name": "adam", "b1": 0.8, "b2": 0.999, "eps": 1e-08})
+    'adam(b1=0.8)'
+    """
+    if name == "method":
+        if isinstance(value, str):
+            return value
+        hyper = {key: item for key, item in value.items() if key != "name"}
+        usual = find_method(value["name"]).hyper_parameters
+        other = [f"{key}={item!r}" for key, item in hyper.items() if usual.get(key) != item]
+        return f"{value['name']}({', '.join(other)})" if other else value["name"]
+    if isinstance(value, list):
+        return "[" + ", ".join(f"{item:g}" for item in value) + "]"
+    return value
+
+
+def _number(name: str, value: Any, low: float, high: float) -> float:
+    good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+    try:
+        number = float(value) if good else math.nan
+    except OverflowError:
+        number = math.nan
+    if not (math.isfinite(number) and low <= number <= high):
+        ends = f"from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
+        kind = "a finite number" + ("" if math.isinf(low) else f" {ends}")
+        raise SpecError(f"{name} must be {kind}, not {value!r}.")
+    return number + 0.0
+
+
+def _real(low: float, high: float) -> Callable[[str, Any], float]:
+    return lambda name, value: _number(name, value, low, high)
+
+
+def _whole(low: int, high: int) -> Callable[[str, Any], int]:
+    def check(name: str, value: Any) -> int:
+        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+        if not (whole and low <= value <= high):
+            raise SpecError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
+        return int(value)
+
+    return check
+
+
+def _choice(known: tuple[str, ...]) -> Callable[[str, Any], str]:
+    def check(name: str, value: Any) -> str:
+        if not isinstance(value, str):
+            raise SpecError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
+        if value not in known:
+            raise SpecError(f"Unknown {name} {value!r}; {nearest(value, known)}")
+        return value
+
+    return check
+
+
+def _spectrum(name: str, value: Any) -> str | list[float]:
+    if isinstance(value, str):
+        return _choice(SPECTRA)(name, value)
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if not isinstance(value, (list, tuple)) or not value:
+        raise SpecError(f"spectrum is a name or a list of eigenvalues, not {value!r}.")
+    return [_number("An eigenvalue", item, 5e-324, math.inf) for item in value]
+
+
+def _condition(name: str, value: Any) -> float | None:
+    return None if value is None else _number(name, value, 1.0, 1e15)
+
+
+def _basis(name: str, value: Any) -> float:
+    if isinstance(value, str):
+        return float(BASES.index(_choice(BASES)(name, value)))
+    return _number(name, value, 0.0, 1.0)
+
+
+def _method(name: str, value: Any) -> str | dict[str, Any]:
+    if isinstance(value, str):
+        return find_method(value).name
+    if not isinstance(value, dict) or not isinstance(value.get("name"), str):
+        raise SpecError(
+            f'A method is a name, or a table such as {{ name = "adam", b1 = 0.8 }}; not {value!r}.'
+        )
+    hyper = {key: item for key, item in value.items() if key != "name"}
+    method = find_method(value["name"], **hyper)
+    return {"name": method.name, **{key: method.hyper_parameters[key] for key in hyper}}
+
+
+def _step_size(name: str, value: Any) -> str | float:
+    if isinstance(value, str):
+        return _choice(tuple(CODES))(name, value)
+    return _number(name, value, 0.0, math.inf)
+
+
+_CHECKS: dict[str, Callable[[str, Any], Value]] = {
+    "spectrum": _spectrum,
+    "condition": _condition,
+    "dim": _whole(1, 1_000_000),
+    "scale": _real(0.0, math.inf),
+    "basis": _basis,
+    "seed": _whole(0, 2**63 - 1),
+    "noise_std": _real(0.0, math.inf),
+    "batch_size": _whole(1, 2**31),
+    "replicates": _whole(1, 10_000_000),
+    "steps": _whole(1, 10_000_000),
+    "method": _method,
+    "step_size": _step_size,
+    "record": _choice(RECORDS),
+}

@@ -1,0 +1,184 @@
+"""The loop of a sweep: what is missing goes out, what comes back is written before the next look."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Executor
+from contextlib import closing, contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from qpsim import blocks
+from qpsim.errors import FileError, SweepError
+from qpsim.provenance import environment
+from qpsim.sweep.cell import Cell, Outcome
+from qpsim.sweep.executors import check, crew
+from qpsim.sweep.grid import Sweep
+from qpsim.sweep.progress import Progress
+from qpsim.sweep.store import RUNS, Store, Writer, opened
+
+# Thousands of cells mostly fail of a few causes.
+_TOLD_FAILURES = 5
+
+
+class Report(NamedTuple):
+    """What a run of a sweep did.
+
+    Attributes
+    ----------
+    store : Store
+    total, computed, found, failed : int
+        Cells of the sweep, computed now, found finished, and failed (now or before, not retried).
+    quarantined : list of str
+        Files that did not belong among the cells and were moved away.
+    errors : list of str
+        The first few different errors of the failed cells.
+    seconds : float
+    """
+
+    store: Store
+    total: int
+    computed: int
+    found: int
+    failed: int
+    quarantined: list[str]
+    errors: list[str]
+    seconds: float
+
+
+def run(
+    sweep: Sweep,
+    store: str | os.PathLike[str],
+    *,
+    executor: str | Executor = "threads",
+    workers: int | None = None,
+    retry_failed: bool = False,
+    progress: Callable[[int, int, int], Progress] | None = Progress,
+) -> Report:
+    """Run every cell of a sweep that its store does not hold yet.
+
+    Parameters
+    ----------
+    sweep : Sweep
+    store : path
+        Folder to make, or to go on with.
+    executor : {"threads", "processes", "dask"}, "dask://HOST:PORT" or Executor, default "threads"
+        Where cells run; the data are the same for all. "processes" and "dask" import the main
+        module anew, which a script must allow by ``if __name__ == "__main__":``.
+    workers : int, optional
+        Threads or processes to start; one a core by default.
+    retry_failed : bool, default False
+        Run the cells again that failed before.
+    progress : callable or None
+        Makes the :class:`~qpsim.sweep.progress.Progress` from total, done and failed; None is
+        silent.
+
+    Raises
+    ------
+    SweepError
+        The store is busy or another sweep's, or the workers cannot be had or are gone.
+    FileError
+        The store cannot be written. What is finished stays.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from qpsim.sweep import Sweep, run
+    >>> sweep = Sweep({"spectrum": "mild", "dim": 4, "basis": "axis"}, {"method": ["sgd", "ssd"]})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     first = run(sweep, folder, progress=None)
+    ...     again = run(sweep, folder, progress=None)
+    >>> (first.computed, first.failed), (again.computed, again.found)
+    ((2, 0), (0, 2))
+    """
+    if not isinstance(sweep, Sweep):
+        raise SweepError(f"A sweep is a qpsim.sweep.Sweep, not {type(sweep).__name__}.")
+    check(executor, workers)
+    began = time.monotonic()
+    computed = 0
+    errors: list[str] = []
+    with opened(sweep, store) as (writer, quarantined):
+        done = writer.finished()
+        failed = set() if retry_failed else (writer.failed() & sweep.ids) - done
+        bar = progress(len(sweep), len(done), len(failed)) if progress else None
+        todo = (cell for cell in sweep if cell.id not in done and cell.id not in failed)
+        try:
+            if len(done) + len(failed) < len(sweep):
+                # Closed before the lock is: workers must not outlive it.
+                with closing(_computed(todo, writer, executor, workers)) as finished:
+                    for cell, outcome in finished:
+                        if outcome.content is None:
+                            failed.add(cell.id)
+                            _note(errors, outcome)
+                        else:
+                            computed += 1
+                        if bar:
+                            bar.tick(failed=outcome.content is None)
+            writer.write_index()
+        finally:
+            if bar:
+                bar.close()
+    seconds = time.monotonic() - began
+    return Report(
+        Store(store), len(sweep), computed, len(done), len(failed), quarantined, errors, seconds
+    )
+
+
+def _computed(
+    todo: Iterator[Cell], writer: Writer, executor: str | Executor, workers: int | None
+) -> Generator[tuple[Cell, Outcome], None, None]:
+    # The limit holds while any cell runs, so that no cell finds BLAS between two limits.
+    with crew(executor, workers) as hands, blocks.one_blas_thread():
+        with (
+            _log(writer.path / RUNS, hands.name) as log,
+            closing(hands.completed(todo)) as completed,
+        ):
+            for cell, outcome in completed:
+                if outcome.content is not None:
+                    writer.keep(cell, outcome.content)
+                elif outcome.failure is not None:
+                    writer.mark(cell, outcome.failure)
+                log(
+                    {
+                        "id": cell.id,
+                        "ok": outcome.content is not None,
+                        "seconds": round(outcome.seconds, 6),
+                        "worker": outcome.worker,
+                    }
+                )
+                yield cell, outcome
+
+
+@contextmanager
+def _log(folder: Path, hands: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """One file a run: where and when it ran, then one line for every cell."""
+    now = datetime.now(UTC)
+    path = folder / f"{now:%Y%m%dT%H%M%S.%f}-{os.getpid()}.jsonl"
+
+    def log(line: dict[str, Any]) -> None:
+        try:
+            stream.write(json.dumps(line) + "\n")
+        except OSError as error:
+            raise FileError(f"Cannot write {path}: {error.strerror or error}.") from error
+
+    try:
+        stream = path.open("x", buffering=1)
+    except OSError as error:
+        raise FileError(f"Cannot write {path}: {error.strerror or error}.") from error
+    try:
+        log({"began": now.isoformat(), "executor": hands, **environment()})
+        yield log
+    finally:
+        # What could not be written before cannot be now; the cells themselves are written whole.
+        with suppress(OSError):
+            stream.close()
+
+
+def _note(errors: list[str], outcome: Outcome) -> None:
+    text = (outcome.failure or {})["error"]
+    if text not in errors and len(errors) < _TOLD_FAILURES:
+        errors.append(text)

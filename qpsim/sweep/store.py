@@ -1,0 +1,366 @@
+"""A folder that holds a sweep: one file per finished cell, and nothing that cannot be rebuilt.
+
+A cell's file is complete or absent (written under another name, flushed, renamed), sealed by its
+own checksum, and named by the hash of its parameters, so that no file can pass for another. What
+depends on the clock or on luck (timings, failures) lies in folders of its own: the data of two
+runs of one sweep are equal byte for byte, whatever happened on the way.
+
+``sweep.json`` the specification; ``cells/ID.npz``; ``index.jsonl`` one line a cell, rebuilt from the
+files; ``failed/ID.json``; ``runs/*.jsonl`` timings and provenance; ``quarantine/`` what did not
+belong.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import re
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import qpsim
+from qpsim.errors import FileError, QpsimError, SweepError
+from qpsim.files import check_writable, read_bytes, write_bytes, write_json
+from qpsim.sweep import lock
+from qpsim.sweep.cell import Cell, Record, identity, read_cell
+from qpsim.sweep.grid import Sweep
+
+MANIFEST = "sweep.json"
+INDEX = "index.jsonl"
+CELLS, FAILED, QUARANTINE, RUNS = "cells", "failed", "quarantine", "runs"
+_OURS = {MANIFEST, INDEX, CELLS, FAILED, QUARANTINE, RUNS, lock.NAME}
+_SEAL_SIZE = len('{"sha256": ""}\n') + 64
+_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
+
+
+class Status(NamedTuple):
+    """How far a sweep has come; ``strangers`` are files that belong to no cell."""
+
+    total: int
+    done: int
+    failed: int
+    strangers: list[str]
+
+    @property
+    def left(self) -> int:
+        """Cells that are neither done nor failed."""
+        return self.total - self.done - self.failed
+
+
+class Store:
+    """A sweep's folder, for reading. :func:`qpsim.sweep.run` writes it.
+
+    Parameters
+    ----------
+    path : path
+        Folder that a sweep has written.
+
+    Raises
+    ------
+    FileError
+        There is no sweep in the folder, or its specification is damaged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from qpsim.sweep import Sweep, run
+    >>> fixed = {"spectrum": "mild", "dim": 4, "steps": 3, "replicates": 8, "basis": "axis"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     store = run(Sweep(fixed, {"noise_std": [0.1, 1.0]}), folder, progress=None).store
+    ...     store.status(), [record.diverged for record in store]
+    (Status(total=2, done=2, failed=0, strangers=[]), [0, 0])
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        self.sweep = _read_manifest(self.path / MANIFEST)
+
+    def __len__(self) -> int:
+        return self.status().done
+
+    def __iter__(self) -> Iterator[Record]:
+        """Every finished cell, in the sweep's order, one in memory at a time."""
+        for cell in self.sweep:
+            if self.file(cell).exists():
+                yield self.read(cell)
+
+    def file(self, cell: Cell) -> Path:
+        """Where a cell's data are, or would be."""
+        return self.path / CELLS / f"{cell.id}.npz"
+
+    def read(self, cell: Cell) -> Record:
+        """A finished cell.
+
+        Raises
+        ------
+        FileError
+            It is not there, or damaged.
+        """
+        return read_cell(read_bytes(self.file(cell)), self.file(cell), cell.id)
+
+    def status(self) -> Status:
+        """Cells done and failed, by the names of the files alone."""
+        ids = self.sweep.ids
+        done, failed = _names(self.path / CELLS), _names(self.path / FAILED)
+        known = {name for name in done if _is_cell(name, ids)}
+        broken = {name[:-5] for name in failed if name.endswith(".json") and name[:-5] in ids}
+        broken -= {name[:-4] for name in known}
+        parts = {name for name in done if _PART.fullmatch(name)}
+        strangers = sorted(f"{CELLS}/{name}" for name in done - known - parts)
+        return Status(len(ids), len(known), len(broken), strangers)
+
+    def damaged(self) -> list[str]:
+        """Names of the files in ``cells`` that are not a whole cell of this sweep; reads them all."""
+        ids = self.sweep.ids
+        return [
+            f"{CELLS}/{name}"
+            for name in sorted(_names(self.path / CELLS))
+            if not _PART.fullmatch(name) and not self._is_good(name, ids)
+        ]
+
+    def failures(self) -> Iterator[dict[str, Any]]:
+        """What is known of every failed cell: its id, parameters, error and traceback."""
+        for cell in self.sweep:
+            place = self.path / FAILED / f"{cell.id}.json"
+            if place.exists() and not self.file(cell).exists():
+                try:
+                    found = json.loads(read_bytes(place))
+                except ValueError:
+                    found = None
+                known = found if isinstance(found, dict) else {"error": f"{place} is damaged"}
+                yield {**known, "id": cell.id, "parameters": cell.parameters}
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Every finished cell's final loss, in the sweep's order: the index, or what it would hold.
+
+        The index serves only while it tells of exactly the files that are there.
+        """
+        yield from self._index() or self._built()
+
+    def to_rows(self, steps: bool = False) -> Iterator[dict[str, Any]]:
+        """Tidy rows, one a cell or one a cell and step; see :mod:`qpsim.sweep.table`."""
+        from qpsim.sweep import table
+
+        return table.rows(self, steps)
+
+    def to_xarray(self) -> Any:
+        """All cells as an ``xarray.Dataset`` over the grid; see :mod:`qpsim.sweep.table`."""
+        from qpsim.sweep import table
+
+        return table.to_xarray(self)
+
+    def _is_good(self, name: str, ids: Collection[str]) -> bool:
+        if not _is_cell(name, ids):
+            return False
+        try:
+            read_cell(read_bytes(self.path / CELLS / name), name, name[:-4])
+        except FileError:
+            return False
+        return True
+
+    def _index(self) -> list[dict[str, Any]] | None:
+        try:
+            content = (self.path / INDEX).read_bytes()
+            body, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:]
+            if seal != _seal(body):
+                return None
+            rows = [json.loads(line) for line in body.splitlines()]
+            listed = {f"{row['id']}.npz": row["bytes"] for row in rows}
+            for row in rows:
+                row["final"] = {name: float(value) for name, value in row["final"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return rows if rows and listed == _sizes(self.path / CELLS) else None
+
+    def _built(self) -> Iterator[dict[str, Any]]:
+        for record in self:
+            size = (self.path / CELLS / f"{record.id}.npz").stat().st_size
+            final = {name: _plain(value) for name, value in record.final().items()}
+            yield {"id": record.id, "bytes": size, "final": final}
+
+    def __repr__(self) -> str:
+        return f"<Store {self.path}: {self.sweep!r}>"
+
+
+class Writer(Store):
+    """A store whose lock this process holds. Made by :func:`opened`."""
+
+    def tidy(self) -> list[str]:
+        """Move what does not belong among the cells into quarantine; its names."""
+        for folder in (self.path, *(self.path / name for name in (CELLS, FAILED))):
+            for name in _names(folder):
+                if _PART.fullmatch(name):
+                    (folder / name).unlink(missing_ok=True)
+        moved = self.damaged()
+        for name in moved:
+            _quarantine(self.path / name, self.path / QUARANTINE)
+        for name in self.finished() & self.failed():
+            (self.path / FAILED / f"{name}.json").unlink(missing_ok=True)
+        return moved
+
+    def finished(self) -> set[str]:
+        """Ids of the cells whose files are there."""
+        return {name[:-4] for name in _names(self.path / CELLS) if name.endswith(".npz")}
+
+    def failed(self) -> set[str]:
+        """Ids of the cells that are marked as failed."""
+        return {name[:-5] for name in _names(self.path / FAILED) if name.endswith(".json")}
+
+    def keep(self, cell: Cell, content: bytes) -> None:
+        """Write a finished cell, and forget that it failed before."""
+        write_bytes(self.file(cell), content)
+        (self.path / FAILED / f"{cell.id}.json").unlink(missing_ok=True)
+
+    def mark(self, cell: Cell, failure: dict[str, str]) -> None:
+        """Write down that a cell failed, and how."""
+        known = {"id": cell.id, "parameters": cell.parameters, **failure}
+        write_json(self.path / FAILED / f"{cell.id}.json", known)
+
+    def write_index(self) -> None:
+        """Rebuild the index from the files, unless it tells of them already."""
+        if self._index() is None:
+            lines = (json.dumps(row, allow_nan=False) + "\n" for row in self._built())
+            body = b"".join(line.encode() for line in lines)
+            write_bytes(self.path / INDEX, body + _seal(body))
+
+
+@contextmanager
+def opened(sweep: Sweep, path: str | os.PathLike[str]) -> Iterator[tuple[Writer, list[str]]]:
+    """The store of a sweep, made or found again, locked, and cleared of what does not belong.
+
+    The second value names what was moved into quarantine.
+
+    Raises
+    ------
+    FileError
+        The folder cannot be written.
+    SweepError
+        Another sweep is at work on it, or it holds another sweep or other things altogether.
+    """
+    folder = Path(path)
+    if folder.is_dir() and not (folder / MANIFEST).exists():
+        _refuse_foreign(folder)
+    check_writable(folder)
+    with lock.only_one(folder):
+        moved = _agree(folder, sweep)
+        for name in (CELLS, FAILED, RUNS):
+            check_writable(folder / name)
+        writer = Writer(folder)
+        yield writer, moved + writer.tidy()
+
+
+def _agree(folder: Path, sweep: Sweep) -> list[str]:
+    manifest, moved = folder / MANIFEST, []
+    if manifest.exists():
+        try:
+            there = _read_manifest(manifest)
+        except _OtherVersion:
+            raise
+        except QpsimError:
+            # The cells' own names say what they are: nothing is lost with the manifest.
+            _quarantine(manifest, folder / QUARANTINE)
+            moved.append(MANIFEST)
+        else:
+            difference = sweep.difference(there)
+            if difference:
+                raise SweepError(
+                    f"The store {folder} holds another sweep; give another store. They differ in "
+                    + "; ".join(difference)
+                    + "."
+                )
+    content = _manifest(sweep)
+    if not manifest.exists() or read_bytes(manifest) != content:
+        write_bytes(manifest, content)
+    return moved
+
+
+def _manifest(sweep: Sweep) -> bytes:
+    spec = sweep.spec
+    manifest = {
+        "format": "qpsim",
+        "kind": "sweep",
+        "qpsim": qpsim.__version__,
+        "cells": len(sweep),
+        "digest": identity(spec),
+        "spec": spec,
+    }
+    return (json.dumps(manifest, indent=1) + "\n").encode()
+
+
+class _OtherVersion(SweepError):
+    """The store is whole, and another version's."""
+
+
+def _read_manifest(path: Path) -> Sweep:
+    content = read_bytes(path)
+    try:
+        manifest = json.loads(content)
+        if manifest["format"] != "qpsim" or manifest["kind"] != "sweep":
+            raise FileError(f"{path} is not a sweep of qpsim.")
+        if identity(manifest["spec"]) != manifest["digest"]:
+            raise FileError(f"{path} is damaged: its specification does not match its digest.")
+        if manifest["qpsim"] != qpsim.__version__:
+            raise _OtherVersion(
+                f"The store {path.parent} was begun by qpsim {manifest['qpsim']}, and this is "
+                f"{qpsim.__version__}, whose last bits may differ; use a new store."
+            )
+        return Sweep.from_spec(manifest["spec"])
+    except QpsimError:
+        raise
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise FileError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
+
+
+def _refuse_foreign(folder: Path) -> None:
+    foreign = sorted(n for n in _names(folder) if n not in _OURS and not _PART.fullmatch(n))
+    if foreign:
+        raise SweepError(
+            f"The folder {folder} holds other things than a sweep ({foreign[0]!r}, for one); "
+            "give a new or empty folder as the store."
+        )
+
+
+def _quarantine(path: Path, folder: Path) -> None:
+    try:
+        folder.mkdir(exist_ok=True)
+        for number in range(10_000):
+            place = folder / (f"{path.name}.{number}" if number else path.name)
+            if not place.exists():
+                path.rename(place)
+                return
+    except OSError as error:
+        raise FileError(f"Cannot move {path} away: {error.strerror or error}.") from error
+    raise FileError(f"Cannot move {path} away: {folder} is full of files of its name.")
+
+
+def _is_cell(name: str, ids: Collection[str]) -> bool:
+    return name.endswith(".npz") and name[:-4] in ids
+
+
+def _names(folder: Path) -> set[str]:
+    try:
+        return set(os.listdir(folder))
+    except OSError:
+        return set()
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    try:
+        with os.scandir(folder) as entries:
+            return {e.name: e.stat().st_size for e in entries if not _PART.fullmatch(e.name)}
+    except OSError:
+        return {}
+
+
+def _seal(body: bytes) -> bytes:
+    """The index's last line: a digit that flipped on the disk must not end up in a table."""
+    return json.dumps({"sha256": hashlib.sha256(body).hexdigest()}).encode() + b"\n"
+
+
+def _plain(value: float) -> float | str:
+    """JSON has no infinity; float() reads these words."""
+    return value if math.isfinite(value) else str(value)

@@ -1,0 +1,102 @@
+"""The statements of Sections 1 to 3, B and C: each formula against draws that know nothing of it.
+
+A statement is one :class:`~qpsim.verdicts.theory.statement.Statement`: what the theory claims, and a
+Monte Carlo experiment that measures it from the definitions. Where the paper is wrong the corrected
+form is verified (see :data:`qpsim.theory.ERRATA`). All comparisons of one run share one error level,
+so that a fresh seed does not cry wolf.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from statistics import NormalDist
+
+import numpy as np
+
+from qpsim import progress
+from qpsim.errors import FigureError
+from qpsim.figures.options import BaseOptions, option
+from qpsim.provenance import environment
+from qpsim.verdicts.record import Report
+from qpsim.verdicts.theory import adaptation, improvement, momentum, risk, signs
+from qpsim.verdicts.theory.statement import Draw, Statement
+
+STATEMENTS: tuple[Statement, ...] = (
+    *signs.STATEMENTS,
+    *improvement.STATEMENTS,
+    *adaptation.STATEMENTS,
+    *momentum.STATEMENTS,
+    *risk.STATEMENTS,
+)
+
+
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """What the verification of the theory may be asked for."""
+
+    replicates: int = option(100_000, "draws of each experiment", at_least=10_000)
+    seed: int = option(0, "seed of everything random", at_least=0)
+    level: float = option(
+        1e-3, "probability that a run with all statements true rejects any", at_least=1e-12
+    )
+
+
+def measure(
+    options: Options,
+    workers: int | Executor | None = None,
+    statements: tuple[Statement, ...] = STATEMENTS,
+) -> Report:
+    """Measure the statements.
+
+    Parameters
+    ----------
+    options : Options
+    workers : None, int or concurrent.futures.Executor
+        Of the simulations among the experiments; the numbers do not depend on it.
+    statements : tuple of Statement
+        All by default; each keeps its own random stream whichever others are measured.
+
+    Returns
+    -------
+    Report
+
+    Examples
+    --------
+    >>> from qpsim.verdicts import theory
+    >>> report = theory.measure(theory.Options(replicates=10_000), statements=theory.STATEMENTS[:3])
+    >>> report.holds
+    True
+    """
+    if options.level >= 1.0:
+        raise FigureError(f"level must be below 1, not {options.level:g}.")
+    began = time.perf_counter()
+    threshold = critical_deviation(options.level, statements)
+    verdicts = []
+    with progress.bar("theory", len(statements)) as tick:
+        for statement in statements:
+            # By name and not by place: a statement's numbers do not change when one is added.
+            key = int.from_bytes(statement.name.encode(), "big")
+            seed = np.random.SeedSequence([options.seed, key])
+            draw = Draw(np.random.Generator(np.random.PCG64(seed)), options.replicates, workers)
+            verdicts.append(statement.verdict(draw, threshold))
+            tick()
+    provenance = {
+        **environment(),
+        "bit_generator": "PCG64",
+        "comparisons": sum(len(statement.cases) for statement in statements if statement.random),
+        "critical_z": round(threshold, 4),
+        "wall_seconds": round(time.perf_counter() - began, 3),
+    }
+    return Report("theory", tuple(verdicts), options.as_dict(), provenance)
+
+
+def critical_deviation(level: float, statements: tuple[Statement, ...] = STATEMENTS) -> float:
+    """|z| beyond which a comparison fails: two-sided, Bonferroni over all random comparisons.
+
+    >>> f"{critical_deviation(0.05, ()):.3f}"
+    '1.960'
+    """
+    count = sum(len(statement.cases) for statement in statements if statement.random)
+    return -NormalDist().inv_cdf(0.5 * level / max(count, 1))

@@ -1,0 +1,91 @@
+"""The problem that experiments run on, and draws from its definition.
+
+Nothing here asks :mod:`qpsim.theory`: a gradient is Q (theta - x) of a drawn x, a loss is
+0.5 e^T Q e, a direction is written out as the paper defines it.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qpsim.problem import QuadraticProblem, random_problem
+
+Array = NDArray[np.float64]
+
+# Near the optimum of a problem whose coordinates are strongly correlated: there signs go wrong.
+_OFFSET = (1.0, -0.5, 0.3, 2.0)
+MU = 0.6
+BUFFER = (0.8, -1.0, 0.4, 1.5)
+METHODS = ("sgd", "ssd", "svag", "va-ssd", "va-ssd-erf", "m-sgd", "m-ssd")
+
+
+@cache
+def dense() -> QuadraticProblem:
+    """Four coordinates under a random rotation."""
+    return random_problem([0.3, 1.0, 2.0, 5.0], basis="haar", noise_std=1.0, rng=4)
+
+
+@cache
+def diagonal() -> QuadraticProblem:
+    """The same spectrum, axis-aligned."""
+    return random_problem([0.3, 1.0, 2.0, 5.0], basis="axis", noise_std=1.0, rng=4)
+
+
+def point(problem: QuadraticProblem) -> Array:
+    """Where the experiments look at a problem of four coordinates."""
+    return problem.optimum + np.array(_OFFSET)
+
+
+def matrix(problem: QuadraticProblem) -> Array:
+    """Q as a square matrix."""
+    return np.diag(problem.hessian) if problem.is_diagonal else problem.hessian
+
+
+def gradient(problem: QuadraticProblem, theta: Array) -> Array:
+    """Q (theta - x*), the true gradient."""
+    return matrix(problem) @ (theta - problem.optimum)
+
+
+def std(problem: QuadraticProblem) -> Array:
+    """nu sqrt((Q Q)_ii)."""
+    q = matrix(problem)
+    return problem.noise_std * np.sqrt(np.diagonal(q @ q))
+
+
+def data(problem: QuadraticProblem, rng: np.random.Generator, n: int) -> Array:
+    """n draws x ~ N(x*, nu^2 I)."""
+    return problem.optimum + problem.noise_std * rng.standard_normal((n, problem.dim))
+
+
+def gradients(problem: QuadraticProblem, theta: Array, rng: np.random.Generator, n: int) -> Array:
+    """n stochastic gradients Q (theta - x)."""
+    return (theta - data(problem, rng, n)) @ matrix(problem)
+
+
+def half_square(problem: QuadraticProblem, error: Array) -> Array:
+    """0.5 e^T Q e over the last axis."""
+    return 0.5 * np.einsum("...i,ij,...j->...", error, matrix(problem), error, optimize=True)
+
+
+def decrease(problem: QuadraticProblem, theta: Array, step: float, direction: Array) -> Array:
+    """Excess loss at theta minus that at theta - step * direction."""
+    error = theta - problem.optimum
+    return half_square(problem, error) - half_square(problem, error - step * direction)
+
+
+def direction(name: str, problem: QuadraticProblem, theta: Array, g: Array) -> Array:
+    """Direction of a method for drawn gradients; momentum carries MU * BUFFER."""
+    from scipy.special import erf
+
+    eta = std(problem) / np.abs(gradient(problem, theta))
+    factor = {
+        "svag": 1.0 / (1.0 + eta**2),
+        "va-ssd": 1.0 / np.sqrt(1.0 + eta**2),
+        "va-ssd-erf": erf(1.0 / (np.sqrt(2.0) * eta)),
+    }.get(name, np.ones(problem.dim))
+    if name.startswith("m-"):
+        g = MU * np.array(BUFFER) + g
+    return factor * (np.sign(g) if "ssd" in name else g)

@@ -1,0 +1,132 @@
+"""The measurements measure what they say; no assertion here is about time."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+
+from qpsim import bench
+from qpsim.bench import ceilings, measure, peers, report, workloads
+from qpsim.errors import FileError, SimulationError
+from tests import naive
+
+TINY = {"n_replicates": 600, "n_steps": 4, "dim": 6}
+
+
+def tiny(name):
+    (found,) = [w for w in workloads.workloads(workloads.GROUPS) if w.name == name]
+    return dataclasses.replace(found, **TINY)
+
+
+@pytest.fixture(scope="module")
+def measured():
+    return bench.run(quick=True, rounds=2, only=["SGD, axis", "SSD, axis"], peers=["numpy"])
+
+
+@pytest.mark.parametrize("name", [w.name for w in workloads.workloads(("core",))])
+@pytest.mark.parametrize("peer", peers.NAMES)
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_peer_simulates_the_same_ensemble(peer, name):
+    if peers.reason_missing(peer):
+        pytest.skip(peers.reason_missing(peer))
+    workload = tiny(name)
+    theirs = peers.prepare(peer, workload, workers=1)(1)
+    ours = measure.ours(workload, workers=1)(1)
+    assert theirs.shape == ours.shape == (600,)
+    assert measure.same_median(ours, theirs)
+    assert not measure.same_median(ours, 1.5 * theirs + ours.max())
+
+
+def test_the_peers_exact_step_is_that_of_a_loop():
+    workload = tiny("SSD, Haar, exact step")
+    problem = workload.problem()
+    library = peers.Library(np, peers.error_function(), np.asarray)
+    constants = peers.constants_of(workload, problem, library)
+    a = np.random.default_rng(0).standard_normal((2, 6))
+    mean = peers.error_function()(a / 2**0.5)
+    value = constants.quadratic + peers.sign_form(library, constants, a, mean)
+    for k in range(2):
+        exact = naive.sign_form(problem.hessian, problem.gradient_correlation(), a[k], np.ones(6))
+        assert value[k] == pytest.approx(exact, rel=1e-8)
+
+
+def test_a_missing_peer_is_skipped_with_a_reason(monkeypatch):
+    monkeypatch.setattr(peers, "find_spec", lambda name: None if name == "jax" else object())
+    found = bench.run(quick=True, rounds=1, only=["SGD, axis"], peers=["jax"])
+    assert "pip install" in found["results"][0]["peers"]["jax"]["skipped"]
+    assert any("jax is not installed" in line for line in report.remarks(found))
+    assert report.table(found)[1][0][3] == "-"
+
+
+def test_a_peer_of_another_law_gets_no_ratio(measured):
+    changed = json.loads(json.dumps(measured))
+    changed["results"][0]["peers"]["numpy"]["same_ensemble"] = False
+    assert report.table(changed)[1][0][3] == "differs"
+    assert any("not the same ensemble" in line for line in report.remarks(changed))
+
+
+def test_a_report_holds_what_it_says(measured):
+    assert json.loads(json.dumps(measured, allow_nan=False)) == measured
+    assert [e["workload"]["name"] for e in measured["results"]] == ["SGD, axis", "SSD, axis"]
+    for entry in measured["results"]:
+        assert entry["workload"]["n_replicates"] == 128
+        for key in ("seconds", "fraction_of_limit", "normals_per_second", "flops_per_second"):
+            assert 0 < entry[key]["low"] <= entry[key]["median"] <= entry[key]["high"]
+        assert entry["peers"]["numpy"]["same_ensemble"]
+    text = bench.markdown(measured)
+    assert text.count("\n|") == 3 and "SGD, axis" in text
+
+
+def test_the_least_time_adds_normals_and_products():
+    workload = tiny("SSD, Haar, exact step")
+    assert workload.updates == 600 * 4 * 6
+    assert workload.flops == 3 * 2 * 6 * 6 * 600 * 4
+    expected = workload.updates / 1e9 + workload.flops / 1e10
+    assert ceilings.least_seconds(workload, 1e9, 1e10) == pytest.approx(expected)
+
+
+def test_compare_shows_what_moved(measured):
+    before = json.loads(json.dumps(measured))
+    before["results"][0]["ns_per_update"]["median"] *= 3
+    before["results"].pop()
+    columns, rows = bench.compare(before, measured)
+    assert len(rows) == 1 and rows[0][0] == "SGD, axis"
+    assert rows[0][columns.index("faster by")] == "3.00 x"
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"schema": 0}', '{"schema": 1}', "\x00"])
+def test_a_file_that_is_no_report_is_refused(tmp_path, content):
+    path = tmp_path / "old.json"
+    path.write_text(content)
+    with pytest.raises(FileError, match="no report"):
+        report.read(path)
+    with pytest.raises(FileError, match="Cannot read"):
+        report.read(tmp_path / "missing.json")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"workers": 0},
+        {"workers": 1.5},
+        {"rounds": 0},
+        {"rounds": True},
+        {"groups": ["cores"]},
+        {"only": ["SDG, axis"]},
+        {"peers": ["numpi"]},
+    ],
+)
+def test_a_mistaken_option_is_refused_before_any_work(options):
+    with pytest.raises(SimulationError, match=r"must be|did you mean|nown"):
+        bench.run(**options)
+
+
+def test_the_cores_are_given_back():
+    import os
+
+    if not hasattr(os, "sched_getaffinity"):
+        pytest.skip("this system does not hold processes to cores")
+    before = os.sched_getaffinity(0)
+    bench.run(quick=True, rounds=1, only=["SGD, axis"], peers=[], workers=1)
+    assert os.sched_getaffinity(0) == before

@@ -1,0 +1,130 @@
+"""``qpsim train`` and ``qpsim tune``: tables, JSON, files, exit codes, one line for a mistake."""
+
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+import qpsim
+from qpsim.cli import app
+from qpsim.nn.tasks import task, task_names
+from qpsim.nn.train import Run
+from qpsim.nn.train import train as train_here
+
+WHITENED = ["train", "digits-whitened", "--method", "m-sgd", "--step-size", "0.3", "--workers", "1"]
+TUNE = ["tune", "digits-whitened", "--steps", "20", "--replicates", "2", "--orders", "1",
+        "--workers", "1", "--cache", "cells", "--out", "out"]  # fmt: skip
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    return lambda *arguments: runner.invoke(app, [str(a) for a in arguments])
+
+
+def test_the_json_is_the_run(run):
+    from dataclasses import replace
+
+    done = run(*WHITENED, "--steps", 30, "--evaluate-every", 10, "--seed", 4, "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    chosen = replace(task("digits-whitened"), n_steps=30, evaluate_every=10)
+    history = train_here(Run(chosen, qpsim.method("m-sgd"), 0.3, seed=4), workers=1).history
+    assert found["evaluations"]["step"] == [0, 10, 20, 30]
+    assert found["evaluations"]["test_loss"] == history.test_loss
+    assert found["evaluations"]["training_loss"][1:] == history.interval_loss().tolist()
+    assert found["status"] == "finished" and found["seed"] == 4
+
+
+def test_options_reach_the_run(run):
+    done = run(*WHITENED[:2], "--method", "adam", "--set", "b2=0.9", "--step-size", 0.01,
+               "--steps", 4, "--batch", 16, "--divide-after", 2, "--divide-after", 3,
+               "--divisor", 5, "--json")  # fmt: skip
+    found = json.loads(done.stdout)
+    assert found["method"]["hyper"] == {"b1": 0.9, "b2": 0.9, "eps": 1e-8}
+    chosen = found["task"]
+    assert (chosen["batch_size"], chosen["drops"], chosen["drop_divisor"]) == (16, [2, 3], 5.0)
+
+
+def test_the_table_shows_start_and_end(run):
+    done = run(*WHITENED, "--steps", 200)
+    lines = done.stdout.splitlines()
+    assert lines[0].split() == ["step", "training", "loss", "accuracy", "test", "loss", "accuracy"]
+    assert lines[2].split()[0] == "0" and lines[-2].split()[0] == "200"
+    assert len(lines) == 2 + 12 + 1
+    assert "finished after 200 steps; mean training loss" in lines[-1]
+
+
+def test_a_diverged_run_says_so(run):
+    done = run("train", "digits-mlp", "--method", "m-sgd", "--step-size", 1e9, "--steps", 9)
+    assert done.exit_code == 0
+    assert "warning: diverged at step" in done.stderr
+    assert "diverged after" in done.stdout
+
+
+def test_a_checkpoint_is_resumed_by_the_same_command(run):
+    first = run(*WHITENED, "--steps", 20, "--checkpoint", "run.npz")
+    assert first.exit_code == 0 and "saved to run.npz" in first.stderr
+    again = run(*WHITENED, "--steps", 20, "--checkpoint", "run.npz")
+    assert again.exit_code == 2 and "run.npz exists already" in again.stderr
+    longer = run(*WHITENED, "--steps", 40, "--checkpoint", "run.npz", "--resume", "--json")
+    whole = run(*WHITENED, "--steps", 40, "--json")
+    resumed, straight = json.loads(longer.stdout), json.loads(whole.stdout)
+    assert resumed["provenance"].pop("resumed_at") == 20
+    assert resumed["evaluations"] == straight["evaluations"]
+
+
+def test_all_tasks_are_listed(run):
+    assert set(json.loads(run("train", "--list", "--json").stdout)) == set(task_names())
+    listed = run("train", "--list").stdout
+    assert all(name in listed for name in task_names())
+    assert "needs --data" in listed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train"], "name a task"),
+        (["train", "digits-mlp"], "--step-size"),
+        (["train", "digits-mpl", "--step-size", "1"], "did you mean 'digits-mlp'"),
+        (["train", "digits-mlp", "--step-size", "-1"], "finite positive number"),
+        (["train", "digits-mlp", "--step-size", "1", "--method", "svag"], "relative variance"),
+        (["train", "digits-mlp", "--step-size", "1", "--set", "b3=1"], "no option 'b3'"),
+        (["train", "cifar10", "--step-size", "1"], "--data DIR"),
+        (["train", "mnist", "--step-size", "1", "--data", "."], "train-images"),
+        (["train", "digits-mlp", "--step-size", "1", "--data", "."], "reads no directory"),
+        (["tune", "digits-mlp", "adma"], "did you mean 'adam'"),
+        (["tune", "digits-mlp", "--orders", "-1"], "orders must be"),
+        (["tune", "digits-mlp", "--criterion", "loss"], "no criterion 'loss'"),
+        (["tune", "digits-mlp", "--workers", "0"], "workers must be"),
+    ],
+)
+def test_a_mistake_is_one_line(run, arguments, message):
+    done = run(*arguments)
+    assert done.exit_code == 2
+    assert message in " ".join(done.stderr.replace("│", " ").split())
+    assert done.stdout == ""
+
+
+def test_tuning_writes_its_table_and_its_plot(run, tmp_path):
+    done = run(*TUNE, "m-sgd", "adam", "--json")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert [one["method"].split("(")[0] for one in found] == ["m-sgd", "adam"]
+    for one in found:
+        scores = {point["step_size"]: point["score"] for point in one["grid"]}
+        assert scores[one["step_size"]] == min(scores.values())
+        assert len(one["test_accuracy"]["values"]) == 2
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == ["tune-digits-whitened.json", "tune-digits-whitened.pdf",
+                     "tune-digits-whitened.png"]  # fmt: skip
+    kept = json.loads((tmp_path / "out" / "tune-digits-whitened.json").read_text())
+    assert kept["methods"] == found
+
+
+def test_tuning_prints_a_table(run):
+    lines = run(*TUNE, "m-sgd").stdout.splitlines()
+    assert lines[0].split()[:3] == ["method", "step", "size"]
+    assert lines[2].split()[0] == "m-sgd" and "+-" in lines[2]
+    assert "step sizes chosen by training-loss" in lines[3]

@@ -1,0 +1,63 @@
+"""The figure of costs: shapes, refusals and what is drawn; no assertion is about a time's size."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from qpsim import figures
+from qpsim.errors import FigureError
+from qpsim.figures import figure_scaling as scaling
+
+SMALL = {
+    "dim": 4,
+    "replicates": 3,
+    "steps": 2,
+    "rounds": 1,
+    "dims": (2, 5),
+    "replicate_counts": (1, 2, 3),
+    "step_counts": (1,),
+    "worker_counts": (1, 2),
+}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    return figures.make(
+        "scaling", tmp_path_factory.mktemp("out"), formats="png", workers=1, **SMALL
+    )
+
+
+def test_every_size_has_a_time(made):
+    for panel, values in (("dims", 2), ("replicate_counts", 3), ("step_counts", 1)):
+        assert made.data[panel].shape == (4, values)
+        assert np.all(made.data[panel] > 0)
+    assert made.data["worker_counts"].shape == (4, 2)
+    assert made.data.provenance["workers"] == 1
+
+
+def test_the_lines_are_the_times(made):
+    for panel in scaling.PANELS:
+        for curve in range(len(scaling.CURVES)):
+            line = made.artists[panel, curve]
+            assert line.get_ydata().tolist() == made.data[panel][curve].tolist()
+            assert list(line.get_xdata()) == list(getattr(made.data.options, panel))
+            assert line.axes.get_xscale() == line.axes.get_yscale() == "log"
+    labels = [text.get_text() for text in made.artists["legend"].get_texts()]
+    assert len(set(labels)) == 4
+
+
+def test_one_size_varies_at_a_time():
+    options = scaling.Options(**SMALL)
+    assert scaling._sizes(options, "dims", 7) == [(2, 3, 2, 7), (5, 3, 2, 7)]
+    assert scaling._sizes(options, "worker_counts", 7) == [(4, 3, 2, 1), (4, 3, 2, 2)]
+
+
+def test_an_executor_is_refused():
+    with ThreadPoolExecutor(1) as pool, pytest.raises(FigureError, match="not an executor"):
+        figures.compute("scaling", workers=pool, **SMALL)
+
+
+def test_it_is_drawn_again_from_its_file(made, tmp_path):
+    again = figures.make("scaling", made.paths[0].parent, redraw=True, formats="png")
+    assert np.array_equal(again.data["dims"], made.data["dims"])

@@ -1,0 +1,118 @@
+"""Figures 3, 6 and 7: from tuned runs to panels and a table that say what the data say."""
+
+import json
+
+import numpy as np
+import pytest
+
+from qpsim import figures
+from qpsim.errors import DataError
+from qpsim.figures import figure3, figure6, networks
+
+SMALL = {"replicates": 2, "steps": 20}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    place = tmp_path_factory.mktemp("gallery")
+    cache = str(place / "cache")
+    return figures.make("7", place / "out", workers=1, cache=cache, **SMALL), place
+
+
+def test_the_data_hold_every_replicate(made):
+    data = made[0].data
+    assert data.labels["problem"] == ["digits-cnn", "digits-whitened"]
+    assert data.labels["method"] == ["m-svag", "m-svag-mb"]
+    for name in ("test_accuracy", "test_loss", "mean_loss", "early_loss"):
+        assert data[name].shape == (2, 2, 2), name
+        assert np.isfinite(data[name]).all()
+    assert data["steps_0"].tolist() == [0, 10, 20]
+    assert data["train_loss_1"].shape == (2, 2, 2) and data["test_loss_1"].shape == (2, 2, 3)
+    # Two intervals of equal length: their mean is the run's.
+    np.testing.assert_allclose(data["train_loss_0"].mean(axis=2), data["mean_loss"][0])
+    np.testing.assert_allclose(data["test_loss_0"][:, :, -1], data["test_loss"][0])
+    assert data["grid_0"].shape == (2, 7, 2)
+    best = data["grid_0"][0, data["grid_0"][0, :, 1].argmin(), 0]
+    assert best == data["step_size"][0, 0]
+    assert set(data.axes) == set(data.arrays)
+
+
+def test_no_place_of_this_machine_is_written_down(made):
+    _, place = made
+    text = (place / "out" / "figure7.json").read_text()
+    assert str(place) not in text
+    header = json.loads(text)
+    assert header["options"]["data"] == "" and "cache" not in header["options"]
+
+
+def test_a_second_making_takes_the_runs_from_the_cache(made, tmp_path, monkeypatch):
+    from qpsim.nn import cells
+
+    _, place = made
+    monkeypatch.setattr(cells, "train", lambda *a, **k: pytest.fail("a finished cell was run"))
+    figures.make("7", tmp_path, workers=1, cache=str(place / "cache"), formats="png", **SMALL)
+    for name in ("figure7.npz", "figure7.png"):
+        assert (tmp_path / name).read_bytes() == (place / "out" / name).read_bytes()
+
+
+def test_the_artists_are_the_data(made):
+    data, artists = made[0].data, made[0].artists
+    line = artists["digits-cnn", "training loss"]["m-svag"]["line"]
+    np.testing.assert_allclose(line.get_ydata(), data["train_loss_0"][0].mean(axis=0))
+    np.testing.assert_allclose(line.get_xdata(), [5, 15])
+    line = artists["digits-whitened", "test loss"]["m-svag-mb"]["line"]
+    np.testing.assert_allclose(line.get_ydata(), data["test_loss_1"][1].mean(axis=0))
+    accuracy = 100 * data["test_accuracy"][1, 0]
+    expected = f"{accuracy.mean():.1f} ± {accuracy.std(ddof=1):.1f}"
+    assert artists["table"]["digits-whitened", "m-svag", 0].get_text() == expected
+    assert [text.get_text() for text in artists["legend"].get_texts()] == ["M-SVAG", "M-SVAG-mb"]
+
+
+@pytest.mark.parametrize("width", [3.5, 7.0])
+def test_no_text_reaches_into_another_or_out_of_the_page(made, width):
+    data = made[0].data
+    fig, artists = figures.draw(data, width=width)
+    fig.canvas.draw()
+    boxes = [text.get_window_extent() for text in artists["table"].values()]
+    for k, box in enumerate(boxes):
+        assert 0 <= box.x0 and box.x1 <= fig.bbox.width and box.y0 >= 0
+        for other in boxes[k + 1 :]:
+            assert not box.overlaps(other)
+
+
+def test_a_replicate_that_diverged_is_counted_and_not_averaged(made):
+    assert networks._spread(np.array([0.5, np.inf, 0.7]), 3, False) == "1/3 div."
+    assert networks._spread(np.array([0.5, 0.7]), 3, False) == ".600 ± .141"
+    assert networks._spread(np.array([1.5, 1.7]), 3, True) == "1.60±.14"
+    assert networks._spread(np.array([95.0, 96.0]), 1, True) == "95.5±0.7"
+
+
+def test_the_problems_and_methods_are_the_papers():
+    assert len(figure3.PROBLEMS) == 3
+    assert figure3.METHODS == ("m-sgd", "m-svag", "m-ssd", "adam")
+    assert figure6.METHODS == ("adam", "adam*", "adam*-mb")
+
+
+def test_real_data_that_are_not_there_are_missed_by_name(tmp_path):
+    with pytest.raises(DataError, match=r"cifar-10|data_batch"):
+        figures.make("7", workers=1, data=str(tmp_path), cache=str(tmp_path))
+
+
+def test_the_sensitivity_plot_marks_the_chosen_step(tmp_path):
+    from dataclasses import replace
+
+    from matplotlib.figure import Figure
+
+    from qpsim.nn.tasks import task
+    from qpsim.nn.tune import Protocol, tune
+
+    short = replace(task("digits-whitened"), n_steps=20)
+    found = tune(short, ["m-sgd", "adam"], Protocol(1, replicates=1), workers=1, cache=tmp_path)
+    ax = Figure().add_subplot()
+    artists = networks.draw_sensitivity(found, ax)
+    for one in found:
+        line, mark = artists[one.method.name]["line"], artists[one.method.name]["best"]
+        assert line.get_xdata().tolist() == [point.step_size for point in one.grid]
+        assert line.get_ydata().tolist() == [point.score for point in one.grid]
+        assert mark.get_xdata().tolist() == [one.best.step_size]
+        assert mark.get_ydata().tolist() == [min(point.score for point in one.grid)]

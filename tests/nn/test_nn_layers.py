@@ -1,0 +1,263 @@
+"""Each layer against its definition in loops, and its gradient against central differences."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qpsim.nn import (
+    Conv2D,
+    Dense,
+    Dropout,
+    Flatten,
+    GlobalAveragePool,
+    MaxPool,
+    Network,
+    ReLU,
+)
+from qpsim.nn.kernels import winograd
+from qpsim.nn.kernels.blas import gemm_address
+from qpsim.nn.kernels.masks import dropout
+from qpsim.nn.layers.base import same_padding
+from tests.nn import loops
+
+
+def _output(layer, x):
+    """What a layer makes of images: read through a dense layer that is the identity."""
+    shape = layer.output_shape(x.shape[1:])
+    size = int(np.prod(shape))
+    network = Network([layer, Flatten(), Dense(size)], x.shape[1:], dtype=np.float64, rng=3)
+    network.views["dense1.weight"][:] = np.eye(size)
+    network.views["dense1.bias"][:] = 0
+    return network, network.predict(x).reshape(len(x), *shape)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(3, 9),
+    width=st.integers(3, 9),
+    channels=st.sampled_from([1, 3, 17]),
+    size=st.integers(1, 3),
+    stride=st.integers(1, 3),
+    padding=st.sampled_from(["same", "valid"]),
+)
+def test_a_convolution_is_the_sum_over_its_window(height, width, channels, size, stride, padding):
+    x = np.random.default_rng(0).standard_normal((2, height, width, channels))
+    layer = Conv2D(4, size, stride, padding)
+    network, y = _output(layer, x)
+    network.views["conv1.bias"][:] = [0.5, -1, 2, 0]
+    y = network.predict(x).reshape(y.shape)
+    pad = layer.margin(x.shape[1:])
+    weight, bias = network.views["conv1.weight"], network.views["conv1.bias"]
+    for image, result in zip(x, y, strict=True):
+        expected = loops.convolution(image, weight, bias, stride, pad)
+        np.testing.assert_allclose(result, expected, atol=1e-12)
+
+
+@settings(deadline=None, max_examples=30)
+@given(
+    height=st.integers(3, 14),
+    width=st.integers(3, 14),
+    channels=st.sampled_from([32, 40]),
+    padding=st.sampled_from(["same", "valid"]),
+    examples=st.integers(1, 7),
+)
+def test_the_fast_convolution_agrees_with_the_plain_one(height, width, channels, padding, examples):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((examples, height, width, 33)).astype(np.float32)
+    # The first convolution makes the second one's gradient by its input matter.
+    layers = [Conv2D(channels, 1), Conv2D(48, 3, padding=padding), Flatten(), Dense(2)]
+    plain, fast = (Network(layers, x.shape[1:], rng=1, fast=f) for f in (False, True))
+    y = rng.integers(2, size=examples)
+    logits = plain.predict(x)
+    np.testing.assert_allclose(fast.predict(x), logits, atol=3e-5 * abs(logits).max())
+    gradient, close = (network.loss_and_gradient(x, y)[1] for network in (plain, fast))
+    np.testing.assert_allclose(close, gradient, atol=3e-5 * abs(gradient).max())
+
+
+def test_the_transforms_of_the_fast_convolution_are_exact_in_integers():
+    # With a single channel and filter, and weights that G maps to short fractions, no rounding.
+    x = np.zeros((1, 6, 6, 1))
+    x[0, ..., 0] = np.arange(36).reshape(6, 6) % 7
+    weight = 24.0 * np.arange(9).reshape(3, 3, 1, 1)
+    turned, y = np.empty((36, 1, 1)), np.zeros((1, 4, 4, 1))
+    winograd.transform_weight(weight, False, turned)
+    memory = np.empty(winograd.room((4, 4), 1, 1, 1))
+    size = (0, 0), (6, 6)
+    gemm = gemm_address("float64")
+    winograd.correlate(gemm, x, *size, turned, y, (0, 0), (4, 4), (0, 0), 1, memory)
+    expected = loops.convolution(x[0], weight, np.zeros(1), 1, (0, 0, 0, 0))
+    np.testing.assert_allclose(y[0], expected, rtol=1e-12)
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    height=st.integers(4, 9),
+    width=st.integers(4, 9),
+    window=st.integers(1, 4),
+    stride=st.integers(1, 3),
+    padding=st.sampled_from(["same", "valid"]),
+)
+def test_a_max_pool_is_the_maximum_over_its_window(height, width, window, stride, padding):
+    x = np.random.default_rng(0).standard_normal((2, height, width, 3))
+    y = _output(MaxPool(window, stride, padding), x)[1]
+    pad = (0, 0, 0, 0)
+    if padding == "same":
+        pad = (*same_padding(height, window, stride), *same_padding(width, window, stride))
+    for image, result in zip(x, y, strict=True):
+        np.testing.assert_array_equal(result, loops.max_pool(image, window, stride, pad))
+
+
+def test_the_odd_zero_of_same_goes_below_and_to_the_right():
+    assert Conv2D(1, 3, stride=2).margin((32, 32, 1)) == (0, 1, 0, 1)
+    assert Conv2D(1, 5).margin((8, 7, 1)) == (2, 2, 2, 2)
+
+
+SHAPES = {
+    "dense": ([Dense(4)], (5,)),
+    "dense and relu": ([Dense(6), ReLU(), Dense(3)], (5,)),
+    "relu first": ([ReLU(), Dense(3)], (5,)),
+    "dropout in a dense network": ([Dropout(0.3), Dense(8), ReLU(), Dropout(0.5), Dense(3)], (6,)),
+    "conv 1 x 1": ([Conv2D(3, 1), GlobalAveragePool()], (4, 5, 2)),
+    "conv same": ([Conv2D(5, 3), ReLU(), Conv2D(3, 3), GlobalAveragePool()], (6, 5, 2)),
+    "conv same, many channels": (
+        [Conv2D(20, 3), ReLU(), Conv2D(18, 3), ReLU(), Conv2D(3, 3), GlobalAveragePool()],
+        (6, 5, 17),
+    ),
+    "conv of even size": ([Conv2D(5, 2), ReLU(), Conv2D(3, 4), GlobalAveragePool()], (6, 7, 2)),
+    "conv valid": (
+        [Conv2D(5, 3, padding="valid"), ReLU(), Conv2D(3, 2, padding="valid"), Flatten(), Dense(3)],
+        (6, 7, 2),
+    ),
+    "conv with stride": (
+        [Conv2D(17, 3, stride=2), ReLU(), Conv2D(4, 3, stride=2), ReLU(), Flatten(), Dense(3)],
+        (9, 8, 2),
+    ),
+    "conv with stride, valid": (
+        [
+            Conv2D(17, 3, stride=2, padding="valid"),
+            ReLU(),
+            Conv2D(4, 2, stride=3, padding="valid"),
+            GlobalAveragePool(),
+        ],
+        (9, 12, 2),
+    ),
+    "pool same": ([Conv2D(4, 3), ReLU(), MaxPool(), Flatten(), Dense(3)], (7, 8, 2)),
+    "pool, then conv": (
+        [Conv2D(4, 3), MaxPool(2, 2), Conv2D(3, 3), GlobalAveragePool()],
+        (7, 8, 2),
+    ),
+    "pool valid": ([Conv2D(4, 3), MaxPool(3, 2, "valid"), Flatten(), Dense(3)], (7, 8, 2)),
+    "dropout everywhere": (
+        [
+            Dropout(0.2),
+            Conv2D(6, 3),
+            ReLU(),
+            Dropout(0.5),
+            Conv2D(6, 3),
+            MaxPool(),
+            Dropout(0.5),
+            ReLU(),
+            Flatten(),
+            Dropout(0.4),
+            Dense(3),
+        ],
+        (6, 6, 2),
+    ),
+    "no dense layer at all": (
+        [Conv2D(6, 3), ReLU(), Dropout(0.5), Conv2D(3, 3), GlobalAveragePool(), ReLU()],
+        (6, 6, 2),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_gradient_agrees_with_central_differences(name):
+    layers, shape = SHAPES[name]
+    network = Network(layers, shape, weight_decay=0.1, dtype=np.float64, rng=1)
+    rng = np.random.default_rng(2)
+    network.parameters += 0.1 * rng.standard_normal(network.parameters.size)
+    x = rng.standard_normal((5, *shape))
+    y = rng.integers(network.n_classes, size=5)
+    gradient = network.loss_and_gradient(x, y, rng=np.random.default_rng(0))[1]
+    size = network.parameters.size
+    places = rng.choice(size, min(size, 40), replace=False)
+    expected = loops.central_differences(network, x, y, places)
+    np.testing.assert_allclose(gradient[places], expected, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_per_example_moments_agree_with_one_example_at_a_time(name):
+    layers, shape = SHAPES[name]
+    network = Network(layers, shape, weight_decay=0.1, dtype=np.float64, rng=1)
+    rng = np.random.default_rng(2)
+    x = rng.standard_normal((6, *shape))
+    y = rng.integers(network.n_classes, size=6)
+    result = network.per_example_moments(x, y, train=False)
+    gradient, squares = loops.moments(network, x, y)
+    np.testing.assert_allclose(result.gradient, gradient, rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(result.sum_of_squares, squares, rtol=1e-10, atol=1e-14)
+
+
+def test_dropout_keeps_its_share_and_its_mean():
+    values = np.ones((50, 10_000))
+    dropout(values, np.uint64(12345), 0, np.uint64(round(0.3 * 2**32)), 1 / 0.7)
+    assert set(np.unique(values)) == {0.0, 1 / 0.7}
+    # 500 000 draws: the share dropped has standard error .00065, an example's .0046.
+    assert abs((values == 0).mean() - 0.3) < 4 * 0.00065
+    assert abs((values == 0).mean(axis=1) - 0.3).max() < 4.5 * 0.0046
+    # Neighbours, in the example and across examples, are uncorrelated.
+    centred = (values == 0) - 0.3
+    for product in (centred[:, 1:] * centred[:, :-1], centred[1:] * centred[:-1]):
+        assert abs(product.mean() / 0.21) < 4 / np.sqrt(product.size)
+
+
+def test_dropout_depends_on_the_generator_and_is_left_out_of_predictions():
+    network = Network([Dense(50), Dropout(0.5), Dense(3)], (4,), rng=0)
+    x, y = np.ones((8, 4)), np.zeros(8, int)
+
+    def loss(seed):
+        return network.loss_and_gradient(x, y, rng=np.random.default_rng(seed))[0]
+
+    assert loss(1) == loss(1) != loss(2)
+    assert np.ptp(network.predict(x), axis=0).max() == 0
+    with pytest.raises(ValueError, match="training needs rng"):
+        network.loss_and_gradient(x, y)
+    whole = network.loss_and_gradient(x, y, train=False)[0]
+    assert whole == pytest.approx(network.evaluate(x, y)[0])
+
+
+def test_examples_and_layers_have_masks_of_their_own():
+    layers = [Dropout(0.5), Conv2D(1, 1), Dropout(0.5), Flatten(), Dense(2)]
+    network = Network(layers, (16, 16, 1), rng=0)
+    network.views["conv1.weight"][:] = 1
+    x, y = np.ones((2, 16, 16, 1)), np.zeros(2, int)
+    network.loss_and_gradient(x, y, rng=np.random.default_rng(0))
+    plan = network._plans[True]
+    first, second = (plan._whole[n][:2].reshape(2, -1) > 0 for n in (0, 1))
+    assert (first[0] != first[1]).mean() > 0.3
+    # What the second dropout leaves of the pixels that the first kept is again one half.
+    assert 0.35 < second[first].mean() < 0.65
+
+
+@pytest.mark.parametrize(
+    ("layer", "message"),
+    [
+        (lambda: Dense(0), "units must be an integer"),
+        (lambda: Conv2D(3, 2.5), "size must be an integer"),
+        (lambda: Conv2D(3, 3, padding="full"), "'same' or 'valid'"),
+        (lambda: MaxPool(3, 2, "full"), "'same' or 'valid'"),
+        (lambda: MaxPool(16), "at most 15"),
+        (lambda: Dropout(1.0), r"in \[0, 1\)"),
+        (lambda: Network([Dense(3)], (4, 4, 1)), "put Flatten"),
+        (lambda: Network([Conv2D(3, 3)], (4,)), "needs images"),
+        (lambda: Network([Conv2D(3, 5, padding="valid"), Flatten()], (4, 4, 1)), "kernel fits"),
+        (lambda: Network([MaxPool(5, 1, "valid"), Flatten()], (4, 4, 1)), "window fits"),
+        (lambda: Network([Conv2D(3, 3)], (4, 4, 1)), "class scores"),
+        (lambda: Network([Dense(1)], (4,)), "at least two class scores"),
+        (lambda: Network([ReLU()], (4,)), "at least one layer with parameters"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(layer, message):
+    with pytest.raises(ValueError, match=message):
+        layer()

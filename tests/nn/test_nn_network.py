@@ -1,0 +1,325 @@
+"""Whole networks: the paper's three against PyTorch, threads, moments, and what is refused."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from qpsim import nn
+from tests.nn import loops
+
+PAPER = {
+    "mnist": (nn.mnist_mlp, 10),
+    "cifar10": (nn.cifar10_cnn, 10),
+    "cifar100": (nn.cifar100_allcnn, 100),
+}
+PLAIN = {"mnist": {}, "cifar10": {"fast": False}, "cifar100": {"fast": False}}
+
+
+def _batch(network, examples, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((examples, *network.input_shape))
+    return x.astype(network.dtype), rng.integers(network.n_classes, size=examples)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_paper_networks_agree_with_central_differences(name):
+    network = PAPER[name][0](dtype=np.float64, rng=0)
+    x, y = _batch(network, 1)
+    gradient = network.loss_and_gradient(x, y, rng=np.random.default_rng(0))[1]
+    # The largest entries of each array; and a tiny step, as a bias moves a thousand ReLUs, and
+    # those that cross their kink err by an amount that falls with the step.
+    places = []
+    for view in network.named(gradient).values():
+        flat = view.reshape(-1)
+        start = (flat.ctypes.data - gradient.ctypes.data) // gradient.itemsize
+        places.append(start + abs(flat).argmax())
+    expected = loops.central_differences(network, x, y, places, step=1e-7)
+    np.testing.assert_allclose(gradient[places], expected, rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_paper_networks_agree_with_pytorch(name):
+    torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
+    network = PAPER[name][0](rng=0, **PLAIN[name])
+    x, y = _batch(network, 6)
+    loss, gradient = network.loss_and_gradient(x, y, train=False)
+    expected_loss, expected = _by_pytorch(torch, network, x, y)
+    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    for key, value in network.named(gradient).items():
+        reference = expected[key]
+        scale = abs(reference).max()
+        np.testing.assert_allclose(value, reference, atol=1e-5 * scale, rtol=0, err_msg=key)
+
+
+def _by_pytorch(torch, network, x, y):
+    """The objective and its gradient by name, by torch.nn.functional from the same parameters."""
+    functional = torch.nn.functional
+    values = {
+        name: torch.tensor(view.copy(), requires_grad=True) for name, view in network.views.items()
+    }
+    h = torch.tensor(x)
+    if h.ndim == 4:
+        h = h.permute(0, 3, 1, 2)
+    numbers = {"conv": 0, "dense": 0}
+    for layer in network.layers:
+        if isinstance(layer, nn.Conv2D):
+            numbers["conv"] += 1
+            weight = values[f"conv{numbers['conv']}.weight"].permute(3, 2, 0, 1)
+            top, bottom, left, right = layer.margin((h.shape[2], h.shape[3]))
+            h = functional.pad(h, (left, right, top, bottom))
+            h = functional.conv2d(h, weight, values[f"conv{numbers['conv']}.bias"], layer.stride)
+        elif isinstance(layer, nn.Dense):
+            numbers["dense"] += 1
+            key = f"dense{numbers['dense']}"
+            h = h @ values[f"{key}.weight"] + values[f"{key}.bias"]
+        elif isinstance(layer, nn.ReLU):
+            h = functional.relu(h)
+        elif isinstance(layer, nn.MaxPool):
+            h = functional.max_pool2d(h, layer.window, layer.stride, ceil_mode=True)
+        elif isinstance(layer, nn.Flatten):
+            h = h.permute(0, 2, 3, 1).flatten(1)
+        elif isinstance(layer, nn.GlobalAveragePool):
+            h = h.mean((2, 3))
+    penalty = sum((v**2).sum() for name, v in values.items() if name.endswith("weight"))
+    loss = functional.cross_entropy(h, torch.tensor(y)) + network.weight_decay / 2 * penalty
+    loss.backward()
+    return loss.item(), {name: value.grad.numpy() for name, value in values.items()}
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_paper_networks_per_example_moments(name):
+    network = PAPER[name][0](dtype=np.float64, rng=0)
+    x, y = _batch(network, 3)
+    result = network.per_example_moments(x, y, train=False)
+    gradient, squares = loops.moments(network, x, y)
+    np.testing.assert_allclose(result.gradient, gradient, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(result.sum_of_squares, squares, rtol=1e-9, atol=1e-15)
+
+
+def test_moments_are_of_the_data_gradient_before_weight_decay():
+    network = nn.mlp(6, (5,), 3, weight_decay=0.3, rng=0)
+    x, y = _batch(network, 7)
+    moments = network.per_example_moments(x, y)
+    loss, gradient = network.loss_and_gradient(x, y)
+    whole = moments.gradient.copy()
+    assert moments.loss + network.add_weight_decay(whole) == pytest.approx(loss, rel=1e-6)
+    np.testing.assert_array_equal(whole, gradient)
+    free = nn.mlp(6, (5,), 3, rng=0)
+    np.testing.assert_array_equal(free.per_example_moments(x, y).gradient, moments.gradient)
+
+
+def test_minibatch_variance_is_unbiased():
+    # 20 single gradients; every mini-batch of 4 of 20 000 drawn with replacement.
+    rng = np.random.default_rng(0)
+    single = rng.standard_normal((20, 3)) * [1, 2, 3] + [0, 1, 5]
+    drawn = single[rng.integers(20, size=(20_000, 4))]
+    mean, squares = drawn.mean(axis=1), np.square(drawn).sum(axis=1)
+    estimated = nn.minibatch_variance(mean, squares, 4)
+    error = estimated.std(axis=0) / np.sqrt(len(estimated))
+    assert (abs(estimated.mean(axis=0) - single.var(axis=0) / 4) < 4 * error).all()
+
+
+def test_minibatch_variance_never_falls_below_zero():
+    same = np.full(5, 0.1, np.float32)
+    squares = 3 * same * same * np.float32(1 - 1e-6)
+    assert (nn.minibatch_variance(same, squares, 3) == 0).all()
+    with pytest.raises(ValueError, match="at least 2"):
+        nn.minibatch_variance(same, squares, 1)
+
+
+@pytest.mark.parametrize(
+    ("make", "examples"),
+    [
+        (nn.mnist_mlp, 128),
+        (nn.cifar10_cnn, 37),
+        (nn.cifar100_allcnn, 19),
+        (lambda **options: nn.mlp(64, **options), 32),
+        (lambda **options: nn.small_cnn((8, 8, 1), **options), 200),
+    ],
+)
+def test_the_number_of_threads_never_shows(make, examples):
+    results = []
+    for workers in (1, 2, 5):
+        network = make(rng=0, workers=workers)
+        x, y = _batch(network, examples)
+        loss, gradient = network.loss_and_gradient(x, y, rng=np.random.default_rng(1))
+        moments = network.per_example_moments(x, y, rng=np.random.default_rng(2))
+        results.append((loss, gradient, *moments, network.predict(x)))
+    for other in results[1:]:
+        for one, two in zip(results[0], other, strict=True):
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.parametrize("make", [nn.cifar10_cnn, nn.cifar100_allcnn])
+def test_fast_convolutions_change_the_rounding_only(make):
+    # Rounding moves some ReLUs over their kink; so the bounds are on the whole vector.
+    plain, fast = make(rng=0, fast=False), make(rng=0)
+    x, y = _batch(plain, 6)
+    exact = make(rng=0, dtype=np.float64)
+    exact.parameters = plain.parameters
+    expected = exact.per_example_moments(x, y, train=False)
+    for network, tolerance in ((plain, 2e-4), (fast, 2e-3)):
+        result = network.per_example_moments(x, y, train=False)
+        assert result.loss == pytest.approx(expected.loss, rel=1e-5)
+        for one, two in zip(result[1:], expected[1:], strict=True):
+            assert np.linalg.norm(one - two) < tolerance * np.linalg.norm(two)
+    assert not np.array_equal(fast.predict(x), plain.predict(x))
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_a_blas_without_small_products_gives_the_same_numbers(name, monkeypatch):
+    results = []
+    for small in (True, False):
+        monkeypatch.setattr("qpsim.nn.kernels.blas.has_small_products", lambda small=small: small)
+        network = PAPER[name][0](dtype=np.float64, rng=0)
+        x, y = _batch(network, 5)
+        moments = network.per_example_moments(x, y, train=False)
+        results.append((*moments, network.predict(x)))
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-9, atol=1e-14)
+
+
+def test_a_step_leaves_no_trace_in_the_next():
+    # Smaller, larger and other batches in between must not change what a batch gives.
+    network = nn.small_cnn((8, 8, 2), rng=0)
+    x, y = _batch(network, 30)
+    loss, gradient = network.loss_and_gradient(x, y)
+    gradient = gradient.copy()
+    for examples in (7, 64):
+        network.per_example_moments(*_batch(network, examples, seed=examples))
+        network.predict(_batch(network, 300)[0])
+    again, same = network.loss_and_gradient(x, y)
+    assert loss == again
+    np.testing.assert_array_equal(gradient, same)
+
+
+def test_parameters_are_one_aligned_vector_with_views():
+    network = nn.small_cnn((8, 8, 1), rng=0)
+    vector = network.parameters
+    assert vector.flags.c_contiguous and vector.ctypes.data % 64 == 0
+    assert sum(view.size for view in network.views.values()) == vector.size
+    assert all(np.shares_memory(view, vector) for view in network.views.values())
+    network.parameters = np.arange(vector.size)
+    assert network.parameters is vector
+    assert network.views["conv1.weight"][0, 0, 0, 1] == 1
+    assert network.named(vector)["dense2.bias"][-1] == vector.size - 1
+    out = np.empty_like(vector)
+    x, y = _batch(network, 4)
+    network.parameters = np.random.default_rng(0).standard_normal(vector.size) / 10
+    assert network.loss_and_gradient(x, y, out=out)[1] is out
+
+
+def test_weight_decay_pulls_at_weights_and_not_at_biases():
+    free, pulled = (nn.small_cnn((8, 8, 1), weight_decay=d, rng=0) for d in (0.0, 0.25))
+    pulled.views["dense1.bias"][:] = free.views["dense1.bias"][:] = 1
+    x, y = _batch(free, 4)
+    (loss, gradient), (more, larger) = (n.loss_and_gradient(x, y) for n in (free, pulled))
+    weights = [v for name, v in free.views.items() if name.endswith("weight")]
+    assert more - loss == pytest.approx(0.125 * sum((w**2).sum() for w in weights), rel=1e-5)
+    for name, difference in free.named(larger - gradient).items():
+        expected = 0.25 * free.views[name] if name.endswith("weight") else 0 * difference
+        np.testing.assert_allclose(difference, expected, atol=1e-6)
+
+
+def test_the_same_layers_make_independent_networks():
+    layers = [nn.Dense(4), nn.ReLU(), nn.Dense(3)]
+    one, two = nn.Network(layers, (5,), rng=0), nn.Network(layers, (5,), rng=1)
+    x, _ = _batch(one, 3)
+    before = one.predict(x)
+    two.parameters[:] = 0
+    np.testing.assert_array_equal(one.predict(x), before)
+
+
+def test_training_a_little_lowers_the_loss():
+    network = nn.small_cnn((8, 8, 1), rng=0)
+    x, y = _batch(network, 40)
+    first, gradient = network.loss_and_gradient(x, y)
+    for _ in range(120):
+        loss, gradient = network.loss_and_gradient(x, y, out=gradient)
+        network.parameters -= np.float32(0.1) * gradient
+    assert loss < 0.5 * first
+    assert network.evaluate(x, y)[1] > 0.8
+
+
+def test_a_diverged_network_says_so_by_its_loss_and_does_not_warn():
+    for network, examples in ((nn.small_cnn((8, 8, 1), rng=0), 4), (nn.mnist_mlp(rng=0), 256)):
+        network.parameters *= np.float32(1e20)
+        x, y = _batch(network, examples)
+        assert not np.isfinite(network.loss_and_gradient(x, y)[0])
+
+
+def test_initial_values_are_the_documented_ones():
+    network = nn.mnist_mlp(rng=0)
+    weight = network.views["dense1.weight"]
+    assert abs(weight).max() <= 0.06 and weight.std() == pytest.approx(0.03 * 0.8796, rel=0.01)
+    network = nn.cifar100_allcnn(rng=0)
+    assert all((v == np.float32(0.1)).all() for k, v in network.views.items() if "bias" in k)
+    kernel = network.views["conv5.weight"]
+    assert kernel.std() == pytest.approx(np.sqrt(2 / (9 * 192 + 9 * 192)), rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda n: n.loss_and_gradient(np.ones((2, 5)), [0, 1]), r"x must be \(B, 4\)"),
+        (lambda n: n.loss_and_gradient(np.ones((0, 4)), []), "B >= 1"),
+        (lambda n: n.loss_and_gradient(np.ones((2, 4)), [0, 3]), r"lie in 0\.\.2"),
+        (lambda n: n.loss_and_gradient(np.ones((2, 4)), [-1, 0]), r"lie in 0\.\.2"),
+        (lambda n: n.loss_and_gradient(np.ones((2, 4)), [0.0, 1.0]), "integer labels"),
+        (lambda n: n.loss_and_gradient(np.ones((2, 4)), [0]), "2 integer labels"),
+        (lambda n: n.loss_and_gradient(np.ones((1, 4)), [0], out=np.ones(3)), "out must be"),
+        (lambda n: setattr(n, "parameters", np.ones(3)), "parameters of shape"),
+        (lambda n: n.predict(np.ones(4)), "x must be"),
+        (lambda n: nn.mlp(4, (), 3, dtype=np.int32), "float32 or float64"),
+        (lambda n: nn.mlp(4, (), 3, weight_decay=-1.0), "weight_decay"),
+        (lambda n: nn.mlp(4, (), 3, workers=0), "workers"),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_a_sentence(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(nn.mlp(4, (), 3, rng=0))
+
+
+def test_a_network_is_not_pickled():
+    with pytest.raises(TypeError, match=r"save network\.parameters"):
+        pickle.dumps(nn.mlp(4, (), 3, rng=0))
+
+
+def test_importing_the_package_is_cheap_and_dense_networks_compile_nothing():
+    code = (
+        "import sys, qpsim.nn; assert 'numpy' not in sys.modules;"
+        "net = qpsim.nn.mlp(64, rng=0);"
+        "import numpy; net.loss_and_gradient(numpy.ones((32, 64)), numpy.zeros(32, int));"
+        "assert 'numba' not in sys.modules and 'scipy' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_errors_in_a_thread_reach_the_caller():
+    from qpsim.nn.parallel import for_each
+
+    def fail(number):
+        if number == 3:
+            raise RuntimeError("task 3")
+
+    with pytest.raises(RuntimeError, match="task 3"):
+        for_each(fail, 8, workers=3)
+
+
+def test_blas_is_held_to_one_thread_and_released():
+    from threadpoolctl import threadpool_info
+
+    from qpsim.nn.parallel import single_threaded_blas
+
+    def threads():
+        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
+
+    before = threads()
+    with single_threaded_blas():
+        assert set(threads()) == {1}
+        nn.small_cnn((8, 8, 1), rng=0).predict(np.ones((2, 8, 8, 1)))
+        assert set(threads()) == {1}
+    assert threads()[: len(before)] == before

@@ -1,0 +1,146 @@
+"""A cell's file: the parameters alone decide its bytes, and any other byte is found out."""
+
+import io
+
+import numpy as np
+import pytest
+
+import qpsim
+from qpsim.errors import FileError
+from qpsim.files import pack_arrays
+from qpsim.sweep.cell import (
+    KIND,
+    QUANTILES,
+    Cell,
+    cell_of,
+    identity,
+    read_cell,
+    stop_running,
+    summarise,
+    work,
+)
+from tests.sweep.examples import FIXED
+
+
+def cell(**settings):
+    return Cell({**FIXED, **settings})
+
+
+def test_the_bytes_depend_on_the_parameters_alone():
+    first = cell().run()
+    cell(basis=0.7, method="ssd").run()
+    assert cell().run() == first
+    assert cell(seed=1).run() != first
+    assert work(cell().parameters).content == first
+
+
+def test_the_summary_is_that_of_the_simulation_it_names():
+    it = cell(basis=0.3, noise_std=2.0, replicates=70)
+    problem_seed, noise_seed = np.random.SeedSequence(0).spawn(2)
+    problem = qpsim.random_problem("mild", 4, 0.3, 2.0, rng=problem_seed)
+    result = qpsim.simulate(problem, "sgd", n_steps=3, n_replicates=70, rng=noise_seed, workers=1)
+    record = read_cell(it.run(), "file", it.id)
+    np.testing.assert_allclose(record.quantiles, result.quantile(QUANTILES), rtol=1e-12)
+    logs = np.log10(result.excess_loss)
+    np.testing.assert_allclose(record.mean_log10_loss, logs.mean(axis=0), rtol=1e-12)
+    np.testing.assert_allclose(record.std_log10_loss, logs.std(axis=0), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(record.final_loss, result.excess_loss[:, -1], rtol=1e-12)
+    assert record.excess_loss is None and record.diverged == 0
+
+
+def test_the_full_record_is_kept_when_asked_for():
+    record = read_cell(cell(record="full").run(), "file")
+    assert record.excess_loss.shape == (8, 4) and record.step_size.shape == (8, 3)
+    np.testing.assert_array_equal(record.excess_loss[:, -1], record.final_loss)
+
+
+def test_methods_of_one_seed_start_from_one_problem():
+    losses = [read_cell(cell(method=m).run(), "file").quantiles[:, 0] for m in ("sgd", "ssd")]
+    np.testing.assert_array_equal(*losses)
+
+
+def test_divergence_is_counted_and_keeps_every_number_out_of_nan():
+    record = read_cell(cell(step_size=1e6, steps=200).run(), "file")
+    final = record.final()
+    assert final["diverged"] == 8
+    assert final["mean_log10_loss"] == 300.0 and final["loss_q50"] == np.inf
+    assert not any(np.isnan(array).any() for array in record[2:6])
+
+
+def test_losses_of_zero_and_infinity_have_bounded_logarithms():
+    arrays = summarise(np.array([[1.0, 0.0], [1.0, np.inf]]))
+    assert arrays["mean_log10_loss"].tolist() == [0.0, 0.0]
+    assert arrays["std_log10_loss"].tolist() == [0.0, 300.0]
+    assert arrays["quantiles"][[0, -1], 1].tolist() != [np.nan, np.nan]
+
+
+def test_numpy_reads_the_file_without_us():
+    content = cell().run()
+    with np.load(io.BytesIO(content)) as archive:
+        assert archive["final_loss"].shape == (8,)
+
+
+def test_any_changed_byte_is_found():
+    content, name = cell().run(), cell().id
+    for place in range(0, len(content), 97):
+        changed = bytearray(content)
+        changed[place] ^= 1 << (place % 8)
+        with pytest.raises(FileError, match="here"):
+            read_cell(bytes(changed), "here", name)
+    for size in range(0, len(content), 211):
+        with pytest.raises(FileError, match="here"):
+            read_cell(content[:size], "here", name)
+    with pytest.raises(FileError, match="here"):
+        read_cell(content + b" ", "here", name)
+
+
+def test_a_sealed_file_that_is_another_cells_is_found():
+    with pytest.raises(FileError, match="another cell"):
+        read_cell(cell(seed=1).run(), "here", cell().id)
+    forged = pack_arrays(KIND, {"id": cell().id, "parameters": cell(seed=1).parameters}, {})
+    with pytest.raises(FileError, match="another cell"):
+        read_cell(forged, "here")
+
+
+@pytest.mark.parametrize(
+    "parameters", [None, 3, [], {"replicates": 8}, {"replicates": "x", "steps": 1}]
+)
+def test_a_sealed_file_without_a_cell_in_it_is_refused(parameters):
+    arrays = {name: np.zeros(1) for name in ("quantiles", "mean_log10_loss", "final_loss")}
+    header = {"id": identity(parameters), "parameters": parameters}
+    for content in (
+        pack_arrays(KIND, header, arrays),
+        pack_arrays(KIND, header, {**arrays, "std_log10_loss": np.zeros(1)}),
+        pack_arrays("result", header, arrays),
+    ):
+        with pytest.raises(FileError, match="here"):
+            read_cell(content, "here")
+
+
+def test_a_failure_comes_back_as_text():
+    outcome = work({**cell().parameters, "method": {"name": "sgd", "b9": 1}})
+    assert outcome.content is None
+    assert outcome.failure["error"].startswith("MethodError: sgd has no hyper-parameters")
+    assert "Traceback" in outcome.failure["traceback"]
+
+
+def test_a_stopped_group_gives_up_and_another_does_not():
+    from qpsim.sweep import cell as room
+
+    it = cell(steps=2_000_000, replicates=64)
+    plan = it.plan()
+    room._running[plan.token] = "mine"
+    try:
+        stop_running("another")
+        assert plan.token not in room.blocks._stopped
+        stop_running("mine")
+        with pytest.raises(room.blocks.Interrupted):
+            room.blocks.run_block(plan, 0, 64)
+    finally:
+        room._running.pop(plan.token)
+        room.blocks.forget(plan.token)
+
+
+def test_parameters_make_the_cell_again():
+    it = cell(method="ssd")
+    assert cell_of(it.parameters).id == it.id

@@ -1,0 +1,25 @@
+"""Every example in a docstring runs and gives what it says."""
+
+import doctest
+import importlib
+import pkgutil
+import sys
+from types import ModuleType
+
+import pytest
+
+import qpsim
+
+MODULES = sorted(
+    name
+    for _, name, _ in pkgutil.walk_packages(qpsim.__path__, "qpsim.")
+    if not name.endswith("__main__")
+)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name, monkeypatch):
+    monkeypatch.setitem(sys.modules, "examples", ModuleType("examples"))
+    # A rule defined in an example is a user's, not one of the module that explains it.
+    outcome = doctest.testmod(importlib.import_module(name), extraglobs={"__name__": "examples"})
+    assert outcome.failed == 0
