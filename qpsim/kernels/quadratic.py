@@ -296,8 +296,9 @@ def series_moments(
     error[:] = 0.0
     while True:
         coefficients = np.empty((d, terms, lanes))
+        n_sharp = 0
         for i in range(d):
-            row_coefficients(
+            n_sharp += row_coefficients(
                 hyper,
                 gradient[i],
                 std[i],
@@ -339,7 +340,10 @@ def series_moments(
         begin += terms
         if begin == _MOST_TERMS:
             return begin
-        terms = min(begin, _MOST_TERMS - begin, max(_FIRST_TERMS, _MOST_ELEMENTS // (d * lanes)))
+        # Panels are dear and need many terms: no coordinate should go through them a third time.
+        wanted = _MOST_TERMS if 4 * n_sharp > d * lanes else 2 * begin
+        affordable = max(_FIRST_TERMS, _MOST_ELEMENTS // (d * lanes))
+        terms = min(wanted, _MOST_TERMS - begin, affordable)
 
 
 @jit

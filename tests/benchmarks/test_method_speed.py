@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import qpsim
+from qpsim.blocks import one_blas_thread
 from qpsim.kernels import policy, quadratic
 
 pytestmark = pytest.mark.benchmark
@@ -43,6 +44,11 @@ def test_constant_steps_on_a_diagonal_problem():
 @pytest.mark.parametrize("spectrum", ["mild", "structured"])
 @pytest.mark.parametrize("name", ["m-svag", "adam", "adam*", "adagrad", "rprop"])
 def test_exact_step(name, spectrum):
+    with one_blas_thread():
+        print_exact_step(name, spectrum)
+
+
+def print_exact_step(name, spectrum):
     """Microseconds of one exact step's moments per replicate, and terms of the series, at several t."""
     p = qpsim.random_problem(spectrum, 100, "haar", noise_std=4.0, rng=0)
     method, rng, q = (
