@@ -56,12 +56,6 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     Data
         ``factor`` and ``oracle`` (method, level, step): quantiles over coordinates; ``distance``
         (method, step): mean |factor - oracle| over coordinates; ``excess_loss`` (method, point).
-
-    Examples
-    --------
-    >>> from qpsim.figures import figure_factors
-    >>> figure_factors.compute(figure_factors.Options(steps=3, dim=4), workers=1)["factor"].shape
-    (6, 3, 3)
     """
     began = time.perf_counter()
     seeds = np.random.SeedSequence(options.seed).spawn(2)

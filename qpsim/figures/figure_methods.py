@@ -66,13 +66,6 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         noise, method, replicate): log10 excess loss after the last step; ``reached`` (row, noise,
         method, replicate): first step with a loss of at most ``tolerance`` times the initial one,
         infinite if there is none; ``problem`` (replicate): which draw a replicate belongs to.
-
-    Examples
-    --------
-    >>> from qpsim.figures import figure_methods
-    >>> few = figure_methods.Options(replicates=2, problems=1, steps=3, dim=3)
-    >>> figure_methods.compute(few, workers=1)["final"].shape
-    (4, 3, 8, 2)
     """
     began = time.perf_counter()
     ensemble = Ensemble(options)

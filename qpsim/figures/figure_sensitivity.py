@@ -52,13 +52,6 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     Data
         ``step_size`` and ``final`` (row, method, k) and ``stable``: the grid, descending, padded by
         NaN; log10 of the median final excess loss; ``best`` (row, method): index of the best step.
-
-    Examples
-    --------
-    >>> from qpsim.figures import figure_sensitivity
-    >>> few = figure_sensitivity.Options(replicates=2, steps=3, dim=3)
-    >>> figure_sensitivity.compute(few, workers=1)["best"].shape
-    (4, 8)
     """
     began = time.perf_counter()
     drawn, offset, noise = np.random.SeedSequence(options.seed).spawn(3)
