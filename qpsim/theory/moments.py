@@ -283,7 +283,12 @@ def _linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
     if p.noise_std == 0:
         return 0.0
     if np.ndim(scale) == 0:
-        return p.noise_std**2 * float(scale) ** 2 * float(np.sum(p.eigenvalues**3))
+        # A product overflows to infinity, which is refused in words; a power would raise.
+        return (
+            (p.noise_std * float(scale))
+            * (p.noise_std * float(scale))
+            * float(np.sum(p.eigenvalues**3))
+        )
     if p.is_diagonal:
         return p.noise_std**2 * np.sum(scale**2 * p.hessian**3, axis=-1)
     weights = p.hessian * p.gradient_covariance()
