@@ -278,16 +278,12 @@ def _agree(folder: Path, sweep: Sweep) -> list[str]:
     return moved
 
 
+_TOLD = ("qpsim", "cells", "spec")
+
+
 def _manifest(sweep: Sweep) -> bytes:
-    spec = sweep.spec
-    manifest = {
-        "format": "qpsim",
-        "kind": "sweep",
-        "qpsim": qpsim.__version__,
-        "cells": len(sweep),
-        "digest": identity(spec),
-        "spec": spec,
-    }
+    told = {"qpsim": qpsim.__version__, "cells": len(sweep), "spec": sweep.spec}
+    manifest = {"format": "qpsim", "kind": "sweep", "digest": identity(told), **told}
     return (json.dumps(manifest, indent=1) + "\n").encode()
 
 
@@ -301,8 +297,9 @@ def _read_manifest(path: Path) -> Sweep:
         manifest = json.loads(content)
         if manifest["format"] != "qpsim" or manifest["kind"] != "sweep":
             raise FileError(f"{path} is not a sweep of qpsim.")
-        if identity(manifest["spec"]) != manifest["digest"]:
-            raise FileError(f"{path} is damaged: its specification does not match its digest.")
+        # The version is under the digest too: a flipped bit must not pass for another version.
+        if identity({name: manifest[name] for name in _TOLD}) != manifest["digest"]:
+            raise FileError(f"{path} is damaged: its content does not match its digest.")
         if manifest["qpsim"] != qpsim.__version__:
             raise _OtherVersion(
                 f"The store {path.parent} was begun by qpsim {manifest['qpsim']}, and this is "

@@ -8,6 +8,7 @@ import pytest
 from qpsim.errors import FileError, SweepError
 from qpsim.sweep import Store, Sweep, run
 from qpsim.sweep import store as room
+from qpsim.sweep.cell import identity
 from tests.sweep.examples import FIXED, data, small
 
 
@@ -124,7 +125,9 @@ def test_a_store_of_another_specification_is_refused_with_the_difference(finishe
 
 def test_a_store_of_another_version_is_refused(finished):
     manifest = json.loads((finished / "sweep.json").read_text())
-    (finished / "sweep.json").write_text(json.dumps({**manifest, "qpsim": "0.0.1"}))
+    told = {**{name: manifest[name] for name in ("cells", "spec")}, "qpsim": "0.0.1"}
+    sealed = {**manifest, **told, "digest": identity(told)}
+    (finished / "sweep.json").write_text(json.dumps(sealed))
     with pytest.raises(SweepError, match=r"begun by qpsim 0\.0\.1"):
         again(finished)
     with pytest.raises(SweepError, match=r"begun by qpsim 0\.0\.1"):
