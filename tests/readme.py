@@ -54,7 +54,18 @@ def figures():
     return "\n".join(rows) + "\n"
 
 
-TABLES = {"methods": methods, "figures": figures, "errata": errata}
+def speed():
+    """Table of the stored benchmark report."""
+    import json
+
+    from qpsim.bench import report
+
+    return (
+        report.markdown(json.loads((ROOT / "figures" / "bench.json").read_text())).rstrip() + "\n"
+    )
+
+
+TABLES = {"methods": methods, "figures": figures, "errata": errata, "speed": speed}
 
 
 def refreshed(text):

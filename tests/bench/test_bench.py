@@ -24,6 +24,7 @@ def measured():
     return bench.run(quick=True, rounds=2, only=["SGD, axis", "SSD, axis"], peers=["numpy"])
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("name", [w.name for w in workloads.workloads(("core",))])
 @pytest.mark.parametrize("peer", peers.NAMES)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -192,6 +192,7 @@ def optax_directions(transformation, stream):
     return np.array(out)
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("name", ["adam", "m-sgd", "nesterov", "rmsprop", "adagrad", "adadelta"])
 def test_peers_agree(name):
     optax = pytest.importorskip("optax", reason="optax is not installed")
@@ -208,6 +209,7 @@ def test_peers_agree(name):
     assert error(actual, optax_directions(theirs(), stream)).max() < 1e-12
 
 
+@pytest.mark.peer
 def test_rprop_is_torchs():
     # optax's leaves out the first step and those after a change of sign.
     torch = pytest.importorskip("torch", reason="torch is not installed")

@@ -40,6 +40,7 @@ def test_paper_networks_agree_with_central_differences(name):
     np.testing.assert_allclose(gradient[places], expected, rtol=1e-7, atol=1e-7)
 
 
+@pytest.mark.peer
 @pytest.mark.parametrize("name", PAPER)
 def test_paper_networks_agree_with_pytorch(name):
     torch = pytest.importorskip("torch", reason="the comparison needs PyTorch")
