@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 _PUBLIC = {
     "QuadraticProblem": "qpsim.problem",
-    "random_problem": "qpsim.problem",
+    "random_problem": "qpsim.draw",
     "method": "qpsim.methods",
     "rule": "qpsim.methods",
     "State": "qpsim.methods",

@@ -18,7 +18,8 @@ from qpsim.errors import MethodError
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.methods.scalar import momentum_correction
-from qpsim.problem import QuadraticProblem, seed_sequence
+from qpsim.problem import QuadraticProblem
+from qpsim.seeds import seed_sequence
 from qpsim.simulate import simulate
 from qpsim.stepsize import StepSize
 

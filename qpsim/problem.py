@@ -8,28 +8,23 @@ law). A diagonal Hessian is held as its diagonal and never becomes a dense matri
 
 from __future__ import annotations
 
-import math
 from functools import cached_property
 from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import ProblemError, nearest
+from qpsim.errors import ProblemError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-SPECTRA = ("mild", "structured", "log-uniform", "power-law")
-CONDITIONED = ("log-uniform", "power-law")
-DEFAULT_CONDITION = 100.0
-BASES = ("axis", "haar")
 # Beyond any memory; it keeps a mistyped number from overflowing where it is first used.
 LARGEST_COUNT = 10**9
 
 # Entries of the Hessian, noise and coordinates beyond these have squares and cubes that no float
 # holds: a variance that underflows to 0 would pass for a problem without noise.
-_SMALLEST_HESSIAN, _LARGEST = 1e-50, 1e50
+_SMALLEST_HESSIAN, LARGEST = 1e-50, 1e50
 # Asymmetry that rounding in a user's own Q = V L V^T leaves; anything above is a mistake.
 _SYMMETRY_TOLERANCE = 1e-10
 
@@ -340,205 +335,6 @@ class QuadraticProblem:
         )
 
 
-def random_problem(
-    spectrum: str | ArrayLike = "structured",
-    dim: int = 100,
-    basis: str | float = "haar",
-    noise_std: float = 0.1,
-    *,
-    scale: float = 10.0,
-    condition: float | None = None,
-    rng: Any = None,
-) -> QuadraticProblem:
-    """A random problem of Section 2.2: a spectrum, an eigenbasis, and an optimum.
-
-    Parameters
-    ----------
-    spectrum : {"mild", "structured", "log-uniform", "power-law"} or array_like of eigenvalues
-        "mild": U[0.1, 1.1]. "structured": exactly 90 % of the eigenvalues U[0, 1] and 10 %
-        U[30, 60] (Chaudhari et al., 2016). "log-uniform": logarithms uniform between those of
-        1 / condition and 1, both of which occur. "power-law": the k-th largest is k^-a, the
-        exponent a such that the smallest is 1 / condition. An array gives the eigenvalues
-        themselves.
-    dim : int, default 100
-        Number of coordinates; ignored when the spectrum is an array.
-    basis : {"axis", "haar"} or float in [0, 1]
-        Eigenbasis: the coordinate axes, Haar-uniform on SO(d) (Diaconis & Shahshahani, 1987), or
-        the point at that fraction of the geodesic from the identity to the Haar rotation.
-    noise_std : float, default 0.1
-        Noise level nu.
-    scale : float, default 10
-        The optimum's coordinates are U[-scale, scale] (the paper does not say; theta starts at 0).
-    condition : float, default 100
-        Condition number, for the log-uniform and the power-law spectrum alone.
-    rng : None, int, SeedSequence, BitGenerator or Generator
-        Seed. Spectrum, rotation and optimum are drawn from separate streams, so that one problem
-        in two bases has the same eigenvalues, optimum and Haar rotation.
-
-    Raises
-    ------
-    ProblemError
-        Unknown spectrum or basis, an angle outside [0, 1], a dimension below 1, a condition number
-        below 1 or for a spectrum that has its own, or values of the wrong type.
-
-    Examples
-    --------
-    >>> import qpsim
-    >>> p = qpsim.random_problem("mild", dim=10, basis="axis", noise_std=0.1, rng=0)
-    >>> p
-    <QuadraticProblem diagonal, dim=10, eigenvalues in [0.157, 1.04], noise_std=0.1>
-    """
-    seeds = seed_sequence(rng).spawn(3)
-    generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
-    eigenvalues = _draw_spectrum(spectrum, dim, condition, generators[0])
-    d = eigenvalues.size
-    if not (_is_real(scale) and 0 <= scale <= _LARGEST):
-        raise ProblemError(
-            "The scale of the optimum must be a finite number >= 0 (and at most "
-            f"{_LARGEST:g}), not {_shown(scale)}."
-        )
-    tau = _fraction(basis)
-    rotation = _partial_rotation(d, tau, generators[1])
-    optimum = generators[2].uniform(-scale, scale, d)
-    if rotation is None:
-        return QuadraticProblem(eigenvalues, optimum, noise_std)
-    return QuadraticProblem.from_eigenbasis(eigenvalues, rotation, optimum, noise_std)
-
-
-def seed_sequence(rng: Any) -> np.random.SeedSequence:
-    """The SeedSequence behind an ``rng`` argument (SPEC 7), advanced if it is a generator.
-
-    Examples
-    --------
-    >>> from qpsim.problem import seed_sequence
-    >>> seed_sequence(7).entropy
-    7
-    """
-    if isinstance(rng, np.random.SeedSequence):
-        return _fresh(rng)
-    if isinstance(rng, (np.random.Generator, np.random.BitGenerator)):
-        bits = rng.bit_generator if isinstance(rng, np.random.Generator) else rng
-        # Spawning advances the caller's generator: a second call must not repeat the first.
-        return _fresh(bits.seed_seq.spawn(1)[0])  # type: ignore[attr-defined]
-    if rng is not None and (isinstance(rng, bool) or not isinstance(rng, (int, np.integer))):
-        raise ProblemError(
-            f"rng must be None, a whole number, a SeedSequence or a Generator, not {rng!r}."
-        )
-    if rng is not None and rng < 0:
-        raise ProblemError(f"A seed must not be negative; got {rng}.")
-    return np.random.SeedSequence(rng if rng is None else int(rng))
-
-
-def _fresh(seed: np.random.SeedSequence) -> np.random.SeedSequence:
-    """The same seed with nothing spawned from it, its entropy in plain Python numbers."""
-    entropy: Any = seed.entropy
-    if not isinstance(entropy, str):
-        entropy = np.asarray(entropy, dtype=object).tolist()
-    return np.random.SeedSequence(
-        entropy, spawn_key=tuple(int(key) for key in seed.spawn_key), pool_size=seed.pool_size
-    )
-
-
-def _draw_spectrum(
-    spectrum: str | ArrayLike, dim: int, condition: Any, generator: np.random.Generator
-) -> NDArray[np.float64]:
-    if condition is not None and not (isinstance(spectrum, str) and spectrum in CONDITIONED):
-        raise ProblemError(
-            "A condition number can be chosen for the log-uniform and the power-law spectrum only."
-        )
-    if not isinstance(spectrum, str):
-        values = real_array(spectrum, "The spectrum")
-        if values.ndim != 1 or values.size == 0 or not values.min() > 0:
-            raise ProblemError("A spectrum must be a non-empty vector of positive eigenvalues.")
-        return values
-    if spectrum not in SPECTRA:
-        raise ProblemError(f"Unknown spectrum {spectrum!r}; {nearest(spectrum, SPECTRA)}")
-    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
-        raise ProblemError(f"dim must be a whole number of at least 1, not {dim!r}.")
-    if dim > LARGEST_COUNT:
-        raise ProblemError(f"dim must be at most {LARGEST_COUNT}, not {_shown(dim)}.")
-    if spectrum in CONDITIONED:
-        return _conditioned(spectrum, int(dim), condition, generator)
-    if spectrum == "mild":
-        return generator.uniform(0.1, 1.1, dim)
-    n_large = round(dim / 10)
-    # 1 - U lies in (0, 1]: an eigenvalue of exactly 0 would not be positive definite.
-    small = 1.0 - generator.random(dim - n_large)
-    return np.concatenate([small, generator.uniform(30.0, 60.0, n_large)])
-
-
-def _conditioned(
-    spectrum: str, dim: int, condition: Any, generator: np.random.Generator
-) -> NDArray[np.float64]:
-    """Eigenvalues condition^-u with u from 0 to 1, so that the largest is 1."""
-    kappa = _condition_number(DEFAULT_CONDITION if condition is None else condition)
-    if dim == 1:
-        return np.ones(1)
-    if spectrum == "power-law":
-        # k^-a with d^-a = 1 / kappa.
-        exponents = np.log(np.arange(1, dim + 1)) / math.log(dim)
-    else:
-        exponents = generator.random(dim)
-        exponents = (exponents - exponents.min()) / (exponents.max() - exponents.min())
-    return kappa**-exponents
-
-
-def _condition_number(value: Any) -> float:
-    number = float(value) if isinstance(value, (int, float, np.number)) else math.nan
-    if isinstance(value, bool) or not 1.0 <= number <= 1e15:
-        raise ProblemError(f"A condition number lies between 1 and 1e15; got {value!r}.")
-    return number
-
-
-def _fraction(basis: str | float) -> float:
-    if isinstance(basis, str):
-        if basis not in BASES:
-            raise ProblemError(
-                f"Unknown basis {basis!r}, and no number in [0, 1]; {nearest(basis, BASES)}"
-            )
-        return float(BASES.index(basis))
-    if not (_is_real(basis) and 0.0 <= basis <= 1.0):
-        raise ProblemError(f"A basis is 'axis', 'haar' or a number in [0, 1], not {basis!r}.")
-    return float(basis)
-
-
-def _partial_rotation(
-    dim: int, tau: float, generator: np.random.Generator
-) -> NDArray[np.float64] | None:
-    """R^tau for a Haar rotation R: its real Schur blocks' angles times tau."""
-    if tau == 0.0 or dim == 1:
-        return None
-    from scipy.linalg import schur
-    from scipy.stats import special_ortho_group
-
-    rotation = special_ortho_group.rvs(dim, random_state=generator)
-    if tau == 1.0:
-        return rotation
-    blocks, basis = schur(rotation, output="real")
-    power = np.eye(dim)
-    flipped: list[int] = []
-    i = 0
-    while i < dim:
-        if i + 1 < dim and abs(blocks[i + 1, i]) > 1e-12:
-            pair, angle = (i, i + 1), math.atan2(blocks[i + 1, i], blocks[i, i])
-            i += 2
-        elif blocks[i, i] < 0:
-            # Real eigenvalues -1 come in pairs on SO(d): each pair is a half turn of its plane.
-            flipped.append(i)
-            i += 1
-            if len(flipped) < 2:
-                continue
-            pair, angle = (flipped[0], flipped[1]), math.pi
-            flipped = []
-        else:
-            i += 1
-            continue
-        a, b = pair
-        cosine, sine = math.cos(tau * angle), math.sin(tau * angle)
-        power[a, a], power[b, b], power[b, a], power[a, b] = cosine, cosine, sine, -sine
-    return basis @ power @ basis.T
-
-
 def real_array(values: Any, what: str) -> NDArray[np.float64]:
     """A float64 copy of an array of finite real numbers; anything else is a ProblemError."""
     array = np.array(_numbers(values, what))
@@ -550,9 +346,9 @@ def real_array(values: Any, what: str) -> NDArray[np.float64]:
 def check_coordinates(points: NDArray[np.float64], what: str) -> None:
     """Refuse coordinates whose squares would leave the floating-point range."""
     largest = float(np.abs(points).max(initial=0.0))
-    if largest > _LARGEST:
+    if largest > LARGEST:
         raise ProblemError(
-            f"{what} has a coordinate of size {largest:.3g}, beyond {_LARGEST:g}; take another unit."
+            f"{what} has a coordinate of size {largest:.3g}, beyond {LARGEST:g}; take another unit."
         )
 
 
@@ -573,11 +369,11 @@ def _numbers(values: Any, what: str) -> NDArray[np.float64]:
 
 def _check_magnitude(hessian: NDArray[np.float64]) -> None:
     largest = float(np.abs(hessian).max())
-    if 0.0 < largest < _SMALLEST_HESSIAN or largest > _LARGEST:
+    if 0.0 < largest < _SMALLEST_HESSIAN or largest > LARGEST:
         raise ProblemError(
             f"The largest entry of the Hessian is {largest:.3g}, whose powers leave the "
             f"floating-point range; scale the loss so that it lies between {_SMALLEST_HESSIAN:g} "
-            f"and {_LARGEST:g}."
+            f"and {LARGEST:g}."
         )
 
 
@@ -598,19 +394,19 @@ def _as_diagonal_if_so(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _noise(noise_std: Any) -> float:
-    if not (_is_real(noise_std) and 0.0 <= noise_std <= _LARGEST):
+    if not (is_real(noise_std) and 0.0 <= noise_std <= LARGEST):
         raise ProblemError(
-            f"noise_std must be a finite number >= 0 (and at most {_LARGEST:g}), "
-            f"not {_shown(noise_std)}."
+            f"noise_std must be a finite number >= 0 (and at most {LARGEST:g}), "
+            f"not {shown(noise_std)}."
         )
     return abs(float(noise_std))
 
 
-def _is_real(value: Any) -> bool:
+def is_real(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 

@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from qpsim.errors import DivergenceWarning, StepSizeError
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
-from qpsim.problem import QuadraticProblem, seed_sequence
+from qpsim.problem import QuadraticProblem
+from qpsim.seeds import seed_sequence
 from qpsim.simulate import executor_of, simulate
 
 _MANTISSAS = (1, 3, 6)

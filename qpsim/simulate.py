@@ -36,14 +36,10 @@ from qpsim.errors import (
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.methods.trial import try_rule
-from qpsim.problem import (
-    LARGEST_COUNT,
-    QuadraticProblem,
-    real_array,
-    seed_sequence,
-)
+from qpsim.problem import LARGEST_COUNT, QuadraticProblem, real_array
 from qpsim.provenance import environment
 from qpsim.result import Result
+from qpsim.seeds import seed_sequence
 from qpsim.stepsize import StepSize, resolve
 
 RECORDS = ("excess_loss", "step_size", "theta")

@@ -31,11 +31,12 @@ import numpy as np
 from qpsim.arrays import read_array
 from qpsim.blocks import Plan
 from qpsim.checkpoint import Checkpoint
+from qpsim.draw import random_problem
 from qpsim.errors import FileError, QpsimError, SpecError, nearest
 from qpsim.files import check_writable, write_json
 from qpsim.methods import Method
 from qpsim.methods import method as find_method
-from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.problem import QuadraticProblem
 from qpsim.result import Result
 from qpsim.simulate import RECORDS, make_plan, run_plan
 

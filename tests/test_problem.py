@@ -15,7 +15,7 @@ from scipy import stats
 
 import qpsim
 from qpsim.errors import ProblemError
-from qpsim.problem import seed_sequence
+from qpsim.seeds import seed_sequence
 from tests import naive
 
 finite = st.floats(-1e3, 1e3)
@@ -308,7 +308,7 @@ def test_a_partial_rotation_lies_on_the_geodesic(dim):
 
 
 def test_half_turns_have_a_geodesic_too(monkeypatch):
-    from qpsim.problem import _partial_rotation
+    from qpsim.draw import _partial_rotation
 
     # Haar rotations have no real eigenvalue -1 but with probability 0: hand one in.
     half_turns = np.diag([-1.0, 1.0, -1.0, -1.0, -1.0])

@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.draw import random_problem
+from qpsim.problem import QuadraticProblem
 
 GROUPS = ("core", "shape", "scale")
 

@@ -52,8 +52,8 @@ def info(
 
 def _timings() -> dict[str, float]:
     """Run what every simulation runs, tiny, and ask the compiler's clock."""
+    from qpsim.draw import random_problem
     from qpsim.kernels import jit
-    from qpsim.problem import random_problem
     from qpsim.simulate import simulate
 
     for basis in ("axis", "haar"):

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim.draw import random_problem
 from qpsim.factors import adaptation_factors
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.problem import random_problem
 from qpsim.provenance import environment
 from qpsim.simulate import executor_of
 

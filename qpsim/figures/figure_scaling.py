@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim import progress
+from qpsim.draw import random_problem
 from qpsim.errors import FigureError
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.problem import QuadraticProblem
 from qpsim.provenance import environment
 from qpsim.simulate import default_workers, simulate
 

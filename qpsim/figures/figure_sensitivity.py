@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim import progress
+from qpsim.draw import random_problem
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.figures.twelve import ROW_NAMES, ROWS
-from qpsim.problem import random_problem
 from qpsim.provenance import environment
 from qpsim.search import best_constant_step
 from qpsim.simulate import executor_of

@@ -17,8 +17,9 @@ from typing import Any
 import numpy as np
 
 from qpsim import blocks, progress
+from qpsim.draw import random_problem
 from qpsim.figures.options import BaseOptions, option
-from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.problem import QuadraticProblem
 from qpsim.simulate import executor_of, make_plan, run_plan
 
 ROWS = (("mild", "haar"), ("mild", "axis"), ("structured", "haar"), ("structured", "axis"))

@@ -18,10 +18,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim import blocks
+from qpsim.draw import random_problem
 from qpsim.errors import FileError, QpsimError
 from qpsim.files import pack_arrays, unpack_arrays
 from qpsim.methods import method as find_method
-from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.problem import QuadraticProblem
 from qpsim.simulate import make_plan
 from qpsim.sweep.parameters import settled
 

@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.draw import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
 from qpsim.errors import SpecError, nearest
 from qpsim.methods import method as find_method
-from qpsim.problem import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
 from qpsim.stepsize import CODES
 
 HYPER = "hyper."

@@ -187,7 +187,7 @@ def bootstrap_median(
     >>> bootstrap_median([1.0, 1.0, 1.0, 1.0], [0, 0, 1, 1])
     (1.0, (1.0, 1.0))
     """
-    from qpsim.problem import seed_sequence
+    from qpsim.seeds import seed_sequence
 
     sample = np.asarray(values, dtype=float)
     generator = np.random.Generator(np.random.PCG64(seed_sequence(rng)))

@@ -11,7 +11,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from qpsim.problem import QuadraticProblem, random_problem
+from qpsim.draw import random_problem
+from qpsim.problem import QuadraticProblem
 
 Array = NDArray[np.float64]
 
