@@ -321,8 +321,8 @@ def _method(spec: dict[str, Any], place: dict[str, str]) -> Method:
     """The method from where its rule was defined: a user's rule may share a registry name."""
     rule = defined_rule(place["module"], place["attribute"])
     if rule is None or rule.name != spec["name"]:
-        raise ValueError(
-            f"its rule {place['module']}.{place['attribute']} is not defined in this process; "
-            "import the module that defines it first"
+        raise FileError(
+            f"The rule {place['module']}.{place['attribute']} is not defined in this process; import "
+            "the module that defines it, then load the result it made."
         )
     return rule(**spec["hyper"])

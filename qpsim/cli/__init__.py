@@ -69,7 +69,7 @@ def _qpsim(
       qpsim figure 2                 the paper's Figure 2, into the folder figures
       qpsim verify                   every formula of the paper against draws
       qpsim theory improvement H.npy would sign descent help on your Hessian?
-      qpsim simulate experiment.toml your own matrix, your own methods
+      qpsim simulate experiment.toml your own matrix, several methods
       qpsim tune digits-mlp          step sizes for a network, by the paper's protocol
       qpsim figure 2 --json | jq .   every number also as JSON
     """

@@ -312,7 +312,7 @@ def rule(
     if offset is not None and form is None:
         raise MethodError(f"Rule {title!r}: an offset is part of a form; say which, or drop it.")
     class_name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
-    ours = function.__module__.startswith("qpsim.")
+    ours = str(function.__module__).startswith("qpsim.")
     if not ours:
         # numba's dispatcher tells named tuples apart by name and fields alone, whatever their
         # module: a rule edited, or called as one of ours, would run the other's machine code.
