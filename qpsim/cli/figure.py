@@ -23,16 +23,25 @@ def figure(
     ] = None,
     replicates: Annotated[
         int | None,
-        typer.Option(help="Runs of each method and panel.", show_default="256; networks 10"),
+        typer.Option(
+            help="Runs of each method and panel.", show_default="the figure's own, see --list"
+        ),
     ] = None,
     problems: Annotated[
-        int | None, typer.Option(help="Draws of spectrum and rotation.", show_default="8")
+        int | None,
+        typer.Option(help="Draws of spectrum and rotation.", show_default="the figure's own"),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
-    dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default="100")] = None,
+    steps: Annotated[
+        int | None, typer.Option(help="Steps of a run.", show_default="the figure's own")
+    ] = None,
+    dim: Annotated[
+        int | None, typer.Option(help="Coordinates.", show_default="the figure's own")
+    ] = None,
     scale: Annotated[
         float | None,
-        typer.Option(help="Starting offsets are U[-scale, scale].", show_default="10"),
+        typer.Option(
+            help="Starting offsets are U[-scale, scale].", show_default="the figure's own"
+        ),
     ] = None,
     seed: Annotated[
         int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
