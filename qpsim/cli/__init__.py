@@ -6,6 +6,9 @@ stopped by Ctrl-C. Nothing heavy is imported before a command runs.
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 from typing import Annotated, Any
 
 import typer
@@ -87,6 +90,20 @@ app.command("tune")(tune.tune)
 app.command("info")(info.info)
 
 
+# Whatever an orderly stop waits for, nobody waits longer than this; files are whole at any moment.
+_PATIENCE_SECONDS = 20.0
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """Stop in order, and leave without it if that does not come to an end."""
+    last = threading.Timer(_PATIENCE_SECONDS, os._exit, (130,))
+    last.daemon = True
+    last.start()
+    raise KeyboardInterrupt
+
+
 def main() -> None:
     """Run the command line; the entry point of ``qpsim``."""
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
     app(prog_name="qpsim")
