@@ -13,7 +13,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qpsim.files import write_atomically
+from qpsim.files import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -126,7 +126,7 @@ def save(fig: Figure, path: Path, kind: str) -> Path:
     picture = io.BytesIO()
     with use(fig.get_figwidth()):
         fig.savefig(picture, format=kind, metadata=dates[kind])
-    return write_atomically(path, lambda stream: _put(stream, picture.getvalue()))
+    return write_bytes(path, picture.getvalue())
 
 
 def band(
@@ -142,7 +142,3 @@ def band(
     fill = ax.fill_between(x, low, high, color=shape.color, alpha=0.25, linewidth=0)
     (line,) = ax.plot(x, middle, color=shape.color, linestyle=shape.linestyle, label=shape.label)
     return {"band": fill, "line": line}
-
-
-def _put(stream: Any, content: bytes) -> None:
-    stream.write(content)
