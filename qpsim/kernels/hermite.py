@@ -23,35 +23,37 @@ from qpsim.kernels.elementary import erf, exp
 from qpsim.kernels.jit import jit
 
 # Beyond 9 deviations the Gaussian's square root, which bounds he_n(z) phi(z), is below 2e-9.
-_REACH = 9.0
+REACH = 9.0
 _SPACING = 0.25
 _N_NODES = 73
 _HALVINGS = 3
-_DENSITY_AT_0 = 1.0 / math.sqrt(2.0 * math.pi)
+DENSITY_AT_0 = 1.0 / math.sqrt(2.0 * math.pi)
 # A rule and its midpoints agreeing to this leave an error of its square for an analytic direction. With a pole or a
 # bend within a spacing of the axis they are apart by about the error itself, times the luck of where the nodes are.
 _DOUBT = 1e-10
 
-_ORDER = 16
-PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(_ORDER))
+ORDER = 16
+PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(ORDER))
 # The two highest Legendre coefficients of the direction on a panel, as sums over its nodes.
 _PROJECTION = (
-    legvander(PANEL_NODES, _ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(_ORDER) + 0.5)
+    legvander(PANEL_NODES, ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
 )
-HIGHEST = np.ascontiguousarray(_PROJECTION[:, _ORDER - 1])
-SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, _ORDER - 2])
+HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 1])
+SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 2])
 # The polynomial through the nodes, at the panel's ends: beyond the outermost nodes a jump is seen by nothing else.
 AT_RIGHT = _PROJECTION.sum(axis=1)
-AT_LEFT = (_PROJECTION * (-1.0) ** np.arange(_ORDER)).sum(axis=1)
+AT_LEFT = (_PROJECTION * (-1.0) ** np.arange(ORDER)).sum(axis=1)
 # Ends are looked at from inside, since the rule's own breakpoint may be one.
-_INSET = 1.0 - 1e-10
+INSET = 1.0 - 1e-10
 # On a panel this wide the Gaussian times he_n is a polynomial of 16 terms, to 1e-12 at n = 24 and 1e-6 at n = 256.
-_N_PANELS = 24
-_HALF_WIDTH = _REACH / _N_PANELS
+N_PANELS = 24
+HALF_WIDTH = REACH / N_PANELS
 _RESOLVED = 1e-10
 _NARROWEST = 1e-14
 _MOST_PIECES = 256
 _DEEPEST = 64
+# Room for the edges of one coordinate's pieces: halving ends at the most, what is pending then is still to come.
+MOST_EDGES = _MOST_PIECES + _DEEPEST + N_PANELS + 2
 
 _INV_SQRT2 = 0.7071067811865476
 _LAZY = {"error_model": "numpy", "nogil": True}
@@ -73,9 +75,9 @@ def quadrature_table(n_orders: int) -> QuadratureTable:
     """Tabulate the orders 0, ..., n_orders - 1."""
     spacings = [_SPACING / 2**k for k in range(_HALVINGS)]
     midpoints = tuple(
-        _weights(n_orders, -_REACH + h / 2, h, round(2 * _REACH / h)) for h in spacings
+        _weights(n_orders, -REACH + h / 2, h, round(2 * REACH / h)) for h in spacings
     )
-    nodes = _weights(n_orders, -_REACH, _SPACING, _N_NODES)
+    nodes = _weights(n_orders, -REACH, _SPACING, _N_NODES)
     return QuadratureTable(nodes, midpoints, _panel_weights(n_orders))
 
 
@@ -87,17 +89,17 @@ def _weighted_hermite(n_orders: int, z: np.ndarray) -> np.ndarray:
     table = np.empty((n_orders, *z.shape))
     before, he = np.zeros(z.shape), np.ones(z.shape)
     for n in range(n_orders):
-        table[n] = _DENSITY_AT_0 * np.exp(-0.5 * z * z) * he
+        table[n] = DENSITY_AT_0 * np.exp(-0.5 * z * z) * he
         before, he = he, (z * he - math.sqrt(n) * before) / math.sqrt(n + 1)
     return table
 
 
 def _panel_weights(n_orders: int) -> np.ndarray:
     """Legendre coefficients of phi he_n on each panel: sum_q c_q P_q, whose sum with the moments is a_n."""
-    x, w = leggauss(3 * _ORDER)
-    middle = -_REACH + _HALF_WIDTH * (2 * np.arange(_N_PANELS) + 1)
-    values = _weighted_hermite(n_orders, middle[:, None] + _HALF_WIDTH * x)
-    projection = legvander(x, _ORDER - 1) * w[:, None] * (np.arange(_ORDER) + 0.5)
+    x, w = leggauss(3 * ORDER)
+    middle = -REACH + HALF_WIDTH * (2 * np.arange(N_PANELS) + 1)
+    values = _weighted_hermite(n_orders, middle[:, None] + HALF_WIDTH * x)
+    projection = legvander(x, ORDER - 1) * w[:, None] * (np.arange(ORDER) + 0.5)
     return np.ascontiguousarray((values @ projection).reshape(n_orders, -1))
 
 
@@ -135,10 +137,10 @@ def row_coefficients(hyper, mean, std, extra, states, i, t, table, begin, second
     orders, lanes = coefficients.shape
     sums = np.empty((3, lanes))
     values = np.empty((_N_NODES, lanes))
-    evaluate(hyper, mean, std, extra, states, i, t, -_REACH, _SPACING, values)
+    evaluate(hyper, mean, std, extra, states, i, t, -REACH, _SPACING, values)
     # The first rule is itself a rule of twice the spacing and its midpoints.
     differences = np.zeros((3, lanes))
-    sum_up(values, -_REACH, _SPACING, sums, differences)
+    sum_up(values, -REACH, _SPACING, sums, differences)
     np.dot(table.nodes[begin : begin + orders], values, coefficients)
     second[:] = sums[2]
     doubtful = in_doubt(second, differences)
@@ -148,8 +150,8 @@ def row_coefficients(hyper, mean, std, extra, states, i, t, table, begin, second
         if count == 0:
             return 0
         packed, packed_states = pack(mean, extra, states, i, doubtful)
-        values = np.empty((round(2.0 * _REACH / spacing), count))
-        start = -_REACH + 0.5 * spacing
+        values = np.empty((round(2.0 * REACH / spacing), count))
+        start = -REACH + 0.5 * spacing
         evaluate(hyper, packed[0], std, packed[1], packed_states, 0, t, start, spacing, values)
         middle = np.empty((3, count))
         unused = np.zeros((3, count))
@@ -171,13 +173,14 @@ def row_coefficients(hyper, mean, std, extra, states, i, t, table, begin, second
         spacing *= 0.5
     if doubtful.size == 0:
         return 0
-    moments = np.empty((doubtful.size, _N_PANELS * _ORDER))
+    moments = np.empty((doubtful.size, N_PANELS * ORDER))
+    nowhere = np.empty(0)
     for c in range(doubtful.size):
         lane = doubtful[c]
         size = math.sqrt(second[lane])
         second[lane] = refine(
-            hyper, mean[lane], std, extra[lane], states, i, lane, t, size, moments[c]
-        )
+            hyper, mean[lane], std, extra[lane], states, i, lane, t, size, moments[c], nowhere
+        )[0]
     new = np.dot(table.panels[begin : begin + orders], moments.T)
     for n in range(orders):
         for c in range(doubtful.size):
@@ -203,7 +206,7 @@ def sum_up(values, start, spacing, sums, differences):
         differences[k] = 0.0
     for k in range(values.shape[0]):
         position = start + spacing * k
-        weight = spacing * _DENSITY_AT_0 * exp(-0.5 * position * position)
+        weight = spacing * DENSITY_AT_0 * exp(-0.5 * position * position)
         sign = 1.0 if k % 2 == 0 else -1.0
         for lane in range(values.shape[1]):
             z = values[k, lane]
@@ -246,23 +249,24 @@ def pack(mean, extra, states, i, chosen):
 
 
 @jit
-def refine(hyper, mean, std, extra, states, i, lane, t, size, moments):
-    """Legendre moments of the direction on each panel, halved until it is resolved; returns E[z^2].
+def refine(hyper, mean, std, extra, states, i, lane, t, size, moments, edges):
+    """Legendre moments of the direction on each panel, halved until it is resolved.
 
-    size is the direction's root mean square, the unit of the tolerance.
+    size is the direction's root mean square, the unit of the tolerance. Returns E[z^2] and the number of pieces, whose
+    edges are written in ascending order if there is room for any.
     """
     left = np.empty(_DEEPEST)
     right = np.empty(_DEEPEST)
-    z = np.empty(_ORDER)
-    points = np.empty(_ORDER)
-    totals = np.empty((_ORDER, _ORDER))
-    work = np.empty((4, _ORDER))
+    z = np.empty(ORDER)
+    points = np.empty(ORDER)
+    totals = np.empty((ORDER, ORDER))
+    work = np.empty((4, ORDER))
     cut = (dispatch.breakpoint(hyper, extra, states, i, lane, t) - mean) / std
     square = 0.0
-    pieces = 0
-    for panel in range(_N_PANELS):
-        centre = -_REACH + _HALF_WIDTH * (2 * panel + 1)
-        low, high = centre - _HALF_WIDTH, centre + _HALF_WIDTH
+    pieces, done = 0, 0
+    for panel in range(N_PANELS):
+        centre = -REACH + HALF_WIDTH * (2 * panel + 1)
+        low, high = centre - HALF_WIDTH, centre + HALF_WIDTH
         depth = 1
         left[0], right[0] = low, high
         if low < cut and cut < high:
@@ -274,7 +278,7 @@ def refine(hyper, mean, std, extra, states, i, lane, t, size, moments):
             depth -= 1
             low, high = left[depth], right[depth]
             middle, radius = 0.5 * (low + high), 0.5 * (high - low)
-            inset = radius * _INSET
+            inset = radius * INSET
             top, below = 0.0, 0.0
             at_left = -dispatch.peek(
                 hyper, mean + std * (middle - inset), extra, states, i, lane, t
@@ -282,10 +286,10 @@ def refine(hyper, mean, std, extra, states, i, lane, t, size, moments):
             at_right = -dispatch.peek(
                 hyper, mean + std * (middle + inset), extra, states, i, lane, t
             )
-            for k in range(_ORDER):
+            for k in range(ORDER):
                 points[k] = middle + radius * PANEL_NODES[k]
                 z[k] = dispatch.peek(hyper, mean + std * points[k], extra, states, i, lane, t)
-            for k in range(_ORDER):
+            for k in range(ORDER):
                 top += HIGHEST[k] * z[k]
                 below += SECOND_HIGHEST[k] * z[k]
                 at_left += AT_LEFT[k] * z[k]
@@ -301,9 +305,12 @@ def refine(hyper, mean, std, extra, states, i, lane, t, size, moments):
                 depth += 2
             else:
                 square += add_moments_of_piece(points, z, radius, centre, totals, work)
-        for q in range(_ORDER):
-            moments[panel * _ORDER + q] = totals[q].sum()
-    return square
+                if edges.size > 0:
+                    edges[done], edges[done + 1] = low, high
+                done += 1
+        for q in range(ORDER):
+            moments[panel * ORDER + q] = totals[q].sum()
+    return square, done
 
 
 @jit
@@ -311,16 +318,16 @@ def add_moments_of_piece(points, z, radius, centre, totals, work):
     """Add a piece's integrals of z P_q, its nodes side by side (q, node), and return that of z^2 phi."""
     before, legendre, flat, position = work[0], work[1], work[2], work[3]
     square = 0.0
-    for k in range(_ORDER):
+    for k in range(ORDER):
         before[k] = 0.0
         legendre[k] = 1.0
-        position[k] = (points[k] - centre) / _HALF_WIDTH
+        position[k] = (points[k] - centre) / HALF_WIDTH
         flat[k] = PANEL_WEIGHTS[k] * radius * z[k]
-        square += flat[k] * z[k] * (_DENSITY_AT_0 * exp(-0.5 * points[k] * points[k]))
-    for q in range(_ORDER):
+        square += flat[k] * z[k] * (DENSITY_AT_0 * exp(-0.5 * points[k] * points[k]))
+    for q in range(ORDER):
         rise = (2.0 * q + 1.0) / (q + 1.0)
         fall = q / (q + 1.0)
-        for k in range(_ORDER):
+        for k in range(ORDER):
             totals[q, k] += flat[k] * legendre[k]
             following = rise * position[k] * legendre[k] - fall * before[k]
             before[k] = legendre[k]

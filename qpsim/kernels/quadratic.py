@@ -26,6 +26,7 @@ from qpsim.kernels.hermite import (
 )
 from qpsim.kernels.jit import jit
 from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE
+from qpsim.kernels.plane import add_planes
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.signs import SignTable, pair_table, sign_integrals
 
@@ -339,6 +340,23 @@ def series_moments(
                 return n + 1
         begin += terms
         if begin == _MOST_TERMS:
+            raise_power(power, table.correlation)
+            add_planes(
+                hyper,
+                hessian,
+                table,
+                gradient,
+                std,
+                extra,
+                states,
+                t,
+                second,
+                tail,
+                power,
+                open_lanes,
+                denominator,
+                error,
+            )
             return begin
         # Panels are dear and need many terms: no coordinate should go through them a third time.
         wanted = _MOST_TERMS if 4 * n_sharp > d * lanes else 2 * begin
