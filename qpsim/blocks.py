@@ -372,7 +372,7 @@ def _table(plan: Plan) -> Any:
         plan.policy.code == policy.BOUND and plan.method.form is None
     ):
         hessian, correlation = np.array(plan.problem.hessian), plan.problem.gradient_correlation()
-    if plan.method.form == "sign":
+    if plan.method.form in ("sign", "two-valued"):
         return signs.pair_table(hessian, correlation)
     return quadratic.series_table(hessian, correlation, plan.tolerance)
 

@@ -35,9 +35,7 @@ _DOUBT = 1e-10
 ORDER = 16
 PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(ORDER))
 # The two highest Legendre coefficients of the direction on a panel, as sums over its nodes.
-_PROJECTION = (
-    legvander(PANEL_NODES, ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
-)
+_PROJECTION = legvander(PANEL_NODES, ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
 HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 1])
 SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 2])
 # The polynomial through the nodes, at the panel's ends: beyond the outermost nodes a jump is seen by nothing else.
@@ -74,9 +72,7 @@ class QuadratureTable(NamedTuple):
 def quadrature_table(n_orders: int) -> QuadratureTable:
     """Tabulate the orders 0, ..., n_orders - 1."""
     spacings = [_SPACING / 2**k for k in range(_HALVINGS)]
-    midpoints = tuple(
-        _weights(n_orders, -REACH + h / 2, h, round(2 * REACH / h)) for h in spacings
-    )
+    midpoints = tuple(_weights(n_orders, -REACH + h / 2, h, round(2 * REACH / h)) for h in spacings)
     nodes = _weights(n_orders, -REACH, _SPACING, _N_NODES)
     return QuadratureTable(nodes, midpoints, _panel_weights(n_orders))
 

@@ -1,16 +1,18 @@
 """E[z] and E[z^T Q z] on a dense Hessian, from the rule's closed form or its Hermite series.
 
 The denominator of the exact step (Eq. 11) couples the coordinates through the correlation r of their gradients. A
-linear rule needs nu^2 Q o QQ, a sign rule Plackett's integrals (:mod:`qpsim.kernels.signs`). Any other is a series
-(Mehler's formula): with a_n the coordinates' Hermite coefficients, off-diagonal and elementwise,
+linear rule needs nu^2 Q o QQ, a rule of two values Plackett's integrals (:mod:`qpsim.kernels.signs`). Any other is a
+series (Mehler's formula): with a_n the coordinates' Hermite coefficients, off-diagonal and elementwise,
 
     E[z^T Q z] = sum_i q_ii E[z_i^2] + sum_n a_n^T ((Q - diag Q) o R^n) a_n.
 
 What N + 1 terms leave is bounded by Cauchy and Schwarz and the energy tail_i = E[z_i^2] - sum_{n<=N} a_n(i)^2 that
 coordinate i has left: sum_{i != j} |q_ij| |r_ij|^(N+1) sqrt(tail_i tail_j) <= sum_i b_i tail_i with
-b_i = sum_j |q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until that is within the tolerance.
+b_i = sum_j |q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until that is within the tolerance; the
+pairs for which there are never enough of them are integrated instead (:mod:`qpsim.kernels.plane`).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +27,7 @@ from qpsim.kernels.hermite import (
     starts_as_sign,
 )
 from qpsim.kernels.jit import jit
-from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE
+from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE, two_values
 from qpsim.kernels.plane import add_planes
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.signs import SignTable, pair_table, sign_integrals
@@ -38,6 +40,8 @@ _MOST_TERMS = 256
 # Doubles that the coefficients of one block may take.
 _MOST_ELEMENTS = 1 << 23
 _NEGLIGIBLE = 1e-150
+# What remains of E[z_i^2] after the squares of many terms is not known more closely than this.
+_ROUNDING = 1e-14
 
 
 class SeriesTable(NamedTuple):
@@ -114,7 +118,7 @@ def _add_moments(
     rule = dispatch.rule_of_type(hyper)
     if rule.form is None and rule.form_at_first_step == "sign":
         return _sign_then_series
-    return {"linear": _linear, "sign": _sign, None: _series}[rule.form]
+    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _series}[rule.form]
 
 
 def _linear(
@@ -171,6 +175,50 @@ def _sign(
             scale[i, lane] = dispatch.scale(hyper, extra[i, lane], states, i, lane, t)
             standard[i, lane] = (gradient[i, lane] + c) * inverse
     sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator)
+
+
+def _two_valued(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    d, lanes = gradient.shape
+    mean = np.empty((d, lanes))
+    middle = np.empty((d, lanes))
+    half = np.empty((d, lanes))
+    standard = np.empty((d, lanes))
+    for i in range(d):
+        for lane in range(lanes):
+            m, h, a = two_values(
+                hyper, gradient[i, lane], std[i], extra[i, lane], states, i, lane, t
+            )
+            middle[i, lane], half[i, lane], standard[i, lane] = m, h, a
+            mean[i, lane] = m + h * erf(a * INV_SQRT2)
+    inner(gradient, mean, numerator)
+    if policy == BOUND:
+        for i in range(d):
+            for lane in range(lanes):
+                m, h = middle[i, lane], half[i, lane]
+                middle[i, lane] = math.sqrt(max(m * (2.0 * mean[i, lane] - m) + h * h, 0.0))
+        inner(middle, np.dot(form, middle), denominator)
+    else:
+        # What is constant has no covariance: that of the signs is all there is beside the means.
+        sign_integrals(table, standard, half, denominator)
+        add_inner(mean, np.dot(hessian, mean), denominator)
+        for i in range(d):
+            for lane in range(lanes):
+                h, s = half[i, lane], mean[i, lane] - middle[i, lane]
+                denominator[lane] += hessian[i, i] * (h * h - s * s)
 
 
 def _sign_then_series(
@@ -334,7 +382,15 @@ def series_moments(
                 term[i] = coefficients[i, k]
             np.dot(power, term, image)
             n_open = add_term(
-                term, image, tail, table.bounds[n], table.tolerance, open_lanes, denominator, error
+                term,
+                image,
+                second,
+                tail,
+                table.bounds[n],
+                table.tolerance,
+                open_lanes,
+                denominator,
+                error,
             )
             if n_open == 0:
                 return n + 1
@@ -374,7 +430,7 @@ def raise_power(power, correlation):
 
 
 @jit
-def add_term(term, image, tail, bounds, tolerance, open_lanes, denominator, error):
+def add_term(term, image, second, tail, bounds, tolerance, open_lanes, denominator, error):
     """Add one term of the series to the lanes that still need it; returns how many need another."""
     d, lanes = term.shape
     total = np.zeros(lanes)
@@ -384,7 +440,7 @@ def add_term(term, image, tail, bounds, tolerance, open_lanes, denominator, erro
         for lane in range(lanes):
             a = term[i, lane]
             total[lane] += a * image[i, lane]
-            tail[i, lane] = max(tail[i, lane] - a * a, 0.0)
+            tail[i, lane] = max(tail[i, lane] - a * a, _ROUNDING * second[i, lane])
             rest[lane] += bound * tail[i, lane]
     n_open = 0
     for lane in range(lanes):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 OBSERVED = ("relative_variance", "variance_estimate")
-FORMS = ("linear", "sign")
+FORMS = ("linear", "sign", "two-valued")
 
 _UNIT = (0.0, 1.0, "[0, 1)")
 _NONNEGATIVE = (0.0, math.inf, "[0, inf)")
@@ -137,7 +137,7 @@ class Method:
 
     @property
     def form(self) -> str | None:
-        """Closed form of the direction in the gradient: "linear", "sign" or None."""
+        """Closed form of the direction in the gradient: a name of ``FORMS``, or None."""
         return self.rule.form
 
     @property
@@ -245,10 +245,11 @@ def rule(
     ----------
     name : str, default: the function's name with "-" for "_"
         Registry name.
-    form : {"linear", "sign"} or None
+    form : {"linear", "sign", "two-valued"} or None
         Closed form of the direction, ``scale * (gradient + offset)`` or
-        ``scale * sign(gradient + offset)`` with scale and offset free of the gradient. It makes
-        the exact optimal step a closed form; None leaves it to quadrature.
+        ``scale * sign(gradient + offset)`` with scale and offset free of the gradient, or one value
+        where ``gradient + offset`` is positive and another where it is negative. It makes the exact
+        optimal step a closed form; None leaves it to quadrature.
     offset : callable, optional
         Scalar function of the same arguments without ``gradient``; 0 when absent.
     equivariant : bool
@@ -297,7 +298,9 @@ def rule(
     title = name or function.__name__.replace("_", "-")
     observes, state_names, defaults = _read_signature(title, function)
     if form is not None and form not in FORMS:
-        raise MethodError(f"Rule {title!r}: form must be 'linear', 'sign' or None, not {form!r}.")
+        raise MethodError(
+            f"Rule {title!r}: form must be 'linear', 'sign', 'two-valued' or None, not {form!r}."
+        )
     if form_at_first_step not in (None, "sign") or (form and form_at_first_step):
         raise MethodError(
             f"Rule {title!r}: form_at_first_step is 'sign' or None, and only where form is None."

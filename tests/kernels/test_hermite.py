@@ -51,7 +51,8 @@ def brute_force(method, problem, exact, state, t, extra):
     for i in range(2):
         rest = [*([extra[i]] if method.observes else []), *state[:, i], t, *method.hyper]
         turn = method.rule.breakpoint
-        z, w = graded(((turn(*rest) if turn else 0.3) - exact[i]) / std[i])
+        jump = 0.0 if method.form == "two-valued" else 0.3
+        z, w = graded(((turn(*rest) if turn else jump) - exact[i]) / std[i])
         out = [method.rule.function(exact[i] + std[i] * x, *rest) for x in z]
         f = np.array([o[0] if method.state_names else o for o in out])
         sides.append((z, w, f))
