@@ -138,7 +138,8 @@ def row_coefficients(hyper, mean, std, extra, states, i, t, table, begin, second
     differences = np.zeros((3, lanes))
     sum_up(values, -REACH, _SPACING, sums, differences)
     np.dot(table.nodes[begin : begin + orders], values, coefficients)
-    second[:] = sums[2]
+    for lane in range(lanes):
+        second[lane] = sums[2, lane]
     doubtful = in_doubt(second, differences)
     spacing = _SPACING
     for halving in range(_HALVINGS):

@@ -241,7 +241,8 @@ def outer_edges(r, w, edges_i, edges_j, cut_j):
     """Where the outer integral is cut to begin with, in ascending order."""
     edges = np.empty(edges_i.size + edges_j.size + _CUTS.size)
     count = edges_i.size
-    edges[:count] = edges_i
+    for k in range(count):
+        edges[k] = edges_i[k]
     # Two whole panels of f_j meet at no feature of it, and what is narrower than the window is blurred together.
     previous = -math.inf
     for k in range(1, edges_j.size - 1):

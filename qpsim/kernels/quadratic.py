@@ -118,7 +118,9 @@ def _add_moments(
     rule = dispatch.rule_of_type(hyper)
     if rule.form is None and rule.form_at_first_step == "sign":
         return _sign_then_series
-    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _series}[rule.form]
+    # The function itself and no call of it: every call on the way compiles all that is below again.
+    series = series_moments.py_func
+    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: series}[rule.form]
 
 
 def _linear(
@@ -266,38 +268,6 @@ def _sign_then_series(
         )
 
 
-def _series(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
-    series_moments(
-        hyper,
-        hessian,
-        form,
-        table,
-        gradient,
-        std,
-        extra,
-        states,
-        t,
-        policy,
-        numerator,
-        denominator,
-        error,
-    )
-
-
 @jit
 def sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator):
     """Moments of scale * sign(standard + Z)."""
@@ -338,7 +308,9 @@ def series_moments(
     """Moments of any direction by its Hermite series; returns how many terms the last lane took."""
     d, lanes = gradient.shape
     second = np.empty((d, lanes))
-    begin, terms = 0, 1 if policy == BOUND else _FIRST_TERMS
+    terms = 1 if policy == BOUND else _FIRST_TERMS
+    # A number that numba does not take for a constant, lest all below be compiled for it and for others.
+    begin = np.int64(0)
     power = table.off_diagonal.copy()
     image = np.empty((d, lanes))
     open_lanes = np.ones(lanes, np.uint8)
@@ -362,8 +334,7 @@ def series_moments(
             )
         if begin == 0:
             tail = second.copy()
-            mean = coefficients[:, 0].copy()
-            inner(gradient, mean, numerator)
+            inner(gradient, coefficients[:, 0], numerator)
             if policy == BOUND:
                 # |E[z_i z_j]| <= sqrt(E[z_i^2] E[z_j^2]), for a sign method the |s_i s_j| of Eq. 12.
                 root = np.sqrt(second)
@@ -379,7 +350,8 @@ def series_moments(
             if n > 0:
                 raise_power(power, table.correlation)
             for i in range(d):
-                term[i] = coefficients[i, k]
+                for lane in range(lanes):
+                    term[i, lane] = coefficients[i, k, lane]
             np.dot(power, term, image)
             n_open = add_term(
                 term,
