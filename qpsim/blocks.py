@@ -10,7 +10,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -54,7 +54,8 @@ def block_size(dim: int) -> int:
 class Plan:
     """Everything a worker needs, checked: plain arrays and values that pickle.
 
-    ``theta0`` has shape (d,) or (n_replicates, d); ``theta_steps`` is sorted.
+    ``theta0`` has shape (d,) or (replicates, d), its first row being that of replicate
+    ``theta0_from``; ``theta_steps`` is sorted.
     """
 
     problem: QuadraticProblem
@@ -70,6 +71,13 @@ class Plan:
     theta_steps: tuple[int, ...]
     tolerance: float
     token: str
+    theta0_from: int = 0
+
+    def share(self, first: int, count: int) -> Plan:
+        """The plan with the starting points of one block only: what its worker has to be sent."""
+        if self.theta0.ndim == 1:
+            return self
+        return replace(self, theta0=self.theta0[first : first + count], theta0_from=first)
 
     @property
     def noise_std(self) -> float:
@@ -298,8 +306,10 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
 
 
 def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
-    start = np.broadcast_to(plan.theta0, (plan.n_replicates, plan.problem.dim))
-    error = start[first : first + count] - plan.problem.optimum
+    start = plan.theta0
+    if start.ndim == 2:
+        start = start[first - plan.theta0_from :][:count]
+    error = np.broadcast_to(start - plan.problem.optimum, (count, plan.problem.dim))
     columns = np.empty((plan.problem.dim, lanes))
     columns[:, :count] = error.T
     columns[:, count:] = error[-1][:, None]

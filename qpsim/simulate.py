@@ -22,7 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qpsim import blocks, progress
+from qpsim import blocks, interrupts, progress
 from qpsim.checkpoint import Checkpoint
 from qpsim.errors import (
     ArtefactWarning,
@@ -294,9 +294,11 @@ def _completed(
             for _ in range(n_blocks):
                 while waiting and len(flying) < 2 * width:
                     span = waiting.pop()
-                    future = executor.submit(blocks.run_block, plan, *span, points.get(span[0]))
-                    flying.add(future)
-                    future.add_done_callback(finished.put)
+                    share, point = plan.share(*span), points.get(span[0])
+                    with interrupts.deferred():
+                        future = executor.submit(blocks.run_block, share, *span, point)
+                        flying.add(future)
+                        future.add_done_callback(finished.put)
                 future = finished.get()
                 flying.discard(future)
                 yield _outcome(plan, future)
@@ -304,7 +306,6 @@ def _completed(
     finally:
         if flying:
             blocks.stop(plan.token)
-        # Wait for the futures, not their callbacks: an interrupt may come before one is attached.
         wait([future for future in flying if not future.cancel()])
         blocks.forget(plan.token)
 

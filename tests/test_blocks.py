@@ -1,6 +1,7 @@
 """The same bits for every way of running a plan: workers, processes, order, length, reruns."""
 
 import multiprocessing
+import pickle
 import random
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -86,6 +87,23 @@ def test_threads_and_order_change_no_bit(kind, method):
 def test_processes_change_no_bit(processes):
     for kind, method in CASES:
         assert_same_bits(run(kind, method), run(kind, method, workers=processes))
+
+
+def test_a_worker_is_sent_its_own_starting_points_and_no_others(processes):
+    p = problem("dense")
+    theta0 = np.random.Generator(np.random.PCG64(0)).normal(size=(N, p.dim))
+    plan = make_plan(p, "ssd", n_steps=3, n_replicates=N, theta0=theta0, rng=0)
+    share = plan.share(64, 64)
+    assert np.array_equal(share.theta0, theta0[64:128])
+    assert len(pickle.dumps(plan)) - len(pickle.dumps(share)) > 0.9 * (N - 64) * p.dim * 8
+    alone, whole = blocks.run_block(share, 64, 64), blocks.run_block(plan, 64, 64)
+    blocks.forget(plan.token)
+    assert np.array_equal(alone.losses, whole.losses)
+    options = {"n_steps": 3, "n_replicates": N, "theta0": theta0, "rng": 0}
+    in_processes = qpsim.simulate(p, "ssd", workers=processes, **options)
+    assert np.array_equal(
+        in_processes.excess_loss, qpsim.simulate(p, "ssd", workers=2, **options).excess_loss
+    )
 
 
 @pytest.mark.parametrize(("kind", "method"), CASES)
