@@ -5,12 +5,15 @@ gives E[s_i s_j] = e_i e_j + (2/pi) times the integral over t from 0 to asin r_i
 
     exp(-(a_i^2 + a_j^2 - 2 a_i a_j sin t) / (2 cos^2 t)).
 
-The correlations belong to the problem, only a changes: the quadrature nodes of every pair are
-tabulated once. The part with e_i e_j is a plain quadratic form; this room is about the integrals.
+The correlations belong to the problem, only a changes: what can be tabulated of every pair is. The
+part with e_i e_j is a plain quadratic form; this room is about the integrals.
 
-Where most pairs are weakly correlated, their integrals are summed as a series instead, by matrix
-products: with b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!), Mehler's formula has the integral of a pair
-as sum_n r^n b_n(a_i) b_n(a_j), n from 1. Sixteen exponentials cost as much as a thousand products.
+In s = sin t an integrand is a series: with b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!), Mehler's formula
+has it as the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral as that of r^n b_n b_n.
+The first terms of all pairs together are products of matrices, which cost a thirtieth of an
+exponential each; Gauss' rules that are told so need not integrate these terms, and most pairs then
+take one exponential or none (:mod:`qpsim.kernels.sign_rules`). Pairs of a small problem, and pairs
+that are correlated too strongly, are integrated as they stand.
 """
 
 from typing import NamedTuple
@@ -18,8 +21,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 
-from qpsim.kernels.elementary import exp2_negative, fma
+from qpsim.kernels.elementary import exp2_minus_square, exp2_negative, fma
+from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, padded, triangle
 from qpsim.kernels.jit import jit
+from qpsim.kernels.sign_rules import (
+    Split,
+    bin_ends,
+    bins_of,
+    cheapest_split,
+    head_factors,
+    rule,
+)
 
 # (largest |r|, Gauss-Legendre nodes): each term of E[s_i s_j] is within 1e-9 for all a_i, a_j.
 NODE_CLASSES = (
@@ -43,32 +55,32 @@ NODE_CLASSES = (
 _GRADED_FROM = 5
 _GRADING = 6
 
-# The series: below this dimension products are too small to pay, beyond the largest |r| it is too
-# long. It ends where a pair's rest is below the tolerance, and may be computed in single precision
-# from where a term is so small that its rounding does not count.
-_SERIES_FROM_DIM = 32
-_SERIES_REACH = np.arange(1, 13) * 0.05
-_SERIES_TOLERANCE = 5e-10
-_SINGLE_PRECISION_BELOW = 3e-3
-# Multiplications of a matrix product that take as long as one node of the quadrature, and as a
-# term's share of one coordinate.
-_PRODUCTS_PER_NODE = 18.0
-_PRODUCTS_PER_COORDINATE = 30.0
+# Below this dimension matrix products are too small to pay.
+_HEAD_FROM_DIM = 32
 
 # Beyond 40 deviations every integrand is below 1e-300; infinite a (no noise) is clipped to it.
 _FARTHEST = 40.0
+_NEGLIGIBLE = 1e-35
 TWICE_DENSITY_AT_0 = 0.7978845608028654
 HALF_LOG2_E = 0.7213475204444817
+# Terms made at once: the recurrence's rows stay in the L1 cache, the terms in L2.
+_TERMS_AT_ONCE = 4
 
 
 class SignTable(NamedTuple):
-    """Quadrature nodes of the pairs i < j with q_ij != 0, in groups of two and three of one pair.
+    """What is tabulated of the pairs i < j with q_ij != 0, by two ways of summing them.
 
-    ``nodes_n[g]`` holds, for each of the group's n nodes, the factor of (a_i - sign a_j)^2, the
-    factor of sign a_i a_j (both give the exponent to base 2), and the weight with 2 q_ij in it.
+    Quadrature alone, in groups of two and three nodes of one pair: ``nodes_n[g]`` holds, for each
+    of the group's n nodes, the factor of (a_i - sign a_j)^2, the factor of sign a_i a_j (both give
+    the exponent to base 2), and the weight with 2 q_ij in it.
 
-    ``double`` and ``single`` (terms, d, d) hold q_ij r_ij^n for the pairs that are summed as a
-    series, whose nodes are not tabulated; the first term is n = 1, the singles follow the doubles.
+    A head of the series and quadrature of the rest: ``double`` and ``single`` (terms, size) hold
+    2 q_ij (1 - c_n) r_ij^n, packed as :mod:`qpsim.kernels.forms` wants it, the first term n = 1,
+    the singles following the doubles. The nodes of row i are row_start[i] to row_start[i + 1],
+    ``partner`` their j, ``nodes`` (n, 3) the factors of a_j and a_i, whose sum's square is the
+    exponent, and the weight.
+
+    ``coupling`` (1, size) holds 2 q_ij, packed alike, for the form of the mean signs.
     """
 
     first_2: np.ndarray
@@ -79,8 +91,12 @@ class SignTable(NamedTuple):
     second_3: np.ndarray
     sign_3: np.ndarray
     nodes_3: np.ndarray
+    row_start: np.ndarray
+    partner: np.ndarray
+    nodes: np.ndarray
     double: np.ndarray
     single: np.ndarray
+    coupling: np.ndarray
 
 
 def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = True) -> SignTable:
@@ -93,99 +109,116 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
     correlation
         Array (d, d) of the gradient noise's correlations r_ij; +-1 is allowed.
     series
-        Whether weakly correlated pairs may be summed as a series where that is quicker.
+        Whether pairs may be summed as a series and a rest where that is quicker.
 
     Returns
     -------
     SignTable
-        For `sign_integrals`. A pair has 2 to 4 nodes of 24 bytes mostly, a term of the series 8 or
-        4 bytes a pair, twice: some 80 MB at d = 1000 either way.
+        For `sign_integrals`. A node takes 24 to 32 bytes, a term of the head 4 or 8 a pair: some
+        40 MB at d = 1000, and 60 MB if every pair is summed by quadrature alone.
     """
     dim = hessian.shape[0]
     first, second = np.triu_indices(dim, 1)
     entry = hessian[first, second]
     kept = entry != 0.0
     first, second, entry = first[kept], second[kept], entry[kept]
-    signed = correlation[first, second]
-    sign = np.where(signed < 0.0, -1.0, 1.0)
-    size = np.minimum(np.abs(signed), 1.0)
-    reach = _series_reach(size, dim) if series else 0.0
-    double, single = _series(hessian, correlation, reach)
+    pairs = _Pairs(first, second, entry, np.clip(correlation[first, second], -1.0, 1.0))
+    split = None
+    if series and dim >= _HEAD_FROM_DIM:
+        at_0 = (2.0 / np.pi) * np.sum(hessian * np.arcsin(np.clip(correlation, -1.0, 1.0)))
+        alone = _nodes_alone(bin_ends())
+        split = cheapest_split(np.abs(pairs.correlation), np.abs(entry), dim, float(at_0), alone)
+    if split is None:
+        left_out = np.ones(entry.size, dtype=bool)
+        head = [np.zeros(dim + 1, dtype=np.intp), np.empty(0, dtype=np.intp), np.empty((0, 3))]
+        head += [np.empty((0, 0)), np.empty((0, 0), dtype=np.float32)]
+    else:
+        n_nodes = split.nodes[bins_of(np.abs(pairs.correlation))]
+        left_out = n_nodes < 0
+        head = _nodes_behind_head(split.head, n_nodes, pairs, dim)
+        head += _head_terms(split, hessian, correlation)
+    without = _nodes_without_head(_Pairs(*[array[left_out] for array in pairs]))
+    return SignTable._make([*without, *head, _packed(2.0 * hessian)[None]])
+
+
+class _Pairs(NamedTuple):
+    """i, j, q_ij and r_ij of pairs i < j, in the order of i and j."""
+
+    first: np.ndarray
+    second: np.ndarray
+    entry: np.ndarray
+    correlation: np.ndarray
+
+
+def _nodes_alone(size: np.ndarray) -> np.ndarray:
+    """How many nodes the integral of every |r| takes."""
+    nodes = np.array([n for _, n in NODE_CLASSES])
+    return nodes[np.searchsorted([upper for upper, _ in NODE_CLASSES], size)]
+
+
+def _nodes_without_head(pairs: _Pairs) -> list[np.ndarray]:
+    """The table's first eight arrays."""
+    sign = np.where(pairs.correlation < 0.0, -1.0, 1.0)
+    n_nodes = _nodes_alone(np.abs(pairs.correlation))
     groups: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {2: [], 3: []}
-    below = reach if reach > 0.0 else -1.0
-    for upper, n in NODE_CLASSES:
-        pair = np.flatnonzero((size > below) & (size <= upper))
-        below = max(below, upper)
-        if pair.size:
-            nodes = quadrature_nodes(size[pair], n)
-            nodes[:, :, 2] *= (2.0 * entry[pair] * sign[pair])[:, None]
-            n_pairs_of_nodes = (0, 2, 1)[n % 3]
-            cut = 2 * n_pairs_of_nodes
-            for length, some in ((2, nodes[:, :cut]), (3, nodes[:, cut:])):
-                n_groups = some.shape[1] // length
-                groups[length].append((np.repeat(pair, n_groups), some.reshape(-1, 3 * length)))
+    for n in np.unique(n_nodes).tolist():
+        pair = np.flatnonzero(n_nodes == n)
+        nodes = quadrature_nodes(np.abs(pairs.correlation[pair]), n)
+        nodes[:, :, 2] *= (2.0 * pairs.entry[pair] * sign[pair])[:, None]
+        cut = 2 * (0, 2, 1)[n % 3]
+        for length, some in ((2, nodes[:, :cut]), (3, nodes[:, cut:])):
+            n_groups = some.shape[1] // length
+            groups[length].append((np.repeat(pair, n_groups), some.reshape(-1, 3 * length)))
     arrays = []
     for length in (2, 3):
         owner = np.concatenate([np.empty(0, dtype=np.int64), *(o for o, _ in groups[length])])
         nodes = np.concatenate([np.empty((0, 3 * length)), *(some for _, some in groups[length])])
         order = np.argsort(owner, kind="stable")
         owner = owner[order]
-        arrays += [first[owner], second[owner], sign[owner], nodes[order]]
-    return SignTable(*arrays, *[double, single])
+        arrays += [pairs.first[owner], pairs.second[owner], sign[owner], nodes[order]]
+    return arrays
 
 
-def _series_reach(size: np.ndarray, dim: int) -> float:
-    """The largest |r| worth a series: the cheapest split of these pairs, 0 if none pays."""
-    if dim < _SERIES_FROM_DIM:
-        return 0.0
-    ordered = np.sort(size)
-    nodes = np.array([n for _, n in NODE_CLASSES])
-    # nodes_beyond[k]: of all pairs from the k-th smallest |r| on
-    each = nodes[np.searchsorted([upper for upper, _ in NODE_CLASSES], ordered)]
-    nodes_beyond = np.append(np.cumsum(each[::-1])[::-1], 0)
-    best, reach = nodes_beyond[0] * _PRODUCTS_PER_NODE, 0.0
-    for candidate in _SERIES_REACH:
-        terms, n_double = _series_terms(candidate)
-        left = nodes_beyond[np.searchsorted(ordered, candidate, side="right")]
-        cost = left * _PRODUCTS_PER_NODE + terms * _PRODUCTS_PER_COORDINATE * dim
-        cost += 0.5 * (terms + n_double) * dim**2
-        if cost < best:
-            best, reach = cost, float(candidate)
-    return reach
+def _nodes_behind_head(head: int, n_nodes: np.ndarray, pairs: _Pairs, dim: int) -> list[np.ndarray]:
+    """The table's ``row_start``, ``partner`` and ``nodes``."""
+    owners, some = [np.empty(0, dtype=np.intp)], [np.empty((0, 3))]
+    for n in range(1, n_nodes.max(initial=0) + 1):
+        pair = np.flatnonzero(n_nodes == n)
+        u, v = rule(head, n)
+        r = pairs.correlation[pair, None]
+        s = u * r
+        cosine = np.sqrt((1.0 - s) * (1.0 + s))
+        # (a^2 + b^2 - 2 a b s) / (2 cos^2) = a^2 / 2 + (b - s a)^2 / (2 cos^2)
+        factor = np.sqrt(HALF_LOG2_E) / cosine
+        weight = (2.0 / np.pi) * v * 2.0 * pairs.entry[pair, None] * r / cosine
+        owners.append(np.repeat(pair, n))
+        some.append(np.stack([factor, -s * factor, weight], axis=-1).reshape(-1, 3))
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    owner = owner[order]
+    row_start = np.searchsorted(pairs.first[owner], np.arange(dim + 1))
+    return [row_start, pairs.second[owner], np.concatenate(some)[order]]
 
 
-def _series_terms(reach: float) -> tuple[int, int]:
-    """Terms that a series of |r| <= reach needs, and how many of them in double precision.
+def _head_terms(split: Split, hessian: np.ndarray, correlation: np.ndarray) -> list[np.ndarray]:
+    """The table's ``double`` and ``single``."""
+    r, power = np.clip(_packed(correlation), -1.0, 1.0), _packed(2.0 * hessian)
+    n_nodes = split.nodes[bins_of(np.abs(r))]
+    factors = head_factors(split.head)
+    double = np.empty((split.n_double, power.size))
+    single = np.empty((split.head - split.n_double, power.size), dtype=np.float32)
+    for n in range(1, split.head + 1):
+        power *= r
+        term = double[n - 1] if n <= split.n_double else single[n - 1 - split.n_double]
+        # what single precision holds as a subnormal number, which is slow, is 0
+        term[:] = np.where(np.abs(power) < _NEGLIGIBLE, 0.0, power) * factors[n, n_nodes]
+    return [double, single]
 
-    The rest after n terms is at most |r|^{n+1} sum_{m>n} b_m^2, and that sum at most 0.52 / sqrt(n).
-    """
-    terms = n_double = 1
-    while reach ** (terms + 1) * 0.52 / terms**0.5 > _SERIES_TOLERANCE:
-        terms += 1
-    while n_double < terms and reach ** (n_double + 1) > _SINGLE_PRECISION_BELOW:
-        n_double += 1
-    return terms, n_double
 
-
-def _series(
-    hessian: np.ndarray, correlation: np.ndarray, reach: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """q_ij r_ij^n of the pairs with |r_ij| <= reach, for n = 1, 2, ..."""
-    dim = hessian.shape[0]
-    if reach == 0.0:
-        return np.empty((0, dim, dim)), np.empty((0, dim, dim), dtype=np.float32)
-    terms, n_double = _series_terms(reach)
-    double = np.empty((n_double, dim, dim))
-    single = np.empty((terms - n_double, dim, dim), dtype=np.float32)
-    power = np.where(np.abs(correlation) <= reach, hessian, 0.0)
-    np.fill_diagonal(power, 0.0)
-    for n in range(terms):
-        power = power * correlation
-        if n < n_double:
-            double[n] = power
-        else:
-            single[n - n_double] = power
-    return double, single
+def _packed(matrix: np.ndarray) -> np.ndarray:
+    """What is below a matrix' diagonal, as `qpsim.kernels.forms.add_forms` wants it."""
+    entries = triangle(matrix.shape[0])
+    return np.where(entries == 0, 0.0, matrix.ravel()[entries])
 
 
 def quadrature_nodes(size: np.ndarray, n: int) -> np.ndarray:
@@ -223,8 +256,9 @@ def sign_integrals(table, a, scale, out):
         for lane in range(lanes):
             near[i, lane] = min(max(a[i, lane], -_FARTHEST), _FARTHEST)
     out[:] = 0.0
-    if table.double.shape[0] > 0:
-        add_series(table.double, table.single, near, scale, out)
+    if table.double.shape[0] + table.single.shape[0] > 0:
+        add_head(table.double, table.single, near, scale, out)
+        add_rest(table.row_start, table.partner, table.nodes, near, scale, out)
     for g in range(table.first_2.size):
         i, j, sign = table.first_2[g], table.second_2[g], table.sign_2[g]
         nodes = table.nodes_2[g]
@@ -258,39 +292,69 @@ def sign_integrals(table, a, scale, out):
 
 
 @jit
-def add_series(double, single, a, scale, out):
-    """Add the pairs that are summed as a series: sum_n b_n^T (Q o R^n) b_n, for each lane."""
+def add_head(double, single, a, scale, out):
+    """Add the head of the series: sum over n of the form of 2 q_ij (1 - c_n) r_ij^n and b_n."""
     d, lanes = a.shape
-    # b_n sqrt(n) and its forerunner, by the recurrence of the orthonormal Hermite polynomials
-    current = np.empty((d, lanes))
+    # b_n and b_{n-1}, with the scale in them
+    b = np.empty((d, lanes))
     previous = np.zeros((d, lanes))
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
-            weight = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
-            current[i, lane] = weight if scale is None else weight * scale[i, lane]
-    add_terms(double, 0, a, current, previous, out)
-    add_terms(single, double.shape[0], a, current, previous, out)
+            density = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
+            b[i, lane] = density if scale is None else density * scale[i, lane]
+    total = np.zeros(padded(lanes, LANES))
+    add_terms(double, 0, a, b, previous, total)
+    add_terms(single, double.shape[0], a, b, previous, total)
+    for lane in range(lanes):
+        out[lane] += total[lane]
 
 
 @jit
-def add_terms(matrices, before, a, current, previous, out):
+def add_terms(packed, before, a, b, previous, total):
     """Add the terms from before + 1 on, in the precision of their matrices."""
     d, lanes = a.shape
-    term = np.empty((d, lanes), matrices.dtype)
-    image = np.empty((d, lanes), matrices.dtype)
-    for k in range(matrices.shape[0]):
-        n = float(before + k + 1)
-        inverse_root = 1.0 / np.sqrt(n)
-        ratio = np.sqrt(n - 1.0) * inverse_root
+    rows = padded(d, TILE_ROWS)
+    terms = np.zeros((_TERMS_AT_ONCE, rows, total.size), packed.dtype)
+    inverse, ratio = np.empty(_TERMS_AT_ONCE), np.empty(_TERMS_AT_ONCE)
+    for begin in range(0, packed.shape[0], _TERMS_AT_ONCE):
+        count = min(_TERMS_AT_ONCE, packed.shape[0] - begin)
+        for k in range(_TERMS_AT_ONCE):
+            # of the Hermite polynomials: b_{n+1} = (a b_n - (n-1)/sqrt(n) b_{n-1}) / sqrt(n+1)
+            n = float(before + begin + k + 1)
+            inverse[k] = 1.0 / np.sqrt(n + 1.0)
+            ratio[k] = (1.0 - n) / np.sqrt(n) * inverse[k]
         for i in range(d):
+            for k in range(0, count, 2):
+                p, q, next_p, next_q = inverse[k], ratio[k], inverse[k + 1], ratio[k + 1]
+                both = k + 1 < count
+                for lane in range(lanes):
+                    x, this = a[i, lane], b[i, lane]
+                    after = fma(x * p, this, q * previous[i, lane])
+                    terms[k, i, lane] = this
+                    terms[k + 1, i, lane] = after
+                    b[i, lane] = fma(x * next_p, after, next_q * this) if both else after
+                    previous[i, lane] = after if both else this
+        add_forms(packed[begin : begin + count], terms[:count], total)
+
+
+@jit
+def add_rest(row_start, partner, nodes, a, scale, out):
+    """Add the nodes behind the head: exp(-a_i^2 / 2) times a sum over j, row by row."""
+    d, lanes = a.shape
+    row = np.empty(lanes)
+    for i in range(d):
+        row[:] = 0.0
+        for g in range(row_start[i], row_start[i + 1]):
+            j = partner[g]
+            p, q, weight = nodes[g, 0], nodes[g, 1], nodes[g, 2]
             for lane in range(lanes):
-                b = current[i, lane] * inverse_root
-                term[i, lane] = b
-                following = a[i, lane] * b - ratio * previous[i, lane]
-                previous[i, lane] = current[i, lane]
-                current[i, lane] = following
-        np.dot(matrices[k], term, image)
-        for i in range(d):
-            for lane in range(lanes):
-                out[lane] += term[i, lane] * image[i, lane]
+                value = weight * exp2_minus_square(fma(a[j, lane], p, a[i, lane] * q))
+                if scale is None:
+                    row[lane] += value
+                else:
+                    row[lane] = fma(value, scale[j, lane], row[lane])
+        for lane in range(lanes):
+            x = a[i, lane]
+            value = row[lane] * exp2_negative(-HALF_LOG2_E * x * x)
+            out[lane] += value if scale is None else value * scale[i, lane]
