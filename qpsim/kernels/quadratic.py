@@ -264,7 +264,7 @@ def sign_moments(hessian, form, table, gradient, standard, scale, policy, numera
         return
     sign_integrals(table, standard, scale, denominator)
     form_of_means = np.zeros(mean.shape[2])
-    add_forms(table.coupling, mean, form_of_means)
+    add_forms(table.double[:1], mean, form_of_means)
     for lane in range(lanes):
         denominator[lane] += form_of_means[lane]
     for i in range(d):

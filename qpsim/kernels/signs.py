@@ -23,7 +23,7 @@ from numpy.polynomial.legendre import leggauss
 
 from qpsim.kernels.elementary import exp2_minus_square, exp2_negative, fma
 from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, padded, triangle
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_spliced
 from qpsim.kernels.sign_rules import (
     Split,
     bin_ends,
@@ -68,35 +68,38 @@ _TERMS_AT_ONCE = 4
 
 
 class SignTable(NamedTuple):
-    """What is tabulated of the pairs i < j with q_ij != 0, by two ways of summing them.
+    """What is tabulated of the pairs i < j with q_ij != 0.
 
-    Quadrature alone, in groups of two and three nodes of one pair: ``nodes_n[g]`` holds, for each
-    of the group's n nodes, the factor of (a_i - sign a_j)^2, the factor of sign a_i a_j (both give
-    the exponent to base 2), and the weight with 2 q_ij in it.
+    ``double`` and ``single`` (terms, size) are packed as :mod:`qpsim.kernels.forms` wants it. The
+    first of ``double`` is 2 q_ij, for the form of the mean signs; the head of the series follows,
+    2 q_ij (1 - c_n) r_ij^n from n = 1 on, the singles after the doubles.
 
-    A head of the series and quadrature of the rest: ``double`` and ``single`` (terms, size) hold
-    2 q_ij (1 - c_n) r_ij^n, packed as :mod:`qpsim.kernels.forms` wants it, the first term n = 1,
-    the singles following the doubles. The nodes of row i are row_start[i] to row_start[i + 1],
-    ``partner`` their j, ``nodes`` (n, 3) the factors of a_j and a_i, whose sum's square is the
-    exponent, and the weight.
+    ``rest_pairs`` and ``rest_nodes`` are the nodes behind the head, one a row, ordered by i: i and
+    j; the factors of a_j and a_i, whose sum's square is the exponent, and the weight without
+    2 phi(a_i).
 
-    ``coupling`` (1, size) holds 2 q_ij, packed alike, for the form of the mean signs.
+    The pairs that are left out of the head have groups of two and three nodes: ``pairs_n`` is i and
+    j, or ~j for a negative correlation. ``nodes_n`` has three numbers for each of the n nodes: the
+    factor of (a_i -+ a_j)^2, the factor of +-a_i a_j (both give the exponent to base 2), and the
+    weight with 2 q_ij in it.
     """
 
-    first_2: np.ndarray
-    second_2: np.ndarray
-    sign_2: np.ndarray
-    nodes_2: np.ndarray
-    first_3: np.ndarray
-    second_3: np.ndarray
-    sign_3: np.ndarray
-    nodes_3: np.ndarray
-    row_start: np.ndarray
-    partner: np.ndarray
-    nodes: np.ndarray
     double: np.ndarray
     single: np.ndarray
-    coupling: np.ndarray
+    rest_pairs: np.ndarray
+    rest_nodes: np.ndarray
+    pairs_2: np.ndarray
+    nodes_2: np.ndarray
+    pairs_3: np.ndarray
+    nodes_3: np.ndarray
+
+    def groups(self) -> list[tuple[np.ndarray, ...]]:
+        """i, j, the correlation's sign and the nodes of the groups of two and of three."""
+        both = ((self.pairs_2, self.nodes_2), (self.pairs_3, self.nodes_3))
+        return [
+            (i, np.where(j < 0, ~j, j), np.where(j < 0, -1.0, 1.0), nodes)
+            for (i, j), nodes in ((pairs.T, nodes) for pairs, nodes in both)
+        ]
 
 
 def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = True) -> SignTable:
@@ -128,17 +131,18 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
         at_0 = (2.0 / np.pi) * np.sum(hessian * np.arcsin(np.clip(correlation, -1.0, 1.0)))
         alone = _nodes_alone(bin_ends())
         split = cheapest_split(np.abs(pairs.correlation), np.abs(entry), dim, float(at_0), alone)
+    rest = np.empty((0, 2), dtype=np.intp), np.empty((0, 3))
+    left_out = np.ones(entry.size, dtype=bool)
+    coupling = _packed(2.0 * hessian)[None]
     if split is None:
-        left_out = np.ones(entry.size, dtype=bool)
-        head = [np.zeros(dim + 1, dtype=np.intp), np.empty(0, dtype=np.intp), np.empty((0, 3))]
-        head += [np.empty((0, 0)), np.empty((0, 0), dtype=np.float32)]
+        double, single = coupling, np.empty((0, coupling.shape[1]), dtype=np.float32)
     else:
         n_nodes = split.nodes[bins_of(np.abs(pairs.correlation))]
         left_out = n_nodes < 0
-        head = _nodes_behind_head(split.head, n_nodes, pairs, dim)
-        head += _head_terms(split, hessian, correlation)
-    without = _nodes_without_head(_Pairs(*[array[left_out] for array in pairs]))
-    return SignTable._make([*without, *head, _packed(2.0 * hessian)[None]])
+        rest = _nodes_behind_head(split.head, n_nodes, pairs)
+        double, single = _head_terms(split, coupling, _packed(correlation))
+    groups = _nodes_without_head(_Pairs(*[array[left_out] for array in pairs]))
+    return SignTable._make([double, single, *rest, *groups])
 
 
 class _Pairs(NamedTuple):
@@ -157,7 +161,7 @@ def _nodes_alone(size: np.ndarray) -> np.ndarray:
 
 
 def _nodes_without_head(pairs: _Pairs) -> list[np.ndarray]:
-    """The table's first eight arrays."""
+    """The table's last four arrays."""
     sign = np.where(pairs.correlation < 0.0, -1.0, 1.0)
     n_nodes = _nodes_alone(np.abs(pairs.correlation))
     groups: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {2: [], 3: []}
@@ -175,12 +179,16 @@ def _nodes_without_head(pairs: _Pairs) -> list[np.ndarray]:
         nodes = np.concatenate([np.empty((0, 3 * length)), *(some for _, some in groups[length])])
         order = np.argsort(owner, kind="stable")
         owner = owner[order]
-        arrays += [pairs.first[owner], pairs.second[owner], sign[owner], nodes[order]]
+        second = pairs.second[owner]
+        second = np.where(sign[owner] < 0.0, ~second, second)
+        arrays += [np.stack([pairs.first[owner], second], axis=-1), nodes[order]]
     return arrays
 
 
-def _nodes_behind_head(head: int, n_nodes: np.ndarray, pairs: _Pairs, dim: int) -> list[np.ndarray]:
-    """The table's ``row_start``, ``partner`` and ``nodes``."""
+def _nodes_behind_head(
+    head: int, n_nodes: np.ndarray, pairs: _Pairs
+) -> tuple[np.ndarray, np.ndarray]:
+    """The table's ``rest_pairs`` and ``rest_nodes``."""
     owners, some = [np.empty(0, dtype=np.intp)], [np.empty((0, 3))]
     for n in range(1, n_nodes.max(initial=0) + 1):
         pair = np.flatnonzero(n_nodes == n)
@@ -190,29 +198,32 @@ def _nodes_behind_head(head: int, n_nodes: np.ndarray, pairs: _Pairs, dim: int) 
         cosine = np.sqrt((1.0 - s) * (1.0 + s))
         # (a^2 + b^2 - 2 a b s) / (2 cos^2) = a^2 / 2 + (b - s a)^2 / (2 cos^2)
         factor = np.sqrt(HALF_LOG2_E) / cosine
-        weight = (2.0 / np.pi) * v * 2.0 * pairs.entry[pair, None] * r / cosine
+        weight = (2.0 / np.pi / TWICE_DENSITY_AT_0) * v * 2.0 * pairs.entry[pair, None] * r / cosine
         owners.append(np.repeat(pair, n))
         some.append(np.stack([factor, -s * factor, weight], axis=-1).reshape(-1, 3))
     owner = np.concatenate(owners)
     order = np.argsort(owner, kind="stable")
     owner = owner[order]
-    row_start = np.searchsorted(pairs.first[owner], np.arange(dim + 1))
-    return [row_start, pairs.second[owner], np.concatenate(some)[order]]
+    both = np.stack([pairs.first[owner], pairs.second[owner]], axis=-1)
+    return both, np.concatenate(some)[order]
 
 
-def _head_terms(split: Split, hessian: np.ndarray, correlation: np.ndarray) -> list[np.ndarray]:
-    """The table's ``double`` and ``single``."""
-    r, power = np.clip(_packed(correlation), -1.0, 1.0), _packed(2.0 * hessian)
+def _head_terms(
+    split: Split, coupling: np.ndarray, correlation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The table's ``double`` and ``single``, from 2 q_ij (1, size) and r_ij (size,)."""
+    r, power = np.clip(correlation, -1.0, 1.0), coupling[0].copy()
     n_nodes = split.nodes[bins_of(np.abs(r))]
     factors = head_factors(split.head)
-    double = np.empty((split.n_double, power.size))
+    double = np.empty((1 + split.n_double, power.size))
     single = np.empty((split.head - split.n_double, power.size), dtype=np.float32)
+    double[0] = power
     for n in range(1, split.head + 1):
         power *= r
-        term = double[n - 1] if n <= split.n_double else single[n - 1 - split.n_double]
+        term = double[n] if n <= split.n_double else single[n - 1 - split.n_double]
         # what single precision holds as a subnormal number, which is slow, is 0
         term[:] = np.where(np.abs(power) < _NEGLIGIBLE, 0.0, power) * factors[n, n_nodes]
-    return [double, single]
+    return double, single
 
 
 def _packed(matrix: np.ndarray) -> np.ndarray:
@@ -241,7 +252,7 @@ def quadrature_nodes(size: np.ndarray, n: int) -> np.ndarray:
     return table
 
 
-@jit
+@jit_spliced
 def sign_integrals(table, a, scale, out):
     """out[l] = sum over i < j of 2 q_ij s_i s_j (E[sgn_i sgn_j] - e_i e_j), for each lane l.
 
@@ -256,97 +267,65 @@ def sign_integrals(table, a, scale, out):
         for lane in range(lanes):
             near[i, lane] = min(max(a[i, lane], -_FARTHEST), _FARTHEST)
     out[:] = 0.0
-    if table.double.shape[0] + table.single.shape[0] > 0:
-        add_head(table.double, table.single, near, scale, out)
-        add_rest(table.row_start, table.partner, table.nodes, near, scale, out)
-    for g in range(table.first_2.size):
-        i, j, sign = table.first_2[g], table.second_2[g], table.sign_2[g]
-        nodes = table.nodes_2[g]
-        p0, q0, w0 = nodes[0], nodes[1], nodes[2]
-        p1, q1, w1 = nodes[3], nodes[4], nodes[5]
-        for lane in range(lanes):
-            x, y = near[i, lane], sign * near[j, lane]
-            square = (x - y) * (x - y)
-            product = x * y
-            value = w0 * exp2_negative(fma(square, p0, product * q0))
-            value = fma(w1, exp2_negative(fma(square, p1, product * q1)), value)
-            if scale is not None:
-                value *= scale[i, lane] * scale[j, lane]
-            out[lane] += value
-    for g in range(table.first_3.size):
-        i, j, sign = table.first_3[g], table.second_3[g], table.sign_3[g]
-        nodes = table.nodes_3[g]
-        p0, q0, w0 = nodes[0], nodes[1], nodes[2]
-        p1, q1, w1 = nodes[3], nodes[4], nodes[5]
-        p2, q2, w2 = nodes[6], nodes[7], nodes[8]
-        for lane in range(lanes):
-            x, y = near[i, lane], sign * near[j, lane]
-            square = (x - y) * (x - y)
-            product = x * y
-            value = w0 * exp2_negative(fma(square, p0, product * q0))
-            value = fma(w1, exp2_negative(fma(square, p1, product * q1)), value)
-            value = fma(w2, exp2_negative(fma(square, p2, product * q2)), value)
-            if scale is not None:
-                value *= scale[i, lane] * scale[j, lane]
-            out[lane] += value
+    if table.double.shape[0] > 1 or table.single.shape[0] > 0:
+        add_series(table, near, scale, out)
+    add_groups(table.pairs_2, table.nodes_2, near, scale, out)
+    add_groups(table.pairs_3, table.nodes_3, near, scale, out)
 
 
-@jit
-def add_head(double, single, a, scale, out):
-    """Add the head of the series: sum over n of the form of 2 q_ij (1 - c_n) r_ij^n and b_n."""
+@jit_spliced
+def add_series(table, a, scale, out):
+    """Add the head of the series, the sum over n of the form of 2 q_ij (1 - c_n) r_ij^n and b_n,
+    and the rest."""
     d, lanes = a.shape
-    # b_n and b_{n-1}, with the scale in them
-    b = np.empty((d, lanes))
-    previous = np.zeros((d, lanes))
+    # b_n for even and odd n, of which one is the next and one the last; the scale is in them
+    b = np.zeros((2, d, lanes))
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
             density = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
-            b[i, lane] = density if scale is None else density * scale[i, lane]
+            b[1, i, lane] = density if scale is None else density * scale[i, lane]
+    add_rest(table.rest_pairs, table.rest_nodes, a, b[1], scale, out)
     total = np.zeros(padded(lanes, LANES))
-    add_terms(double, 0, a, b, previous, total)
-    add_terms(single, double.shape[0], a, b, previous, total)
+    n_double = table.double.shape[0] - 1
+    add_terms(table.double[1:], 1, a, b, total)
+    add_terms(table.single, 1 + n_double, a, b, total)
     for lane in range(lanes):
         out[lane] += total[lane]
 
 
 @jit
-def add_terms(packed, before, a, b, previous, total):
-    """Add the terms from before + 1 on, in the precision of their matrices."""
+def add_terms(packed, first, a, b, total):
+    """Add the terms n = first and following, in the precision of their matrices."""
     d, lanes = a.shape
-    rows = padded(d, TILE_ROWS)
-    terms = np.zeros((_TERMS_AT_ONCE, rows, total.size), packed.dtype)
-    inverse, ratio = np.empty(_TERMS_AT_ONCE), np.empty(_TERMS_AT_ONCE)
+    terms = np.zeros((_TERMS_AT_ONCE, padded(d, TILE_ROWS), total.size), packed.dtype)
     for begin in range(0, packed.shape[0], _TERMS_AT_ONCE):
         count = min(_TERMS_AT_ONCE, packed.shape[0] - begin)
-        for k in range(_TERMS_AT_ONCE):
-            # of the Hermite polynomials: b_{n+1} = (a b_n - (n-1)/sqrt(n) b_{n-1}) / sqrt(n+1)
-            n = float(before + begin + k + 1)
-            inverse[k] = 1.0 / np.sqrt(n + 1.0)
-            ratio[k] = (1.0 - n) / np.sqrt(n) * inverse[k]
         for i in range(d):
-            for k in range(0, count, 2):
-                p, q, next_p, next_q = inverse[k], ratio[k], inverse[k + 1], ratio[k + 1]
-                both = k + 1 < count
+            for k in range(count):
+                # of the Hermite polynomials: b_{n+1} = (a b_n - (n-1)/sqrt(n) b_{n-1}) / sqrt(n+1)
+                n = first + begin + k
+                inverse = 1.0 / np.sqrt(n + 1.0)
+                ratio = (1.0 - n) / np.sqrt(float(n)) * inverse
+                this, other = n & 1, (n + 1) & 1
                 for lane in range(lanes):
-                    x, this = a[i, lane], b[i, lane]
-                    after = fma(x * p, this, q * previous[i, lane])
-                    terms[k, i, lane] = this
-                    terms[k + 1, i, lane] = after
-                    b[i, lane] = fma(x * next_p, after, next_q * this) if both else after
-                    previous[i, lane] = after if both else this
+                    value = b[this, i, lane]
+                    terms[k, i, lane] = value
+                    b[other, i, lane] = fma(a[i, lane] * inverse, value, ratio * b[other, i, lane])
         add_forms(packed[begin : begin + count], terms[:count], total)
 
 
 @jit
-def add_rest(row_start, partner, nodes, a, scale, out):
-    """Add the nodes behind the head: exp(-a_i^2 / 2) times a sum over j, row by row."""
-    d, lanes = a.shape
+def add_rest(pairs, nodes, a, density, scale, out):
+    """Add the nodes behind the head: 2 phi(a_i) times a sum over j, row by row."""
+    lanes = a.shape[1]
     row = np.empty(lanes)
-    for i in range(d):
+    g = 0
+    while g < pairs.shape[0]:
+        i = pairs[g, 0]
         row[:] = 0.0
-        for g in range(row_start[i], row_start[i + 1]):
-            j = partner[g]
+        while g < pairs.shape[0] and pairs[g, 0] == i:
+            j = pairs[g, 1]
             p, q, weight = nodes[g, 0], nodes[g, 1], nodes[g, 2]
             for lane in range(lanes):
                 value = weight * exp2_minus_square(fma(a[j, lane], p, a[i, lane] * q))
@@ -354,7 +333,30 @@ def add_rest(row_start, partner, nodes, a, scale, out):
                     row[lane] += value
                 else:
                     row[lane] = fma(value, scale[j, lane], row[lane])
+            g += 1
         for lane in range(lanes):
-            x = a[i, lane]
-            value = row[lane] * exp2_negative(-HALF_LOG2_E * x * x)
-            out[lane] += value if scale is None else value * scale[i, lane]
+            out[lane] += row[lane] * density[i, lane]
+
+
+@jit
+def add_groups(pairs, nodes, a, scale, out):
+    """Add the pairs that are integrated as they stand: so many nodes of one pair in a row."""
+    lanes = a.shape[1]
+    square, product, total = np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    for g in range(pairs.shape[0]):
+        i, j, sign = pairs[g, 0], pairs[g, 1], 1.0
+        if j < 0:
+            j, sign = ~j, -1.0
+        for lane in range(lanes):
+            x, y = a[i, lane], sign * a[j, lane]
+            square[lane] = (x - y) * (x - y)
+            product[lane] = x * y
+            total[lane] = 0.0
+        for k in range(0, nodes.shape[1], 3):
+            p, q, weight = nodes[g, k], nodes[g, k + 1], nodes[g, k + 2]
+            for lane in range(lanes):
+                value = exp2_negative(fma(square[lane], p, product[lane] * q))
+                total[lane] = fma(weight, value, total[lane])
+        for lane in range(lanes):
+            value = total[lane]
+            out[lane] += value if scale is None else value * (scale[i, lane] * scale[j, lane])
