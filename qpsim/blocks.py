@@ -155,10 +155,10 @@ class _Prepared(NamedTuple):
     table: Any
 
 
-# Sign tables that a problem keeps for its next run: they take milliseconds, and a few megabytes at
-# the most coordinates for which they are kept.
+# Sign tables that a problem keeps for its next run, up to so many coordinates: there they take 26
+# megabytes, about as much as the problem itself, and a tenth of a second.
 _sign_tables: weakref.WeakKeyDictionary[QuadraticProblem, Any] = weakref.WeakKeyDictionary()
-_KEPT_UP_TO_DIM = 256
+_KEPT_UP_TO_DIM = 1024
 _stopped: set[str] = set()
 _prepared: dict[str, _Prepared] = {}
 _lock = threading.Lock()
