@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
@@ -162,6 +163,10 @@ class _Prepared(NamedTuple):
     table: Any
 
 
+# Sign tables that a problem keeps for its next run, up to so many coordinates: there they take 26
+# megabytes, about as much as the problem itself, and a tenth of a second.
+_sign_tables: weakref.WeakKeyDictionary[QuadraticProblem, Any] = weakref.WeakKeyDictionary()
+_KEPT_UP_TO_DIM = 1024
 _stopped: set[str] = set()
 _prepared: dict[str, _Prepared] = {}
 _lock = threading.Lock()
@@ -376,15 +381,29 @@ def _table(plan: Plan) -> Any:
 
     if plan.method.form == "linear":
         return ()
+    needed = plan.policy.code == policy.OPTIMAL or (
+        plan.policy.code == policy.BOUND and plan.method.form is None
+    )
+    if needed and plan.method.form == "sign":
+        return _sign_table(plan.problem)
     # A problem of one coordinate stands in where no table is needed.
     hessian = correlation = np.ones((1, 1))
-    if plan.policy.code == policy.OPTIMAL or (
-        plan.policy.code == policy.BOUND and plan.method.form is None
-    ):
+    if needed:
         hessian, correlation = np.array(plan.problem.hessian), plan.problem.gradient_correlation()
     if plan.method.form in ("sign", "two-valued"):
         return signs.pair_table(hessian, correlation)
     return quadratic.series_table(hessian, correlation, plan.tolerance)
+
+
+def _sign_table(problem: QuadraticProblem) -> Any:
+    from qpsim.kernels import signs
+
+    table = _sign_tables.get(problem)
+    if table is None:
+        table = signs.pair_table(np.array(problem.hessian), problem.gradient_correlation())
+        if problem.dim <= _KEPT_UP_TO_DIM:
+            _sign_tables[problem] = table
+    return table
 
 
 _blas_users = 0

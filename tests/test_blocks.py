@@ -246,3 +246,16 @@ def test_a_wide_problem_gets_fewer_lanes_and_never_none():
     assert blocks.block_size(1) == blocks.block_size(65_536) == 64
     assert blocks.block_size(10**6) == 4
     assert blocks.block_size(10**8) == 1
+
+
+def test_a_problem_keeps_its_table_for_the_next_run_and_no_longer_than_itself():
+    problem = qpsim.random_problem("mild", dim=40, basis="haar", rng=0)
+    before = len(blocks._sign_tables)
+    first = qpsim.simulate(problem, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1)
+    table = blocks._sign_table(problem)
+    assert len(blocks._sign_tables) == before + 1
+    again = qpsim.simulate(problem, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1)
+    assert blocks._sign_table(problem) is table
+    assert np.array_equal(first.excess_loss, again.excess_loss)
+    del problem, first, again
+    assert len(blocks._sign_tables) == before

@@ -20,6 +20,7 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import erf
+from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, padded
 from qpsim.kernels.hermite import (
     QuadratureTable,
     quadrature_table,
@@ -272,21 +273,22 @@ def _sign_then_series(
 def sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator):
     """Moments of scale * sign(standard + Z)."""
     d, lanes = gradient.shape
-    mean = np.empty((d, lanes))
+    mean = np.zeros((1, padded(d, TILE_ROWS), padded(lanes, LANES)))
     for i in range(d):
         for lane in range(lanes):
-            mean[i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
-    inner(gradient, mean, numerator)
+            mean[0, i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
+    inner(gradient, mean[0], numerator)
     if policy == BOUND:
         inner(scale, np.dot(form, scale), denominator)
         return
     sign_integrals(table, standard, scale, denominator)
-    add_inner(mean, np.dot(hessian, mean), denominator)
-    # On the diagonal E[z_i^2] = s_i^2, of which E[z_i]^2 is there already.
+    form_of_means = np.zeros(mean.shape[2])
+    add_forms(table.double[:1], mean, form_of_means)
+    for lane in range(lanes):
+        denominator[lane] += form_of_means[lane]
     for i in range(d):
         for lane in range(lanes):
-            s, m = scale[i, lane], mean[i, lane]
-            denominator[lane] += hessian[i, i] * (s * s - m * m)
+            denominator[lane] += hessian[i, i] * scale[i, lane] * scale[i, lane]
 
 
 @jit
