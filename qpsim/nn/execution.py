@@ -24,6 +24,7 @@ import numpy as np
 
 from qpsim.nn.layers import Context, Dense, Field, Layer
 from qpsim.nn.losses import softmax_cross_entropy
+from qpsim.nn.memory import aligned_zeros
 from qpsim.nn.parallel import for_each
 
 _MAX_CHUNKS = 16
@@ -188,7 +189,7 @@ class Plan:
         return sorted(kept)
 
     def _zeros(self, field: int, examples: int) -> np.ndarray:
-        return np.zeros((examples, *self.fields[field].buffer_shape), self.dtype)
+        return aligned_zeros((examples, *self.fields[field].buffer_shape), self.dtype)
 
     def _chunk_sums(self, held: np.ndarray | None, chunks: int) -> np.ndarray:
         if held is None or len(held) < chunks:

@@ -1,0 +1,126 @@
+"""Sixteen float32 at a time, for kernels that work on more arrays than LLVM can tell apart.
+
+Before LLVM vectorises a loop it must know that what is stored is not what is loaded next; with
+dozens of rows and runtime strides it asks at every entry, or gives up. Here a kernel says itself
+what is done side by side: it loads ``LANES`` neighbouring numbers from an address, computes with
+the values as with scalars, and stores them. LLVM cuts them to whatever width the processor has.
+Multiplication and addition may be fused. Formulas written for them take plain numbers as well.
+"""
+
+import operator
+
+from llvmlite import ir
+from numba import types
+from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
+from numba.extending import intrinsic, lower_builtin, models, register_model
+
+LANES = 16
+_VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_FLAGS = ("nsz", "contract")
+
+
+class _Lanes(types.Type):
+    """Numba's name for sixteen float32."""
+
+    def __init__(self):
+        super().__init__(name=f"lanes({LANES} x float32)")
+
+
+_lanes = _Lanes()
+
+
+@register_model(_Lanes)
+class _LanesModel(models.PrimitiveModel):
+    def __init__(self, manager, kind):
+        super().__init__(manager, kind, _VECTOR)
+
+
+def _splat(builder, number):
+    first = builder.insert_element(
+        ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0)
+    )
+    return builder.shuffle_vector(
+        first, first, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    )
+
+
+@infer_global(operator.add)
+@infer_global(operator.sub)
+class _SumOfLanes(ConcreteTemplate):
+    cases = [signature(_lanes, _lanes, _lanes)]  # noqa: RUF012
+
+
+@infer_global(operator.mul)
+class _MultipleOfLanes(ConcreteTemplate):
+    cases = [signature(_lanes, types.float64, _lanes)]  # noqa: RUF012
+
+
+@lower_builtin(operator.add, _Lanes, _Lanes)
+def _add(context, builder, signature, arguments):
+    return builder.fadd(*arguments, flags=_FLAGS)
+
+
+@lower_builtin(operator.sub, _Lanes, _Lanes)
+def _subtract(context, builder, signature, arguments):
+    return builder.fsub(*arguments, flags=_FLAGS)
+
+
+@lower_builtin(operator.mul, types.float64, _Lanes)
+def _multiply(context, builder, signature, arguments):
+    factor = builder.fptrunc(arguments[0], ir.FloatType())
+    return builder.fmul(_splat(builder, factor), arguments[1], flags=_FLAGS)
+
+
+@intrinsic
+def load(typing, address):
+    """The sixteen float32 from this address on; it need not be a multiple of anything."""
+
+    def codegen(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[0], _VECTOR.as_pointer())
+        return builder.load(pointer, align=4)
+
+    return _lanes(types.int64), codegen
+
+
+@intrinsic
+def store(typing, address, value):
+    """Write sixteen float32 from this address on."""
+
+    def codegen(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[0], _VECTOR.as_pointer())
+        builder.store(arguments[1], pointer, align=4)
+        return context.get_dummy_value()
+
+    return types.void(types.int64, _lanes), codegen
+
+
+@intrinsic
+def none(typing):
+    """Sixteen zeros."""
+
+    def codegen(context, builder, signature, arguments):
+        return ir.Constant(_VECTOR, [0.0] * LANES)
+
+    return _lanes(), codegen
+
+
+@intrinsic
+def positive_part(typing, value):
+    """max(value, 0), where nan stays nan."""
+
+    def codegen(context, builder, signature, arguments):
+        zero = ir.Constant(_VECTOR, [0.0] * LANES)
+        return builder.select(builder.fcmp_ordered("<", arguments[0], zero), zero, arguments[0])
+
+    return _lanes(_lanes), codegen
+
+
+@intrinsic
+def where_positive(typing, value, sign):
+    """``value`` in the places where ``sign`` is positive, 0 in the others."""
+
+    def codegen(context, builder, signature, arguments):
+        zero = ir.Constant(_VECTOR, [0.0] * LANES)
+        return builder.select(builder.fcmp_ordered(">", arguments[1], zero), arguments[0], zero)
+
+    return _lanes(_lanes, _lanes), codegen
