@@ -51,10 +51,16 @@ def backward(
     """
     squares = q_bias.size > 0
     bias_gradient = block[block.size - d_bias.size :]
+    ready = not relu and (dy.shape[1], dy.shape[2]) == size
     for first in range(0, x.shape[0], group):
         last = min(first + group, x.shape[0])
+        if ready:
+            compact = dy[first:last].reshape((last - first, dy[0].size))
         for e in range(first, last):
-            _mask(dy[e], y[e], origin, size, relu, compact[e - first], bias_gradient)
+            if ready:
+                _sum_pixels(compact[e - first], bias_gradient)
+            else:
+                _mask(dy[e], y[e], origin, size, relu, compact[e - first], bias_gradient)
             if masks_dy:
                 _put_back(compact[e - first], dy[e], origin, size)
             _add_with_square(bias_gradient, d_bias, q_bias, scale, d_bias.size, 0, squares)
@@ -132,6 +138,16 @@ def _mask(dy, y, origin, size, relu, compact, bias_gradient):
                     target[c] = source[c]
                     bias_gradient[c] += source[c]
             at += filters
+
+
+@jit
+def _sum_pixels(image, total):
+    total[:] = 0
+    filters = total.size
+    for at in range(0, image.size, filters):
+        pixel = image[at : at + filters]
+        for c in range(filters):
+            total[c] += pixel[c]
 
 
 @jit

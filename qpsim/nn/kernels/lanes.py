@@ -16,6 +16,7 @@ from numba.extending import intrinsic, lower_builtin, models, register_model
 
 LANES = 16
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
+_BYTES = ir.VectorType(ir.IntType(8), LANES)
 _FLAGS = ("nsz", "contract")
 
 
@@ -95,32 +96,40 @@ def store(typing, address, value):
 
 
 @intrinsic
-def none(typing):
-    """Sixteen zeros."""
+def store_bytes(typing, address, value):
+    """Write sixteen whole numbers below 256 as uint8."""
 
     def codegen(context, builder, signature, arguments):
-        return ir.Constant(_VECTOR, [0.0] * LANES)
+        pointer = builder.inttoptr(arguments[0], _BYTES.as_pointer())
+        builder.store(builder.fptoui(arguments[1], _BYTES), pointer, align=1)
+        return context.get_dummy_value()
 
-    return _lanes(), codegen
+    return types.void(types.int64, _lanes), codegen
 
 
 @intrinsic
-def positive_part(typing, value):
-    """max(value, 0), where nan stays nan."""
+def every(typing, number):
+    """The same float64, rounded, sixteen times."""
 
     def codegen(context, builder, signature, arguments):
-        zero = ir.Constant(_VECTOR, [0.0] * LANES)
-        return builder.select(builder.fcmp_ordered("<", arguments[0], zero), zero, arguments[0])
+        return _splat(builder, builder.fptrunc(arguments[0], ir.FloatType()))
 
-    return _lanes(_lanes), codegen
+    return _lanes(types.float64), codegen
 
 
-@intrinsic
-def where_positive(typing, value, sign):
-    """``value`` in the places where ``sign`` is positive, 0 in the others."""
+def _choice(comparison, order):
+    """An intrinsic: where ``one`` compares so to ``two`` the first value, elsewhere the second."""
 
-    def codegen(context, builder, signature, arguments):
-        zero = ir.Constant(_VECTOR, [0.0] * LANES)
-        return builder.select(builder.fcmp_ordered(">", arguments[1], zero), arguments[0], zero)
+    def choose(typing, one, two, first, second):
+        def codegen(context, builder, signature, arguments):
+            one, two, first, second = arguments
+            return builder.select(getattr(builder, comparison)(order, one, two), first, second)
 
-    return _lanes(_lanes, _lanes), codegen
+        return _lanes(_lanes, _lanes, _lanes, _lanes), codegen
+
+    return intrinsic(choose)
+
+
+where_at_most = _choice("fcmp_ordered", "<=")
+where_greater = _choice("fcmp_ordered", ">")
+where_nan = _choice("fcmp_unordered", "uno")

@@ -1,6 +1,21 @@
-"""Max-pooling that remembers in one byte which pixel of the window won."""
+"""Max-pooling that remembers in one byte which pixel of the window won.
+
+The forward pass is written twice: for any numbers, and for sixteen float32 channels at a time, which
+keeps a window's maximum and winner in registers.
+"""
 
 from qpsim.kernels.jit import jit
+from qpsim.nn.kernels.blas import address
+from qpsim.nn.kernels.lanes import (
+    LANES,
+    every,
+    load,
+    store,
+    store_bytes,
+    where_at_most,
+    where_greater,
+    where_nan,
+)
 
 _NOBODY = 255
 
@@ -33,7 +48,8 @@ def forward(x, x_size, y, y_origin, y_size, window, stride, pad, relu, winner):
                             first = False
                         else:
                             for c in range(out.size):
-                                better = not source[c] <= out[c]  # so that nan wins, and is seen
+                                # A nan wins, and is seen.
+                                better = (source[c] > out[c]) | (source[c] != source[c])
                                 out[c] = source[c] if better else out[c]
                                 won[c] = code if better else won[c]
                 if relu:
@@ -60,3 +76,35 @@ def backward(dy, y_origin, y_size, window, stride, pad, winner, dx):
                         target = dx[e, u, v]
                         for c in range(source.size):
                             target[c] += source[c] if won[c] == code else zero
+
+
+@jit
+def forward_by_lanes(x, x_size, y, y_origin, y_size, window, stride, pad, relu, winner):
+    """`forward` for float32 and a multiple of sixteen channels."""
+    none, nobody = every(0.0), every(float(_NOBODY))
+    for e in range(x.shape[0]):
+        for i in range(y_size[0]):
+            i_low = max(i * stride - pad[0], 0)
+            i_high = min(i * stride - pad[0] + window, x_size[0])
+            for j in range(y_size[1]):
+                j_low = max(j * stride - pad[1], 0)
+                j_high = min(j * stride - pad[1] + window, x_size[1])
+                corner = pad[0] * window + pad[1] - (i * window + j) * stride
+                out, won = address(y[e, y_origin[0] + i, y_origin[1] + j]), address(winner[e, i, j])
+                for c in range(0, x.shape[3], LANES):
+                    best = load(address(x[e, i_low, j_low, c:]))
+                    code = every(float(corner + i_low * window + j_low))
+                    for u in range(i_low, i_high):
+                        for v in range(j_low, j_high):
+                            value = load(address(x[e, u, v, c:]))
+                            here = every(float(corner + u * window + v))
+                            code = where_greater(value, best, here, code)
+                            best = where_greater(value, best, value, best)
+                            code = where_nan(value, value, here, code)
+                            best = where_nan(value, value, value, best)
+                    if relu:
+                        code = where_at_most(best, none, nobody, code)
+                        best = where_at_most(best, none, none, best)
+                    store(out + 4 * c, best)
+                    store_bytes(won + c, code)
+

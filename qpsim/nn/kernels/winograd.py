@@ -19,7 +19,7 @@ transformed domain one by one, and are left to the plain algorithm.
 from qpsim.kernels.jit import jit, jit_inline
 from qpsim.nn.kernels.blas import address, copy, product, product_transposed
 from qpsim.nn.kernels.dense import BLOCK
-from qpsim.nn.kernels.lanes import LANES, load, none, positive_part, store, where_positive
+from qpsim.nn.kernels.lanes import LANES, every, load, store, where_at_most, where_greater
 
 TILE = 4
 PLACES = 36
@@ -171,7 +171,9 @@ def _take_outputs(at, place, to, row, pixel, height, width, bias, relu):
 def _store_row(to, pixel, width, y, bias, relu):
     y0, y1, y2, y3 = y[0] + bias, y[1] + bias, y[2] + bias, y[3] + bias
     if relu:
-        y0, y1, y2, y3 = positive_part(y0), positive_part(y1), positive_part(y2), positive_part(y3)
+        none = every(0.0)
+        y0, y1 = where_at_most(y0, none, none, y0), where_at_most(y1, none, none, y1)
+        y2, y3 = where_at_most(y2, none, none, y2), where_at_most(y3, none, none, y3)
     store(to, y0)
     if width > 1:
         store(to + pixel, y1)
@@ -300,7 +302,7 @@ def correlate(
                 for j in range(tiles[1]):
                     to = address(y[e, y_origin[0] + TILE * i, y_origin[1] + TILE * j])
                     for f in range(0, filters, LANES):
-                        added = load(address(bias) + f * _ITEM) if bias.size > 0 else none()
+                        added = load(address(bias) + f * _ITEM) if bias.size > 0 else every(0.0)
                         _take_outputs(at + f * _ITEM, out_place * _ITEM, to + f * _ITEM,
                                       y.strides[1], y.strides[2], y_size[0] - TILE * i,
                                       y_size[1] - TILE * j, added, relu)  # fmt: skip
@@ -335,7 +337,8 @@ def mask(dy, y, origin, size, relu, d_bias, memory):
     filters = d_bias.size
     total = address(memory)
     for f in range(0, filters, LANES):
-        kept = none()
+        none = every(0.0)
+        kept = none
         for e in range(dy.shape[0]):
             for i in range(origin[0], origin[0] + size[0]):
                 at = address(dy[e, i, origin[1]]) + f * _ITEM
@@ -343,7 +346,7 @@ def mask(dy, y, origin, size, relu, d_bias, memory):
                 for j in range(size[1]):
                     value = load(at)
                     if relu:
-                        value = where_positive(value, load(sign))
+                        value = where_greater(load(sign), none, value, none)
                         store(at, value)
                     kept = kept + value
                     at += dy.strides[2]

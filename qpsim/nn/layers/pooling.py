@@ -47,7 +47,9 @@ class MaxPool(Layer):
         """x and y (examples, height, width, channels)."""
         from qpsim.nn.kernels import pooling
 
-        pooling.forward(
+        lanes = x.dtype == np.float32 and x.shape[3] % pooling.LANES == 0
+        forward = pooling.forward_by_lanes if lanes else pooling.forward
+        forward(
             x, self.source.shape[:2], y, self.target.origin, self.target.shape[:2],
             self.window, self.stride, self._pad(), self.relu, context.memory,
         )  # fmt: skip

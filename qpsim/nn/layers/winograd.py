@@ -12,7 +12,8 @@ from qpsim.nn.memory import aligned_zeros
 _FEWEST = 32
 _MULTIPLE = 16
 # Tiles at a time: many, so that the transformed weights, which fill a cache, are used often enough.
-_TILES = 64
+_TILES = 32
+_SUMMED_TILES = 64
 
 
 def suits(size: int, stride: int, channels: int, filters: int, dtype: Any) -> bool:
@@ -41,6 +42,7 @@ class Winograd:
         self._nothing = np.empty(0, np.float32)
         self._tiles = _tiles(target), _tiles(source)
         self._groups = [max(_TILES // tiles, 1) for tiles in self._tiles]
+        self._summed = max(_SUMMED_TILES // self._tiles[0], 1)
 
     def scratch(self) -> tuple[np.ndarray, np.ndarray]:
         """For transformed tiles, and for the sums that become the weights' gradient."""
@@ -50,7 +52,7 @@ class Winograd:
         numbers = [
             room(group * tiles, channels, filters)
             for group, tiles in zip(self._groups, self._tiles, strict=True)
-        ]
+        ] + [room(self._summed * self._tiles[0], channels, filters)]
         sums = aligned_zeros((36, channels, filters), np.float32)
         return aligned_zeros(max(numbers), np.float32), sums
 
@@ -101,7 +103,7 @@ class Winograd:
         memory, sums = scratch
         mask(dy, y, *place, relu, d[1], memory)
         weight_gradient(
-            self._gemm, x, x.shape[1:3], dy, *place, d[0], self._groups[0], memory, sums
+            self._gemm, x, x.shape[1:3], dy, *place, d[0], self._summed, memory, sums
         )
 
 
