@@ -96,6 +96,17 @@ def store(typing, address, value):
 
 
 @intrinsic
+def load_bytes(typing, address):
+    """Sixteen uint8 from this address on, as float32."""
+
+    def codegen(context, builder, signature, arguments):
+        pointer = builder.inttoptr(arguments[0], _BYTES.as_pointer())
+        return builder.uitofp(builder.load(pointer, align=1), _VECTOR)
+
+    return _lanes(types.int64), codegen
+
+
+@intrinsic
 def store_bytes(typing, address, value):
     """Write sixteen whole numbers below 256 as uint8."""
 
@@ -133,3 +144,4 @@ def _choice(comparison, order):
 where_at_most = _choice("fcmp_ordered", "<=")
 where_greater = _choice("fcmp_ordered", ">")
 where_nan = _choice("fcmp_unordered", "uno")
+where_equal = _choice("fcmp_ordered", "==")
