@@ -37,9 +37,7 @@ class _LanesModel(models.PrimitiveModel):
 
 
 def _splat(builder, number):
-    first = builder.insert_element(
-        ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0)
-    )
+    first = builder.insert_element(ir.Constant(_VECTOR, ir.Undefined), number, ir.IntType(32)(0))
     return builder.shuffle_vector(
         first, first, ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
     )

@@ -12,8 +12,8 @@ read backwards, with one matrix product for each place, summed over tiles:
     dw = G^T [sum (A dY A^T) * (B^T x B)] G.
 
 The price is rounding: an error some ten times that of the plain sum, 2e-6 of the result's spread.
-So this serves float32 only, in multiples of 16 channels and filters. Squares of single examples' gradients would have to leave the
-transformed domain one by one, and are left to the plain algorithm.
+So this serves float32 only, in multiples of 16 channels and filters. Squares of single examples'
+gradients would have to leave the transformed domain one by one, and are left to the plain algorithm.
 """
 
 from qpsim.kernels.jit import jit, jit_inline
@@ -343,7 +343,7 @@ def mask(dy, y, origin, size, relu, d_bias, memory):
             for i in range(origin[0], origin[0] + size[0]):
                 at = address(dy[e, i, origin[1]]) + f * _ITEM
                 sign = address(y[e, i, origin[1]]) + f * _ITEM
-                for j in range(size[1]):
+                for _ in range(size[1]):
                     value = load(at)
                     if relu:
                         value = where_greater(load(sign), none, value, none)

@@ -117,7 +117,8 @@ class Conv2D(Layer):
         self._transposed = np.empty((size, size, filters, channels), values[0].dtype)
         self._large = not has_small_products()
         self._patches = self._large or channels < _FEW_CHANNELS
-        self._depth = channels * (size * size if self._patches else 1)
+        self._depth = channels * size * size + 1 if self._patches else channels
+        self._stacked = np.empty((self._depth * self._patches, filters), values[0].dtype)
         height, width, _ = target.shape
         fitting = min(int(_SMALL_PRODUCT / (self._depth * filters)), _ENOUGH_PIXELS) // width
         if not self._patches and width >= _LONG_ROW:
@@ -148,17 +149,20 @@ class Conv2D(Layer):
         dtype = self.values[0].dtype
         plain = _Scratch(
             aligned_zeros(self._rows * self.target.shape[1] * self._depth, dtype),
-            aligned_zeros((self._depth + 1) * self.filters, dtype),
+            aligned_zeros((self._depth + (not self._patches)) * self.filters, dtype),
             aligned_zeros((self._group, prod(self.target.shape)), dtype),
         )
         return plain, self._winograd and self._winograd.scratch()
 
     def prepare(self, backward: bool) -> None:
         """Turn the weights, for the fast algorithm and for the backward pass."""
-        if backward:
-            self._transposed[:] = self.values[0].swapaxes(2, 3)
+        if self._patches:
+            self._stacked[:-1] = self.values[0].reshape(-1, self.filters)
+            self._stacked[-1] = self.values[1]
         if self._winograd:
             self._winograd.prepare(backward)
+        elif backward:
+            self._transposed[:] = self.values[0].swapaxes(2, 3)
 
     def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
         """x and y (examples, height, width, channels), each with its margin."""
@@ -169,7 +173,7 @@ class Conv2D(Layer):
             self._winograd.forward(x, y, self.values[1], self.relu, fast_scratch[0])
             return
         convolution.forward(
-            self._gemm, x, *self.values, y, self.target.origin, self.target.shape[:2],
+            self._gemm, x, *self.values, self._stacked, y, self.target.origin, self.target.shape[:2],
             self.stride, self.relu, self._patches, self._rows, self._group, scratch.cols,
         )  # fmt: skip
 

@@ -102,9 +102,7 @@ class Winograd:
         place = self._target.origin, self._target.shape[:2]
         memory, sums = scratch
         mask(dy, y, *place, relu, d[1], memory)
-        weight_gradient(
-            self._gemm, x, x.shape[1:3], dy, *place, d[0], self._summed, memory, sums
-        )
+        weight_gradient(self._gemm, x, x.shape[1:3], dy, *place, d[0], self._summed, memory, sums)
 
 
 def _tiles(field: Field) -> int:
