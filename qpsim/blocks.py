@@ -384,13 +384,14 @@ def _table(plan: Plan) -> Any:
     needed = plan.policy.code == policy.OPTIMAL or (
         plan.policy.code == policy.BOUND and plan.method.form is None
     )
-    if needed and plan.method.form == "sign":
+    signed = plan.method.form in ("sign", "two-valued")
+    if needed and signed:
         return _sign_table(plan.problem)
     # A problem of one coordinate stands in where no table is needed.
     hessian = correlation = np.ones((1, 1))
     if needed:
         hessian, correlation = np.array(plan.problem.hessian), plan.problem.gradient_correlation()
-    if plan.method.form in ("sign", "two-valued"):
+    if signed:
         return signs.pair_table(hessian, correlation)
     return quadratic.series_table(hessian, correlation, plan.tolerance)
 
