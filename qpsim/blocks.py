@@ -198,14 +198,14 @@ def run_block(plan: Plan, first: int, count: int, point: Point | None = None) ->
 
 
 def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
-    from qpsim.kernels import dense, diagonal, hermite
+    from qpsim.kernels import dense, diagonal
 
     basis = None if plan.problem.is_diagonal else plan.problem.eigenvectors
     basis = basis if plan.runs_in_eigenbasis else None
     here = _start(plan, first, count, basis) if point is None else point
     policy, given = plan.policy.code, plan.policy.given
     direct = plan.runs_in_eigenbasis
-    table = hermite.quadrature_table(1) if direct and plan.method.form is None else ()
+    table = _moment_table() if direct and plan.method.form is None else ()
     for end in _chunk_ends(plan, here.losses.shape[1]):
         if end <= here.t:
             continue
@@ -263,6 +263,14 @@ def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
         here.errors[:, :count] if plan.uses_series else None,
         here.theta[:, :, :count] if plan.theta_steps else None,
     )
+
+
+@cache
+def _moment_table() -> Any:
+    """The quadrature for E[z] and E[z^2] alone, which is the same for all plans."""
+    from qpsim.kernels import hermite
+
+    return hermite.quadrature_table(1)
 
 
 def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Point:

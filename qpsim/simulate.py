@@ -43,6 +43,8 @@ from qpsim.seeds import seed_sequence
 from qpsim.stepsize import StepSize, resolve
 
 RECORDS = ("excess_loss", "step_size", "theta")
+# Blocks handed out ahead: this thread gets little time to hand out more while the workers use all cores.
+_FLYING_PER_WORKER = 4
 
 
 def simulate(
@@ -284,7 +286,7 @@ def _completed(
     try:
         with progress.bar(f"{plan.method.name}", n_blocks) as tick, blocks.one_blas_thread():
             for _ in range(n_blocks):
-                while waiting and len(flying) < 2 * width:
+                while waiting and len(flying) < _FLYING_PER_WORKER * width:
                     span = waiting.pop()
                     future = executor.submit(blocks.run_block, plan, *span, points.get(span[0]))
                     flying.add(future)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.random import SeedSequence
 
-from qpsim.kernels.elementary import log, sincos_turns
+from qpsim.kernels.elementary import DROPPED_BITS, minus_twice_log, sincos_of_word
 from qpsim.kernels.jit import jit
 
 _WORD = 0xFFFFFFFF
@@ -26,8 +26,6 @@ _SHIFT_16 = np.uint32(16)
 _ONE = np.uint64(1)
 _SHIFT_B, _SHIFT_C = np.uint64(11), np.uint64(3)
 _ROTATE_LEFT, _ROTATE_RIGHT = np.uint64(24), np.uint64(40)
-_DROPPED_BITS = np.uint64(11)
-_TWO_TO_MINUS_53 = 2.0**-53
 
 
 def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarray:
@@ -150,10 +148,10 @@ def fill_normals(state, out):
             state[1, lane] = c + (c << _SHIFT_C)
             state[2, lane] = ((c << _ROTATE_LEFT) | (c >> _ROTATE_RIGHT)) + second
             state[3, lane] = counter + _ONE
-            u = np.float64((first >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
-            v = np.float64(second >> _DROPPED_BITS) * _TWO_TO_MINUS_53
-            radius = math.sqrt(-2.0 * log(u))
-            sine, cosine = sincos_turns(v)
+            # u = count / 2^53
+            count = np.float64(np.int64((first >> DROPPED_BITS) + _ONE))
+            radius = math.sqrt(minus_twice_log(count))
+            sine, cosine = sincos_of_word(second)
             out[k, lane] = radius * cosine
             if k + 1 < d:
                 out[k + 1, lane] = radius * sine
