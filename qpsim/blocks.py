@@ -69,6 +69,7 @@ class Plan:
     keep_step_size: bool
     theta_steps: tuple[int, ...]
     tolerance: float
+    dtype: str
     token: str
 
     @property
@@ -285,10 +286,11 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
     error = _initial_error(plan, first, count, lanes)
     if basis is not None:
         error = _product(basis.T, error)
+    error = error.astype(plan.dtype, copy=False)
     here = Point(
         t=0,
         error=error,
-        states=np.zeros((len(plan.method.state_names), problem.dim, lanes)),
+        states=np.zeros((len(plan.method.state_names), problem.dim, lanes), plan.dtype),
         stream=seed_lanes(plan.seed, first, lanes),
         dead=np.zeros(lanes, dtype=np.uint8),
         losses=np.empty((n + 1, lanes)),

@@ -59,7 +59,7 @@ def advance(
         losses,
         steps,
         dead,
-        np.empty((rows, lanes)),
+        np.empty((rows, lanes), error.dtype),
         np.empty((d if ahead else 0, lanes)),
         np.empty((d if policy == LINE_SEARCH else 0, lanes)),
         np.empty((4, lanes)),
@@ -153,8 +153,8 @@ def walk(
                         noise = std * normals[i - first, lane]
                         extra = observe(hyper, mean, variance, estimates, i, lane)
                         z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
-                        e = error[i, lane] - alpha[lane] * z
-                        error[i, lane] = e
+                        error[i, lane] -= alpha[lane] * z
+                        e = float(error[i, lane])
                         loss[lane] += half * e * e
                         mean = q * e
                         extra = observe(hyper, mean, variance, estimates, i, lane)
@@ -169,8 +169,8 @@ def walk(
                         noise = std * normals[i - first, lane]
                         extra = observe(hyper, mean, variance, estimates, i, lane)
                         z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
-                        e = error[i, lane] - alpha[lane] * z
-                        error[i, lane] = e
+                        error[i, lane] -= alpha[lane] * z
+                        e = float(error[i, lane])
                         loss[lane] += half * e * e
                     if following:
                         add_row_moments(
@@ -192,8 +192,8 @@ def walk(
             for i in range(d):
                 half = 0.5 * eigenvalues[i]
                 for lane in range(lanes):
-                    e = error[i, lane] - alpha[lane] * direction[i, lane]
-                    error[i, lane] = e
+                    error[i, lane] -= alpha[lane] * direction[i, lane]
+                    e = float(error[i, lane])
                     loss[lane] += half * e * e
         record_loss(loss, dead, losses[step])
         # An assignment of whole rows would compile its error message too: two seconds.

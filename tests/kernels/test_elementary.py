@@ -178,11 +178,11 @@ def test_the_error_function_s_ratio_is_as_good_as_a_double():
 
 def test_the_quick_error_function_s_ratio():
     with mp.workdps(40):
-        for k in range(1, 491):
+        for k in range(1, 501):
             x = mp.mpf(k) / 100
             above = horner(elementary.QUICK_ERF_ABOVE, x * x)
             below = horner(elementary.QUICK_ERF_BELOW, x * x)
-            assert abs(x * above / below / mp.erf(x) - 1) < 4e-11
+            assert abs(x * above / below / mp.erf(x) - 1) < 5e-12
     assert min(elementary.QUICK_ERF_ABOVE + elementary.QUICK_ERF_BELOW) > 0
 
 
@@ -277,16 +277,16 @@ def test_erf_absolute_and_relative_error():
     assert np.all(np.abs(values) <= 1)
 
 
-def test_the_quick_error_function_is_within_4e_11():
+def test_the_quick_error_function_is_within_7e_12():
     x = np.concatenate([np.linspace(0, 6.5, 4001), np.geomspace(1e-300, 1, 1000)])
     x = np.concatenate([x, -x])
     values = evaluate(map_quick_erf, x)
     with mp.workdps(40):
         exact = [mp.erf(v) for v in x.tolist()]
         error = [abs(v - e) for v, e in zip(values.tolist(), exact, strict=True)]
-        assert max(d / abs(e) for d, e in zip(error, exact, strict=True) if e) < 4e-11
-    ends = evaluate(map_quick_erf, [-np.inf, -1e300, -4.9, -0.0, 0.0, 4.9, np.inf, np.nan])
-    np.testing.assert_allclose(ends, [-1, -1, -1, -0.0, 0, 1, 1, np.nan], rtol=1e-13)
+        assert max(d / abs(e) for d, e in zip(error, exact, strict=True) if e) < 7e-12
+    ends = evaluate(map_quick_erf, [-np.inf, -1e300, -5.0, -0.0, 0.0, 5.0, np.inf, np.nan])
+    np.testing.assert_allclose(ends, [-1, -1, -1, -0.0, 0, 1, 1, np.nan], rtol=7e-12)
     assert np.signbit(ends[3])
     assert not np.signbit(ends[4])
 
