@@ -24,13 +24,15 @@ from qpsim.stepsize import Policy
 # 100 coordinates stays in the L2 cache.
 BLOCK_SIZE = 64
 # Coordinates x lanes of one block's array; a wide problem gets fewer lanes, never more memory.
-_BLOCK_ELEMENTS = 1 << 22
+_BLOCK_ELEMENTS = 1 << 23
 # BLAS rounds the last columns of a product by another kernel if they fill no vector: a dense block
 # always has whole vectors of lanes, so that a replicate's bits do not depend on how many there are.
 _LANES_OF_A_VECTOR = 16
-# Coordinates x lanes of arrays that stay in the L2 cache together, and the least number of blocks a
-# worker should get, lest one of them be left alone with the last.
-_CACHED_ELEMENTS = 1 << 15
+# Elsewhere a vector that is not full is only slow: single lanes cost as much as three in a vector.
+_LANES_AT_ONCE, _FEW_LANES = 8, 2
+# Numbers of a block that stay in the L2 cache together, and the least number of blocks a worker
+# should get, lest one of them be left alone with the last.
+_CACHED_ELEMENTS = 80_000
 _TURNS = 4
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
@@ -41,13 +43,16 @@ _LEAST_CHUNK = 4
 def block_size(dim: int) -> int:
     """Replicates of one block: 64, and fewer only if 64 lanes of ``dim`` would fill the memory.
 
+    Whole vectors of lanes, if there is room for one.
+
     Examples
     --------
     >>> from qpsim.blocks import block_size
     >>> block_size(100), block_size(1_000_000)
-    (64, 4)
+    (64, 8)
     """
-    return max(1, min(BLOCK_SIZE, _BLOCK_ELEMENTS // dim))
+    size = max(1, min(BLOCK_SIZE, _BLOCK_ELEMENTS // dim))
+    return size if size < _LANES_AT_ONCE else size // _LANES_AT_ONCE * _LANES_AT_ONCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +103,9 @@ class Plan:
         """
         size = self.block_size
         if self.runs_in_eigenbasis:
+            numbers = self.problem.dim * (1 + len(self.method.state_names))
             while (
-                2 * size * self.problem.dim <= _CACHED_ELEMENTS
+                2 * size * numbers <= _CACHED_ELEMENTS
                 and 2 * size * workers * _TURNS <= self.n_replicates
             ):
                 size *= 2
@@ -283,6 +289,8 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
     lanes = count
     if not problem.is_diagonal:
         lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
+    elif count > _FEW_LANES:
+        lanes = -(-count // _LANES_AT_ONCE) * _LANES_AT_ONCE
     error = _initial_error(plan, first, count, lanes)
     if basis is not None:
         error = _product(basis.T, error)
@@ -308,9 +316,11 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
 
 
 def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
-    start = np.broadcast_to(plan.theta0, (plan.n_replicates, plan.problem.dim))
-    error = start[first : first + count] - plan.problem.optimum
     columns = np.empty((plan.problem.dim, lanes))
+    if plan.theta0.ndim == 1:
+        columns[:] = (plan.theta0 - plan.problem.optimum)[:, None]
+        return columns
+    error = plan.theta0[first : first + count] - plan.problem.optimum
     columns[:, :count] = error.T
     columns[:, count:] = error[-1][:, None]
     return columns

@@ -228,6 +228,8 @@ def run_plan(
     with executor_of(workers) as (executor, width):
         # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
         spans = list(plan.blocks(1 if checkpoint is not None else width))
+        if len(spans) == 1 and not isinstance(workers, Executor):
+            executor = _Here()
         for block in _completed(plan, spans, points, executor, width):
             if checkpoint is not None:
                 checkpoint.finish(block)
@@ -253,6 +255,18 @@ def run_plan(
         "wall_seconds": time.perf_counter() - began,
     }
     return Result(plan, losses, steps, errors, theta, provenance)
+
+
+class _Here(Executor):
+    """Runs what it is given at once, in this thread: one block is not worth starting another."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def default_workers() -> int:
