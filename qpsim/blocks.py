@@ -34,6 +34,8 @@ _LANES_AT_ONCE, _FEW_LANES = 8, 2
 # should get, lest one of them be left alone with the last.
 _CACHED_ELEMENTS = 80_000
 _TURNS = 4
+# Coordinate-updates of a block that take several times as long as beginning it.
+_LEAST_UPDATES = 1 << 19
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
 # Steps of a chunk at least, however large the problem: a dense one begins with a product of its own.
@@ -104,10 +106,10 @@ class Plan:
         size = self.block_size
         if self.runs_in_eigenbasis:
             numbers = self.problem.dim * (1 + len(self.method.state_names))
-            while (
-                2 * size * numbers <= _CACHED_ELEMENTS
-                and 2 * size * workers * _TURNS <= self.n_replicates
-            ):
+            while 2 * size * numbers <= _CACHED_ELEMENTS:
+                small = size * self.problem.dim * self.n_steps < _LEAST_UPDATES
+                if 2 * size * workers * (1 if small else _TURNS) > self.n_replicates:
+                    break
                 size *= 2
         for first in range(0, self.n_replicates, size):
             yield first, min(size, self.n_replicates - first)
