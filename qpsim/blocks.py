@@ -25,14 +25,18 @@ from qpsim.stepsize import Policy
 # 100 coordinates stays in the L2 cache.
 BLOCK_SIZE = 64
 # Coordinates x lanes of one block's array; a wide problem gets fewer lanes, never more memory.
-_BLOCK_ELEMENTS = 1 << 22
+_BLOCK_ELEMENTS = 1 << 23
 # BLAS rounds the last columns of a product by another kernel if they fill no vector: a dense block
 # always has whole vectors of lanes, so that a replicate's bits do not depend on how many there are.
 _LANES_OF_A_VECTOR = 16
-# Coordinates x lanes of arrays that stay in the L2 cache together, and the least number of blocks a
-# worker should get, lest one of them be left alone with the last.
-_CACHED_ELEMENTS = 1 << 15
+# Elsewhere a vector that is not full is only slow: single lanes cost as much as three in a vector.
+_LANES_AT_ONCE, _FEW_LANES = 8, 2
+# Numbers of a block that stay in the L2 cache together, and the least number of blocks a worker
+# should get, lest one of them be left alone with the last.
+_CACHED_ELEMENTS = 80_000
 _TURNS = 4
+# Coordinate-updates of a block that take several times as long as beginning it.
+_LEAST_UPDATES = 1 << 19
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
 # Steps of a chunk at least, however large the problem: a dense one begins with a product of its own.
@@ -42,13 +46,16 @@ _LEAST_CHUNK = 4
 def block_size(dim: int) -> int:
     """Replicates of one block: 64, and fewer only if 64 lanes of ``dim`` would fill the memory.
 
+    Whole vectors of lanes, if there is room for one.
+
     Examples
     --------
     >>> from qpsim.blocks import block_size
     >>> block_size(100), block_size(1_000_000)
-    (64, 4)
+    (64, 8)
     """
-    return max(1, min(BLOCK_SIZE, _BLOCK_ELEMENTS // dim))
+    size = max(1, min(BLOCK_SIZE, _BLOCK_ELEMENTS // dim))
+    return size if size < _LANES_AT_ONCE else size // _LANES_AT_ONCE * _LANES_AT_ONCE
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,6 +78,7 @@ class Plan:
     keep_step_size: bool
     theta_steps: tuple[int, ...]
     tolerance: float
+    dtype: str
     token: str
     theta0_from: int = 0
 
@@ -106,10 +114,11 @@ class Plan:
         """
         size = self.block_size
         if self.runs_in_eigenbasis:
-            while (
-                2 * size * self.problem.dim <= _CACHED_ELEMENTS
-                and 2 * size * workers * _TURNS <= self.n_replicates
-            ):
+            numbers = self.problem.dim * (1 + len(self.method.state_names))
+            while 2 * size * numbers <= _CACHED_ELEMENTS:
+                small = size * self.problem.dim * self.n_steps < _LEAST_UPDATES
+                if 2 * size * workers * (1 if small else _TURNS) > self.n_replicates:
+                    break
                 size *= 2
         for first in range(0, self.n_replicates, size):
             yield first, min(size, self.n_replicates - first)
@@ -211,14 +220,14 @@ def run_block(plan: Plan, first: int, count: int, point: Point | None = None) ->
 
 
 def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
-    from qpsim.kernels import dense, diagonal, hermite
+    from qpsim.kernels import dense, diagonal
 
     basis = None if plan.problem.is_diagonal else plan.problem.eigenvectors
     basis = basis if plan.runs_in_eigenbasis else None
     here = _start(plan, first, count, basis) if point is None else point
     policy, given = plan.policy.code, plan.policy.given
     direct = plan.runs_in_eigenbasis
-    table = hermite.quadrature_table(1) if direct and plan.method.form is None else ()
+    table = _moment_table() if direct and plan.method.form is None else ()
     for end in _chunk_ends(plan, here.losses.shape[1]):
         if end <= here.t:
             continue
@@ -278,6 +287,14 @@ def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
     )
 
 
+@cache
+def _moment_table() -> Any:
+    """The quadrature for E[z] and E[z^2] alone, which is the same for all plans."""
+    from qpsim.kernels import hermite
+
+    return hermite.quadrature_table(1)
+
+
 def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Point:
     from qpsim.kernels import dense, diagonal
     from qpsim.kernels.noise import seed_lanes
@@ -287,13 +304,16 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
     lanes = count
     if not problem.is_diagonal:
         lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
+    elif count > _FEW_LANES:
+        lanes = -(-count // _LANES_AT_ONCE) * _LANES_AT_ONCE
     error = _initial_error(plan, first, count, lanes)
     if basis is not None:
         error = _product(basis.T, error)
+    error = error.astype(plan.dtype, copy=False)
     here = Point(
         t=0,
         error=error,
-        states=np.zeros((len(plan.method.state_names), problem.dim, lanes)),
+        states=np.zeros((len(plan.method.state_names), problem.dim, lanes), plan.dtype),
         stream=seed_lanes(plan.seed, first, lanes),
         dead=np.zeros(lanes, dtype=np.uint8),
         losses=np.empty((n + 1, lanes)),
@@ -311,11 +331,12 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
 
 
 def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
-    start = plan.theta0
-    if start.ndim == 2:
-        start = start[first - plan.theta0_from :][:count]
-    error = np.broadcast_to(start - plan.problem.optimum, (count, plan.problem.dim))
     columns = np.empty((plan.problem.dim, lanes))
+    if plan.theta0.ndim == 1:
+        columns[:] = (plan.theta0 - plan.problem.optimum)[:, None]
+        return columns
+    own = plan.theta0[first - plan.theta0_from :][:count]
+    error = own - plan.problem.optimum
     columns[:, :count] = error.T
     columns[:, count:] = error[-1][:, None]
     return columns
@@ -408,7 +429,7 @@ def _sign_table(problem: QuadraticProblem) -> Any:
 
 
 _blas_users = 0
-_blas_limit: Any = None
+_blas_threads: list[int] = []
 
 
 @contextmanager
@@ -417,10 +438,13 @@ def one_blas_thread() -> Iterator[None]:
 
     It also keeps results independent of how many threads BLAS would have used.
     """
-    global _blas_users, _blas_limit
+    global _blas_users
+    libraries = _blas_libraries(os.getpid())
     with _lock:
         if _blas_users == 0:
-            _blas_limit = _blas_controller(os.getpid()).limit(limits=1, user_api="blas")
+            _blas_threads[:] = [library.num_threads for library in libraries]
+            for library in libraries:
+                library.set_num_threads(1)
         _blas_users += 1
     try:
         yield
@@ -428,14 +452,15 @@ def one_blas_thread() -> Iterator[None]:
         with _lock:
             _blas_users -= 1
             if _blas_users == 0:
-                _blas_limit.restore_original_limits()
-                _blas_limit = None
+                for library, n_threads in zip(libraries, _blas_threads, strict=True):
+                    library.set_num_threads(n_threads)
 
 
 @cache
-def _blas_controller(pid: int) -> Any:
+def _blas_libraries(pid: int) -> list[Any]:
     """Looked up once a process; the argument keeps a forked child from using its parent's."""
     import scipy.linalg  # noqa: F401  (loads the BLAS that the kernels call)
     from threadpoolctl import ThreadpoolController
 
-    return ThreadpoolController()
+    # Their own switches, a hundred times quicker than the controller's.
+    return ThreadpoolController().select(user_api="blas").lib_controllers

@@ -175,6 +175,8 @@ def _check(plan: Plan, first: int, point: Point) -> None:
         shapes["stream"] = (4, lanes)
         shapes["dead"] = (lanes,)
     kinds = {"stream": np.dtype(np.uint64), "dead": np.dtype(np.uint8)}
+    if point.t < n:
+        kinds |= dict.fromkeys(("error", "states"), np.dtype(plan.dtype))
     for name, shape in shapes.items():
         array = getattr(point, name)
         if array.shape != shape or array.dtype != kinds.get(name, np.dtype(float)):

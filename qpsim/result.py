@@ -228,6 +228,7 @@ def plan_spec(plan: Plan) -> dict[str, Any]:
         "n_replicates": plan.n_replicates,
         "batch_size": plan.batch_size,
         "tolerance": plan.tolerance,
+        "dtype": plan.dtype,
         "block_size": plan.block_size,
         "seed": {
             "entropy": plan.seed.entropy,
@@ -278,7 +279,7 @@ def load(path: str | os.PathLike[str]) -> Result:
 
 
 def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
-    from qpsim.simulate import check_count, starting_points
+    from qpsim.simulate import DTYPES, check_count, starting_points
 
     spec = header["spec"]
     seed = spec["seed"]
@@ -292,6 +293,8 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
     code = spec["step_size_code"]
     if code not in (0, *CODES.values()):
         raise ValueError(f"step-size code {code!r}")
+    if spec["dtype"] not in DTYPES:
+        raise ValueError(f"dtype {spec['dtype']!r}")
     if not 0.0 < spec["tolerance"] < 1.0:
         raise ValueError(f"tolerance {spec['tolerance']!r}")
     if not (np.isfinite(arrays["given"]) & (arrays["given"] >= 0)).all():
@@ -313,6 +316,7 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
         keep_step_size=bool(spec["record"]["step_size"]),
         theta_steps=tuple(int(step) for step in spec["record"]["theta"]),
         tolerance=float(spec["tolerance"]),
+        dtype=spec["dtype"],
         token=uuid.uuid4().hex,
     )
 

@@ -195,6 +195,7 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
             None if theta0 is None else _array("problem.theta0", theta0, folder),
             rng=seeds[1],
             batch_size=top.get("batch_size", 1),
+            dtype=top.get("dtype", "float64"),
             record=top.get("record", ("step_size",)),
         )
     out = top.get("out")
@@ -426,6 +427,7 @@ _TOP: dict[str, Check] = {
     "seed": _seed,
     "workers": _count,
     "batch_size": _count,
+    "dtype": _text,
     "record": _record,
     "out": _text,
 }

@@ -244,7 +244,7 @@ def test_blas_has_one_thread_while_blocks_run_and_its_own_number_after():
 
 def test_a_wide_problem_gets_fewer_lanes_and_never_none():
     assert blocks.block_size(1) == blocks.block_size(65_536) == 64
-    assert blocks.block_size(10**6) == 4
+    assert blocks.block_size(10**6) == 8
     assert blocks.block_size(10**8) == 1
 
 

@@ -43,6 +43,7 @@ def simulate(
       seed = 0
       workers = 2                  # threads; default: all cores
       batch_size = 1               # draws averaged in each gradient
+      dtype = "float64"            # or "float32": half the memory, where Q is diagonal
       record = ["step_size"]       # also "theta", or {theta = [0, 100]}
       out = "results"              # one .npz a method, and summary.json
       step_size = "optimal"        # of methods that do not say: optimal, bound,

@@ -37,6 +37,8 @@ PANELS = {
     "step_counts": "steps",
     "worker_counts": "workers",
 }
+# Below this width the legend takes two lines.
+_NARROW_INCHES = 5.0
 _BASES = {"axis": "diagonal", "haar": "rotated"}
 
 
@@ -45,10 +47,10 @@ class Options(BaseOptions):
     """What the figure may be asked for."""
 
     dim: int = option(100, "coordinates where they do not vary", at_least=1)
-    replicates: int = option(512, "replicates where they do not vary", at_least=1)
-    steps: int = option(50, "steps where they do not vary", at_least=1)
+    replicates: int = option(1024, "replicates where they do not vary", at_least=1)
+    steps: int = option(100, "steps where they do not vary", at_least=1)
     dims: tuple = option((10, 30, 100, 300), "numbers of coordinates", at_least=1)
-    replicate_counts: tuple = option((32, 128, 512, 2048), "numbers of replicates", at_least=1)
+    replicate_counts: tuple = option((64, 256, 1024, 4096), "numbers of replicates", at_least=1)
     step_counts: tuple = option((10, 30, 100, 300), "numbers of steps", at_least=1)
     worker_counts: tuple = option((1, 2, 4), "numbers of threads", at_least=1)
     rounds: int = option(5, "runs of each, in turns", at_least=1)
@@ -127,8 +129,15 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
     """Draw the four panels on logarithmic axes; returns the lines by (panel, curve)."""
     artists: dict[Any, Any] = {}
     first: Axes | None = None
+    narrow = fig.bbox.width < _NARROW_INCHES * fig.dpi
     grid = fig.add_gridspec(
-        1, len(PANELS), left=0.1, right=0.985, top=0.87, bottom=0.16, wspace=0.1
+        1,
+        len(PANELS),
+        left=0.14 if narrow else 0.1,
+        right=0.975 if narrow else 0.985,
+        top=0.75 if narrow else 0.87,
+        bottom=0.26 if narrow else 0.16,
+        wspace=0.16 if narrow else 0.1,
     )
     for column, (panel, label) in enumerate(PANELS.items()):
         ax = fig.add_subplot(grid[0, column], sharey=first)
@@ -138,7 +147,12 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel(label)
-        ax.set_xticks(values, [f"{value:g}" for value in values])
+        # In a narrow panel only the ends are named, which do not meet their neighbours' there.
+        named = {0, len(values) - 1} if narrow else set(range(len(values)))
+        ax.set_xticks(values, [f"{v:g}" if k in named else "" for k, v in enumerate(values)])
+        if narrow and len(values) > 1:
+            ax.get_xticklabels()[0].set_horizontalalignment("left")
+            ax.get_xticklabels()[-1].set_horizontalalignment("right")
         ax.minorticks_off()
         if first is None:
             ax.set_ylabel("seconds")
@@ -147,7 +161,10 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
         first = first or ax
     handles = [artists["dims", curve] for curve in range(len(CURVES))]
     artists["legend"] = fig.legend(
-        handles=handles, loc="upper center", ncols=len(CURVES), borderpad=0.1
+        handles=handles,
+        loc="upper center",
+        ncols=len(CURVES) // 2 if narrow else len(CURVES),
+        borderpad=0.1,
     )
     return artists
 

@@ -6,12 +6,15 @@ It also runs rotation-equivariant rules on any Hessian, in its eigenbasis.
 import numpy as np
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.jit import jit
-from qpsim.kernels.moments import add_row_moments, ratio_or_zero
+from qpsim.kernels.jit import arguments_are_apart, jit
+from qpsim.kernels.moments import add_row_moments, closed_moments, has_closed_form, ratio_or_zero
 from qpsim.kernels.noise import fill_normals
-from qpsim.kernels.observed import draw_estimates, observe_row
+from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
+
+# Normals that are drawn at a time: they are used up before they leave the first cache.
+_CACHED_ELEMENTS = 1 << 11
 
 
 @jit
@@ -39,61 +42,159 @@ def advance(
     (n_steps, lanes) and steps (n_steps, lanes) are written.
     """
     d, lanes = error.shape
-    normals = np.empty((d, lanes))
-    direction = np.empty((d, lanes))
-    gradient = np.empty(lanes)
-    extra = np.zeros(lanes)
-    estimates = np.empty((d, lanes))
-    stds = noise_std * eigenvalues
-    numerator = np.empty(lanes)
-    denominator = np.empty(lanes)
-    alpha = np.empty(lanes)
-    loss = np.empty(lanes)
+    ahead = draws_estimates(hyper)
+    rows = d if ahead else min(d, max(2, _CACHED_ELEMENTS // lanes // 2 * 2))
+    walk(
+        hyper,
+        eigenvalues,
+        noise_std * eigenvalues,
+        batch_size,
+        table,
+        error,
+        states,
+        stream,
+        t0,
+        policy,
+        given,
+        losses,
+        steps,
+        dead,
+        np.empty((rows, lanes), error.dtype),
+        np.empty((d if ahead else 0, lanes)),
+        np.empty((d if policy == LINE_SEARCH else 0, lanes)),
+        np.empty((4, lanes)),
+        np.zeros(lanes),
+        np.zeros(lanes),
+        np.empty(lanes),
+        np.empty(lanes),
+    )
+
+
+@jit
+def walk(
+    hyper,
+    eigenvalues,
+    stds,
+    batch_size,
+    table,
+    error,
+    states,
+    stream,
+    t0,
+    policy,
+    given,
+    losses,
+    steps,
+    dead,
+    normals,
+    estimates,
+    direction,
+    work,
+    numerator,
+    denominator,
+    alpha,
+    loss,
+):
+    """`advance` with its scratch arrays, which as arguments are known not to overlap."""
+    arguments_are_apart()
+    d, lanes = error.shape
+    rows = normals.shape[0]
+    ahead = draws_estimates(hyper)
+    exact = policy == OPTIMAL or policy == BOUND
     for step in range(given.size):
         t = float(t0 + step + 1)
-        fill_normals(stream, normals)
-        draw_estimates(hyper, stream, stds, batch_size, estimates)
-        numerator[:] = 0.0
-        denominator[:] = 0.0
-        for i in range(d):
-            curvature = eigenvalues[i]
-            std = stds[i]
-            for lane in range(lanes):
-                gradient[lane] = curvature * error[i, lane]
-            observe_row(hyper, gradient, std, estimates, i, extra)
-            if policy == OPTIMAL or policy == BOUND:
+        if ahead:
+            fill_normals(stream, normals)
+            draw_estimates(hyper, stream, stds, batch_size, estimates)
+        if exact and (ahead or step == 0):
+            for i in range(d):
                 add_row_moments(
                     hyper,
-                    curvature,
-                    std,
-                    gradient,
-                    extra,
+                    eigenvalues[i],
+                    stds[i],
+                    error,
+                    estimates,
                     states,
                     i,
                     t,
                     table,
+                    work,
                     numerator,
                     denominator,
                 )
-            for lane in range(lanes):
-                g = gradient[lane] - std * normals[i, lane]
-                direction[i, lane] = dispatch.move(hyper, g, extra[lane], states, i, lane, t)
-            if policy == LINE_SEARCH:
-                for lane in range(lanes):
-                    z = direction[i, lane]
-                    numerator[lane] += gradient[lane] * z
-                    denominator[lane] += curvature * z * z
-        if policy == GIVEN:
-            alpha[:] = given[step]
-        else:
+        if exact:
             ratio_or_zero(numerator, denominator, alpha)
+        elif policy == GIVEN:
+            alpha[:] = given[step]
+        numerator[:] = 0.0
+        denominator[:] = 0.0
         loss[:] = 0.0
-        for i in range(d):
-            half = 0.5 * eigenvalues[i]
-            for lane in range(lanes):
-                e = error[i, lane] - alpha[lane] * direction[i, lane]
-                error[i, lane] = e
-                loss[lane] += half * e * e
+        following = exact and not ahead and step + 1 < given.size
+        for first in range(0, d, rows):
+            last = min(first + rows, d)
+            if not ahead:
+                fill_normals(stream, normals[: last - first])
+            for i in range(first, last):
+                q, std = eigenvalues[i], stds[i]
+                variance, half = std * std, 0.5 * q
+                if policy == LINE_SEARCH:
+                    for lane in range(lanes):
+                        mean = q * error[i, lane]
+                        noise = std * normals[i - first, lane]
+                        extra = observe(hyper, mean, variance, estimates, i, lane)
+                        z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
+                        direction[i, lane] = z
+                        numerator[lane] += mean * z
+                        denominator[lane] += q * z * z
+                elif following and has_closed_form(hyper):
+                    # The next step's sums are taken while the coordinate is at hand.
+                    for lane in range(lanes):
+                        mean = q * error[i, lane]
+                        noise = std * normals[i - first, lane]
+                        extra = observe(hyper, mean, variance, estimates, i, lane)
+                        z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
+                        error[i, lane] -= alpha[lane] * z
+                        e = float(error[i, lane])
+                        loss[lane] += half * e * e
+                        mean = q * e
+                        extra = observe(hyper, mean, variance, estimates, i, lane)
+                        above, below = closed_moments(
+                            hyper, q, std, mean, extra, states, i, lane, t + 1.0
+                        )
+                        numerator[lane] += above
+                        denominator[lane] += below
+                else:
+                    for lane in range(lanes):
+                        mean = q * error[i, lane]
+                        noise = std * normals[i - first, lane]
+                        extra = observe(hyper, mean, variance, estimates, i, lane)
+                        z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
+                        error[i, lane] -= alpha[lane] * z
+                        e = float(error[i, lane])
+                        loss[lane] += half * e * e
+                    if following:
+                        add_row_moments(
+                            hyper,
+                            q,
+                            std,
+                            error,
+                            estimates,
+                            states,
+                            i,
+                            t + 1.0,
+                            table,
+                            work,
+                            numerator,
+                            denominator,
+                        )
+        if policy == LINE_SEARCH:
+            ratio_or_zero(numerator, denominator, alpha)
+            for i in range(d):
+                half = 0.5 * eigenvalues[i]
+                for lane in range(lanes):
+                    error[i, lane] -= alpha[lane] * direction[i, lane]
+                    e = float(error[i, lane])
+                    loss[lane] += half * e * e
         record_loss(loss, dead, losses[step])
         # An assignment of whole rows would compile its error message too: two seconds.
         for lane in range(lanes):

@@ -153,7 +153,8 @@ def rule_of_type(hyper: Any) -> Rule:
 
 def _arguments(rule: Rule, first: list[str], extra: str) -> str:
     observed = [extra] if rule.observes else []
-    states = [f"states[{k}, i, lane]" for k in range(len(rule.state_names))]
+    # Arithmetic is float64 whatever the arrays hold.
+    states = [f"float(states[{k}, i, lane])" for k in range(len(rule.state_names))]
     hyper = [f"hyper.{name}" for name in rule.defaults]
     return ", ".join([*first, *observed, *states, "t", *hyper])
 

@@ -11,6 +11,7 @@ bits for any vector width and on any processor.
 
 from typing import Any
 
+import numpy as np
 from numba import extending
 from numba.core import types
 
@@ -116,31 +117,28 @@ ERF_BELOW = (
     3.269624667105071e-13,
     8.553569848590145e-16,
 )
-ERF = (
-    1.1283791670955126,
-    0.6366197723675909,
-    0.10277260330131548,
-    -0.019128446993093587,
-    -0.0002091948539491647,
-    0.0016962076701039094,
-    -0.0005901324313845609,
-    2.5904503928288544e-05,
-    6.44204621734739e-05,
-    -2.9575650407781053e-05,
-    3.169648468898058e-06,
-    3.1329874097958708e-06,
-    -2.0372104077546766e-06,
-    5.706477146329409e-07,
-    -1.171661131527234e-08,
-    -6.572990144590952e-08,
-    3.4583609743747244e-08,
-    -1.0773020538708314e-08,
-    2.3604469814671788e-09,
-    -3.760605929130015e-10,
-    4.3016655908598474e-11,
-    -3.3642552486371155e-12,
-    1.6148252085611405e-13,
-    -3.59209224252399e-15,
+# the same on [0, 5] with a relative error of 5e-12
+QUICK_ERF_ABOVE = (
+    1.1283791671008716,
+    0.21069407302692686,
+    0.06195477864364981,
+    0.005829419904121603,
+    0.0006578553010265351,
+    3.384225365121849e-05,
+    1.740663990887524e-06,
+    2.4867785544809433e-08,
+    2.9513502161362286e-11,
+)
+QUICK_ERF_BELOW = (
+    1.0,
+    0.5200560941464499,
+    0.12825802199498965,
+    0.019722785755345505,
+    0.0020841111643094437,
+    0.0001561066016352728,
+    8.099920585085958e-06,
+    2.6307372879336506e-07,
+    1.3138908563078671e-09,
 )
 
 LOG2_E = 1.4426950408889634
@@ -154,10 +152,19 @@ ROUNDER = 6755399441055744.0
 ROUNDER_BITS = 0x4338000000000000
 SQRT_HALF_BITS = 0x3FE6A09E667F3BCD
 
+# A word of 64 random bits as a part of the circle, its lowest 11 bits left out
+DROPPED_BITS = np.uint64(11)
+REMAINDER_SHIFT = np.uint64(13)
+TWO_TO_MINUS_66 = 2.0**-66
+EIGHTH_OF_CIRCLE = np.uint64(1 << 61)
+LOW_QUARTER_BIT = np.uint64(1 << 62)
+SIGN_BIT = np.uint64(1 << 63)
+
 EXP_LOWEST = -708.0
 EXP_HIGHEST = 709.782712893384  # log of the largest double
 EXP2_LOWEST = -1000.0
 ERF_SATURATED = 6.0  # 1 - erf(6) = 2e-17 is less than half a unit in the last place of 1
+QUICK_ERF_SATURATED = 5.0  # 1 - erf(5) = 1.5e-12
 
 
 @intrinsic
@@ -215,6 +222,9 @@ _sin_tail = polynomial(SIN_TURNS[1:])
 _cos_turns = polynomial(COS_TURNS)
 _erf_above = polynomial(ERF_ABOVE)
 _erf_below = polynomial(ERF_BELOW)
+_quick_erf_above = polynomial(QUICK_ERF_ABOVE)
+_quick_erf_below = polynomial(QUICK_ERF_BELOW)
+_twice_log_series = polynomial(tuple(2.0 * term for term in LOG))
 
 
 @jit_inline
@@ -273,22 +283,37 @@ def log(x):
 
 
 @jit_inline
-def sincos_turns(u):
-    """sin(2 pi u) and cos(2 pi u) for u in [0, 1), to 1 unit in the last place or so.
+def minus_twice_log(count):
+    """-2 log(count / 2^53) for count = 1, 2, ..., 2^53, to 1 unit in the last place.
 
-    In turns the reduction to an eighth of the circle is exact.
+    It is `log` with powers of two, whose products are exact, moved into constants: same bits.
     """
-    rounded = fma(u, 4.0, ROUNDER)
-    quarter = bits_of(rounded)
-    r = fma(rounded - ROUNDER, -0.25, u)
+    exponent = (bits_of(count) - SQRT_HALF_BITS) >> 52
+    f = from_bits(bits_of(count) - (exponent << 52)) - 1.0
+    n = from_bits(exponent + ROUNDER_BITS) - (ROUNDER + 53.0)
+    s = f / (2.0 + f)
+    z = s * s
+    square = f * f
+    correction = s * fma(z, _twice_log_series(z), square)
+    return fma(n, -2.0 * LN2_SHORT, (square - fma(n, 2.0 * LN2_REST, correction)) - (f + f))
+
+
+@jit_inline
+def sincos_of_word(word):
+    """sin(2 pi u) and cos(2 pi u), u the top 53 bits of a word over 2^53, to 1 unit in the last place or so.
+
+    The word's top two bits, rounded, are the quarter of the circle; what remains is exact.
+    """
+    quarter = word + EIGHTH_OF_CIRCLE
+    r = np.float64(np.int64((word >> DROPPED_BITS) << REMAINDER_SHIFT)) * TWO_TO_MINUS_66
     z = r * r
     sine = fma(r, SIN_TURNS[0], r * z * _sin_tail(z))
     cosine = _cos_turns(z)
-    odd = (quarter & 1) != 0
+    odd = (quarter & LOW_QUARTER_BIT) != 0
     first = cosine if odd else sine
     second = sine if odd else cosine
-    sine = from_bits(bits_of(first) ^ ((quarter & 2) << 62))
-    cosine = from_bits(bits_of(second) ^ (((quarter + 1) & 2) << 62))
+    sine = from_bits(bits_of(first) ^ np.int64(quarter & SIGN_BIT))
+    cosine = from_bits(bits_of(second) ^ np.int64((quarter + LOW_QUARTER_BIT) & SIGN_BIT))
     return sine, cosine
 
 
@@ -301,3 +326,15 @@ def erf(x):
     value = clamped * _erf_above(square) / _erf_below(square)
     value = 1.0 if (value > 1.0 or clamped == ERF_SATURATED) else value
     return -1.0 if (value < -1.0 or clamped == -ERF_SATURATED) else value
+
+
+@jit_inline
+def quick_erf(x):
+    """The error function within 7e-12 relatively for every x, at two thirds of the price of `erf`.
+
+    For exact steps, which promise 1e-9. It stays where it is beyond 5, and may pass 1 by its error.
+    """
+    clamped = -QUICK_ERF_SATURATED if x < -QUICK_ERF_SATURATED else x
+    clamped = QUICK_ERF_SATURATED if clamped > QUICK_ERF_SATURATED else clamped
+    square = clamped * clamped
+    return clamped * _quick_erf_above(square) / _quick_erf_below(square)

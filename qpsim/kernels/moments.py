@@ -6,64 +6,93 @@ has E[z] = s erf((mean + c) / (sqrt(2) std)) (Eq. 8), E[z^2] = s^2, and one of t
 constant to a sign.
 """
 
-import numpy as np
+import math
+
 from numba.extending import overload
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.elementary import erf
+from qpsim.kernels.elementary import quick_erf
 from qpsim.kernels.hermite import row_moments
 from qpsim.kernels.jit import jit, jit_inline
+from qpsim.kernels.observed import observe
 
+_LAZY = {"error_model": "numpy", "nogil": True}
+_INLINE = {**_LAZY, "forceinline": True}
 INV_SQRT2 = 0.7071067811865476
 # Stands for 1 / std at std = 0: erf is +-1 beyond it, and 0 at 0 where infinity gives NaN.
 LARGEST_INVERSE = 1e300
 
 
+def has_closed_form(hyper):
+    """Whether the rule's moments are those of `closed_moments`."""
+
+
+def closed_moments(hyper, curvature, std, gradient, extra, states, i, lane, t):
+    """One coordinate's grad E[z] and q_ii E[z^2] in one lane (Eq. 11); NaN without a closed form."""
+
+
 def add_row_moments(
-    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
 ):
-    """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11); table is a QuadratureTable if needed."""
+    """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11).
+
+    error (d, lanes), estimates as in :mod:`qpsim.kernels.observed`; table a QuadratureTable if the rule
+    has no closed form; work (4, lanes) is written over.
+    """
 
 
-@overload(add_row_moments, jit_options={"error_model": "numpy", "nogil": True})
-def _add_row_moments(
-    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
-):
+@overload(has_closed_form, jit_options=_LAZY)
+def _has_closed_form(hyper):
+    answer = dispatch.rule_of_type(hyper).form is not None
+    return lambda hyper: answer
+
+
+@overload(closed_moments, jit_options=_INLINE)
+def _closed_moments(hyper, curvature, std, gradient, extra, states, i, lane, t):
     form = dispatch.rule_of_type(hyper).form
-    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _quadrature}[form]
+    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _unknown}[form]
 
 
-def _linear(hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator):
-    variance = std * std
-    for lane in range(gradient.size):
-        s = dispatch.scale(hyper, extra[lane], states, i, lane, t)
-        c = dispatch.offset(hyper, extra[lane], states, i, lane, t)
-        mean = s * (gradient[lane] + c)
-        numerator[lane] += gradient[lane] * mean
-        denominator[lane] += curvature * (mean * mean + s * s * variance)
+def _linear(hyper, curvature, std, gradient, extra, states, i, lane, t):
+    s = dispatch.scale(hyper, extra, states, i, lane, t)
+    mean = s * (gradient + dispatch.offset(hyper, extra, states, i, lane, t))
+    return gradient * mean, curvature * (mean * mean + s * s * (std * std))
 
 
-def _sign(hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator):
+def _sign(hyper, curvature, std, gradient, extra, states, i, lane, t):
     inverse = min(INV_SQRT2 / std, LARGEST_INVERSE)
-    for lane in range(gradient.size):
-        s = dispatch.scale(hyper, extra[lane], states, i, lane, t)
-        c = dispatch.offset(hyper, extra[lane], states, i, lane, t)
-        mean = s * erf((gradient[lane] + c) * inverse)
-        numerator[lane] += gradient[lane] * mean
-        denominator[lane] += curvature * (s * s)
+    s = dispatch.scale(hyper, extra, states, i, lane, t)
+    c = dispatch.offset(hyper, extra, states, i, lane, t)
+    return gradient * (s * quick_erf((gradient + c) * inverse)), curvature * (s * s)
 
 
-def _two_valued(
-    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+def _two_valued(hyper, curvature, std, gradient, extra, states, i, lane, t):
+    middle, half, standard = two_values(hyper, gradient, std, extra, states, i, lane, t)
+    mean = middle + half * quick_erf(standard * INV_SQRT2)
+    # The two values' squares have the mean middle^2 + half^2, and differ by 4 middle half.
+    return gradient * mean, curvature * (middle * (2.0 * mean - middle) + half * half)
+
+
+def _unknown(hyper, curvature, std, gradient, extra, states, i, lane, t):
+    return math.nan, math.nan
+
+
+@overload(add_row_moments, jit_options=_LAZY)
+def _add_row_moments(
+    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
 ):
-    for lane in range(gradient.size):
-        middle, half, standard = two_values(
-            hyper, gradient[lane], std, extra[lane], states, i, lane, t
-        )
-        mean = middle + half * erf(standard * INV_SQRT2)
-        numerator[lane] += gradient[lane] * mean
-        # The two values' squares have the mean middle^2 + half^2, and differ by 4 middle half.
-        denominator[lane] += curvature * (middle * (2.0 * mean - middle) + half * half)
+    return _quadrature if dispatch.rule_of_type(hyper).form is None else _closed
+
+
+def _closed(
+    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
+):
+    for lane in range(numerator.size):
+        gradient = curvature * error[i, lane]
+        extra = observe(hyper, gradient, std * std, estimates, i, lane)
+        first, second = closed_moments(hyper, curvature, std, gradient, extra, states, i, lane, t)
+        numerator[lane] += first
+        denominator[lane] += second
 
 
 @jit_inline
@@ -79,12 +108,14 @@ def two_values(hyper, gradient, std, extra, states, i, lane, t):
 
 
 def _quadrature(
-    hyper, curvature, std, gradient, extra, states, i, t, table, numerator, denominator
+    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
 ):
-    first = np.empty(gradient.size)
-    second = np.empty(gradient.size)
+    gradient, extra, first, second = work[0], work[1], work[2], work[3]
+    for lane in range(numerator.size):
+        gradient[lane] = curvature * error[i, lane]
+        extra[lane] = observe(hyper, gradient[lane], std * std, estimates, i, lane)
     row_moments(hyper, gradient, std, extra, states, i, t, table, first, second)
-    for lane in range(gradient.size):
+    for lane in range(numerator.size):
         numerator[lane] += gradient[lane] * first[lane]
         denominator[lane] += curvature * second[lane]
 

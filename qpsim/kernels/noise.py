@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.random import SeedSequence
 
-from qpsim.kernels.elementary import log, sincos_turns
+from qpsim.kernels.elementary import DROPPED_BITS, minus_twice_log, sincos_of_word
 from qpsim.kernels.jit import jit
 
 _WORD = 0xFFFFFFFF
@@ -21,13 +21,12 @@ _INIT_A, _MULT_A = 0x43B0D7E5, 0x931E8875
 _INIT_B, _MULT_B = 0x8B51F9DD, 0x58F38DED
 _MIX_LEFT, _MIX_RIGHT = 0xCA01F9DD, 0x4973F715
 _WARM_UP_WORDS = 12
+_POOL_WORDS = np.arange(6)  # SFC64 is seeded with six words, in turn from the pool
 _SHIFT_16 = np.uint32(16)
 
 _ONE = np.uint64(1)
 _SHIFT_B, _SHIFT_C = np.uint64(11), np.uint64(3)
 _ROTATE_LEFT, _ROTATE_RIGHT = np.uint64(24), np.uint64(40)
-_DROPPED_BITS = np.uint64(11)
-_TWO_TO_MINUS_53 = 2.0**-53
 
 
 def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarray:
@@ -75,33 +74,26 @@ def _seed(parent: SeedSequence, words: list[np.ndarray]) -> np.ndarray:
     mixed = max(_n_words(parent.entropy), pool_size) + _n_words(parent.spawn_key)
     n_hashed = pool_size * pool_size + pool_size * (mixed - pool_size)
     constant = _INIT_A * pow(_MULT_A, n_hashed, 1 << 32) & _WORD
-    pool: list[np.ndarray] = [
-        np.full(words[0].shape, word, dtype=np.uint32) for word in parent.pool
-    ]
+    pool: np.ndarray = np.repeat(parent.pool[:, None], words[0].size, axis=1)
     for word in words:
-        low = word.astype(np.uint32)
-        for k in range(pool_size):
-            hashed, constant = _hash(low, constant, _MULT_A)
-            mix: np.ndarray = pool[k] * np.uint32(_MIX_LEFT) - hashed * np.uint32(_MIX_RIGHT)
-            pool[k] = mix ^ (mix >> _SHIFT_16)
-    constant = _INIT_B
-    halves = []
-    for k in range(6):
-        hashed, constant = _hash(pool[k % pool_size], constant, _MULT_B)
-        halves.append(hashed.astype(np.uint64))
+        hashed, constant = _hash(word.astype(np.uint32), constant, _MULT_A, pool_size)
+        mix: np.ndarray = pool * np.uint32(_MIX_LEFT) - hashed * np.uint32(_MIX_RIGHT)
+        pool = mix ^ (mix >> _SHIFT_16)
+    halves = _hash(pool[_POOL_WORDS % pool_size], _INIT_B, _MULT_B, 6)[0].astype(np.uint64)
     state = np.empty((4, words[0].size), dtype=np.uint64)
-    for row in range(3):
-        state[row] = halves[2 * row] | (halves[2 * row + 1] << np.uint64(32))
+    state[:3] = halves[0::2] | (halves[1::2] << np.uint64(32))
     state[3] = 1
     # NumPy drops the first words; here they make normals, which the step loop has compiled anyway.
     fill_normals(state, np.empty((_WARM_UP_WORDS, state.shape[1])))
     return state
 
 
-def _hash(word: np.ndarray, constant: int, multiplier: int) -> tuple[np.ndarray, int]:
-    following = constant * multiplier & _WORD
-    hashed = (word ^ np.uint32(constant)) * np.uint32(following)
-    return hashed ^ (hashed >> _SHIFT_16), following
+def _hash(words: np.ndarray, constant: int, multiplier: int, n: int) -> tuple[np.ndarray, int]:
+    """Hash n rows of words, each with constants of its own, and give the constant that follows."""
+    powers = [constant * pow(multiplier, k, 1 << 32) & _WORD for k in range(n + 1)]
+    constants = np.array(powers, dtype=np.uint32)[:, None]
+    hashed: np.ndarray = (words ^ constants[:n]) * constants[1:]
+    return hashed ^ (hashed >> _SHIFT_16), powers[n]
 
 
 def _n_words(entropy: Any) -> int:
@@ -150,10 +142,10 @@ def fill_normals(state, out):
             state[1, lane] = c + (c << _SHIFT_C)
             state[2, lane] = ((c << _ROTATE_LEFT) | (c >> _ROTATE_RIGHT)) + second
             state[3, lane] = counter + _ONE
-            u = np.float64((first >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
-            v = np.float64(second >> _DROPPED_BITS) * _TWO_TO_MINUS_53
-            radius = math.sqrt(-2.0 * log(u))
-            sine, cosine = sincos_turns(v)
+            # u = count / 2^53
+            count = np.float64(np.int64((first >> DROPPED_BITS) + _ONE))
+            radius = math.sqrt(minus_twice_log(count))
+            sine, cosine = sincos_of_word(second)
             out[k, lane] = radius * cosine
             if k + 1 < d:
                 out[k + 1, lane] = radius * sine

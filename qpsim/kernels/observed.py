@@ -16,7 +16,7 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import log
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_inline
 from qpsim.kernels.noise import fill_normals, fill_raw
 
 _LAZY = {"error_model": "numpy", "nogil": True}
@@ -27,16 +27,26 @@ _TWO_TO_MINUS_53 = 2.0**-53
 _FACTORS = 16
 
 
+def draws_estimates(hyper):
+    """Whether the rule observes a variance estimate, drawn after all normals of the step."""
+
+
 def draw_estimates(hyper, stream, std, batch_size, estimates):
     """Draw a step's variance estimates (d, lanes) of uncorrelated coordinates, if the rule observes them."""
 
 
-def observe_row(hyper, gradient, std, estimates, i, extra):
-    """What the rule observes in coordinate i, in every lane."""
+def observe(hyper, gradient, variance, estimates, i, lane):
+    """What the rule observes of one coordinate in one lane; 0 if nothing."""
 
 
 def observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
     """What the rule observes in all correlated coordinates; factor is C^T (d, d)."""
+
+
+@overload(draws_estimates, jit_options=_LAZY)
+def _draws_estimates(hyper):
+    answer = dispatch.rule_of_type(hyper).observes == "variance_estimate"
+    return lambda hyper: answer
 
 
 @overload(draw_estimates, jit_options=_LAZY)
@@ -53,17 +63,16 @@ def _draw_estimates(hyper, stream, std, batch_size, estimates):
     return draw
 
 
-@overload(observe_row, jit_options=_LAZY)
-def _observe_row(hyper, gradient, std, estimates, i, extra):
-    def oracle(hyper, gradient, std, estimates, i, extra):
-        relative_variance(gradient, std * std, extra)
+@overload(observe, jit_options={**_LAZY, "forceinline": True})
+def _observe(hyper, gradient, variance, estimates, i, lane):
+    def oracle(hyper, gradient, variance, estimates, i, lane):
+        return relative_variance(gradient, variance)
 
-    def estimate(hyper, gradient, std, estimates, i, extra):
-        for lane in range(extra.size):
-            extra[lane] = estimates[i, lane]
+    def estimate(hyper, gradient, variance, estimates, i, lane):
+        return estimates[i, lane]
 
     observes = dispatch.rule_of_type(hyper).observes
-    nothing = lambda hyper, gradient, std, estimates, i, extra: None  # noqa: E731
+    nothing = lambda hyper, gradient, variance, estimates, i, lane: 0.0  # noqa: E731
     return {None: nothing, "relative_variance": oracle, "variance_estimate": estimate}[observes]
 
 
@@ -71,7 +80,9 @@ def _observe_row(hyper, gradient, std, estimates, i, extra):
 def _observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
     def oracle(hyper, gradient, std, factor, stream, batch_size, extra):
         for i in range(std.size):
-            relative_variance(gradient[i], std[i] * std[i], extra[i])
+            variance = std[i] * std[i]
+            for lane in range(extra.shape[1]):
+                extra[i, lane] = relative_variance(gradient[i, lane], variance)
 
     def estimate(hyper, gradient, std, factor, stream, batch_size, extra):
         fill_correlated_estimates(stream, factor, batch_size, extra)
@@ -81,13 +92,12 @@ def _observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
     return {None: nothing, "relative_variance": oracle, "variance_estimate": estimate}[observes]
 
 
-@jit
-def relative_variance(gradient, variance, out):
+@jit_inline
+def relative_variance(gradient, variance):
     """eta^2 = sigma^2 / grad^2 (Eq. 7): infinite where only the gradient vanishes, 0 if both do."""
-    for lane in range(out.size):
-        square = gradient[lane] * gradient[lane]
-        limit = np.inf if variance > 0.0 else 0.0
-        out[lane] = variance / square if square > 0.0 else limit
+    square = gradient * gradient
+    limit = np.inf if variance > 0.0 else 0.0
+    return variance / square if square > 0.0 else limit
 
 
 @jit

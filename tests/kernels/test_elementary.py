@@ -42,20 +42,41 @@ def map_erf(x, out):
 
 
 @jit
+def map_quick_erf(x, out):
+    for k in range(x.size):
+        out[k] = elementary.quick_erf(x[k])
+
+
+@jit
+def map_minus_twice_log(x, out):
+    for k in range(x.size):
+        out[k] = elementary.minus_twice_log(TWO_TO_53 * x[k])
+
+
+@jit
 def map_sin(x, out):
     for k in range(x.size):
-        out[k] = elementary.sincos_turns(x[k])[0]
+        out[k] = elementary.sincos_of_word(np.uint64(x[k] * TWO_TO_53) << SHIFT)[0]
 
 
 @jit
 def map_cos(x, out):
     for k in range(x.size):
-        out[k] = elementary.sincos_turns(x[k])[1]
+        out[k] = elementary.sincos_of_word(np.uint64(x[k] * TWO_TO_53) << SHIFT)[1]
 
 
+TWO_TO_53, SHIFT = 2.0**53, np.uint64(11)
 MAPS = (
-    map_exp, map_exp2_negative, map_exp2_minus_square, map_log, map_erf, map_sin, map_cos
-)  # fmt: skip
+    map_exp,
+    map_exp2_negative,
+    map_exp2_minus_square,
+    map_log,
+    map_minus_twice_log,
+    map_erf,
+    map_quick_erf,
+    map_sin,
+    map_cos,
+)
 
 
 def evaluate(function, x):
@@ -162,6 +183,16 @@ def test_the_error_function_s_ratio_is_as_good_as_a_double():
     assert min(elementary.ERF_ABOVE + elementary.ERF_BELOW) > 0
 
 
+def test_the_quick_error_function_s_ratio():
+    with mp.workdps(40):
+        for k in range(1, 501):
+            x = mp.mpf(k) / 100
+            above = horner(elementary.QUICK_ERF_ABOVE, x * x)
+            below = horner(elementary.QUICK_ERF_BELOW, x * x)
+            assert abs(x * above / below / mp.erf(x) - 1) < 5e-12
+    assert min(elementary.QUICK_ERF_ABOVE + elementary.QUICK_ERF_BELOW) > 0
+
+
 def test_the_constants_are_what_they_say():
     with mp.workdps(40):
         ln2 = mp.log(2)
@@ -229,8 +260,15 @@ def test_log_is_within_a_unit_in_the_last_place():
     assert evaluate(map_log, [1.0]) == 0.0
 
 
+def test_minus_twice_the_logarithm_has_the_bits_of_the_logarithm():
+    draws = np.random.default_rng(4).integers(1, 2**53, 20_000)
+    count = np.concatenate([draws, 2 ** np.arange(54), 2**53 - np.arange(1000), [1, 2, 3]])
+    u = count / 2.0**53
+    np.testing.assert_array_equal(evaluate(map_minus_twice_log, u), -2 * evaluate(map_log, u))
+
+
 def test_sine_and_cosine_of_turns():
-    u = np.concatenate([np.arange(4096) / 4096, np.random.default_rng(1).random(2000), [1e-300]])
+    u = np.concatenate([np.arange(4096) / 4096, np.random.default_rng(1).random(2000), [2.0**-53]])
     u = np.append(u, 1 - 2.0**-53)
     with mp.workdps(40):
         angles = [2 * mp.pi * mp.mpf(v) for v in u.tolist()]
@@ -253,6 +291,20 @@ def test_erf_absolute_and_relative_error():
         error = [abs(v - e) for v, e in zip(values.tolist(), exact, strict=True)]
         assert max(d / abs(e) for d, e in zip(error, exact, strict=True) if e) < 8e-16
     assert np.all(np.abs(values) <= 1)
+
+
+def test_the_quick_error_function_is_within_7e_12():
+    x = np.concatenate([np.linspace(0, 6.5, 4001), np.geomspace(1e-300, 1, 1000)])
+    x = np.concatenate([x, -x])
+    values = evaluate(map_quick_erf, x)
+    with mp.workdps(40):
+        exact = [mp.erf(v) for v in x.tolist()]
+        error = [abs(v - e) for v, e in zip(values.tolist(), exact, strict=True)]
+        assert max(d / abs(e) for d, e in zip(error, exact, strict=True) if e) < 7e-12
+    ends = evaluate(map_quick_erf, [-np.inf, -1e300, -5.0, -0.0, 0.0, 5.0, np.inf, np.nan])
+    np.testing.assert_allclose(ends, [-1, -1, -1, -0.0, 0, 1, 1, np.nan], rtol=7e-12)
+    assert np.signbit(ends[3])
+    assert not np.signbit(ends[4])
 
 
 def test_erf_at_its_ends():

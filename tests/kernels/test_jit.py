@@ -69,6 +69,24 @@ folder = cache_folder()
 print(json.dumps({"value": float(total(out)), "folder": folder and str(folder), **timings()}))
 """
 
+# Run by every process of a copy that is read-only, before anything of the copy is imported: root
+# may write whatever a file's mode says.
+READ_ONLY = """
+import errno, os, sys
+ROOT = {root!r} + os.sep
+TOUCHING = ("os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.utime", "os.chmod", "os.truncate")
+def refuse(event, arguments):
+    writing = event == "open" and (
+        any(letter in (arguments[1] or "") for letter in "wax+")
+        or isinstance(arguments[2], int) and arguments[2] & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    )
+    if writing or event in TOUCHING:
+        for path in arguments[: 1 if writing else 2]:
+            if isinstance(path, (str, bytes)) and os.path.abspath(os.fsdecode(path)).startswith(ROOT):
+                raise OSError(errno.EROFS, "Read-only file system", path)
+sys.addaudithook(refuse)
+"""
+
 USERS_RULE = """
 from typing import NamedTuple
 from numba import njit
@@ -125,6 +143,22 @@ class Copy:
 
     def run(self, *arguments, **environment):
         return self.finish(self.start(*arguments, **environment))
+
+    def make_read_only(self):
+        """Nothing below the root can be written from here on, cache included if it lies there."""
+        for path in self.root.rglob("*"):
+            if path != self.root / "sitecustomize.py":
+                path.chmod(0o555 if path.is_dir() else 0o444)
+        (self.root / "sitecustomize.py").write_text(READ_ONLY.format(root=str(self.root)))
+        self.root.chmod(0o555)
+
+    def make_writable(self):
+        self.root.chmod(0o755)
+        for path in self.root.rglob("*"):
+            path.chmod(0o755 if path.is_dir() else 0o644)
+
+    def tree(self):
+        return {path: path.stat().st_mtime_ns for path in self.root.rglob("*")}
 
     def files(self):
         return sorted(path for path in self.cache.rglob("*") if path.is_file())
@@ -209,6 +243,50 @@ def test_an_unwritable_place_is_no_error(copy, tmp_path):
     assert blocker.read_text() == "a file where a folder should be"
 
 
+@pytest.fixture
+def read_only_copy(copy):
+    yield copy
+    copy.make_writable()
+
+
+def test_a_read_only_installation_keeps_its_machine_code_elsewhere(read_only_copy, tmp_path):
+    elsewhere = {"QPSIM_CACHE_DIR": str(tmp_path.parent / f"{tmp_path.name}-elsewhere")}
+    read_only_copy.make_read_only()
+    before = read_only_copy.tree()
+    first = read_only_copy.run(**elsewhere)
+    again = read_only_copy.run(**elsewhere)
+    assert (first["value"], first["cache_hits"]) == (36.0, 0)
+    assert (again["value"], again["cache_misses"]) == (36.0, 0)
+    assert read_only_copy.tree() == before
+
+
+def test_a_read_only_cache_is_still_a_cache(read_only_copy):
+    read_only_copy.make_read_only()
+    before = read_only_copy.tree()
+    result = read_only_copy.run()
+    assert (result["value"], result["cache_hits"], result["cache_misses"]) == (36.0, 2, 0)
+    assert read_only_copy.tree() == before
+
+
+def test_a_read_only_cache_of_an_older_version_is_left_alone(read_only_copy):
+    rule = read_only_copy.root / "qpsim" / "methods" / "toy.py"
+    rule.write_text(RULE.replace("2.0 * x", "5.0 * x"))
+    read_only_copy.make_read_only()
+    before = read_only_copy.tree()
+    result = read_only_copy.run()
+    assert (result["value"], result["cache_hits"]) == (90.0, 0)
+    assert read_only_copy.tree() == before
+
+
+def test_the_read_only_copies_are_read_only(read_only_copy):
+    read_only_copy.make_read_only()
+    place = read_only_copy.root / "qpsim" / "new.py"
+    attempt = f"open({str(place)!r}, 'w')"
+    process = read_only_copy.start(attempt)
+    assert "Read-only file system" in process.communicate(timeout=120)[1]
+    assert not place.exists()
+
+
 def test_no_home_directory_is_no_error(copy):
     before = "import pathlib\ndef homeless(): raise RuntimeError\npathlib.Path.home = homeless"
     result = copy.run(before, QPSIM_CACHE_DIR="", XDG_CACHE_HOME="")
@@ -246,6 +324,42 @@ def test_processes_started_at_once_do_not_meet_halves(tmp_path):
     assert [copy.finish(process)["value"] for process in processes] == [36.0] * 3
     assert all(path.suffix == ".bin" for path in copy.files())
     assert copy.run()["cache_misses"] == 0
+
+
+def test_processes_started_at_once_mend_a_damaged_cache(copy):
+    for path in copy.files():
+        path.write_bytes(path.read_bytes()[:-7])
+    processes = [copy.start() for _ in range(2)]
+    assert [copy.finish(process)["value"] for process in processes] == [36.0] * 2
+    assert copy.run()["cache_misses"] == 0
+
+
+@pytest.mark.parametrize(
+    "upgrade",
+    [
+        "import numba; numba.__version__ = '99.0'",
+        "import llvmlite; llvmlite.__version__ = '99.0'",
+        "import sys; sys.version = '99.0'",
+    ],
+)
+def test_machine_code_of_other_compilers_is_not_looked_at(copy, upgrade):
+    before = copy.files()
+    upgraded = copy.run(upgrade)
+    assert (upgraded["value"], upgraded["cache_hits"]) == (36.0, 0)
+    assert set(before) < set(copy.files())
+    assert copy.run()["cache_misses"] == 0
+
+
+def test_an_upgraded_package_and_the_old_one_live_side_by_side(copy, tmp_path):
+    """Two versions that share a cache, started at once and then once more."""
+    newer = Copy(tmp_path / "newer")
+    newer.cache = copy.cache
+    (newer.root / "qpsim" / "methods" / "toy.py").write_text(RULE.replace("2.0 * x", "5.0 * x"))
+    processes = [(one, one.start()) for one in (copy, newer)]
+    assert [one.finish(process)["value"] for one, process in processes] == [36.0, 90.0]
+    for one, value in ((copy, 36.0), (newer, 90.0)):
+        again = one.run()
+        assert (again["value"], again["cache_misses"]) == (value, 0)
 
 
 def test_old_fingerprints_are_deleted_and_strangers_kept(copy):
