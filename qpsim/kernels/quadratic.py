@@ -418,7 +418,9 @@ def add_term(term, image, second, tail, bounds, tolerance, open_lanes, denominat
     for lane in range(lanes):
         if open_lanes[lane]:
             denominator[lane] += total[lane]
-            error[lane] = rest[lane] / denominator[lane]
+            # Relative to the least that the whole may be; nothing at all where the rest may be more than is known.
+            least = denominator[lane] - rest[lane]
+            error[lane] = rest[lane] / (0.0 if least < 0.0 else least)
             # NaN, of a lane that has left the finite numbers, needs no more terms.
             open_lanes[lane] = error[lane] > tolerance
             n_open += open_lanes[lane]
