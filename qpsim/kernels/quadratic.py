@@ -310,6 +310,7 @@ def series_moments(
     """Moments of any direction by its Hermite series; returns how many terms the last lane took."""
     d, lanes = gradient.shape
     second = np.empty((d, lanes))
+    missed = np.empty((d, lanes))
     terms = 1 if policy == BOUND else _FIRST_TERMS
     # A number that numba does not take for a constant, lest all below be compiled for it and for others.
     begin = np.int64(0)
@@ -332,6 +333,7 @@ def series_moments(
                 table.quadrature,
                 begin,
                 second[i],
+                missed[i],
                 coefficients[i],
             )
         if begin == 0:
@@ -367,6 +369,7 @@ def series_moments(
                 error,
             )
             if n_open == 0:
+                add_missed(hessian, second, missed, denominator, error)
                 return n + 1
         begin += terms
         if begin == _MOST_TERMS:
@@ -387,6 +390,7 @@ def series_moments(
                 denominator,
                 error,
             )
+            add_missed(hessian, second, missed, denominator, error)
             return begin
         # Panels are dear and need many terms: no coordinate should go through them a third time.
         wanted = _MOST_TERMS if 4 * n_sharp > d * lanes else 2 * begin
@@ -420,11 +424,25 @@ def add_term(term, image, second, tail, bounds, tolerance, open_lanes, denominat
     for lane in range(lanes):
         if open_lanes[lane]:
             denominator[lane] += total[lane]
-            error[lane] = rest[lane] / denominator[lane]
+            # Relative to the least that the whole may be; nothing at all where the rest may be more than is known.
+            least = denominator[lane] - rest[lane]
+            error[lane] = rest[lane] / (0.0 if least < 0.0 else least)
             # NaN, of a lane that has left the finite numbers, needs no more terms.
             open_lanes[lane] = error[lane] > tolerance
             n_open += open_lanes[lane]
     return n_open
+
+
+@jit
+def add_missed(hessian, second, missed, denominator, error):
+    """Add to the error what coordinates miss that were not resolved: as much of E[z_i z_j] as of E[z_i^2]."""
+    d, lanes = second.shape
+    for lane in range(lanes):
+        for i in range(d):
+            if missed[i, lane] > 0.0:
+                share = 2.0 * missed[i, lane] / math.sqrt(second[i, lane]) / denominator[lane]
+                for j in range(d):
+                    error[lane] += share * abs(hessian[i, j]) * math.sqrt(second[j, lane])
 
 
 @jit
