@@ -86,7 +86,7 @@ def networks():
     peers = " and ".join(f"{name} {version}" for name, version in about["peers"].items())
     rounds = ", ".join(str(entry["rounds"]) for entry in report["results"])
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + (
-        f"\n\n{about['cpu']}, {report['threads']} threads on {report['cores']} cores, against {peers}; "
+        f"\n\n{about['cpu']}, {report['threads']} threads, against {peers}; "
         f"medians of {rounds} rounds in which all take turns (lowest to highest in parentheses).\n"
     )
 

@@ -2,7 +2,7 @@
 
     python -m tests.benchmarks.bench_nn mnist cifar10 cifar100 --jax-rounds 3 --memory --out bench.json
 
-Steps of all contenders alternate on the same cores, so that whatever else the machine does meets
+Steps of all contenders alternate, with as many threads each, so that whatever else the machine does meets
 all of them; read the ratios, which are taken within a round. PyTorch has an allocator that keeps
 its memory (the script starts itself again with the environment that this takes), without which it
 loses up to a third of its speed. Peak memory is over what imports and a small step take, each
@@ -16,6 +16,7 @@ import os
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -43,34 +44,53 @@ def measured(name, threads, rounds, jax_rounds):
         "qpsim": ours.step,
         "torch": PyTorch(network, x, y, threads).step,
     }
+    seconds = alternating(tasks, rounds)
+    ratios = {
+        "torch": spread(np.divide(seconds["qpsim"], seconds["torch"])),
+        "moments": spread(np.divide(seconds["moments"], seconds["gradient"])),
+    }
     if jax_rounds:
-        tasks["jax"] = Jax(network, x, y).step
-    for task in tasks.values():
-        task()
-        task()
-    seconds = {task: [] for task in tasks}
-    for k in range(rounds):
-        for task, run in tasks.items():
-            if task == "jax" and k >= jax_rounds:
-                continue
-            time.sleep(0.005)  # OpenMP's threads spin for a while after their work is done
-            start = time.perf_counter()
-            run()
-            seconds[task].append(time.perf_counter() - start)
-    pairs = {"torch": ("qpsim", "torch"), "jax": ("qpsim", "jax")}
-    pairs["moments"] = ("moments", "gradient")
+        # By itself, as its threads go on spinning.
+        with few_cores(threads):
+            jax = Jax(network, x, y)
+            jax.step()
+        again = alternating({"qpsim": ours.step, "jax": jax.step}, jax_rounds)
+        ratios["jax"] = spread(np.divide(again["qpsim"], again["jax"]))
+        seconds["jax"] = again["jax"]
     return {
         "network": name,
         "title": NETWORKS[name][0],
         "batch": len(x),
         "rounds": rounds,
         "milliseconds": {task: spread(1e3 * np.array(taken)) for task, taken in seconds.items()},
-        "ratios": {
-            ratio: spread(np.divide(*(seconds[task][: len(seconds[pair[1]])] for task in pair)))
-            for ratio, pair in pairs.items()
-            if pair[1] in seconds
-        },
+        "ratios": ratios,
     }
+
+
+def alternating(tasks, rounds):
+    """Seconds of each task's calls, all taking turns."""
+    for task in tasks.values():
+        task()
+        task()
+    seconds = {name: [] for name in tasks}
+    for _ in range(rounds):
+        for name, task in tasks.items():
+            time.sleep(0.02)  # OpenMP's threads spin for a while after their work is done
+            start = time.perf_counter()
+            task()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+@contextmanager
+def few_cores(threads):
+    """JAX has a thread on every core that it sees when it starts, and they stay where they are."""
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, sorted(cores)[:threads])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def spread(values):
@@ -123,8 +143,7 @@ def about(threads, with_jax):
     """The environment of a report."""
     peers = ["torch", "jax"] if with_jax else ["torch"]
     versions = {peer: importlib.metadata.version(peer) for peer in peers}
-    cores = len(os.sched_getaffinity(0))
-    return {"environment": {**environment(), "peers": versions}, "threads": threads, "cores": cores}
+    return {"environment": {**environment(), "peers": versions}, "threads": threads}
 
 
 def main():
@@ -137,7 +156,6 @@ def main():
     parser.add_argument("--out", type=Path, help="report; entries of other networks are kept")
     parser.add_argument("--memory-of", choices=["qpsim", "torch"], help=argparse.SUPPRESS)
     options = parser.parse_args()
-    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     if options.memory_of:
         print(peak_megabytes(options.networks[0], options.memory_of, options.threads))
         return
