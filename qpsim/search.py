@@ -22,9 +22,8 @@ from qpsim.methods import method as find_method
 from qpsim.problem import QuadraticProblem
 from qpsim.seeds import seed_sequence
 from qpsim.simulate import executor_of, simulate
+from qpsim.stepgrid import PER_ORDER, answered, downwards, grid_step, largest_stable
 
-_MANTISSAS = (1, 3, 6)
-_PER_ORDER = len(_MANTISSAS)
 # Orders of magnitude below the largest stable step that are tried, and how far from 1 it may lie.
 _ORDERS_BELOW = 2
 _FARTHEST_ORDER = 12
@@ -145,15 +144,18 @@ def best_constant_step(
                 tried[k] = quantiles[:, -1], bool(quantiles[1, -1] <= quantiles[1, 0])
             return tried[k][1]
 
-        limit = _FARTHEST_ORDER * _PER_ORDER
-        largest = _largest_stable(is_stable, moving.name)
-        lowest = largest - _ORDERS_BELOW * _PER_ORDER
-        for k in range(lowest, largest):
-            is_stable(k)
-        # Adam is stable at steps a hundred times its best: an end of the grid is no minimum.
-        while lowest > -limit and _is_best(lowest, largest, tried):
-            lowest -= 1
-            is_stable(lowest)
+        def score(k: int) -> float:
+            return float(tried[k][0][1]) if is_stable(k) else np.inf
+
+        limit = _FARTHEST_ORDER * PER_ORDER
+        largest = answered(largest_stable(0, -limit, limit), is_stable)
+        if largest is None:
+            raise StepSizeError(f"{moving.name} is stable at no constant step down to 1e-12.")
+        if largest == limit:
+            raise StepSizeError(f"{moving.name} is stable at every constant step up to 1e12.")
+        lowest = answered(
+            downwards(largest, _ORDERS_BELOW, -limit), lambda asked: [score(k) for k in asked]
+        )[-1]
     kept = range(largest + 1, lowest - 1, -1)
     return StepSearch(
         moving,
@@ -161,36 +163,3 @@ def best_constant_step(
         np.array([tried[k][0] for k in kept]),
         np.array([tried[k][1] for k in kept]),
     )
-
-
-def grid_step(k: int) -> float:
-    """Number k of the grid: 1, 3, 6, 10, 30, ... from k = 0, and downwards 0.6, 0.3, 0.1, ...
-
-    >>> [grid_step(k) for k in (-3, -2, -1, 0, 1, 2, 3)]
-    [0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 10.0]
-    """
-    order, mantissa = divmod(k, _PER_ORDER)
-    return float(f"{_MANTISSAS[mantissa]}e{order}")
-
-
-def _is_best(lowest: int, largest: int, tried: dict[int, tuple[np.ndarray, bool]]) -> bool:
-    """Whether no stable step between the two numbers ends lower than the lowest of them."""
-    between = (tried[k] for k in range(lowest, largest + 1))
-    return all(tried[lowest][0][1] <= loss[1] for loss, stable in between if stable)
-
-
-def _largest_stable(is_stable: Any, name: str) -> int:
-    """Up from 1 while stable, or down until stable: the step above the answer is unstable."""
-    limit = _FARTHEST_ORDER * _PER_ORDER
-    k = 0
-    if is_stable(k):
-        while is_stable(k + 1):
-            k += 1
-            if k == limit:
-                raise StepSizeError(f"{name} is stable at every constant step up to 1e12.")
-        return k
-    while not is_stable(k):
-        k -= 1
-        if k < -limit:
-            raise StepSizeError(f"{name} is stable at no constant step down to 1e-12.")
-    return k

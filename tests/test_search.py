@@ -4,11 +4,6 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.search import grid_step
-
-
-def test_the_grid_is_one_three_six():
-    assert [grid_step(k) for k in range(-3, 4)] == [0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 10.0]
 
 
 def test_gradient_descent_is_stable_up_to_two_over_the_curvature():

@@ -77,8 +77,8 @@ def train(
       qpsim train digits-whitened --method m-sgd --step-size 0.3 --json
     """
     from qpsim import method as method_of
+    from qpsim.nn.run import Run
     from qpsim.nn.tasks import task as task_of
-    from qpsim.nn.train import Run
     from qpsim.nn.train import train as run_training
 
     if list_:

@@ -26,7 +26,10 @@ def tune(
     ],
     method: Annotated[
         list[str] | None,
-        typer.Argument(help="Methods.", show_default="m-sgd m-svag m-ssd adam"),
+        typer.Option(
+            help="Method, such as m-svag; give it once for each.",
+            show_default="m-sgd, m-svag, m-ssd, adam",
+        ),
     ] = None,
     replicates: Annotated[int, typer.Option(help="Runs at the best step size.")] = 10,
     tuning_seeds: Annotated[int, typer.Option(help="Runs at each step size of the grid.")] = 1,
@@ -62,9 +65,9 @@ def tune(
     \b
     Examples:
       qpsim tune digits-mlp
-      qpsim tune digits-cnn m-svag m-svag-mb --tuning-seeds 3
+      qpsim tune digits-cnn --method m-svag --method m-svag-mb --tuning-seeds 3
       qpsim tune mnist --data ~/data --workers 4 --cache runs
-      qpsim tune digits-whitened adam --json | jq '.[0].step_size'
+      qpsim tune digits-whitened --method adam --json | jq '.[0].step_size'
     """
     from qpsim.errors import TrainingError, nearest
     from qpsim.figures import style

@@ -30,7 +30,7 @@ _PUBLIC = {
     "task": "qpsim.nn.tasks",
     "Task": "qpsim.nn.tasks",
     "Optimizer": "qpsim.nn.optimizer",
-    "Run": "qpsim.nn.train",
+    "Run": "qpsim.nn.run",
     "train": "qpsim.nn.train",
     "tune": "qpsim.nn.tune",
     "Protocol": "qpsim.nn.tune",

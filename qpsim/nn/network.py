@@ -1,6 +1,5 @@
 """A network: layers in a row, one flat parameter vector, and what an optimizer asks of them."""
 
-import copy
 from collections.abc import Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -8,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.nn.execution import Plan, Request, Stage
-from qpsim.nn.layers import Conv2D, Dense, Dropout, Field, Layer, MaxPool, ReLU
+from qpsim.nn.layers import Conv2D, Dropout, Field, Layer
+from qpsim.nn.layers.fusion import fused
 from qpsim.nn.losses import softmax_cross_entropy
 from qpsim.nn.memory import aligned_zeros
 from qpsim.nn.parallel import available_cores, single_threaded_blas
@@ -106,7 +106,7 @@ class Network:
 
     def _build(self, rng: np.random.Generator) -> None:
         """Lay out fields and parameters, bind copies of the layers, draw the start."""
-        stages, shapes, fields = _fused(self.layers), [self.input_shape], []
+        stages, shapes, fields = fused(self.layers), [self.input_shape], []
         for layer in stages:
             shapes.append(layer.output_shape(shapes[-1]))
         if not any(layer.parameters(s) for layer, s in zip(stages, shapes, strict=False)):
@@ -389,23 +389,3 @@ class Network:
         raise TypeError(
             "a Network is not pickled: save network.parameters, and build it again from its layers"
         )
-
-
-def _fused(layers: Sequence[Layer]) -> list[Layer]:
-    """Copies of the layers, each ReLU done where it costs least.
-
-    The ReLU and the maximum over a window commute, and after the window there is less to do. The
-    layer before a ReLU applies it to what it has in cache.
-    """
-    fused: list[Layer] = []
-    rest = [copy.copy(layer) for layer in layers]
-    for n in range(len(rest) - 1):
-        if isinstance(rest[n], ReLU) and isinstance(rest[n + 1], MaxPool):
-            rest[n], rest[n + 1] = rest[n + 1], rest[n]
-    for layer in rest:
-        previous = fused[-1] if fused else None
-        if isinstance(layer, ReLU) and isinstance(previous, Dense | Conv2D | MaxPool):
-            previous.relu = True
-        else:
-            fused.append(layer)
-    return fused

@@ -17,10 +17,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from contextlib import contextmanager
+from collections.abc import Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -30,15 +28,15 @@ import numpy as np
 from qpsim import progress
 from qpsim.errors import TrainingError
 from qpsim.methods import Method, method
-from qpsim.nn.cells import Cell, default_cache, fingerprint, run_cell, score
+from qpsim.nn.cells import default_cache, fingerprint, score
+from qpsim.nn.crew import Asking, Search, drive, hired
 from qpsim.nn.data import Dataset
-from qpsim.nn.parallel import available_cores
+from qpsim.nn.run import History, Run
 from qpsim.nn.tasks import Task
-from qpsim.nn.train import History, Run
+from qpsim.stepgrid import downwards, grid_step, largest_stable, translated
 
-__all__ = ["GridPoint", "Protocol", "Tuned", "grid_value", "tune"]
+__all__ = ["GridPoint", "Protocol", "Tuned", "tune"]
 
-_DIGITS = (1, 3, 6)
 _LOWEST, _HIGHEST = -24, 15  # 1e-8 and 1e5: beyond them something else is wrong
 
 
@@ -180,15 +178,6 @@ class Tuned:
         }
 
 
-def grid_value(k: int) -> float:
-    """The k-th number of ..., 0.1, 0.3, 0.6, 1, 3, 6, 10, ..., 1 being the 0-th.
-
-    >>> [grid_value(k) for k in (-3, -2, -1, 0, 1, 2, 3)]
-    [0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 10.0]
-    """
-    return float(f"{_DIGITS[k % 3]}e{k // 3}")
-
-
 def tune(
     tasks: Task | Sequence[Task],
     methods: str | Method | Sequence[str | Method],
@@ -250,179 +239,53 @@ def tune(
         for mover in movers:
             # A run that makes no sense is refused before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
-            searches.append(_Search(_search(one, mover, chosen), dataset, key, folder))
+            searches.append(Search(_search(one, mover, chosen), dataset, key, folder))
     each = (1 + 3 * chosen.orders) * chosen.tuning_seeds + chosen.replicates
     with (
-        _crew(workers) as crew,
+        hired(workers) as crew,
         progress.bar("tuning", each * len(searches)) as tick,
     ):
-        return _drive(searches, crew, tick)
+        return drive(searches, crew, tick)
 
 
-# A search asks for runs and is given their histories; it neither knows nor cares where they run.
-_Asking = Generator[list[Run], list[History], Tuned]
-
-
-def _search(task: Task, mover: Method, protocol: Protocol) -> _Asking:
+def _search(task: Task, mover: Method, protocol: Protocol) -> Asking[Tuned]:
     """The protocol of Section A.2."""
     # The search needs test accuracies only if it chooses by them.
     looks = task.evaluate_every if task.criterion == "test-accuracy" else task.n_steps
     searched = replace(task, evaluate_every=looks)
     seeds = range(protocol.seed, protocol.seed + protocol.tuning_seeds)
 
-    def trial(k: int) -> list[Run]:
-        return [Run(searched, mover, grid_value(k), seeds[0])]
-
-    k = min(
-        range(_LOWEST, _HIGHEST + 1),
-        key=lambda j: abs(math.log(grid_value(j) / protocol.first)),
-    )
-    stable = (yield trial(k))[0].stable
-    if stable:
-        while k < _HIGHEST and (yield trial(k + 1))[0].stable:
-            k += 1
-    else:
-        while not stable:
-            k -= 1
-            if k < _LOWEST:
-                raise TrainingError(
-                    f"No step size from {grid_value(_LOWEST):g} on is stable for {mover.name} on "
-                    f"{task.name}."
-                )
-            stable = (yield trial(k))[0].stable
-    unstable = grid_value(k + 1) if k < _HIGHEST else None
     grid: list[GridPoint] = []
-    asked = list(range(k, k - 3 * protocol.orders - 1, -1))
-    while asked:
-        steps = [grid_value(j) for j in asked]
-        found = yield [Run(searched, mover, step, seed) for step in steps for seed in seeds]
-        for n, step in enumerate(steps):
+
+    def trial(k: int) -> list[Run]:
+        return [Run(searched, mover, grid_step(k), seeds[0])]
+
+    def runs(asked: list[int]) -> list[Run]:
+        return [Run(searched, mover, grid_step(k), seed) for k in asked for seed in seeds]
+
+    def scores(asked: list[int], found: list[History]) -> list[float]:
+        for n, k in enumerate(asked):
             own = found[n * len(seeds) : (n + 1) * len(seeds)]
-            scores = tuple(score(history, task.criterion) for history in own)
+            single = tuple(score(history, task.criterion) for history in own)
             diverged = sum(history.diverged_at is not None for history in own)
-            grid.append(GridPoint(step, scores, diverged))
-        best = min(grid, key=lambda point: point.score)
-        further = protocol.orders > 0 and best is grid[-1] and asked[-1] > _LOWEST
-        asked = [asked[-1] - 1] if further else []
+            grid.append(GridPoint(grid_step(k), single, diverged))
+        return [point.score for point in grid[-len(asked) :]]
+
+    first = min(
+        range(_LOWEST, _HIGHEST + 1),
+        key=lambda k: abs(math.log(grid_step(k) / protocol.first)),
+    )
+    walk = largest_stable(first, _LOWEST, _HIGHEST)
+    largest = yield from translated(walk, trial, lambda _, found: found[0].stable)
+    if largest is None:
+        raise TrainingError(
+            f"No step size from {grid_step(_LOWEST):g} on is stable for {mover.name} on {task.name}."
+        )
+    unstable = grid_step(largest + 1) if largest < _HIGHEST else None
+    yield from translated(downwards(largest, protocol.orders, _LOWEST), runs, scores)
+    best = min(grid, key=lambda point: point.score)
     histories = yield [Run(task, mover, best.step_size, s) for s in protocol.replicate_seeds]
     return Tuned(task, mover, protocol, tuple(grid), best, unstable, tuple(histories))
-
-
-class _Search:
-    """A search with what it waits for."""
-
-    def __init__(self, asking: _Asking, dataset: Dataset, key: str, folder: Path | None) -> None:
-        self._asking = asking
-        self._dataset, self._key, self._folder = dataset, key, folder
-        self._asked: list[Run] = []
-        self._answers: dict[Run, History] = {}
-        self.tuned: Tuned | None = None
-
-    def go_on(self) -> list[Cell]:
-        """Hand over what was asked for; the cells that are wanted next."""
-        cells: list[Cell] = []
-        while not cells and self.tuned is None:
-            try:
-                if self._asked:
-                    self._asked = self._asking.send([self._answers[run] for run in self._asked])
-                else:
-                    self._asked = next(self._asking)
-            except StopIteration as stop:
-                self.tuned = stop.value
-                return []
-            missing = [run for run in self._asked if run not in self._answers]
-            cells = [Cell(run, self._dataset, self._key, self._folder) for run in missing]
-        return cells
-
-    def answer(self, cell: Cell, history: History) -> bool:
-        """Take in a cell; whether it was the last that was waited for."""
-        self._answers[cell.run] = history
-        return all(run in self._answers for run in self._asked)
-
-
-def _drive(searches: list[_Search], crew: _Crew, tick: Any) -> list[Tuned]:
-    flying: dict[Future[History], tuple[_Search, Cell]] = {}
-
-    def launch(search: _Search) -> None:
-        for cell in search.go_on():
-            flying[crew.submit(cell)] = (search, cell)
-
-    try:
-        for search in searches:
-            launch(search)
-        while flying:
-            done, _ = wait(flying, return_when=FIRST_COMPLETED)
-            for future in done:
-                search, cell = flying.pop(future)
-                run, history = cell.run, future.result()
-                found = "diverged" if history.diverged_at else f"{history.mean_loss:.3f}"
-                tick(f"{run.task.name} {run.method.name} {run.step_size:g}: {found}")
-                if search.answer(cell, history):
-                    launch(search)
-    except BrokenProcessPool:
-        raise TrainingError(
-            "A worker died (out of memory?); finished runs are kept, and the same command goes on "
-            "from there, with fewer workers if need be."
-        ) from None
-    tuned = [search.tuned for search in searches]
-    return [one for one in tuned if one is not None]
-
-
-class _Crew:
-    """Where cells run: in this process, or wherever an executor puts them."""
-
-    def __init__(self, executor: Executor | None) -> None:
-        self._executor = executor
-
-    def submit(self, cell: Cell) -> Future[History]:
-        if self._executor is not None:
-            return self._executor.submit(_work, cell)
-        future: Future[History] = Future()
-        future.set_result(run_cell(cell))
-        return future
-
-
-@contextmanager
-def _crew(workers: int | Executor | None) -> Iterator[_Crew]:
-    if isinstance(workers, Executor):
-        yield _Crew(workers)
-        return
-    count = available_cores() if workers is None else workers
-    if isinstance(count, bool) or not isinstance(count, int) or count < 1:
-        raise TrainingError(f"workers must be a whole number of at least 1, not {workers!r}.")
-    if count == 1:
-        yield _Crew(None)
-        return
-    import multiprocessing
-
-    # Threads of numba and BLAS do not survive a fork.
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_enlist, initargs=(stop,))
-    try:
-        yield _Crew(pool)
-    finally:
-        stop.set()
-        pool.shutdown(wait=True, cancel_futures=True)
-
-
-_stopped: Any = None
-
-
-def _enlist(stop: Any) -> None:
-    """In a worker: Ctrl-C is for the parent to hear; it tells the workers by an event."""
-    import signal
-
-    global _stopped
-    _stopped = stop
-    progress.silence()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-
-def _work(cell: Cell) -> History:
-    if _stopped is not None and _stopped.is_set():
-        raise KeyboardInterrupt
-    return run_cell(cell, None if _stopped is None else _stopped.is_set)
 
 
 def _last(history: History, values: list[float], otherwise: float) -> float:

@@ -7,8 +7,8 @@ from typer.testing import CliRunner
 
 import qpsim
 from qpsim.cli import app
+from qpsim.nn.run import Run
 from qpsim.nn.tasks import task, task_names
-from qpsim.nn.train import Run
 from qpsim.nn.train import train as train_here
 
 WHITENED = ["train", "digits-whitened", "--method", "m-sgd", "--step-size", "0.3", "--workers", "1"]
@@ -94,7 +94,7 @@ def test_all_tasks_are_listed(run):
         (["train", "cifar10", "--step-size", "1"], "--data DIR"),
         (["train", "mnist", "--step-size", "1", "--data", "."], "train-images"),
         (["train", "digits-mlp", "--step-size", "1", "--data", "."], "reads no directory"),
-        (["tune", "digits-mlp", "adma"], "did you mean 'adam'"),
+        (["tune", "digits-mlp", "--method", "adma"], "did you mean 'adam'"),
         (["tune", "digits-mlp", "--orders", "-1"], "orders must be"),
         (["tune", "digits-mlp", "--criterion", "loss"], "no criterion 'loss'"),
         (["tune", "digits-mlp", "--workers", "0"], "workers must be"),
@@ -108,7 +108,7 @@ def test_a_mistake_is_one_line(run, arguments, message):
 
 
 def test_tuning_writes_its_table_and_its_plot(run, tmp_path):
-    done = run(*TUNE, "m-sgd", "adam", "--json")
+    done = run(*TUNE, "--method", "m-sgd", "--method", "adam", "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     assert [one["method"].split("(")[0] for one in found] == ["m-sgd", "adam"]
@@ -124,7 +124,7 @@ def test_tuning_writes_its_table_and_its_plot(run, tmp_path):
 
 
 def test_tuning_prints_a_table(run):
-    lines = run(*TUNE, "m-sgd").stdout.splitlines()
+    lines = run(*TUNE, "--method", "m-sgd").stdout.splitlines()
     assert lines[0].split()[:3] == ["method", "step", "size"]
     assert lines[2].split()[0] == "m-sgd" and "+-" in lines[2]
     assert "step sizes chosen by training-loss" in lines[3]

@@ -16,8 +16,9 @@ from qpsim.files import read_arrays, write_arrays
 from qpsim.nn import Dense, Flatten, build, checkpoint, cifar100_allcnn
 from qpsim.nn.data import Dataset, Split
 from qpsim.nn.network import Network
+from qpsim.nn.run import Run
 from qpsim.nn.tasks import task
-from qpsim.nn.train import Loop, Run, train
+from qpsim.nn.train import Loop, train
 
 
 def short(name="digits-mlp", **changes):

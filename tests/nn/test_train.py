@@ -10,8 +10,9 @@ import pytest
 import qpsim
 from qpsim.errors import DataError, MethodError, TrainingError
 from qpsim.nn.data import Dataset, Split, Stream
+from qpsim.nn.run import Run
 from qpsim.nn.tasks import NetworkSpec, task
-from qpsim.nn.train import LARGEST_LOSS, Loop, Run, train
+from qpsim.nn.train import LARGEST_LOSS, Loop, train
 from tests.nn.transcriptions import trajectory
 
 MLP = NetworkSpec("mlp", (("hidden", (32,)), ("weight", "he_normal")))

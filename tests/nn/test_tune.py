@@ -17,9 +17,9 @@ from qpsim.files import read_arrays
 from qpsim.nn import cells
 from qpsim.nn.cells import Cell, fingerprint, run_cell
 from qpsim.nn.data import Dataset, Plain, Split
+from qpsim.nn.run import History, Run
 from qpsim.nn.tasks import NetworkSpec, Task
-from qpsim.nn.train import History, Run
-from qpsim.nn.tune import Protocol, grid_value, tune
+from qpsim.nn.tune import Protocol, tune
 
 BLOBS = Task(
     name="blobs",
@@ -52,12 +52,6 @@ def tuned(methods="m-sgd", protocol=FEW, task=BLOBS, cache=None, workers=1):
     return tune(task, methods, protocol, data=DATA, workers=workers, cache=cache)
 
 
-def test_the_grid_has_the_papers_numbers():
-    assert [grid_value(k) for k in range(-6, 4)] == [
-        0.01, 0.03, 0.06, 0.1, 0.3, 0.6, 1.0, 3.0, 6.0, 10.0,
-    ]  # fmt: skip
-
-
 def _play(stable_up_to, best, monkeypatch, protocol, cache, **changes):
     """Tune with made-up runs: stable up to a step size, best at another; what was asked for."""
     asked = []
@@ -72,7 +66,7 @@ def _play(stable_up_to, best, monkeypatch, protocol, cache, **changes):
             [1.0, 0.1 * distance], [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.9 - distance / 9]
         )
 
-    monkeypatch.setattr("qpsim.nn.tune.run_cell", fake)
+    monkeypatch.setattr("qpsim.nn.crew.run_cell", fake)
     (found,) = tuned("adam", protocol, dataclasses.replace(BLOBS, **changes), cache)
     return found, asked
 
