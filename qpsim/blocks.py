@@ -34,8 +34,8 @@ _LANES_AT_ONCE, _FEW_LANES = 8, 2
 # should get, lest one of them be left alone with the last.
 _CACHED_ELEMENTS = 80_000
 _TURNS = 4
-# Coordinate-updates of a block that take several times as long as beginning it.
-_LEAST_UPDATES = 1 << 19
+# Coordinate-updates of a block that take ten times as long as beginning it.
+_LEAST_UPDATES = 1 << 21
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
 # Steps of a chunk at least, however large the problem: a dense one begins with a product of its own.

@@ -7,7 +7,7 @@ import numpy as np
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.jit import arguments_are_apart, jit
-from qpsim.kernels.moments import add_row_moments, closed_moments, has_closed_form, ratio_or_zero
+from qpsim.kernels.moments import add_row_moments, closed_moments, is_linear, ratio_or_zero
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
@@ -146,7 +146,7 @@ def walk(
                         direction[i, lane] = z
                         numerator[lane] += mean * z
                         denominator[lane] += q * z * z
-                elif following and has_closed_form(hyper):
+                elif following and is_linear(hyper):
                     # The next step's sums are taken while the coordinate is at hand.
                     for lane in range(lanes):
                         mean = q * error[i, lane]

@@ -22,8 +22,8 @@ INV_SQRT2 = 0.7071067811865476
 LARGEST_INVERSE = 1e300
 
 
-def has_closed_form(hyper):
-    """Whether the rule's moments are those of `closed_moments`."""
+def is_linear(hyper):
+    """Whether the rule has the closed form of a linear one, whose moments are cheap."""
 
 
 def closed_moments(hyper, curvature, std, gradient, extra, states, i, lane, t):
@@ -40,9 +40,9 @@ def add_row_moments(
     """
 
 
-@overload(has_closed_form, jit_options=_LAZY)
-def _has_closed_form(hyper):
-    answer = dispatch.rule_of_type(hyper).form is not None
+@overload(is_linear, jit_options=_LAZY)
+def _is_linear(hyper):
+    answer = dispatch.rule_of_type(hyper).form == "linear"
     return lambda hyper: answer
 
 
