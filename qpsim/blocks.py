@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import os
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -61,7 +62,8 @@ def block_size(dim: int) -> int:
 class Plan:
     """Everything a worker needs, checked: plain arrays and values that pickle.
 
-    ``theta0`` has shape (d,) or (n_replicates, d); ``theta_steps`` is sorted.
+    ``theta0`` has shape (d,) or (replicates, d), its first row being that of replicate
+    ``theta0_from``; ``theta_steps`` is sorted.
     """
 
     problem: QuadraticProblem
@@ -78,6 +80,13 @@ class Plan:
     tolerance: float
     dtype: str
     token: str
+    theta0_from: int = 0
+
+    def share(self, first: int, count: int) -> Plan:
+        """The plan with the starting points of one block only: what its worker has to be sent."""
+        if self.theta0.ndim == 1:
+            return self
+        return replace(self, theta0=self.theta0[first : first + count], theta0_from=first)
 
     @property
     def noise_std(self) -> float:
@@ -163,6 +172,10 @@ class _Prepared(NamedTuple):
     table: Any
 
 
+# Sign tables that a problem keeps for its next run, up to so many coordinates: there they take 26
+# megabytes, about as much as the problem itself, and a tenth of a second.
+_sign_tables: weakref.WeakKeyDictionary[QuadraticProblem, Any] = weakref.WeakKeyDictionary()
+_KEPT_UP_TO_DIM = 1024
 _stopped: set[str] = set()
 _prepared: dict[str, _Prepared] = {}
 _lock = threading.Lock()
@@ -322,7 +335,8 @@ def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray
     if plan.theta0.ndim == 1:
         columns[:] = (plan.theta0 - plan.problem.optimum)[:, None]
         return columns
-    error = plan.theta0[first : first + count] - plan.problem.optimum
+    own = plan.theta0[first - plan.theta0_from :][:count]
+    error = own - plan.problem.optimum
     columns[:, :count] = error.T
     columns[:, count:] = error[-1][:, None]
     return columns
@@ -388,15 +402,30 @@ def _table(plan: Plan) -> Any:
 
     if plan.method.form == "linear":
         return ()
+    needed = plan.policy.code == policy.OPTIMAL or (
+        plan.policy.code == policy.BOUND and plan.method.form is None
+    )
+    signed = plan.method.form in ("sign", "two-valued")
+    if needed and signed:
+        return _sign_table(plan.problem)
     # A problem of one coordinate stands in where no table is needed.
     hessian = correlation = np.ones((1, 1))
-    if plan.policy.code == policy.OPTIMAL or (
-        plan.policy.code == policy.BOUND and plan.method.form is None
-    ):
+    if needed:
         hessian, correlation = np.array(plan.problem.hessian), plan.problem.gradient_correlation()
-    if plan.method.form == "sign":
+    if signed:
         return signs.pair_table(hessian, correlation)
     return quadratic.series_table(hessian, correlation, plan.tolerance)
+
+
+def _sign_table(problem: QuadraticProblem) -> Any:
+    from qpsim.kernels import signs
+
+    table = _sign_tables.get(problem)
+    if table is None:
+        table = signs.pair_table(np.array(problem.hessian), problem.gradient_correlation())
+        if problem.dim <= _KEPT_UP_TO_DIM:
+            _sign_tables[problem] = table
+    return table
 
 
 _blas_users = 0

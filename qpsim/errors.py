@@ -68,6 +68,10 @@ class ArtefactWarning(RuntimeWarning):
     """A setting for which the result says something about the setting, not about the method."""
 
 
+class PrecisionWarning(RuntimeWarning):
+    """A result that is known less precisely than was asked; it says how precisely."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """End of an error sentence: the nearest known name, or all of them.
 

@@ -46,7 +46,9 @@ class Result:
     moment_error : ndarray, shape (n_replicates, n_steps), or None
         Bound on the relative error of E[z^T Q z] in the optimal step, where it is a truncated
         series (a method without a closed form on a dense Hessian); at most the tolerance, unless
-        the series' last term came first.
+        the series' last term came first. What the quadrature behind the series could not resolve
+        is in it, its rounding (some 1e-11) is not; nor is the 1e-9 to which the integrals of signs
+        are tabulated, where adam*'s first step is one.
     theta : ndarray, shape (n_replicates, len(theta_steps), d), or None if not recorded
     provenance : dict
         Versions, git revision, seed, block size, CPU, wall time: plain JSON values.

@@ -22,17 +22,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qpsim import blocks, progress
+from qpsim import blocks, interrupts, progress
 from qpsim.checkpoint import Checkpoint
 from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
     MethodError,
+    PrecisionWarning,
     ProblemError,
     QpsimError,
     SimulationError,
     nearest,
 )
+from qpsim.kernels import policy as codes
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.methods.trial import try_rule
@@ -88,7 +90,8 @@ def simulate(
     tolerance : float, default 1e-9
         Relative error allowed to E[z^T Q z] in the optimal step of a method without a closed form
         on a dense Hessian: terms of its Hermite series are added until a rigorous bound is below
-        it. The bound reached is the result's ``moment_error``.
+        it, and coordinates too strongly correlated for that are integrated in pairs. The bound
+        reached is the result's ``moment_error``.
     dtype : {"float64", "float32"}, default "float64"
         Precision in which noise, theta - optimum and the method's state are kept between steps.
         Arithmetic, moments and losses are float64 in either case. float32 takes half the memory; its
@@ -124,7 +127,10 @@ def simulate(
         A replicate left the finite numbers; its record is +inf from that step on.
     ArtefactWarning
         A method that is not linear starts at a multiple of a sign vector from the optimum, from
-        where axis-aligned sign descent lands on the optimum in one step.
+        where axis-aligned sign descent lands on the optimum in one step; or every replicate starts
+        at the optimum, where every chosen step is 0.
+    PrecisionWarning
+        Some of ``moment_error`` is above the tolerance.
 
     Examples
     --------
@@ -244,7 +250,9 @@ def run_plan(
                 theta[rows] = block.theta.transpose(2, 0, 1)
     if checkpoint is not None:
         checkpoint.close()
+    _warn_of_standing_still(plan)
     _warn_of_divergence(plan, losses)
+    _warn_of_imprecision(plan, errors)
     provenance = {
         **environment(),
         "seed_entropy": plan.seed.entropy,
@@ -313,9 +321,11 @@ def _completed(
             for _ in range(n_blocks):
                 while waiting and len(flying) < _FLYING_PER_WORKER * width:
                     span = waiting.pop()
-                    future = executor.submit(blocks.run_block, plan, *span, points.get(span[0]))
-                    flying.add(future)
-                    future.add_done_callback(finished.put)
+                    share, point = plan.share(*span), points.get(span[0])
+                    with interrupts.deferred():
+                        future = executor.submit(blocks.run_block, share, *span, point)
+                        flying.add(future)
+                        future.add_done_callback(finished.put)
                 future = finished.get()
                 flying.discard(future)
                 yield _outcome(plan, future)
@@ -323,7 +333,6 @@ def _completed(
     finally:
         if flying:
             blocks.stop(plan.token)
-        # Wait for the futures, not their callbacks: an interrupt may come before one is attached.
         wait([future for future in flying if not future.cancel()])
         blocks.forget(plan.token)
 
@@ -427,6 +436,16 @@ def _warn_of_sign_vector(error: np.ndarray) -> None:
         )
 
 
+def _warn_of_standing_still(plan: blocks.Plan) -> None:
+    if plan.policy.code != codes.GIVEN and bool((plan.theta0 == plan.problem.optimum).all()):
+        warnings.warn(
+            "Every replicate starts at the optimum, where no step is taken; give another theta0, or "
+            "a problem with another optimum.",
+            ArtefactWarning,
+            stacklevel=4,
+        )
+
+
 def _warn_of_divergence(plan: blocks.Plan, losses: np.ndarray) -> None:
     # A replicate that has left stays away, so that the last step tells, and a step at a time keeps
     # a large record from being copied.
@@ -440,5 +459,17 @@ def _warn_of_divergence(plan: blocks.Plan, losses: np.ndarray) -> None:
             f"{plan.method.name} diverged in {gone} of {plan.n_replicates} replicates, first at "
             f"step {first}; {cause}.",
             DivergenceWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_imprecision(plan: blocks.Plan, errors: np.ndarray | None) -> None:
+    if errors is not None and (worst := float(errors.max(initial=0.0))) > plan.tolerance:
+        share = float((errors > plan.tolerance).mean())
+        warnings.warn(
+            f"{plan.method.name}'s exact step is known to {worst:.1e} relatively at worst, above the "
+            f"tolerance of {plan.tolerance:.1e} in {share:.2%} of the steps: moment_error has the "
+            "bound of each.",
+            PrecisionWarning,
             stacklevel=4,
         )

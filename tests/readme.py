@@ -65,7 +65,41 @@ def speed():
     )
 
 
-TABLES = {"methods": methods, "figures": figures, "errata": errata, "speed": speed}
+def networks():
+    """Table of the stored benchmark of the networks."""
+    import json
+
+    report = json.loads((ROOT / "figures" / "bench-networks.json").read_text())
+    columns = ["network, batch", "ms/step", "x torch", "x jax", "moments", "MB", "MB, torch"]
+    rows = [columns, ["---", *["---:"] * (len(columns) - 1)]]
+    for entry in report["results"]:
+        peak = entry["peak_megabytes"]
+        rows.append(
+            [
+                f"{entry['title']}, {entry['batch']}",
+                f"{entry['milliseconds']['qpsim']['median']:.3g}",
+                *(_spread(entry["ratios"].get(name)) for name in ("torch", "jax", "moments")),
+                *(f"{peak[name]:.0f}" for name in ("qpsim", "torch")),
+            ]
+        )
+    about = report["environment"]
+    peers = " and ".join(f"{name} {version}" for name, version in about["peers"].items())
+    rounds = ", ".join(str(entry["rounds"]) for entry in report["results"])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows) + (
+        f"\n\n{about['cpu']}, {report['threads']} threads on {report['cores']} cores, against {peers}; "
+        f"medians of {rounds} rounds in which all take turns (lowest to highest in parentheses).\n"
+    )
+
+
+def _spread(ratio):
+    if ratio is None:
+        return "-"
+    return f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})"
+
+
+TABLES = {
+    "methods": methods, "figures": figures, "errata": errata, "speed": speed, "networks": networks,
+}  # fmt: skip
 
 
 def refreshed(text):

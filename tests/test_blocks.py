@@ -1,6 +1,7 @@
 """The same bits for every way of running a plan: workers, processes, order, length, reruns."""
 
 import multiprocessing
+import pickle
 import random
 import threading
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
@@ -86,6 +87,23 @@ def test_threads_and_order_change_no_bit(kind, method):
 def test_processes_change_no_bit(processes):
     for kind, method in CASES:
         assert_same_bits(run(kind, method), run(kind, method, workers=processes))
+
+
+def test_a_worker_is_sent_its_own_starting_points_and_no_others(processes):
+    p = problem("dense")
+    theta0 = np.random.Generator(np.random.PCG64(0)).normal(size=(N, p.dim))
+    plan = make_plan(p, "ssd", n_steps=3, n_replicates=N, theta0=theta0, rng=0)
+    share = plan.share(64, 64)
+    assert np.array_equal(share.theta0, theta0[64:128])
+    assert len(pickle.dumps(plan)) - len(pickle.dumps(share)) > 0.9 * (N - 64) * p.dim * 8
+    alone, whole = blocks.run_block(share, 64, 64), blocks.run_block(plan, 64, 64)
+    blocks.forget(plan.token)
+    assert np.array_equal(alone.losses, whole.losses)
+    options = {"n_steps": 3, "n_replicates": N, "theta0": theta0, "rng": 0}
+    in_processes = qpsim.simulate(p, "ssd", workers=processes, **options)
+    assert np.array_equal(
+        in_processes.excess_loss, qpsim.simulate(p, "ssd", workers=2, **options).excess_loss
+    )
 
 
 @pytest.mark.parametrize(("kind", "method"), CASES)
@@ -228,3 +246,16 @@ def test_a_wide_problem_gets_fewer_lanes_and_never_none():
     assert blocks.block_size(1) == blocks.block_size(65_536) == 64
     assert blocks.block_size(10**6) == 8
     assert blocks.block_size(10**8) == 1
+
+
+def test_a_problem_keeps_its_table_for_the_next_run_and_no_longer_than_itself():
+    problem = qpsim.random_problem("mild", dim=40, basis="haar", rng=0)
+    before = len(blocks._sign_tables)
+    first = qpsim.simulate(problem, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1)
+    table = blocks._sign_table(problem)
+    assert len(blocks._sign_tables) == before + 1
+    again = qpsim.simulate(problem, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1)
+    assert blocks._sign_table(problem) is table
+    assert np.array_equal(first.excess_loss, again.excess_loss)
+    del problem, first, again
+    assert len(blocks._sign_tables) == before

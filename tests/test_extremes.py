@@ -8,6 +8,7 @@ import pytest
 
 import qpsim
 from qpsim.errors import (
+    ArtefactWarning,
     DivergenceWarning,
     FileError,
     MethodError,
@@ -86,13 +87,14 @@ def test_an_executor_that_was_shut_down_is_refused():
 
 def test_tiny_noise_at_the_optimum_leaves_no_nan():
     p = qpsim.QuadraticProblem(DENSE, noise_std=1e-200)
-    r = qpsim.simulate(p, "adam", n_steps=3, n_replicates=2, rng=0, workers=1)
+    with pytest.warns(ArtefactWarning, match="starts at the optimum"):
+        r = qpsim.simulate(p, "adam", n_steps=3, n_replicates=2, rng=0, workers=1)
     assert (r.moment_error == 0).all() and (r.excess_loss == 0).all()
 
 
 def test_a_pipe_is_not_replaced_by_a_result(tmp_path):
     r = qpsim.simulate(
-        qpsim.QuadraticProblem([1.0]), "sgd", n_steps=1, n_replicates=1, rng=0, workers=1
+        qpsim.QuadraticProblem([1.0], [2.0]), "sgd", n_steps=1, n_replicates=1, rng=0, workers=1
     )
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)

@@ -28,13 +28,15 @@ def test_making_and_checking_a_plan_compiles_nothing():
     assert not {"numba", "scipy", "matplotlib", "typer"} & set(run(code))
 
 
-def test_the_module_simulate_does_not_hide_the_function():
-    code = "import qpsim.simulate; from qpsim.simulate import make_plan; print({})"
-    assert run(code.format("callable(qpsim.simulate)")) == ["True"]
-
 
 def test_every_public_name_is_listed_and_unknown_ones_are_attribute_errors():
     for name in ("simulate", "load", "method", "rule", "random_problem", "QuadraticProblem"):
         assert name in dir(qpsim) and getattr(qpsim, name).__name__ == name
     with pytest.raises(AttributeError, match="no attribute 'simulat'"):
         _ = qpsim.simulat
+
+
+def test_modules_of_the_same_name_hide_no_function():
+    code = "import qpsim, qpsim.simulate, qpsim.nn.train, qpsim.nn.tune; from qpsim import nn; print({})"
+    for name in ("qpsim.simulate", "nn.train", "nn.tune", "nn.task"):
+        assert run(code.format(f"callable({name})")) == ["True"]

@@ -352,7 +352,9 @@ def test_any_entropy_is_kept_as_plain_numbers(entropy):
 
 def test_a_million_coordinates_need_little_memory():
     d = 10**6
-    qpsim.simulate(qpsim.QuadraticProblem([1.0]), "ssd", n_steps=1, n_replicates=1, workers=1)
+    qpsim.simulate(
+        qpsim.QuadraticProblem([1.0], [2.0]), "ssd", n_steps=1, n_replicates=1, workers=1
+    )
     tracemalloc.start()
     try:
         p = qpsim.random_problem("structured", d, "axis", rng=0)

@@ -210,8 +210,24 @@ def test_a_start_at_a_sign_vector_is_warned_of():
         assert seen[0].filename == __file__
         if theta0 is None:
             qpsim.simulate(p, "sgd", theta0=theta0, **options)
-    for theta0 in ([0.0, 0.0, 0.1], p.optimum, [p.optimum, [0.0, 0.0, 0.1]]):
+    for theta0 in ([0.0, 0.0, 0.1], [p.optimum, [0.0, 0.0, 0.1]]):
         qpsim.simulate(p, "ssd", theta0=theta0, **options)
+
+
+def test_a_start_at_the_optimum_is_warned_of_where_nothing_would_move():
+    p = qpsim.QuadraticProblem([1.0, 2.0], [3.0, 1.0])
+    options = {"n_steps": 2, "n_replicates": 2, "workers": 1, "rng": 0}
+    for policy in ("optimal", "bound", "line-search"):
+        with pytest.warns(ArtefactWarning, match="starts at the optimum") as seen:
+            r = qpsim.simulate(p, "sgd", policy, theta0=p.optimum, **options)
+        assert seen[0].filename == __file__ and not r.excess_loss.any()
+    # A given step leaves the optimum and finds the level of its noise.
+    assert qpsim.simulate(p, "sgd", 0.1, theta0=p.optimum, **options).excess_loss[:, 1:].all()
+    qpsim.simulate(p, "sgd", theta0=[p.optimum, [0.0, 0.1]], **options)
+
+
+def test_one_coordinate_is_no_sign_vector():
+    options = {"n_steps": 1, "n_replicates": 2, "workers": 1}
     qpsim.simulate(PROBLEMS["one"], "ssd", **options)
 
 

@@ -162,11 +162,7 @@ def _nodes(workload: Workload, problem: QuadraticProblem) -> list[tuple[np.ndarr
 
     hessian, correlation = np.asarray(problem.hessian), problem.gradient_correlation()
     if workload.shared_nodes:
-        t = signs.pair_table(hessian, correlation, series=False)
-        return [
-            (t.first_2, t.second_2, t.sign_2, t.nodes_2),
-            (t.first_3, t.second_3, t.sign_3, t.nodes_3),
-        ]
+        return signs.pair_table(hessian, correlation, series=False).groups()
     first, second = np.triu_indices(workload.dim, 1)
     signed = correlation[first, second]
     sign = np.where(signed < 0.0, -1.0, 1.0)

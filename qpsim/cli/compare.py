@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from qpsim.cli.manners import file_lines, print_json, print_table, say
+from qpsim.cli.shared import Workers
 
 
 def compare(
@@ -20,7 +21,7 @@ def compare(
         float, typer.Option(help="Fraction of the initial loss to be reached.")
     ] = 0.01,
     seed: Annotated[int, typer.Option(help="Seed: the same one gives the same bits.")] = 0,
-    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    workers: Workers = None,
     out: Annotated[Path, typer.Option(help="Folder for methods.npz, .json and images.")] = Path(
         "figures"
     ),

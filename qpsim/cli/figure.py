@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from qpsim.cli.manners import assignments, file_lines, print_json, say
+from qpsim.cli.manners import file_lines, print_json, say
+from qpsim.cli.shared import CacheFolder, DataFolder, Seed, Workers, chosen_options
 
 
 def _names(incomplete: str) -> list[str]:
@@ -43,22 +44,14 @@ def figure(
             help="Starting offsets are U[-scale, scale].", show_default="the figure's own"
         ),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of MNIST and CIFAR, for what is about networks."),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder of finished network runs.", show_default="the user's cache"),
-    ] = None,
+    seed: Seed = None,
+    data: DataFolder = None,
+    cache: CacheFolder = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other option of a figure."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    workers: Workers = None,
     out: Annotated[Path, typer.Option(help="Folder for images and data.")] = Path("figures"),
     format: Annotated[
         list[str] | None,
@@ -102,17 +95,13 @@ def figure(
         "dim": dim,
         "scale": scale,
         "seed": seed,
-        "data": None if data is None else str(data),
-        "cache": None if cache is None else str(cache),
+        "data": data,
+        "cache": cache,
     }
-    given = {key: value for key, value in common.items() if value is not None}
-    known = {key for one in wanted for key in figures.module(one).Options.names()}
-    given |= assignments(set_, sorted(known))
+    known = {one: figures.module(one).Options.names() for one in wanted}
+    options = chosen_options(common, set_, known)
     made: list[dict[str, Any]] = []
     for one in wanted:
-        own = figures.module(one).Options.names()
-        # Of several figures each takes what it knows; a single one says what it does not know.
-        options = given if len(wanted) == 1 else {k: v for k, v in given.items() if k in own}
         result = figures.make(
             one,
             out,
@@ -120,7 +109,7 @@ def figure(
             width=width,
             workers=workers,
             redraw=redraw,
-            **options,
+            **options[one],
         )
         paths = file_lines(result.paths)
         made.append({**result.data.header, "files": paths})

@@ -12,7 +12,7 @@ from typing import Any
 
 import typer
 
-from qpsim.errors import ArtefactWarning, DivergenceWarning, QpsimError
+from qpsim.errors import ArtefactWarning, DivergenceWarning, PrecisionWarning, QpsimError
 
 NOT_TRUE, USER_ERROR, INTERRUPTED = 1, 2, 130
 
@@ -22,7 +22,7 @@ def mannered() -> Iterator[None]:
     """Turn errors of the user's making into one line and an exit code, warnings into one line."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
-        for category in (ArtefactWarning, DivergenceWarning):
+        for category in (ArtefactWarning, DivergenceWarning, PrecisionWarning):
             warnings.simplefilter("always", category)
         try:
             yield

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from qpsim.cli.manners import file_lines, print_json, print_table, say
+from qpsim.cli.shared import Seed, Workers
 
 
 def simulate(
@@ -16,10 +17,8 @@ def simulate(
     replicates: Annotated[
         int | None, typer.Option(help="Runs of each method.", show_default="256")
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
-    ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    seed: Seed = None,
+    workers: Workers = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for one .npz a method and summary.json.")
     ] = None,

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qpsim.cli.manners import NOT_TRUE, assignments, file_lines, print_json, print_table, say
+from qpsim.cli.manners import NOT_TRUE, file_lines, print_json, print_table, say
+from qpsim.cli.shared import CacheFolder, DataFolder, Seed, Workers, chosen_options
 
 if TYPE_CHECKING:
     from qpsim.verdicts import Measurement, Report, Verdict
@@ -41,22 +42,14 @@ def verify(
         float | None,
         typer.Option(help="Starting offsets are U[-scale, scale].", show_default="10"),
     ] = None,
-    seed: Annotated[
-        int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(help="Folder of MNIST and CIFAR, for what is about networks."),
-    ] = None,
-    cache: Annotated[
-        Path | None,
-        typer.Option(help="Folder of finished network runs.", show_default="the user's cache"),
-    ] = None,
+    seed: Seed = None,
+    data: DataFolder = None,
+    cache: CacheFolder = None,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="Any other option of a topic."),
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    workers: Workers = None,
     out: Annotated[Path, typer.Option(help="Folder for TOPIC-verdicts.json.")] = Path("figures"),
     json_: Annotated[bool, typer.Option("--json", help="Print the verdicts as JSON.")] = False,
 ) -> None:
@@ -88,18 +81,15 @@ def verify(
         "dim": dim,
         "scale": scale,
         "seed": seed,
-        "data": None if data is None else str(data),
-        "cache": None if cache is None else str(cache),
+        "data": data,
+        "cache": cache,
     }
-    given = {key: value for key, value in common.items() if value is not None}
-    own = {one: verdicts.module(one).Options.names() for one in wanted}
-    given |= assignments(set_, sorted({key for names in own.values() for key in names}))
+    known = {one: verdicts.module(one).Options.names() for one in wanted}
+    options = chosen_options(common, set_, known)
     check_writable(out)
     reports = []
     for one in wanted:
-        known = own[one]
-        options = given if len(wanted) == 1 else {k: v for k, v in given.items() if k in known}
-        report = verdicts.measure(one, workers=workers, **options)
+        report = verdicts.measure(one, workers=workers, **options[one])
         path = report.save(out)
         reports.append(report)
         if not json_:

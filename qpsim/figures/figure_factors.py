@@ -20,6 +20,7 @@ from qpsim.factors import adaptation_factors
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
+from qpsim.interrupts import deferred
 from qpsim.provenance import environment
 from qpsim.simulate import executor_of
 
@@ -70,17 +71,18 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     noisier = problem.with_noise(options.noise * options.batch**0.5)
 
     with executor_of(workers) as (pool, _):
-        waiting = [
-            pool.submit(
-                adaptation_factors,
-                noisier if method in _MINIBATCH else problem,
-                method,
-                n_steps=options.steps,
-                rng=seeds[1],
-                batch_size=options.batch if method in _MINIBATCH else 1,
-            )
-            for method in METHODS
-        ]
+        with deferred():
+            waiting = [
+                pool.submit(
+                    adaptation_factors,
+                    noisier if method in _MINIBATCH else problem,
+                    method,
+                    n_steps=options.steps,
+                    rng=seeds[1],
+                    batch_size=options.batch if method in _MINIBATCH else 1,
+                )
+                for method in METHODS
+            ]
         runs = [future.result() for future in waiting]
     arrays = {
         "factor": np.array([np.quantile(run.factor, LEVELS, axis=1) for run in runs]),

@@ -21,6 +21,7 @@ from qpsim.errors import FigureError
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
+from qpsim.interrupts import deferred
 from qpsim.methods import method as find_method
 from qpsim.provenance import environment
 from qpsim.simulate import executor_of
@@ -98,7 +99,9 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         with progress.bar("figure phase", len(pairs)) as tick:
             ratios = []
             try:
-                for future in [pool.submit(_ratios, pair) for pair in pairs]:
+                with deferred():
+                    waiting = [pool.submit(_ratios, pair) for pair in pairs]
+                for future in waiting:
                     ratios.append(future.result())
                     tick()
             finally:

@@ -19,6 +19,7 @@ import numpy as np
 from qpsim import blocks, progress
 from qpsim.draw import random_problem
 from qpsim.figures.options import BaseOptions, option
+from qpsim.interrupts import deferred
 from qpsim.problem import QuadraticProblem
 from qpsim.simulate import executor_of, make_plan, run_plan
 
@@ -140,7 +141,8 @@ def _run_all(
     jobs: list[tuple[blocks.Plan, ...]], pool: Executor, title: str
 ) -> Generator[np.ndarray, None, None]:
     """Results in the jobs' order; on any end before the last, workers give up what they do."""
-    waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
+    with deferred():
+        waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
     tokens = [plan.token for job in jobs for plan in job]
     try:
         with progress.bar(title, len(jobs)) as tick:

@@ -44,6 +44,17 @@ EXP2 = (
     1.530976038841867e-05,
     1.3175819996411096e-06,
 )
+# 2^r on |r| <= 1/2, relative error 5e-11
+EXP2_SHORT = (
+    0.9999999999616187,
+    0.6931471807287074,
+    0.24022651198764725,
+    0.05550410352842092,
+    0.0096180271717355,
+    0.0013333922846270735,
+    0.00015469317588687507,
+    1.5201903899169115e-05,
+)
 # (2 artanh(s)/s - 2) / s^2 as a polynomial in s^2, for (1 + s)/(1 - s) in [sqrt(1/2), sqrt(2)]
 LOG = (
     0.6666666666666735,
@@ -205,6 +216,7 @@ def polynomial(coefficients: tuple[float, ...]) -> Any:
 
 _exp_curvature = polynomial(EXP)
 _exp2 = polynomial(EXP2)
+_exp2_short = polynomial(EXP2_SHORT)
 _log_series = polynomial(LOG)
 _sin_tail = polynomial(SIN_TURNS[1:])
 _cos_turns = polynomial(COS_TURNS)
@@ -240,6 +252,18 @@ def exp2_negative(y):
     clamped = EXP2_LOWEST if y < EXP2_LOWEST else y
     rounded = clamped + ROUNDER
     mantissa = _exp2(clamped - (rounded - ROUNDER))
+    return from_bits(bits_of(mantissa) + (bits_of(rounded) << 52))
+
+
+@jit_inline
+def exp2_minus_square(u):
+    """2^(-u^2) with a relative error of 5e-11, for the small rests of what else is exact.
+
+    Below -1000 the exponent stops counting: the value is less than 1e-200 there.
+    """
+    rounded = fma(u, -u, ROUNDER)
+    rounded = ROUNDER + EXP2_LOWEST if rounded < ROUNDER + EXP2_LOWEST else rounded
+    mantissa = _exp2_short(fma(u, -u, ROUNDER - rounded))
     return from_bits(bits_of(mantissa) + (bits_of(rounded) << 52))
 
 

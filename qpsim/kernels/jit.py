@@ -77,6 +77,15 @@ def jit_inline(function: Callable[..., Any]) -> Any:
     return _compiled(function, forceinline=True)
 
 
+def jit_spliced(function: Callable[..., Any]) -> Any:
+    """Like `jit`, for a large function that is called in one place: it becomes part of its caller.
+
+    Every function between a kernel and what it calls is linked and optimised with all of that code
+    once more, most of a second for a long one.
+    """
+    return _compiled(function, inline="always")
+
+
 @intrinsic
 def arguments_are_apart(typing_context: Any) -> Any:
     """Promise, in a kernel's first line, that no two of its array arguments overlap.

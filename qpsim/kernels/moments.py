@@ -2,7 +2,8 @@
 
 Given the state before the step the gradient of coordinate i is N(mean, std^2), so that a linear rule
 ``z = s (g + c)`` has E[z] = s (mean + c), var[z] = s^2 std^2, and a sign rule ``z = s sign(g + c)``
-has E[z] = s erf((mean + c) / (sqrt(2) std)) (Eq. 8), E[z^2] = s^2.
+has E[z] = s erf((mean + c) / (sqrt(2) std)) (Eq. 8), E[z^2] = s^2, and one of two values adds a
+constant to a sign.
 """
 
 import math
@@ -12,7 +13,7 @@ from numba.extending import overload
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import quick_erf
 from qpsim.kernels.hermite import row_moments
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_inline
 from qpsim.kernels.observed import observe
 
 _LAZY = {"error_model": "numpy", "nogil": True}
@@ -48,7 +49,8 @@ def _is_linear(hyper):
 
 @overload(closed_moments, jit_options=_INLINE)
 def _closed_moments(hyper, curvature, std, gradient, extra, states, i, lane, t):
-    return {"linear": _linear, "sign": _sign, None: _unknown}[dispatch.rule_of_type(hyper).form]
+    form = dispatch.rule_of_type(hyper).form
+    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _unknown}[form]
 
 
 def _linear(hyper, curvature, std, gradient, extra, states, i, lane, t):
@@ -62,6 +64,13 @@ def _sign(hyper, curvature, std, gradient, extra, states, i, lane, t):
     s = dispatch.scale(hyper, extra, states, i, lane, t)
     c = dispatch.offset(hyper, extra, states, i, lane, t)
     return gradient * (s * quick_erf((gradient + c) * inverse)), curvature * (s * s)
+
+
+def _two_valued(hyper, curvature, std, gradient, extra, states, i, lane, t):
+    middle, half, standard = two_values(hyper, gradient, std, extra, states, i, lane, t)
+    mean = middle + half * quick_erf(standard * INV_SQRT2)
+    # The two values' squares have the mean middle^2 + half^2, and differ by 4 middle half.
+    return gradient * mean, curvature * (middle * (2.0 * mean - middle) + half * half)
 
 
 def _unknown(hyper, curvature, std, gradient, extra, states, i, lane, t):
@@ -84,6 +93,18 @@ def _closed(
         first, second = closed_moments(hyper, curvature, std, gradient, extra, states, i, lane, t)
         numerator[lane] += first
         denominator[lane] += second
+
+
+@jit_inline
+def two_values(hyper, gradient, std, extra, states, i, lane, t):
+    """The mean of a rule's two values, half their difference, and the deviations by which g + c is above 0."""
+    c = dispatch.offset(hyper, extra, states, i, lane, t)
+    if std > 0.0:
+        probe = max(1.0, abs(c))
+        above = dispatch.peek(hyper, probe - c, extra, states, i, lane, t)
+        below = dispatch.peek(hyper, -probe - c, extra, states, i, lane, t)
+        return 0.5 * (above + below), 0.5 * (above - below), (gradient + c) / std
+    return dispatch.peek(hyper, gradient, extra, states, i, lane, t), 0.0, 0.0
 
 
 def _quadrature(

@@ -1,16 +1,18 @@
 """E[z] and E[z^T Q z] on a dense Hessian, from the rule's closed form or its Hermite series.
 
 The denominator of the exact step (Eq. 11) couples the coordinates through the correlation r of their gradients. A
-linear rule needs nu^2 Q o QQ, a sign rule Plackett's integrals (:mod:`qpsim.kernels.signs`). Any other is a series
-(Mehler's formula): with a_n the coordinates' Hermite coefficients, off-diagonal and elementwise,
+linear rule needs nu^2 Q o QQ, a rule of two values Plackett's integrals (:mod:`qpsim.kernels.signs`). Any other is a
+series (Mehler's formula): with a_n the coordinates' Hermite coefficients, off-diagonal and elementwise,
 
     E[z^T Q z] = sum_i q_ii E[z_i^2] + sum_n a_n^T ((Q - diag Q) o R^n) a_n.
 
 What N + 1 terms leave is bounded by Cauchy and Schwarz and the energy tail_i = E[z_i^2] - sum_{n<=N} a_n(i)^2 that
 coordinate i has left: sum_{i != j} |q_ij| |r_ij|^(N+1) sqrt(tail_i tail_j) <= sum_i b_i tail_i with
-b_i = sum_j |q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until that is within the tolerance.
+b_i = sum_j |q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until that is within the tolerance; the
+pairs for which there are never enough of them are integrated instead (:mod:`qpsim.kernels.plane`).
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +20,7 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import erf
+from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, padded
 from qpsim.kernels.hermite import (
     QuadratureTable,
     quadrature_table,
@@ -25,7 +28,8 @@ from qpsim.kernels.hermite import (
     starts_as_sign,
 )
 from qpsim.kernels.jit import jit
-from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE
+from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE, two_values
+from qpsim.kernels.plane import add_planes
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.signs import SignTable, pair_table, sign_integrals
 
@@ -37,6 +41,8 @@ _MOST_TERMS = 256
 # Doubles that the coefficients of one block may take.
 _MOST_ELEMENTS = 1 << 23
 _NEGLIGIBLE = 1e-150
+# What remains of E[z_i^2] after the squares of many terms is not known more closely than this.
+_ROUNDING = 1e-14
 
 
 class SeriesTable(NamedTuple):
@@ -113,7 +119,9 @@ def _add_moments(
     rule = dispatch.rule_of_type(hyper)
     if rule.form is None and rule.form_at_first_step == "sign":
         return _sign_then_series
-    return {"linear": _linear, "sign": _sign, None: _series}[rule.form]
+    # The function itself and no call of it: every call on the way compiles all that is below again.
+    series = series_moments.py_func
+    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: series}[rule.form]
 
 
 def _linear(
@@ -172,6 +180,50 @@ def _sign(
     sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator)
 
 
+def _two_valued(
+    hyper,
+    hessian,
+    form,
+    table,
+    gradient,
+    std,
+    extra,
+    states,
+    t,
+    policy,
+    numerator,
+    denominator,
+    error,
+):
+    d, lanes = gradient.shape
+    mean = np.empty((d, lanes))
+    middle = np.empty((d, lanes))
+    half = np.empty((d, lanes))
+    standard = np.empty((d, lanes))
+    for i in range(d):
+        for lane in range(lanes):
+            m, h, a = two_values(
+                hyper, gradient[i, lane], std[i], extra[i, lane], states, i, lane, t
+            )
+            middle[i, lane], half[i, lane], standard[i, lane] = m, h, a
+            mean[i, lane] = m + h * erf(a * INV_SQRT2)
+    inner(gradient, mean, numerator)
+    if policy == BOUND:
+        for i in range(d):
+            for lane in range(lanes):
+                m, h = middle[i, lane], half[i, lane]
+                middle[i, lane] = math.sqrt(max(m * (2.0 * mean[i, lane] - m) + h * h, 0.0))
+        inner(middle, np.dot(form, middle), denominator)
+    else:
+        # What is constant has no covariance: that of the signs is all there is beside the means.
+        sign_integrals(table, standard, half, denominator)
+        add_inner(mean, np.dot(hessian, mean), denominator)
+        for i in range(d):
+            for lane in range(lanes):
+                h, s = half[i, lane], mean[i, lane] - middle[i, lane]
+                denominator[lane] += hessian[i, i] * (h * h - s * s)
+
+
 def _sign_then_series(
     hyper,
     hessian,
@@ -217,57 +269,26 @@ def _sign_then_series(
         )
 
 
-def _series(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
-    series_moments(
-        hyper,
-        hessian,
-        form,
-        table,
-        gradient,
-        std,
-        extra,
-        states,
-        t,
-        policy,
-        numerator,
-        denominator,
-        error,
-    )
-
-
 @jit
 def sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator):
     """Moments of scale * sign(standard + Z)."""
     d, lanes = gradient.shape
-    mean = np.empty((d, lanes))
+    mean = np.zeros((1, padded(d, TILE_ROWS), padded(lanes, LANES)))
     for i in range(d):
         for lane in range(lanes):
-            mean[i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
-    inner(gradient, mean, numerator)
+            mean[0, i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
+    inner(gradient, mean[0], numerator)
     if policy == BOUND:
         inner(scale, np.dot(form, scale), denominator)
         return
     sign_integrals(table, standard, scale, denominator)
-    add_inner(mean, np.dot(hessian, mean), denominator)
-    # On the diagonal E[z_i^2] = s_i^2, of which E[z_i]^2 is there already.
+    form_of_means = np.zeros(mean.shape[2])
+    add_forms(table.double[:1], mean, form_of_means)
+    for lane in range(lanes):
+        denominator[lane] += form_of_means[lane]
     for i in range(d):
         for lane in range(lanes):
-            s, m = scale[i, lane], mean[i, lane]
-            denominator[lane] += hessian[i, i] * (s * s - m * m)
+            denominator[lane] += hessian[i, i] * scale[i, lane] * scale[i, lane]
 
 
 @jit
@@ -289,7 +310,10 @@ def series_moments(
     """Moments of any direction by its Hermite series; returns how many terms the last lane took."""
     d, lanes = gradient.shape
     second = np.empty((d, lanes))
-    begin, terms = 0, 1 if policy == BOUND else _FIRST_TERMS
+    missed = np.empty((d, lanes))
+    terms = 1 if policy == BOUND else _FIRST_TERMS
+    # A number that numba does not take for a constant, lest all below be compiled for it and for others.
+    begin = np.int64(0)
     power = table.off_diagonal.copy()
     image = np.empty((d, lanes))
     open_lanes = np.ones(lanes, np.uint8)
@@ -309,12 +333,12 @@ def series_moments(
                 table.quadrature,
                 begin,
                 second[i],
+                missed[i],
                 coefficients[i],
             )
         if begin == 0:
             tail = second.copy()
-            mean = coefficients[:, 0].copy()
-            inner(gradient, mean, numerator)
+            inner(gradient, coefficients[:, 0], numerator)
             if policy == BOUND:
                 # |E[z_i z_j]| <= sqrt(E[z_i^2] E[z_j^2]), for a sign method the |s_i s_j| of Eq. 12.
                 root = np.sqrt(second)
@@ -330,15 +354,43 @@ def series_moments(
             if n > 0:
                 raise_power(power, table.correlation)
             for i in range(d):
-                term[i] = coefficients[i, k]
+                for lane in range(lanes):
+                    term[i, lane] = coefficients[i, k, lane]
             np.dot(power, term, image)
             n_open = add_term(
-                term, image, tail, table.bounds[n], table.tolerance, open_lanes, denominator, error
+                term,
+                image,
+                second,
+                tail,
+                table.bounds[n],
+                table.tolerance,
+                open_lanes,
+                denominator,
+                error,
             )
             if n_open == 0:
+                add_missed(hessian, second, missed, denominator, error)
                 return n + 1
         begin += terms
         if begin == _MOST_TERMS:
+            raise_power(power, table.correlation)
+            add_planes(
+                hyper,
+                hessian,
+                table,
+                gradient,
+                std,
+                extra,
+                states,
+                t,
+                second,
+                tail,
+                power,
+                open_lanes,
+                denominator,
+                error,
+            )
+            add_missed(hessian, second, missed, denominator, error)
             return begin
         # Panels are dear and need many terms: no coordinate should go through them a third time.
         wanted = _MOST_TERMS if 4 * n_sharp > d * lanes else 2 * begin
@@ -356,7 +408,7 @@ def raise_power(power, correlation):
 
 
 @jit
-def add_term(term, image, tail, bounds, tolerance, open_lanes, denominator, error):
+def add_term(term, image, second, tail, bounds, tolerance, open_lanes, denominator, error):
     """Add one term of the series to the lanes that still need it; returns how many need another."""
     d, lanes = term.shape
     total = np.zeros(lanes)
@@ -366,17 +418,31 @@ def add_term(term, image, tail, bounds, tolerance, open_lanes, denominator, erro
         for lane in range(lanes):
             a = term[i, lane]
             total[lane] += a * image[i, lane]
-            tail[i, lane] = max(tail[i, lane] - a * a, 0.0)
+            tail[i, lane] = max(tail[i, lane] - a * a, _ROUNDING * second[i, lane])
             rest[lane] += bound * tail[i, lane]
     n_open = 0
     for lane in range(lanes):
         if open_lanes[lane]:
             denominator[lane] += total[lane]
-            error[lane] = rest[lane] / denominator[lane]
+            # Relative to the least that the whole may be; nothing at all where the rest may be more than is known.
+            least = denominator[lane] - rest[lane]
+            error[lane] = rest[lane] / (0.0 if least < 0.0 else least)
             # NaN, of a lane that has left the finite numbers, needs no more terms.
             open_lanes[lane] = error[lane] > tolerance
             n_open += open_lanes[lane]
     return n_open
+
+
+@jit
+def add_missed(hessian, second, missed, denominator, error):
+    """Add to the error what coordinates miss that were not resolved: as much of E[z_i z_j] as of E[z_i^2]."""
+    d, lanes = second.shape
+    for lane in range(lanes):
+        for i in range(d):
+            if missed[i, lane] > 0.0:
+                share = 2.0 * missed[i, lane] / math.sqrt(second[i, lane]) / denominator[lane]
+                for j in range(d):
+                    error[lane] += share * abs(hessian[i, j]) * math.sqrt(second[j, lane])
 
 
 @jit

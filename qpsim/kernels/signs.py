@@ -5,12 +5,15 @@ gives E[s_i s_j] = e_i e_j + (2/pi) times the integral over t from 0 to asin r_i
 
     exp(-(a_i^2 + a_j^2 - 2 a_i a_j sin t) / (2 cos^2 t)).
 
-The correlations belong to the problem, only a changes: the quadrature nodes of every pair are
-tabulated once. The part with e_i e_j is a plain quadratic form; this room is about the integrals.
+The correlations belong to the problem, only a changes: what can be tabulated of every pair is. The
+part with e_i e_j is a plain quadratic form; this room is about the integrals.
 
-Where most pairs are weakly correlated, their integrals are summed as a series instead, by matrix
-products: with b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!), Mehler's formula has the integral of a pair
-as sum_n r^n b_n(a_i) b_n(a_j), n from 1. Sixteen exponentials cost as much as a thousand products.
+In s = sin t an integrand is a series: with b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!), Mehler's formula
+has it as the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral as that of r^n b_n b_n.
+The first terms of all pairs together are products of matrices, which cost a thirtieth of an
+exponential each; Gauss' rules that are told so need not integrate these terms, and most pairs then
+take one exponential or none (:mod:`qpsim.kernels.sign_rules`). Pairs of a small problem, and pairs
+that are correlated too strongly, are integrated as they stand.
 """
 
 from typing import NamedTuple
@@ -18,8 +21,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 
-from qpsim.kernels.elementary import exp2_negative, fma
-from qpsim.kernels.jit import jit
+from qpsim.kernels.elementary import exp2_minus_square, exp2_negative, fma
+from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, padded, triangle
+from qpsim.kernels.jit import jit, jit_spliced
+from qpsim.kernels.sign_rules import (
+    Split,
+    bin_ends,
+    bins_of,
+    cheapest_split,
+    head_factors,
+    rule,
+)
 
 # (largest |r|, Gauss-Legendre nodes): each term of E[s_i s_j] is within 1e-9 for all a_i, a_j.
 NODE_CLASSES = (
@@ -43,44 +55,51 @@ NODE_CLASSES = (
 _GRADED_FROM = 5
 _GRADING = 6
 
-# The series: below this dimension products are too small to pay, beyond the largest |r| it is too
-# long. It ends where a pair's rest is below the tolerance, and may be computed in single precision
-# from where a term is so small that its rounding does not count.
-_SERIES_FROM_DIM = 32
-_SERIES_REACH = np.arange(1, 13) * 0.05
-_SERIES_TOLERANCE = 5e-10
-_SINGLE_PRECISION_BELOW = 3e-3
-# Multiplications of a matrix product that take as long as one node of the quadrature, and as a
-# term's share of one coordinate.
-_PRODUCTS_PER_NODE = 18.0
-_PRODUCTS_PER_COORDINATE = 30.0
+# Below this dimension matrix products are too small to pay.
+_HEAD_FROM_DIM = 32
 
 # Beyond 40 deviations every integrand is below 1e-300; infinite a (no noise) is clipped to it.
 _FARTHEST = 40.0
+_NEGLIGIBLE = 1e-35
 TWICE_DENSITY_AT_0 = 0.7978845608028654
 HALF_LOG2_E = 0.7213475204444817
+# Terms made at once: the recurrence's rows stay in the L1 cache, the terms in L2.
+_TERMS_AT_ONCE = 4
 
 
 class SignTable(NamedTuple):
-    """Quadrature nodes of the pairs i < j with q_ij != 0, in groups of two and three of one pair.
+    """What is tabulated of the pairs i < j with q_ij != 0.
 
-    ``nodes_n[g]`` holds, for each of the group's n nodes, the factor of (a_i - sign a_j)^2, the
-    factor of sign a_i a_j (both give the exponent to base 2), and the weight with 2 q_ij in it.
+    ``double`` and ``single`` (terms, size) are packed as :mod:`qpsim.kernels.forms` wants it. The
+    first of ``double`` is 2 q_ij, for the form of the mean signs; the head of the series follows,
+    2 q_ij (1 - c_n) r_ij^n from n = 1 on, the singles after the doubles.
 
-    ``double`` and ``single`` (terms, d, d) hold q_ij r_ij^n for the pairs that are summed as a
-    series, whose nodes are not tabulated; the first term is n = 1, the singles follow the doubles.
+    ``rest_pairs`` and ``rest_nodes`` are the nodes behind the head, one a row, ordered by i: i and
+    j; the factors of a_j and a_i, whose sum's square is the exponent, and the weight without
+    2 phi(a_i).
+
+    The pairs that are left out of the head have groups of two and three nodes: ``pairs_n`` is i and
+    j, or ~j for a negative correlation. ``nodes_n`` has three numbers for each of the n nodes: the
+    factor of (a_i -+ a_j)^2, the factor of +-a_i a_j (both give the exponent to base 2), and the
+    weight with 2 q_ij in it.
     """
 
-    first_2: np.ndarray
-    second_2: np.ndarray
-    sign_2: np.ndarray
-    nodes_2: np.ndarray
-    first_3: np.ndarray
-    second_3: np.ndarray
-    sign_3: np.ndarray
-    nodes_3: np.ndarray
     double: np.ndarray
     single: np.ndarray
+    rest_pairs: np.ndarray
+    rest_nodes: np.ndarray
+    pairs_2: np.ndarray
+    nodes_2: np.ndarray
+    pairs_3: np.ndarray
+    nodes_3: np.ndarray
+
+    def groups(self) -> list[tuple[np.ndarray, ...]]:
+        """i, j, the correlation's sign and the nodes of the groups of two and of three."""
+        both = ((self.pairs_2, self.nodes_2), (self.pairs_3, self.nodes_3))
+        return [
+            (i, np.where(j < 0, ~j, j), np.where(j < 0, -1.0, 1.0), nodes)
+            for (i, j), nodes in ((pairs.T, nodes) for pairs, nodes in both)
+        ]
 
 
 def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = True) -> SignTable:
@@ -93,99 +112,124 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
     correlation
         Array (d, d) of the gradient noise's correlations r_ij; +-1 is allowed.
     series
-        Whether weakly correlated pairs may be summed as a series where that is quicker.
+        Whether pairs may be summed as a series and a rest where that is quicker.
 
     Returns
     -------
     SignTable
-        For `sign_integrals`. A pair has 2 to 4 nodes of 24 bytes mostly, a term of the series 8 or
-        4 bytes a pair, twice: some 80 MB at d = 1000 either way.
+        For `sign_integrals`. A node takes 24 to 32 bytes, a term of the head 4 or 8 a pair: some
+        40 MB at d = 1000, and 60 MB if every pair is summed by quadrature alone.
     """
     dim = hessian.shape[0]
     first, second = np.triu_indices(dim, 1)
     entry = hessian[first, second]
     kept = entry != 0.0
     first, second, entry = first[kept], second[kept], entry[kept]
-    signed = correlation[first, second]
-    sign = np.where(signed < 0.0, -1.0, 1.0)
-    size = np.minimum(np.abs(signed), 1.0)
-    reach = _series_reach(size, dim) if series else 0.0
-    double, single = _series(hessian, correlation, reach)
+    pairs = _Pairs(first, second, entry, np.clip(correlation[first, second], -1.0, 1.0))
+    split = None
+    if series and dim >= _HEAD_FROM_DIM:
+        at_0 = (2.0 / np.pi) * np.sum(hessian * np.arcsin(np.clip(correlation, -1.0, 1.0)))
+        alone = _nodes_alone(bin_ends())
+        split = cheapest_split(np.abs(pairs.correlation), np.abs(entry), dim, float(at_0), alone)
+    rest = np.empty((0, 2), dtype=np.intp), np.empty((0, 3))
+    left_out = np.ones(entry.size, dtype=bool)
+    coupling = _packed(2.0 * hessian)[None]
+    if split is None:
+        double, single = coupling, np.empty((0, coupling.shape[1]), dtype=np.float32)
+    else:
+        n_nodes = split.nodes[bins_of(np.abs(pairs.correlation))]
+        left_out = n_nodes < 0
+        rest = _nodes_behind_head(split.head, n_nodes, pairs)
+        double, single = _head_terms(split, coupling, _packed(correlation))
+    groups = _nodes_without_head(_Pairs(*[array[left_out] for array in pairs]))
+    return SignTable._make([double, single, *rest, *groups])
+
+
+class _Pairs(NamedTuple):
+    """i, j, q_ij and r_ij of pairs i < j, in the order of i and j."""
+
+    first: np.ndarray
+    second: np.ndarray
+    entry: np.ndarray
+    correlation: np.ndarray
+
+
+def _nodes_alone(size: np.ndarray) -> np.ndarray:
+    """How many nodes the integral of every |r| takes."""
+    nodes = np.array([n for _, n in NODE_CLASSES])
+    return nodes[np.searchsorted([upper for upper, _ in NODE_CLASSES], size)]
+
+
+def _nodes_without_head(pairs: _Pairs) -> list[np.ndarray]:
+    """The table's last four arrays."""
+    sign = np.where(pairs.correlation < 0.0, -1.0, 1.0)
+    n_nodes = _nodes_alone(np.abs(pairs.correlation))
     groups: dict[int, list[tuple[np.ndarray, np.ndarray]]] = {2: [], 3: []}
-    below = reach if reach > 0.0 else -1.0
-    for upper, n in NODE_CLASSES:
-        pair = np.flatnonzero((size > below) & (size <= upper))
-        below = max(below, upper)
-        if pair.size:
-            nodes = quadrature_nodes(size[pair], n)
-            nodes[:, :, 2] *= (2.0 * entry[pair] * sign[pair])[:, None]
-            n_pairs_of_nodes = (0, 2, 1)[n % 3]
-            cut = 2 * n_pairs_of_nodes
-            for length, some in ((2, nodes[:, :cut]), (3, nodes[:, cut:])):
-                n_groups = some.shape[1] // length
-                groups[length].append((np.repeat(pair, n_groups), some.reshape(-1, 3 * length)))
+    for n in np.unique(n_nodes).tolist():
+        pair = np.flatnonzero(n_nodes == n)
+        nodes = quadrature_nodes(np.abs(pairs.correlation[pair]), n)
+        nodes[:, :, 2] *= (2.0 * pairs.entry[pair] * sign[pair])[:, None]
+        cut = 2 * (0, 2, 1)[n % 3]
+        for length, some in ((2, nodes[:, :cut]), (3, nodes[:, cut:])):
+            n_groups = some.shape[1] // length
+            groups[length].append((np.repeat(pair, n_groups), some.reshape(-1, 3 * length)))
     arrays = []
     for length in (2, 3):
         owner = np.concatenate([np.empty(0, dtype=np.int64), *(o for o, _ in groups[length])])
         nodes = np.concatenate([np.empty((0, 3 * length)), *(some for _, some in groups[length])])
         order = np.argsort(owner, kind="stable")
         owner = owner[order]
-        arrays += [first[owner], second[owner], sign[owner], nodes[order]]
-    return SignTable(*arrays, *[double, single])
+        second = pairs.second[owner]
+        second = np.where(sign[owner] < 0.0, ~second, second)
+        arrays += [np.stack([pairs.first[owner], second], axis=-1), nodes[order]]
+    return arrays
 
 
-def _series_reach(size: np.ndarray, dim: int) -> float:
-    """The largest |r| worth a series: the cheapest split of these pairs, 0 if none pays."""
-    if dim < _SERIES_FROM_DIM:
-        return 0.0
-    ordered = np.sort(size)
-    nodes = np.array([n for _, n in NODE_CLASSES])
-    # nodes_beyond[k]: of all pairs from the k-th smallest |r| on
-    each = nodes[np.searchsorted([upper for upper, _ in NODE_CLASSES], ordered)]
-    nodes_beyond = np.append(np.cumsum(each[::-1])[::-1], 0)
-    best, reach = nodes_beyond[0] * _PRODUCTS_PER_NODE, 0.0
-    for candidate in _SERIES_REACH:
-        terms, n_double = _series_terms(candidate)
-        left = nodes_beyond[np.searchsorted(ordered, candidate, side="right")]
-        cost = left * _PRODUCTS_PER_NODE + terms * _PRODUCTS_PER_COORDINATE * dim
-        cost += 0.5 * (terms + n_double) * dim**2
-        if cost < best:
-            best, reach = cost, float(candidate)
-    return reach
-
-
-def _series_terms(reach: float) -> tuple[int, int]:
-    """Terms that a series of |r| <= reach needs, and how many of them in double precision.
-
-    The rest after n terms is at most |r|^{n+1} sum_{m>n} b_m^2, and that sum at most 0.52 / sqrt(n).
-    """
-    terms = n_double = 1
-    while reach ** (terms + 1) * 0.52 / terms**0.5 > _SERIES_TOLERANCE:
-        terms += 1
-    while n_double < terms and reach ** (n_double + 1) > _SINGLE_PRECISION_BELOW:
-        n_double += 1
-    return terms, n_double
-
-
-def _series(
-    hessian: np.ndarray, correlation: np.ndarray, reach: float
+def _nodes_behind_head(
+    head: int, n_nodes: np.ndarray, pairs: _Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
-    """q_ij r_ij^n of the pairs with |r_ij| <= reach, for n = 1, 2, ..."""
-    dim = hessian.shape[0]
-    if reach == 0.0:
-        return np.empty((0, dim, dim)), np.empty((0, dim, dim), dtype=np.float32)
-    terms, n_double = _series_terms(reach)
-    double = np.empty((n_double, dim, dim))
-    single = np.empty((terms - n_double, dim, dim), dtype=np.float32)
-    power = np.where(np.abs(correlation) <= reach, hessian, 0.0)
-    np.fill_diagonal(power, 0.0)
-    for n in range(terms):
-        power = power * correlation
-        if n < n_double:
-            double[n] = power
-        else:
-            single[n - n_double] = power
+    """The table's ``rest_pairs`` and ``rest_nodes``."""
+    owners, some = [np.empty(0, dtype=np.intp)], [np.empty((0, 3))]
+    for n in range(1, n_nodes.max(initial=0) + 1):
+        pair = np.flatnonzero(n_nodes == n)
+        u, v = rule(head, n)
+        r = pairs.correlation[pair, None]
+        s = u * r
+        cosine = np.sqrt((1.0 - s) * (1.0 + s))
+        # (a^2 + b^2 - 2 a b s) / (2 cos^2) = a^2 / 2 + (b - s a)^2 / (2 cos^2)
+        factor = np.sqrt(HALF_LOG2_E) / cosine
+        weight = (2.0 / np.pi / TWICE_DENSITY_AT_0) * v * 2.0 * pairs.entry[pair, None] * r / cosine
+        owners.append(np.repeat(pair, n))
+        some.append(np.stack([factor, -s * factor, weight], axis=-1).reshape(-1, 3))
+    owner = np.concatenate(owners)
+    order = np.argsort(owner, kind="stable")
+    owner = owner[order]
+    both = np.stack([pairs.first[owner], pairs.second[owner]], axis=-1)
+    return both, np.concatenate(some)[order]
+
+
+def _head_terms(
+    split: Split, coupling: np.ndarray, correlation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The table's ``double`` and ``single``, from 2 q_ij (1, size) and r_ij (size,)."""
+    r, power = np.clip(correlation, -1.0, 1.0), coupling[0].copy()
+    n_nodes = split.nodes[bins_of(np.abs(r))]
+    factors = head_factors(split.head)
+    double = np.empty((1 + split.n_double, power.size))
+    single = np.empty((split.head - split.n_double, power.size), dtype=np.float32)
+    double[0] = power
+    for n in range(1, split.head + 1):
+        power *= r
+        term = double[n] if n <= split.n_double else single[n - 1 - split.n_double]
+        # what single precision holds as a subnormal number, which is slow, is 0
+        term[:] = np.where(np.abs(power) < _NEGLIGIBLE, 0.0, power) * factors[n, n_nodes]
     return double, single
+
+
+def _packed(matrix: np.ndarray) -> np.ndarray:
+    """What is below a matrix' diagonal, as `qpsim.kernels.forms.add_forms` wants it."""
+    entries = triangle(matrix.shape[0])
+    return np.where(entries == 0, 0.0, matrix.ravel()[entries])
 
 
 def quadrature_nodes(size: np.ndarray, n: int) -> np.ndarray:
@@ -208,7 +252,7 @@ def quadrature_nodes(size: np.ndarray, n: int) -> np.ndarray:
     return table
 
 
-@jit
+@jit_spliced
 def sign_integrals(table, a, scale, out):
     """out[l] = sum over i < j of 2 q_ij s_i s_j (E[sgn_i sgn_j] - e_i e_j), for each lane l.
 
@@ -223,74 +267,96 @@ def sign_integrals(table, a, scale, out):
         for lane in range(lanes):
             near[i, lane] = min(max(a[i, lane], -_FARTHEST), _FARTHEST)
     out[:] = 0.0
-    if table.double.shape[0] > 0:
-        add_series(table.double, table.single, near, scale, out)
-    for g in range(table.first_2.size):
-        i, j, sign = table.first_2[g], table.second_2[g], table.sign_2[g]
-        nodes = table.nodes_2[g]
-        p0, q0, w0 = nodes[0], nodes[1], nodes[2]
-        p1, q1, w1 = nodes[3], nodes[4], nodes[5]
-        for lane in range(lanes):
-            x, y = near[i, lane], sign * near[j, lane]
-            square = (x - y) * (x - y)
-            product = x * y
-            value = w0 * exp2_negative(fma(square, p0, product * q0))
-            value = fma(w1, exp2_negative(fma(square, p1, product * q1)), value)
-            if scale is not None:
-                value *= scale[i, lane] * scale[j, lane]
-            out[lane] += value
-    for g in range(table.first_3.size):
-        i, j, sign = table.first_3[g], table.second_3[g], table.sign_3[g]
-        nodes = table.nodes_3[g]
-        p0, q0, w0 = nodes[0], nodes[1], nodes[2]
-        p1, q1, w1 = nodes[3], nodes[4], nodes[5]
-        p2, q2, w2 = nodes[6], nodes[7], nodes[8]
-        for lane in range(lanes):
-            x, y = near[i, lane], sign * near[j, lane]
-            square = (x - y) * (x - y)
-            product = x * y
-            value = w0 * exp2_negative(fma(square, p0, product * q0))
-            value = fma(w1, exp2_negative(fma(square, p1, product * q1)), value)
-            value = fma(w2, exp2_negative(fma(square, p2, product * q2)), value)
-            if scale is not None:
-                value *= scale[i, lane] * scale[j, lane]
-            out[lane] += value
+    if table.double.shape[0] > 1 or table.single.shape[0] > 0:
+        add_series(table, near, scale, out)
+    add_groups(table.pairs_2, table.nodes_2, near, scale, out)
+    add_groups(table.pairs_3, table.nodes_3, near, scale, out)
 
 
-@jit
-def add_series(double, single, a, scale, out):
-    """Add the pairs that are summed as a series: sum_n b_n^T (Q o R^n) b_n, for each lane."""
+@jit_spliced
+def add_series(table, a, scale, out):
+    """Add the head of the series, the sum over n of the form of 2 q_ij (1 - c_n) r_ij^n and b_n,
+    and the rest."""
     d, lanes = a.shape
-    # b_n sqrt(n) and its forerunner, by the recurrence of the orthonormal Hermite polynomials
-    current = np.empty((d, lanes))
-    previous = np.zeros((d, lanes))
+    # b_n for even and odd n, of which one is the next and one the last; the scale is in them
+    b = np.zeros((2, d, lanes))
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
-            weight = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
-            current[i, lane] = weight if scale is None else weight * scale[i, lane]
-    add_terms(double, 0, a, current, previous, out)
-    add_terms(single, double.shape[0], a, current, previous, out)
+            density = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
+            b[1, i, lane] = density if scale is None else density * scale[i, lane]
+    add_rest(table.rest_pairs, table.rest_nodes, a, b[1], scale, out)
+    total = np.zeros(padded(lanes, LANES))
+    n_double = table.double.shape[0] - 1
+    add_terms(table.double[1:], 1, a, b, total)
+    add_terms(table.single, 1 + n_double, a, b, total)
+    for lane in range(lanes):
+        out[lane] += total[lane]
 
 
 @jit
-def add_terms(matrices, before, a, current, previous, out):
-    """Add the terms from before + 1 on, in the precision of their matrices."""
+def add_terms(packed, first, a, b, total):
+    """Add the terms n = first and following, in the precision of their matrices."""
     d, lanes = a.shape
-    term = np.empty((d, lanes), matrices.dtype)
-    image = np.empty((d, lanes), matrices.dtype)
-    for k in range(matrices.shape[0]):
-        n = float(before + k + 1)
-        inverse_root = 1.0 / np.sqrt(n)
-        ratio = np.sqrt(n - 1.0) * inverse_root
+    terms = np.zeros((_TERMS_AT_ONCE, padded(d, TILE_ROWS), total.size), packed.dtype)
+    for begin in range(0, packed.shape[0], _TERMS_AT_ONCE):
+        count = min(_TERMS_AT_ONCE, packed.shape[0] - begin)
         for i in range(d):
+            for k in range(count):
+                # of the Hermite polynomials: b_{n+1} = (a b_n - (n-1)/sqrt(n) b_{n-1}) / sqrt(n+1)
+                n = first + begin + k
+                inverse = 1.0 / np.sqrt(n + 1.0)
+                ratio = (1.0 - n) / np.sqrt(float(n)) * inverse
+                this, other = n & 1, (n + 1) & 1
+                for lane in range(lanes):
+                    value = b[this, i, lane]
+                    terms[k, i, lane] = value
+                    b[other, i, lane] = fma(a[i, lane] * inverse, value, ratio * b[other, i, lane])
+        add_forms(packed[begin : begin + count], terms[:count], total)
+
+
+@jit
+def add_rest(pairs, nodes, a, density, scale, out):
+    """Add the nodes behind the head: 2 phi(a_i) times a sum over j, row by row."""
+    lanes = a.shape[1]
+    row = np.empty(lanes)
+    g = 0
+    while g < pairs.shape[0]:
+        i = pairs[g, 0]
+        row[:] = 0.0
+        while g < pairs.shape[0] and pairs[g, 0] == i:
+            j = pairs[g, 1]
+            p, q, weight = nodes[g, 0], nodes[g, 1], nodes[g, 2]
             for lane in range(lanes):
-                b = current[i, lane] * inverse_root
-                term[i, lane] = b
-                following = a[i, lane] * b - ratio * previous[i, lane]
-                previous[i, lane] = current[i, lane]
-                current[i, lane] = following
-        np.dot(matrices[k], term, image)
-        for i in range(d):
+                value = weight * exp2_minus_square(fma(a[j, lane], p, a[i, lane] * q))
+                if scale is None:
+                    row[lane] += value
+                else:
+                    row[lane] = fma(value, scale[j, lane], row[lane])
+            g += 1
+        for lane in range(lanes):
+            out[lane] += row[lane] * density[i, lane]
+
+
+@jit
+def add_groups(pairs, nodes, a, scale, out):
+    """Add the pairs that are integrated as they stand: so many nodes of one pair in a row."""
+    lanes = a.shape[1]
+    square, product, total = np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    for g in range(pairs.shape[0]):
+        i, j, sign = pairs[g, 0], pairs[g, 1], 1.0
+        if j < 0:
+            j, sign = ~j, -1.0
+        for lane in range(lanes):
+            x, y = a[i, lane], sign * a[j, lane]
+            square[lane] = (x - y) * (x - y)
+            product[lane] = x * y
+            total[lane] = 0.0
+        for k in range(0, nodes.shape[1], 3):
+            p, q, weight = nodes[g, k], nodes[g, k + 1], nodes[g, k + 2]
             for lane in range(lanes):
-                out[lane] += term[i, lane] * image[i, lane]
+                value = exp2_negative(fma(square[lane], p, product[lane] * q))
+                total[lane] = fma(weight, value, total[lane])
+        for lane in range(lanes):
+            value = total[lane]
+            out[lane] += value if scale is None else value * (scale[i, lane] * scale[j, lane])

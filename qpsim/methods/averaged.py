@@ -39,8 +39,10 @@ def adam(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
 
     With eps = 0 a coordinate that has never seen a gradient does not move.
     """
-    m = m + averaging_weight(b1, t) * (gradient - m)
-    v = v + averaging_weight(b2, t) * (gradient * gradient - v)
+    # Not m + w (g - m), which at w = 1 is g only to the rounding of m.
+    w1, w2 = averaging_weight(b1, t), averaging_weight(b2, t)
+    m = (1.0 - w1) * m + w1 * gradient
+    v = (1.0 - w2) * v + w2 * gradient * gradient
     length = sqrt(v) + eps
     return m / (length if length > 0.0 else 1.0), m, v
 

@@ -19,10 +19,6 @@ def _two_averages(v, u, t, decay, eps):
     return 0.0
 
 
-def _step_and_sign(size, previous, t, increase, decrease, smallest, largest):
-    return 0.0
-
-
 @rule(breakpoint=_one_average)
 def rmsprop(gradient, v, t, decay=0.9, eps=1e-8):
     """RMSprop (Tieleman & Hinton, 2012): z = g / (sqrt(v) + eps), v a moving average of g^2."""
@@ -52,7 +48,7 @@ def adadelta(gradient, v, u, t, decay=0.95, eps=1e-6):
 
 
 @rule(
-    breakpoint=_step_and_sign,
+    form="two-valued",
     ranges={
         "increase": (1.0, float("inf")),
         "decrease": (0.0, 1.0),

@@ -18,24 +18,13 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from qpsim.errors import MethodError, nearest
+from qpsim.methods.signature import RANGES, check_helper, read_ranges, read_signature
 from qpsim.methods.state import State
 
 if TYPE_CHECKING:
     import numpy as np
 
-OBSERVED = ("relative_variance", "variance_estimate")
-FORMS = ("linear", "sign")
-
-_UNIT = (0.0, 1.0, "[0, 1)")
-_NONNEGATIVE = (0.0, math.inf, "[0, inf)")
-# Hyper-parameters that mean the same in every rule share one admissible range, [low, high).
-_RANGES = {
-    "momentum": _UNIT,
-    "b1": _UNIT,
-    "b2": _UNIT,
-    "decay": _UNIT,
-    "eps": _NONNEGATIVE,
-}
+FORMS = ("linear", "sign", "two-valued")
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,12 +121,12 @@ class Method:
 
     @property
     def observes(self) -> str | None:
-        """What the rule sees besides the gradient: None, or a name of ``OBSERVED``."""
+        """What the rule sees besides the gradient: None, "relative_variance" or "variance_estimate"."""
         return self.rule.observes
 
     @property
     def form(self) -> str | None:
-        """Closed form of the direction in the gradient: "linear", "sign" or None."""
+        """Closed form of the direction in the gradient: a name of ``FORMS``, or None."""
         return self.rule.form
 
     @property
@@ -245,10 +234,11 @@ def rule(
     ----------
     name : str, default: the function's name with "-" for "_"
         Registry name.
-    form : {"linear", "sign"} or None
+    form : {"linear", "sign", "two-valued"} or None
         Closed form of the direction, ``scale * (gradient + offset)`` or
-        ``scale * sign(gradient + offset)`` with scale and offset free of the gradient. It makes
-        the exact optimal step a closed form; None leaves it to quadrature.
+        ``scale * sign(gradient + offset)`` with scale and offset free of the gradient, or one value
+        where ``gradient + offset`` is positive and another where it is negative. It makes the exact
+        optimal step a closed form; None leaves it to quadrature.
     offset : callable, optional
         Scalar function of the same arguments without ``gradient``; 0 when absent.
     equivariant : bool
@@ -257,7 +247,9 @@ def rule(
     breakpoint : callable, optional
         Scalar function of the same arguments without ``gradient``, for a rule without a form: the
         gradient near which the direction jumps, bends or turns sharply. The quadrature of the
-        exact step finds such places itself; told where, it is faster and exact at a jump.
+        exact step finds such places itself; told where, it is faster and exact at a jump. Only a
+        peak or gap far narrower than the gradient's deviation, with a direction to either side
+        that shows no trace of it, may fall between the nodes.
     form_at_first_step : {"sign"}, optional
         For a rule without a form: at t = 1 the direction is ``scale * sign(gradient)``.
     ranges : mapping of str to (low, high), optional
@@ -295,9 +287,11 @@ def rule(
     if name is not None and not (isinstance(name, str) and name):
         raise MethodError(f"A rule's name is a text, not {name!r}.")
     title = name or function.__name__.replace("_", "-")
-    observes, state_names, defaults = _read_signature(title, function)
+    observes, state_names, defaults = read_signature(title, function)
     if form is not None and form not in FORMS:
-        raise MethodError(f"Rule {title!r}: form must be 'linear', 'sign' or None, not {form!r}.")
+        raise MethodError(
+            f"Rule {title!r}: form must be 'linear', 'sign', 'two-valued' or None, not {form!r}."
+        )
     if form_at_first_step not in (None, "sign") or (form and form_at_first_step):
         raise MethodError(
             f"Rule {title!r}: form_at_first_step is 'sign' or None, and only where form is None."
@@ -319,7 +313,7 @@ def rule(
         class_name += f"_{len(_BY_CLASS)}"
     for what, helper in (("offset", offset), ("breakpoint", breakpoint)):
         if helper is not None:
-            _check_helper(title, function, what, helper)
+            check_helper(title, function, what, helper)
     make: Any = namedtuple
     hyper_class: type[tuple] = make(
         class_name, list(defaults), defaults=defaults.values(), module=function.__module__
@@ -327,7 +321,7 @@ def rule(
     if ours:
         # Machine code is cached under the class's importable name, so it must be found there.
         setattr(sys.modules[function.__module__], class_name, hyper_class)
-    known = {**_RANGES, **_read_ranges(title, defaults, ranges or {})}
+    known = {**RANGES, **read_ranges(title, defaults, ranges or {})}
     made = Rule(
         name=title,
         function=function,
@@ -387,89 +381,6 @@ def method(name: str | Method | Rule, **hyper: Any) -> Method:
 def method_names() -> tuple[str, ...]:
     """Names of all methods in the registry."""
     return tuple(_REGISTRY)
-
-
-def _read_signature(
-    title: str, function: Callable[..., Any]
-) -> tuple[str | None, tuple[str, ...], dict[str, Any]]:
-    parameters = list(inspect.signature(function).parameters.values())
-    private = [p.name for p in parameters if p.name.startswith("_")]
-    if private:
-        raise MethodError(f"Rule {title!r}: an argument may not be called {private[0]!r}.")
-    if any(
-        p.kind not in (p.POSITIONAL_OR_KEYWORD, p.POSITIONAL_ONLY) for p in parameters
-    ) or not all(
-        isinstance(p.default, (int, float)) for p in parameters if p.default is not p.empty
-    ):
-        raise MethodError(
-            f"Rule {title!r}: arguments must be plain names, and defaults numbers or booleans."
-        )
-    plain = [p.name for p in parameters if p.default is p.empty]
-    if not plain or plain[0] != "gradient" or plain[-1] != "t" or "t" in plain[:-1]:
-        raise MethodError(
-            f"Rule {title!r}: arguments must be gradient, state names, t, then hyper-parameters "
-            f"with defaults; got ({', '.join(p.name for p in parameters)})."
-        )
-    middle = plain[1:-1]
-    observes = middle.pop(0) if middle and middle[0] in OBSERVED else None
-    defaults = {
-        p.name: p.default if isinstance(p.default, bool) else _float(p.default)
-        for p in parameters
-        if p.default is not p.empty
-    }
-    wrong = [name for name, value in defaults.items() if not math.isfinite(value)]
-    if wrong:
-        raise MethodError(f"Rule {title!r}: the default of {wrong[0]} must be a finite number.")
-    return observes, tuple(middle), defaults
-
-
-def _float(number: float) -> float:
-    try:
-        return float(number)
-    except OverflowError:
-        return math.inf
-
-
-def _read_ranges(
-    title: str, defaults: Mapping[str, Any], ranges: Mapping[str, tuple[float, float]]
-) -> dict[str, tuple[float, float, str]]:
-    read = {}
-    try:
-        for key, (low, high) in dict(ranges).items():
-            if key not in defaults:
-                raise MethodError(
-                    f"Rule {title!r} has no hyper-parameter {key!r} to give a range; "
-                    f"{nearest(str(key), defaults)}"
-                )
-            read[key] = float(low), float(high), f"[{low:g}, {high:g})"
-            if not low <= defaults[key] < high:
-                raise MethodError(
-                    f"Rule {title!r}: the default {defaults[key]!r} of {key} is not in its range "
-                    f"{read[key][2]}."
-                )
-    except (TypeError, ValueError) as error:
-        if isinstance(error, MethodError):
-            raise
-        raise MethodError(
-            f"Rule {title!r}: ranges map names of hyper-parameters to (low, high), not {ranges!r}."
-        ) from None
-    return read
-
-
-def _check_helper(
-    title: str, function: Callable[..., Any], what: str, helper: Callable[..., Any]
-) -> None:
-    if not inspect.isfunction(helper):
-        raise MethodError(
-            f"Rule {title!r}: {what} is a function written with def or lambda, not {helper!r}."
-        )
-    expected = list(inspect.signature(function).parameters)[1:]
-    given = list(inspect.signature(helper).parameters)
-    if given != expected:
-        raise MethodError(
-            f"Rule {title!r}: {what} must take ({', '.join(expected)}) like the rule, "
-            f"not ({', '.join(given)})."
-        )
 
 
 def _check_output(made: Rule) -> None:

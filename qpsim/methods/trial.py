@@ -108,7 +108,10 @@ def _try_helpers(method: Method, seen: list[float], state: list[float], t: int) 
 
 
 def _try_form(method: Method, seen: list[float], state: list[float], t: int) -> None:
-    """direction = scale * (g + c) resp. scale * sign(g + c) at a few g + c, one scale for all."""
+    """direction = scale * (g + c) resp. scale * sign(g + c) at a few g + c, one scale for all.
+
+    Of a rule of two values, one for all positive g + c and one for all negative ones.
+    """
     rule = method.rule
     form = rule.form or (rule.form_at_first_step if t == 1 and not any(state) else None)
     if form is None:
@@ -116,19 +119,27 @@ def _try_form(method: Method, seen: list[float], state: list[float], t: int) -> 
     rest = (*seen, *state, float(t), *method.hyper)
     offset = 0.0 if rule.offset is None else float(rule.offset(*rest))
     unit = max(1.0, abs(offset))
-    scale = _moved(method, unit - offset, rest)[0]
+    above, below = (_moved(method, side * unit - offset, rest)[0] for side in (1.0, -1.0))
     # Close to where a sign turns, a wrong offset shows; an epsilon at the first step does as well.
     near = (1e-3, -1e-3) if rule.form else ()
     for multiple in (-1.0, 0.5, -2.0, *near):
         got = _moved(method, multiple * unit - offset, rest)[0]
-        wanted = scale * (multiple if form == "linear" else math.copysign(1.0, multiple))
-        if not abs(got - wanted) <= _ROUNDING * max(abs(scale), abs(got)):
+        wanted = {
+            "linear": above * multiple,
+            "sign": math.copysign(1.0, multiple) * above,
+            "two-valued": above if multiple > 0.0 else below,
+        }[form]
+        if not abs(got - wanted) <= _ROUNDING * max(abs(above), abs(got)):
             declared = "form" if rule.form else "form_at_first_step"
-            shape = "(gradient + offset)" if form == "linear" else "sign(gradient + offset)"
+            shape = {
+                "linear": "scale * (gradient + offset)",
+                "sign": "scale * sign(gradient + offset)",
+                "two-valued": "one value on either side of gradient + offset = 0",
+            }[form]
             raise MethodError(
                 f"Rule {rule.name!r} is declared {declared}={form!r}, but its direction is not "
-                f"scale * {shape} at {_listed(rule.state_names, state)}t = {t}: it goes from "
-                f"{scale:g} to {got:g} as gradient + offset ({offset:g}) goes from {unit:g} to "
+                f"{shape} at {_listed(rule.state_names, state)}t = {t}: it goes from "
+                f"{above:g} to {got:g} as gradient + offset ({offset:g}) goes from {unit:g} to "
                 f"{multiple * unit:g}; correct the offset or leave the {declared} out."
             )
 

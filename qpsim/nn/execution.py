@@ -24,11 +24,12 @@ import numpy as np
 
 from qpsim.nn.layers import Context, Dense, Field, Layer
 from qpsim.nn.losses import softmax_cross_entropy
+from qpsim.nn.memory import aligned_zeros
 from qpsim.nn.parallel import for_each
 
 _MAX_CHUNKS = 16
 _CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it brings
-_BLOCK_BYTES = 16e6  # activations and gradients of a block, to stay in cache
+_BLOCK_BYTES = 56e6  # activations and gradients of a block: products want many images, a cache few
 _HEAD_ROWS = 64  # enough for each weight that comes from memory to be used while it is here
 _SLAB_WORK = 1.6e7
 _COMPILED_SUM = 10_000  # numbers from which a compiled sum pays, and small networks have none
@@ -87,7 +88,10 @@ class Plan:
         self._first_trained = next(n for n, stage in enumerate(stages) if stage.slices)
         self._trunk_work = max(sum(stage.layer.work() for stage in self.trunk), 1)
         per_example = sum(2 * prod(f.buffer_shape) for f in fields[: self._boundary + 1])
-        self.block = max(int(_BLOCK_BYTES / (per_example * np.dtype(dtype).itemsize)), 1)
+        fitting = max(int(_BLOCK_BYTES / (per_example * np.dtype(dtype).itemsize)), 1)
+        # No chunk of any batch up to ``capacity`` is longer, so that this cuts nothing.
+        longest = max(-(-capacity // _MAX_CHUNKS), int(_CHUNK_WORK / self._trunk_work) + 1)
+        self.block = min(fitting, longest)
         self.trunk_parameters = max(
             (s.stop for stage in self.trunk for s in stage.slices), default=0
         )
@@ -188,7 +192,7 @@ class Plan:
         return sorted(kept)
 
     def _zeros(self, field: int, examples: int) -> np.ndarray:
-        return np.zeros((examples, *self.fields[field].buffer_shape), self.dtype)
+        return aligned_zeros((examples, *self.fields[field].buffer_shape), self.dtype)
 
     def _chunk_sums(self, held: np.ndarray | None, chunks: int) -> np.ndarray:
         if held is None or len(held) < chunks:

@@ -10,6 +10,7 @@ import numpy as np
 from qpsim.nn.execution import Plan, Request, Stage
 from qpsim.nn.layers import Conv2D, Dense, Dropout, Field, Layer, MaxPool, ReLU
 from qpsim.nn.losses import softmax_cross_entropy
+from qpsim.nn.memory import aligned_zeros
 from qpsim.nn.parallel import available_cores, single_threaded_blas
 
 _PREDICTED_AT_ONCE = 256
@@ -388,18 +389,6 @@ class Network:
         raise TypeError(
             "a Network is not pickled: save network.parameters, and build it again from its layers"
         )
-
-
-def aligned_zeros(size: int, dtype: Any) -> np.ndarray:
-    """A vector of zeros that begins at a multiple of 64 bytes, a cache line and a vector register.
-
-    >>> aligned_zeros(3, np.float32).ctypes.data % 64
-    0
-    """
-    dtype = np.dtype(dtype)
-    raw = np.zeros(size * dtype.itemsize + 64, np.uint8)
-    offset = -raw.ctypes.data % 64
-    return raw[offset : offset + size * dtype.itemsize].view(dtype)
 
 
 def _fused(layers: Sequence[Layer]) -> list[Layer]:

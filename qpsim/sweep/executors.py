@@ -30,6 +30,7 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from qpsim.errors import SweepError, nearest
+from qpsim.interrupts import deferred
 from qpsim.simulate import default_workers
 from qpsim.sweep.cell import Cell, Outcome, stop_running, work
 
@@ -90,7 +91,8 @@ class Crew:
                     cell = suspects.popleft() if suspects else next(waiting, None)
                     if cell is None:
                         break
-                    flying[self._asked(self._submitted, cell, finished)] = cell
+                    with deferred():
+                        flying[self._asked(self._submitted, cell, finished)] = cell
                 if not flying:
                     return
                 future = self._next(finished)

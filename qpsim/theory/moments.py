@@ -3,7 +3,8 @@
 Given the state before the step, a rule of form "linear" moves along ``scale * (g + offset)`` and
 one of form "sign" along ``scale * sign(g + offset)``, where g is the Gaussian gradient. Scale and
 offset are asked from the rule itself, so that no method's formula is written a second time here.
-Any other rule is a scalar function of one Gaussian: :mod:`qpsim.theory.series` integrates it.
+Any other rule, one of two values included, is a scalar function of one Gaussian:
+:mod:`qpsim.theory.series` integrates it.
 """
 
 from __future__ import annotations
@@ -119,7 +120,7 @@ def _moments(
     form = method.form
     if form is None and t == 1.0:
         form = method.rule.form_at_first_step
-    if form is None:
+    if form not in ("linear", "sign"):
         return _by_quadrature(p, method, gradient, std, seen, t)
     scale, offset = _scale_and_offset(method, form, seen, t)
     mean = gradient + offset
@@ -181,6 +182,8 @@ def _by_quadrature(
         return _asked(method, one, [g, *(array[row] for array in given)])
 
     def cut_at(*arguments: float) -> float:
+        if method.form == "two-valued":
+            return 0.0 if rule.offset is None else -rule.offset(*arguments, *rest)
         return math.nan if rule.breakpoint is None else rule.breakpoint(*arguments, *rest)
 
     mean, deviation = gradient.ravel(), np.broadcast_to(std, shape).ravel()

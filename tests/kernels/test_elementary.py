@@ -24,6 +24,12 @@ def map_exp2_negative(x, out):
 
 
 @jit
+def map_exp2_minus_square(x, out):
+    for k in range(x.size):
+        out[k] = elementary.exp2_minus_square(x[k])
+
+
+@jit
 def map_log(x, out):
     for k in range(x.size):
         out[k] = elementary.log(x[k])
@@ -63,6 +69,7 @@ TWO_TO_53, SHIFT = 2.0**53, np.uint64(11)
 MAPS = (
     map_exp,
     map_exp2_negative,
+    map_exp2_minus_square,
     map_log,
     map_minus_twice_log,
     map_erf,
@@ -134,6 +141,11 @@ def cosine_of_turns(z):
     return mp.cos(2 * mp.pi * mp.sqrt(z))
 
 
+def powers_of_2(degree):
+    ends = mp.mpf("-.5001"), mp.mpf(".5001")
+    return minimax(lambda r: mp.mpf(2) ** r, degree, *ends, lambda r: mp.mpf(2) ** -r)
+
+
 def recipes():
     ln2 = mp.log(2)
     half = ln2 / 2 * mp.mpf("1.0001")
@@ -141,13 +153,8 @@ def recipes():
     s = (mp.sqrt(2) - 1) / (mp.sqrt(2) + 1)
     return {
         "EXP": lambda: minimax(exp_curvature, 9, -half, half, lambda r: r**2 / mp.exp(r) + 1e-6),
-        "EXP2": lambda: minimax(
-            lambda r: mp.mpf(2) ** r,
-            8,
-            mp.mpf("-.5001"),
-            mp.mpf(".5001"),
-            lambda r: mp.mpf(2) ** -r,
-        ),
+        "EXP2": lambda: powers_of_2(8),
+        "EXP2_SHORT": lambda: powers_of_2(7),
         "LOG": lambda: minimax(
             artanh_series, 6, mp.mpf(0), s**2 * mp.mpf("1.001"), lambda z: z / 2 + tiny
         ),
@@ -160,7 +167,7 @@ def recipes():
     }
 
 
-@pytest.mark.parametrize("name", ["EXP", "EXP2", "LOG", "SIN_TURNS", "COS_TURNS"])
+@pytest.mark.parametrize("name", ["EXP", "EXP2", "EXP2_SHORT", "LOG", "SIN_TURNS", "COS_TURNS"])
 def test_the_recipe_gives_the_coefficients(name):
     with mp.workdps(40):
         assert recipes()[name]() == pytest.approx(getattr(elementary, name), rel=1e-9)
@@ -228,6 +235,15 @@ def test_exp2_negative_is_within_1e_12():
         values = evaluate(map_exp2_negative, y).tolist()
         assert max(abs(v / e - 1) for v, e in zip(values, exact, strict=True)) < 1e-12
     assert evaluate(map_exp2_negative, [-1e9, -np.inf]).tolist() == pytest.approx([2.0**-1000] * 2)
+
+
+def test_exp2_minus_square_is_within_5e_11():
+    u = np.concatenate([np.linspace(-31, 31, 4001), np.geomspace(1e-9, 1, 500)])
+    with mp.workdps(40):
+        exact = [mp.power(2, -(mp.mpf(v) ** 2)) for v in u.tolist()]
+        values = evaluate(map_exp2_minus_square, u).tolist()
+        assert max(abs(v / e - 1) for v, e in zip(values, exact, strict=True)) < 5e-11
+    assert np.all(np.abs(evaluate(map_exp2_minus_square, [32.0, -500.0, 1e6])) < 1e-200)
 
 
 def test_log_is_within_a_unit_in_the_last_place():

@@ -35,6 +35,33 @@ def clipped(gradient, t):
     return min(max(gradient, -0.3), 0.7)
 
 
+@qpsim.rule
+def rounded(gradient, t, step=1.0):
+    """A jump at every half multiple of the step."""
+    return step * math.floor(gradient / step + 0.5)
+
+
+@qpsim.rule
+def wavy(gradient, t, frequency=1.0):
+    return gradient + math.sin(frequency * gradient)
+
+
+@qpsim.rule
+def peaked(gradient, t, width=1e-3):
+    """A peak of width and height of its own, that is most of E[z^2]."""
+    return (gradient - 0.3) / (abs(gradient) + width)
+
+
+@qpsim.rule
+def cubic(gradient, t, a=3.0):
+    return gradient**3 - a * gradient
+
+
+@qpsim.rule
+def square(gradient, t, a=1.0):
+    return gradient**2 - a
+
+
 def graded(cut):
     """Nodes and Gaussian weights on [-10, 10], in panels that shrink towards the cut."""
     steps = 10.0 ** np.arange(-9, 1.4, 0.5)
@@ -51,7 +78,8 @@ def brute_force(method, problem, exact, state, t, extra):
     for i in range(2):
         rest = [*([extra[i]] if method.observes else []), *state[:, i], t, *method.hyper]
         turn = method.rule.breakpoint
-        z, w = graded(((turn(*rest) if turn else 0.3) - exact[i]) / std[i])
+        jump = 0.0 if method.form == "two-valued" else 0.3
+        z, w = graded(((turn(*rest) if turn else jump) - exact[i]) / std[i])
         out = [method.rule.function(exact[i] + std[i] * x, *rest) for x in z]
         f = np.array([o[0] if method.state_names else o for o in out])
         sides.append((z, w, f))
@@ -124,6 +152,95 @@ def test_the_bound_is_a_bound():
         for tolerance in (1e-1, 1e-2, 1e-4, 1e-6):
             _, square, bound, _ = series(method, problem, exact, state, 3, extra, tolerance)
             assert abs(square / best - 1) <= bound <= tolerance
+
+
+def two_coordinates(r, q_12, mean=(0.0, 0.0)):
+    """Arguments of the kernel for unit deviations and a correlation r that is not that of Q Q."""
+    q, correlation = np.array([[1.0, q_12], [q_12, 1.0]]), np.array([[1.0, r], [r, 1.0]])
+    return q, correlation, np.array(mean)[:, None]
+
+
+def stateless(method, q, correlation, mean, tolerance):
+    """The kernel's numerator, denominator and bound for a rule without state, at unit deviations."""
+    out = np.empty((3, 1))
+    table = quadratic.series_table(q, correlation, tolerance)
+    quadratic.series_moments(
+        method.hyper, q, np.abs(q), table, mean, np.ones(2), np.zeros((2, 1)), np.empty((0, 2, 1)),
+        1.0, policy.OPTIMAL, out[0], out[1], out[2],
+    )  # fmt: skip
+    return out[:, 0]
+
+
+@pytest.mark.parametrize("r", [0.9, -0.6])
+@pytest.mark.parametrize("q_12", [0.95, -0.95])
+def test_a_loose_bound_is_a_bound_of_the_error_relative_to_the_whole(r, q_12):
+    """What is left out may be most of E[z^T Q z], so that the bound is not relative to what was summed."""
+    # For unit Gaussians of correlation r: E[(x^2 - 1)(y^2 - 1)] = 2 r^2 and E[(x^3 - a x)(y^3 - a y)] in he_1, he_3.
+    exact = {
+        square(): 2 + 2 + 2 * q_12 * 2 * r**2,
+        cubic(a=2.5): 12.5 + 2 * q_12 * (r / 4 + 6 * r**3),
+    }
+    for method, whole in exact.items():
+        for tolerance in (0.9, 0.5, 0.1, 1e-2, 1e-9):
+            _, summed, bound = stateless(method, *two_coordinates(r, q_12), tolerance)
+            assert abs(summed / whole - 1) <= bound + 1e-12
+            assert bound <= tolerance
+
+
+def normal_cdf(x):
+    return math.erfc(-x / math.sqrt(2)) / 2
+
+
+@pytest.mark.parametrize("step", [2.0, 1.0, 0.8])
+def test_many_jumps_are_all_resolved(step):
+    """Rounding: a sum over its values where r = 0, one over the intervals of the gradient."""
+    means = (0.37, -0.21)
+    first, second = np.zeros(2), np.zeros(2)
+    for i, mean in enumerate(means):
+        for k in range(-15, 16):
+            edges = (k - 0.5) * step - mean, (k + 0.5) * step - mean
+            share = normal_cdf(edges[1]) - normal_cdf(edges[0])
+            first[i] += k * step * share
+            second[i] += (k * step) ** 2 * share
+    numerator, whole, bound = stateless(rounded(step=step), *two_coordinates(0.0, 0.6, means), 1e-9)
+    assert numerator == pytest.approx(np.dot(means, first), rel=1e-9)
+    assert whole == pytest.approx(second.sum() + 1.2 * first.prod(), rel=1e-9)
+    assert bound <= 1e-9
+
+
+@pytest.mark.parametrize("frequency", [5.0, 20.0, 25.0, 8 * math.pi, 45.0, 60.0, 100.0])
+def test_a_wave_that_looks_slow_at_the_nodes_is_seen(frequency):
+    """Its nodes are a quarter of a deviation apart; what averages over the wave is left in closed form."""
+    means, damped = np.array([0.37, -0.21]), math.exp(-(frequency**2) / 2)
+    angle = frequency * means
+    first = means + np.sin(angle) * damped
+    second = means**2 + 1.5 - 0.5 * np.cos(2 * angle) * damped**4
+    second += 2 * damped * (means * np.sin(angle) + frequency * np.cos(angle))
+    numerator, whole, _ = stateless(
+        wavy(frequency=frequency), *two_coordinates(0.0, 0.6, means), 1e-9
+    )
+    assert numerator == pytest.approx(means @ first, rel=1e-9)
+    assert whole == pytest.approx(second.sum() + 1.2 * first.prod(), rel=1e-9)
+
+
+@pytest.mark.parametrize("width", [1e-2, 1e-4, 1e-6])
+@pytest.mark.parametrize("mean", [0.37, 0.0, 0.125])
+def test_a_peak_is_resolved_in_its_square_as_well(width, mean):
+    """Also where a node stands right on it, and the first guess of E[z^2] is far too large."""
+    numerator, whole, _ = stateless(
+        peaked(width=width), *two_coordinates(0.0, 0.0, (mean, mean)), 1e-9
+    )
+    panel, weight = graded(-mean)
+    z = (mean + panel - 0.3) / (np.abs(mean + panel) + width)
+    weight = weight * np.exp(-panel * panel / 2) / math.sqrt(2 * math.pi)
+    assert numerator == pytest.approx(2 * mean * np.sum(weight * z), rel=1e-8)
+    assert whole == pytest.approx(2 * np.sum(weight * z * z), rel=1e-8)
+
+
+def test_what_cannot_be_resolved_is_in_the_error():
+    """More jumps than there is room for pieces."""
+    _, _, bound = stateless(rounded(step=0.01), *two_coordinates(0.3, 0.6, (0.37, -0.21)), 1e-9)
+    assert bound > 1e-9
 
 
 def test_linear_rules_end_after_two_terms():

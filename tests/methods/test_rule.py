@@ -104,11 +104,15 @@ def test_the_declared_form_is_that_of_the_rule(rule, seed, t):
     shift = 0.0
     if rule.offset is not None:
         shift = rule.offset(*first, *states, float(t), *hyper.values())
-    scales = []
+    scales, values = [], {-1.0: set(), 1.0: set()}
     for g in draws.normal(size=8):
         direction, _ = plain(rule, g, extra, states, t, hyper)
         scales.append(direction / (g + shift if rule.form == "linear" else sign(g + shift)))
-    np.testing.assert_allclose(scales, scales[0], rtol=1e-9)
+        values[sign(g + shift)].add(direction)
+    if rule.form == "two-valued":
+        assert max(len(side) for side in values.values()) == 1
+    else:
+        np.testing.assert_allclose(scales, scales[0], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", NAMES)

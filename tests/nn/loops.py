@@ -18,6 +18,17 @@ def convolution(x, weight, bias, stride, pad):
     return y
 
 
+def weight_gradient(x, dy, k):
+    """Of `convolution` without zeros around, stride 1: x (B, H, W, C), dy (B, H', W', F)."""
+    _, height, width, _ = dy.shape
+    return np.array(
+        [
+            [np.einsum("bijc,bijf->cf", x[:, p : p + height, q : q + width], dy) for q in range(k)]
+            for p in range(k)
+        ]
+    )
+
+
 def max_pool(x, window, stride, pad):
     """x (H, W, C), pad (top, bottom, left, right)."""
     top, bottom, left, right = pad

@@ -15,7 +15,7 @@ from qpsim.nn import (
     Network,
     ReLU,
 )
-from qpsim.nn.kernels import winograd
+from qpsim.nn.kernels import pooling, winograd
 from qpsim.nn.kernels.blas import gemm_address
 from qpsim.nn.kernels.masks import dropout
 from qpsim.nn.layers.base import same_padding
@@ -58,7 +58,7 @@ def test_a_convolution_is_the_sum_over_its_window(height, width, channels, size,
 @given(
     height=st.integers(3, 14),
     width=st.integers(3, 14),
-    channels=st.sampled_from([32, 40]),
+    channels=st.sampled_from([32, 40, 64]),
     padding=st.sampled_from(["same", "valid"]),
     examples=st.integers(1, 7),
 )
@@ -75,19 +75,34 @@ def test_the_fast_convolution_agrees_with_the_plain_one(height, width, channels,
     np.testing.assert_allclose(close, gradient, atol=3e-5 * abs(gradient).max())
 
 
-def test_the_transforms_of_the_fast_convolution_are_exact_in_integers():
-    # With a single channel and filter, and weights that G maps to short fractions, no rounding.
-    x = np.zeros((1, 6, 6, 1))
-    x[0, ..., 0] = np.arange(36).reshape(6, 6) % 7
-    weight = 24.0 * np.arange(9).reshape(3, 3, 1, 1)
-    turned, y = np.empty((36, 1, 1)), np.zeros((1, 4, 4, 1))
-    winograd.transform_weight(weight, False, turned)
-    memory = np.empty(winograd.room((4, 4), 1, 1, 1))
-    size = (0, 0), (6, 6)
-    gemm = gemm_address("float64")
-    winograd.correlate(gemm, x, *size, turned, y, (0, 0), (4, 4), (0, 0), 1, memory)
-    expected = loops.convolution(x[0], weight, np.zeros(1), 1, (0, 0, 0, 0))
-    np.testing.assert_allclose(y[0], expected, rtol=1e-12)
+def _matrix(transform, size):
+    """A transform's matrix, from what it makes of plain numbers."""
+    function = getattr(transform, "py_func", transform)
+    return np.array([function(*unit) for unit in np.eye(size)]).T
+
+
+def test_the_transforms_of_the_fast_convolution_are_exact():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal(6), rng.standard_normal(3)
+    b, a = _matrix(winograd._inputs, 6), _matrix(winograd._outputs, 6)
+    g = _matrix(winograd._weights, 3)
+    np.testing.assert_allclose(a @ ((g @ w) * (b @ x)), np.correlate(x, w), atol=1e-14)
+    np.testing.assert_array_equal(_matrix(winograd._output_gradients, 4), a.T)
+    np.testing.assert_allclose(_matrix(winograd._weight_gradients, 6), g.T, atol=1e-16)
+
+
+def test_the_fast_gradient_by_the_weights_is_as_accurate_as_promised():
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((5, 9, 11, 32)).astype(np.float32)
+    dy = rng.standard_normal((5, 7, 9, 48)).astype(np.float32)
+    found = np.ones((3, 3, 32, 48), np.float32)
+    memory = np.empty(winograd.room(2 * 2 * 3, 32, 48), np.float32)
+    sums = np.empty((36, 32, 48), np.float32)
+    winograd.weight_gradient(
+        gemm_address("float32"), x, (9, 11), dy, (0, 0), (7, 9), found, 2, memory, sums
+    )
+    exact = loops.weight_gradient(x.astype(float), dy.astype(float), 3)
+    assert abs(found - 1 - exact).max() < 5e-6 * abs(exact).max()
 
 
 @settings(deadline=None, max_examples=40)
@@ -106,6 +121,41 @@ def test_a_max_pool_is_the_maximum_over_its_window(height, width, window, stride
         pad = (*same_padding(height, window, stride), *same_padding(width, window, stride))
     for image, result in zip(x, y, strict=True):
         np.testing.assert_array_equal(result, loops.max_pool(image, window, stride, pad))
+
+
+@pytest.mark.parametrize("relu", [False, True])
+@pytest.mark.parametrize(
+    ("window", "stride", "pad"), [(3, 2, (1, 0)), (2, 3, (0, 0)), (4, 1, (2, 1))]
+)
+def test_pooling_sixteen_channels_at_a_time_changes_no_bit(window, stride, pad, relu):
+    rng = np.random.default_rng(0)
+    x = rng.integers(-4, 5, (2, 9, 10, 32)).astype(np.float32)
+    x[0, 3, 4, 5] = np.nan
+    size = tuple((s + pad[0] - window) // stride + 1 for s in x.shape[1:3])
+    dy = rng.standard_normal((2, *size, 32)).astype(np.float32)
+    results = []
+    for forward, backward in (
+        (pooling.forward, pooling.backward),
+        (pooling.forward_by_lanes, pooling.backward_by_lanes),
+    ):
+        y, winner = np.zeros_like(dy), np.zeros(dy.shape, np.uint8)
+        dx = np.full_like(x, 7)
+        forward(x, (9, 10), y, (0, 0), size, window, stride, pad, relu, winner)
+        backward(dy, (0, 0), size, window, stride, pad, winner, dx)
+        results.append((y, winner, dx))
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+    assert (
+        np.isnan(results[0][0]).sum()
+        == np.isnan(
+            [
+                loops.max_pool(x[0], window, stride, (pad[0], window, pad[1], window))[
+                    : size[0], : size[1]
+                ]
+            ]
+        ).sum()
+        > 0
+    )
 
 
 def test_the_odd_zero_of_same_goes_below_and_to_the_right():

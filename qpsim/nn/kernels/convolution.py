@@ -10,7 +10,8 @@ gradient by the input, with the strided matrix on the left, and for the gradient
 The products stay below the size up to which OpenBLAS does without packing. Two cases are too thin
 for this, and there ``rows`` output rows are first gathered in ``cols``: with few channels whole
 patches (``patches``), in short rows the pixels of one kernel position. And where every product is
-packed, products must be ``large``: always patches, and many rows of them.
+packed, products must be ``large``: always patches, and many rows of them. A patch ends with a 1,
+whose weight is the bias: ``stacked`` holds the weights as a matrix with the bias as last row.
 
 Weights are used for a ``group`` of images while they are in cache: of one image only where that
 fills the cache itself.
@@ -24,16 +25,21 @@ from qpsim.nn.kernels.blas import address, copy, product, product_transposed
 
 
 @jit
-def forward(gemm, x, weight, bias, y, origin, size, stride, relu, patches, rows, group, cols):
+def forward(
+    gemm, x, weight, bias, stacked, y, origin, size, stride, relu, patches, rows, group, cols
+):
     """y = conv(x, weight) + bias, then its positive part if ``relu``."""
     for first in range(0, x.shape[0], group):
         last = min(first + group, x.shape[0])
         if patches:
             for e in range(first, last):
-                _forward_by_patches(gemm, x[e], weight, y[e], origin, size, stride, rows, cols)
+                _forward_by_patches(gemm, x[e], weight.shape, stacked, y[e], origin, size, stride,
+                                    rows, cols)  # fmt: skip
+            if relu:
+                _cut(y[first:last], origin, size)
         else:
             _forward(gemm, x[first:last], weight, y[first:last], origin, size, stride)
-        add_bias(y[first:last], origin, size, bias, relu)
+            _add_bias(y[first:last], origin, size, bias, relu)
 
 
 @jit
@@ -51,18 +57,24 @@ def backward(
     """
     squares = q_bias.size > 0
     bias_gradient = block[block.size - d_bias.size :]
+    ready = patches and not relu and (dy.shape[1], dy.shape[2]) == size
     for first in range(0, x.shape[0], group):
         last = min(first + group, x.shape[0])
-        for e in range(first, last):
-            _mask(dy[e], y[e], origin, size, relu, compact[e - first], bias_gradient)
-            if masks_dy:
-                _put_back(compact[e - first], dy[e], origin, size)
-            _add_with_square(bias_gradient, d_bias, q_bias, scale, d_bias.size, 0, squares)
+        if ready:
+            compact = dy[first:last].reshape((last - first, dy[0].size))
+        else:
+            for e in range(first, last):
+                _mask(dy[e], y[e], origin, size, relu, compact[e - first], bias_gradient)
+                if masks_dy:
+                    _put_back(compact[e - first], dy[e], origin, size)
+                if not patches:
+                    _add_with_square(bias_gradient, d_bias, q_bias, scale, d_bias.size, 0, squares)
         if patches:
             for e in range(first, last):
-                _weight_gradient_by_patches(gemm, x[e], compact[e - first], d_weight, q_weight,
-                                            scale, size, stride, rows, cols, block,
-                                            squares)  # fmt: skip
+                _image_gradient_by_patches(gemm, x[e], compact[e - first], d_weight.shape, size,
+                                           stride, rows, cols, block)  # fmt: skip
+                _add_with_square(block, d_weight, q_weight, scale, d_weight.size, 0, squares)
+                _add_with_square(bias_gradient, d_bias, q_bias, scale, d_bias.size, 0, squares)
         else:
             _weight_gradient(gemm, x[first:last], compact, d_weight, q_weight, scale, size,
                              stride, rows, cols, block, squares)  # fmt: skip
@@ -73,23 +85,23 @@ def backward(
 
 
 @jit
-def _forward_by_patches(gemm, x, weight, y, origin, size, stride, rows, cols):
-    kh, kw, channels, filters = weight.shape
+def _forward_by_patches(gemm, x, shape, stacked, y, origin, size, stride, rows, cols):
+    kh, kw, _, filters = shape
     height, width = size
-    zero = weight.dtype.type(0)
+    zero = stacked.dtype.type(0)
     y_row, y_pixel = y.strides[0], y.strides[1]
     y0 = address(y) + origin[0] * y_row + origin[1] * y_pixel
-    k = kh * kw * channels
+    k = stacked.shape[0]
     for i in range(0, height, rows):
         taken = min(rows, height - i)
         _gather_patches(x, i, taken, kh, kw, stride, width, cols)
         if y_row == width * y_pixel:
-            product(gemm, taken * width, filters, k, address(cols), k, address(weight), filters,
+            product(gemm, taken * width, filters, k, address(cols), k, address(stacked), filters,
                     zero, y0 + i * y_row, filters)  # fmt: skip
         else:
             for r in range(taken):
                 product(gemm, width, filters, k, address(cols) + r * width * k * x.itemsize, k,
-                        address(weight), filters, zero, y0 + (i + r) * y_row,
+                        address(stacked), filters, zero, y0 + (i + r) * y_row,
                         filters)  # fmt: skip
 
 
@@ -142,22 +154,18 @@ def _put_back(compact, dy, origin, size):
 
 
 @jit
-def _weight_gradient_by_patches(
-    gemm, x, dy, d_weight, q_weight, scale, size, stride, rows, cols, block, squares
-):
-    kh, kw, channels, filters = d_weight.shape
+def _image_gradient_by_patches(gemm, x, dy, shape, size, stride, rows, cols, block):
+    """block = the gradient by the weights of one image, and below it that by the bias."""
+    kh, kw, channels, filters = shape
     height, width = size
-    one, zero = d_weight.dtype.type(1), d_weight.dtype.type(0)
-    k = kh * kw * channels
-    target = address(block) if squares else address(d_weight)
+    one, zero = dy.dtype.type(1), dy.dtype.type(0)
+    k = kh * kw * channels + 1
     for i in range(0, height, rows):
         taken = min(rows, height - i)
         _gather_patches(x, i, taken, kh, kw, stride, width, cols)
         product_transposed(gemm, k, filters, taken * width, address(cols), k,
                            address(dy) + i * width * filters * dy.itemsize, filters,
-                           zero if squares and i == 0 else one, target, filters)  # fmt: skip
-    if squares:
-        _add_with_square(block, d_weight, q_weight, scale, k * filters, 0, True)
+                           zero if i == 0 else one, address(block), filters)  # fmt: skip
 
 
 @jit
@@ -216,18 +224,21 @@ def _input_gradient(gemm, dy, transposed, dx, size, stride, rows, cols):
 
 @jit
 def _gather_patches(image, first, rows, kh, kw, stride, width, cols):
-    """cols = the patches under the output pixels of some rows, each flattened as the weights are.
+    """cols = the patches under the output pixels of some rows, flattened as the weights are, and a 1.
 
     A patch's row is contiguous in the image.
     """
     run = kw * image.strides[1]
+    length = kh * kw * image.shape[2] + 1
     target = address(cols)
+    cols[length - 1 : rows * width * length : length] = 1
     for i in range(first, first + rows):
         for j in range(width):
             source = address(image) + i * stride * image.strides[0] + j * stride * image.strides[1]
             for p in range(kh):
                 copy(target, source + p * image.strides[0], run)
                 target += run
+            target += image.itemsize
 
 
 @jit
@@ -259,7 +270,7 @@ def _add_pixels(cols, image, first, rows, p, q, stride, width):
 
 
 @jit
-def add_bias(y, origin, size, bias, relu):
+def _add_bias(y, origin, size, bias, relu):
     """y += bias, then its positive part if ``relu``."""
     zero = bias.dtype.type(0)
     for e in range(y.shape[0]):
@@ -273,6 +284,18 @@ def add_bias(y, origin, size, bias, relu):
                 else:
                     for c in range(bias.size):
                         pixel[c] += bias[c]
+
+
+@jit
+def _cut(y, origin, size):
+    """y's positive part."""
+    zero = y.dtype.type(0)
+    for e in range(y.shape[0]):
+        for i in range(origin[0], origin[0] + size[0]):
+            for j in range(origin[1], origin[1] + size[1]):
+                pixel = y[e, i, j]
+                for c in range(pixel.size):
+                    pixel[c] = zero if pixel[c] < zero else pixel[c]
 
 
 @jit

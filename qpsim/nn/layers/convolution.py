@@ -16,6 +16,8 @@ from qpsim.nn.layers.base import (
     same_padding,
     windows,
 )
+from qpsim.nn.layers.winograd import Winograd, suits
+from qpsim.nn.memory import aligned_zeros
 
 # With fewer channels than this, a product per kernel position is mostly overhead.
 _FEW_CHANNELS = 16
@@ -26,9 +28,6 @@ _ENOUGH_PIXELS = 128
 # Of the second-level cache, what a group of images may take beside the weights.
 _GROUP_BYTES = 4e5
 _MANY_PIXELS = 256
-# The fast algorithm pays from this many channels and filters on, with this many tiles a product.
-_FAST_CHANNELS = 32
-_FAST_TILES = 32
 # From this many pixels on a row needs no company.
 _LONG_ROW = 24
 
@@ -118,7 +117,8 @@ class Conv2D(Layer):
         self._transposed = np.empty((size, size, filters, channels), values[0].dtype)
         self._large = not has_small_products()
         self._patches = self._large or channels < _FEW_CHANNELS
-        self._depth = channels * (size * size if self._patches else 1)
+        self._depth = channels * size * size + 1 if self._patches else channels
+        self._stacked = np.empty((self._depth * self._patches, filters), values[0].dtype)
         height, width, _ = target.shape
         fitting = min(int(_SMALL_PRODUCT / (self._depth * filters)), _ENOUGH_PIXELS) // width
         if not self._patches and width >= _LONG_ROW:
@@ -129,17 +129,13 @@ class Conv2D(Layer):
         self._rows = -(-height // pieces)
         images = (prod(source.buffer_shape) + 2 * prod(target.buffer_shape)) * values[0].itemsize
         self._group = max(int(_GROUP_BYTES / images), 1)
-        self._fast = (
+        self._winograd: Winograd | None = None
+        if (
             self.fast
             and not self._large
-            and (size, self.stride) == (3, 1)
-            and min(channels, filters) >= _FAST_CHANNELS
-            and values[0].dtype == np.float32
-        )
-        if self._fast:
-            self._images = max(_FAST_TILES * 16 // (height * width), 1)
-            self._turned = np.empty((2, 36, channels * filters), np.float32)
-            self._pad = source.origin, (2 - source.margin[0], 2 - source.margin[2])
+            and suits(size, self.stride, channels, filters, values[0].dtype)
+        ):
+            self._winograd = Winograd(self._gemm, source, target, values[0])
         self._no_dx = np.empty((0, 0, 0, 0), values[0].dtype)
         self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), np.empty(0, values[0].dtype)]
 
@@ -152,63 +148,32 @@ class Conv2D(Layer):
         """Room for what is gathered, a block of products with a bias' below, and one image."""
         dtype = self.values[0].dtype
         plain = _Scratch(
-            np.empty(self._rows * self.target.shape[1] * self._depth, dtype),
-            np.empty((self._depth + 1) * self.filters, dtype),
-            np.empty((self._group, prod(self.target.shape)), dtype),
+            aligned_zeros(self._rows * self.target.shape[1] * self._depth, dtype),
+            aligned_zeros((self._depth + (not self._patches)) * self.filters, dtype),
+            aligned_zeros((self._group, prod(self.target.shape)), dtype),
         )
-        return plain, self._fast_memory()
-
-    def _fast_memory(self) -> np.ndarray | None:
-        if not self._fast:
-            return None
-        from qpsim.nn.kernels.winograd import room
-
-        channels, filters = self.values[0].shape[2:]
-        forward = room(self.target.shape[:2], channels, filters, self._images)
-        backward = room(self.source.shape[:2], filters, channels, self._images)
-        return np.empty(max(forward, backward), np.float32)
+        return plain, self._winograd and self._winograd.scratch()
 
     def prepare(self, backward: bool) -> None:
         """Turn the weights, for the fast algorithm and for the backward pass."""
-        if backward:
+        if self._patches:
+            self._stacked[:-1] = self.values[0].reshape(-1, self.filters)
+            self._stacked[-1] = self.values[1]
+        if self._winograd:
+            self._winograd.prepare(backward)
+        elif backward:
             self._transposed[:] = self.values[0].swapaxes(2, 3)
-        if self._fast:
-            from qpsim.nn.kernels.winograd import transform_weight
-
-            channels, filters = self.values[0].shape[2:]
-            there, back = self._turned
-            transform_weight(self.values[0], False, there.reshape(36, channels, filters))
-            if backward:
-                transform_weight(self._transposed, True, back.reshape(36, filters, channels))
-
-    def _correlate(
-        self, x: np.ndarray, y: np.ndarray, memory: np.ndarray | None, *, backward: bool
-    ) -> None:
-        """The fast algorithm: y from x, or in the same way dx from dy."""
-        from qpsim.nn.kernels.winograd import correlate
-
-        channels, filters = self.values[0].shape[2:]
-        fields = (self.target, self.source) if backward else (self.source, self.target)
-        shape = (36, filters, channels) if backward else (36, channels, filters)
-        correlate(
-            self._gemm, x, fields[0].origin, fields[0].shape[:2],
-            self._turned[int(backward)].reshape(shape), y, fields[1].origin, fields[1].shape[:2],
-            self._pad[int(backward)], self._images, memory,
-        )  # fmt: skip
 
     def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
         """x and y (examples, height, width, channels), each with its margin."""
         from qpsim.nn.kernels import convolution
 
-        scratch, memory = context.scratch
-        if self._fast:
-            self._correlate(x, y, memory, backward=False)
-            convolution.add_bias(
-                y, self.target.origin, self.target.shape[:2], self.values[1], self.relu
-            )
+        scratch, fast_scratch = context.scratch
+        if self._winograd:
+            self._winograd.forward(x, y, self.values[1], self.relu, fast_scratch[0])
             return
         convolution.forward(
-            self._gemm, x, *self.values, y, self.target.origin, self.target.shape[:2],
+            self._gemm, x, *self.values, self._stacked, y, self.target.origin, self.target.shape[:2],
             self.stride, self.relu, self._patches, self._rows, self._group, scratch.cols,
         )  # fmt: skip
 
@@ -223,14 +188,17 @@ class Conv2D(Layer):
         """Adds to context.d (and context.q) and fills dx."""
         from qpsim.nn.kernels import convolution
 
-        scratch, memory = context.scratch
-        fast = self._fast and dx is not None
-        convolution.backward(
-            self._gemm, x, y, dy, self.target.origin, self._transposed, *context.d,
-            *(context.q or self._no_squares), dy.dtype.type(context.scale),
-            self._no_dx if dx is None or fast else dx, self.target.shape[:2], self.stride,
-            self.relu, fast and self.relu, self._patches, self._large, self._rows, self._group,
-            *scratch,
-        )  # fmt: skip
-        if fast and dx is not None:
-            self._correlate(dy, dx, memory, backward=True)
+        scratch, fast_scratch = context.scratch
+        if self._winograd and not context.q:
+            self._winograd.parameter_gradient(x, y, dy, self.relu, context.d, fast_scratch)
+        else:
+            fast = self._winograd is not None and dx is not None
+            convolution.backward(
+                self._gemm, x, y, dy, self.target.origin, self._transposed, *context.d,
+                *(context.q or self._no_squares), dy.dtype.type(context.scale),
+                self._no_dx if dx is None or fast else dx, self.target.shape[:2], self.stride,
+                self.relu, fast and self.relu, self._patches, self._large, self._rows,
+                self._group, *scratch,
+            )  # fmt: skip
+        if self._winograd and dx is not None:
+            self._winograd.input_gradient(dy, dx, fast_scratch[0])

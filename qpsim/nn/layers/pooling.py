@@ -47,7 +47,8 @@ class MaxPool(Layer):
         """x and y (examples, height, width, channels)."""
         from qpsim.nn.kernels import pooling
 
-        pooling.forward(
+        forward = pooling.forward_by_lanes if _in_lanes(x) else pooling.forward
+        forward(
             x, self.source.shape[:2], y, self.target.origin, self.target.shape[:2],
             self.window, self.stride, self._pad(), self.relu, context.memory,
         )  # fmt: skip
@@ -63,7 +64,8 @@ class MaxPool(Layer):
         """Each output's gradient goes to the pixel that won."""
         from qpsim.nn.kernels import pooling
 
-        pooling.backward(
+        backward = pooling.backward_by_lanes if _in_lanes(x) else pooling.backward
+        backward(
             dy, self.target.origin, self.target.shape[:2],
             self.window, self.stride, self._pad(), context.memory, dx,
         )  # fmt: skip
@@ -76,6 +78,10 @@ class MaxPool(Layer):
             same_padding(height, self.window, self.stride)[0],
             same_padding(width, self.window, self.stride)[0],
         )
+
+
+def _in_lanes(x: np.ndarray) -> bool:
+    return x.dtype == np.float32 and x.shape[3] % 16 == 0
 
 
 class GlobalAveragePool(Layer):

@@ -1,0 +1,173 @@
+"""How the integrals of :mod:`qpsim.kernels.signs` are shared between a series and quadrature.
+
+Mehler's formula has a pair's integral as the sum over n of r^n b_n(a_i) b_n(a_j); the integrand at
+s in (0, r) has n s^(n-1) in place of r^n. A rule of weights v_m |r| at nodes s_m = u_m r therefore
+gives c_n r^n with c_n = sum_m n v_m u_m^(n-1), whatever r is. The head of the series, n up to h, is
+summed for all pairs by matrix products with the coefficients (1 - c_n) r^n, so that the rule needs
+to be right beyond h alone. Gauss' nodes for the weight u^h make it so up to n = h + 2 nodes; left is
+
+    sum over n > h of |1 - c_n| |r|^n b_n(a_i) b_n(a_j), at most that with B_n = max b_n^2.
+
+One node, or none, is then enough for most pairs. A longer head leaves fewer nodes, and a problem's
+cheapest head is found by counting both.
+"""
+
+from functools import cache
+from typing import NamedTuple
+
+import numpy as np
+
+# Heads to choose from, and the nodes that a pair may take.
+HEADS = tuple(range(4, 31, 2))
+MOST_NODES = 6
+# What is left is tabulated for |r| = 1 / _BINS, 2 / _BINS, ..., 1.
+_BINS = 256
+# Terms by which it is: from here on they are small where a rule is of use, and not where it is none.
+_LAST_TERM = 320
+# Largest errors: of one pair, relative to its |q|, and of all pairs, relative to the form at a = 0.
+# The first is lowered until the second holds, or to where rounding counts as much.
+_PAIR_TOLERANCE = 5e-10
+_TOLERANCE = 3e-10
+_LEAST_PAIR_TOLERANCE = 1e-12
+# Rounding of a term in single precision, as a standard deviation relative to the form at a = 0.
+_SINGLE_ROUNDING = 3e-8
+_SINGLE_TOLERANCE = 4e-11
+# Time of a node of one pair, and of a pair's and a coordinate's share in a term of the head (double
+# precision takes twice that), in the time of a multiplication in single precision.
+_NODE_COST = 28.0
+_COORDINATE_COST = 8.0
+
+
+class Split(NamedTuple):
+    """A head of so many terms, the first ``n_double`` of them in double precision.
+
+    ``nodes[k]`` (bins,) is how many nodes a pair takes whose |r| is in the k-th bin, -1 if it is left
+    out of the head.
+    """
+
+    head: int
+    n_double: int
+    nodes: np.ndarray
+
+
+def cheapest_split(
+    size: np.ndarray, weight: np.ndarray, dim: int, at_0: float, alone: np.ndarray
+) -> Split | None:
+    """Choose the head and the nodes.
+
+    Parameters
+    ----------
+    size, weight
+        |r| and |q| of the pairs, arrays (n_pairs,).
+    dim
+        Number of coordinates.
+    at_0
+        The form at a = 0: errors are fractions of it.
+    alone
+        Nodes (bins,) that a pair at the upper end of a bin takes without a head.
+
+    Returns
+    -------
+    Split or None
+        None if quadrature alone is cheapest.
+    """
+    where = bins_of(size)
+    count = np.bincount(where, minlength=_BINS)
+    mass = 2.0 * np.bincount(where, weight, minlength=_BINS)
+    best, least = None, _NODE_COST * (count @ alone)
+    for head in HEADS:
+        nodes = _nodes_behind(head, mass, at_0)
+        nodes[nodes >= alone] = -1
+        n_double = _in_double(head, mass, at_0, dim)
+        cost = _NODE_COST * (count @ np.where(nodes < 0, alone, nodes))
+        cost += (head + n_double) * dim**2 / 2 + head * _COORDINATE_COST * dim
+        if cost < least:
+            best, least = Split(head, n_double, nodes), cost
+    return best
+
+
+def _nodes_behind(head: int, mass: np.ndarray, at_0: float) -> np.ndarray:
+    """The fewest nodes (bins,) with errors in bounds; -1 where no rule keeps them."""
+    left = _left(head)
+    tolerance = _PAIR_TOLERANCE
+    while True:
+        within = left <= tolerance
+        nodes = np.where(within.any(axis=0), within.argmax(axis=0), -1)
+        error = mass @ np.where(nodes < 0, 0.0, left[nodes, np.arange(_BINS)])
+        if error <= _TOLERANCE * at_0 or tolerance < _LEAST_PAIR_TOLERANCE:
+            return nodes
+        tolerance *= 0.6
+
+
+def bins_of(size: np.ndarray) -> np.ndarray:
+    """The bin of every |r|, each without its lower end."""
+    return np.clip(np.ceil(size * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
+
+
+def bin_ends() -> np.ndarray:
+    """Upper end of every bin."""
+    return np.arange(1, _BINS + 1) / _BINS
+
+
+@cache
+def rule(head: int, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes u (n,) in (0, 1) and weights v (n,) for what follows a head.
+
+    Gauss' nodes for u^p with p a little more than h: by giving up some exactness just behind a long
+    head, two nodes and more reach a larger |r|.
+    """
+    power = rule_power(head, n)
+    # Jacobi's polynomials on (0, 1) by their recurrence, Gauss' rule by its matrix' eigenvectors
+    k = np.arange(1, n)
+    middle = np.full(n, (power + 1.0) / (power + 2.0))
+    middle[1:] = 0.5 + 0.5 * power**2 / ((2 * k + power) * (2 * k + power + 2))
+    beside = k * (k + power) / (2 * k + power) / np.sqrt((2 * k + power) ** 2 - 1.0)
+    nodes, vectors = np.linalg.eigh(np.diag(middle) + np.diag(beside, 1) + np.diag(beside, -1))
+    return nodes, vectors[0] ** 2 / (power + 1.0) / nodes**power
+
+
+def rule_power(head: int, n: int) -> float:
+    """The power p of which `rule` is the Gauss rule."""
+    return head + 0.75 * (n - 1) * max(head / 8.0 - 1.0, 0.0)
+
+
+@cache
+def head_factors(head: int) -> np.ndarray:
+    """1 - c_n (n, nodes) for n = 0 to _LAST_TERM and rules of 0 to MOST_NODES nodes, then a 0."""
+    n = np.arange(_LAST_TERM + 1)[:, None]
+    factors = np.ones((n.size, MOST_NODES + 2))
+    for k in range(1, MOST_NODES + 1):
+        u, v = rule(head, k)
+        factors[:, k] -= np.sum(n * v * u ** (n - 1.0), axis=1)
+    factors[:, -1] = 0.0
+    return factors
+
+
+@cache
+def _left(head: int) -> np.ndarray:
+    """Bound (nodes, bin) of what is left of a pair at the upper end of a bin."""
+    later = np.abs(head_factors(head)[head + 1 :, :-1]) * _largest_squares()[head + 1 :, None]
+    return later.T @ bin_ends() ** np.arange(head + 1, _LAST_TERM + 1)[:, None]
+
+
+@cache
+def _largest_squares() -> np.ndarray:
+    """B_n = max over a of b_n(a)^2, for n = 0 (no term) to _LAST_TERM."""
+    a = np.linspace(0.0, 3.0, 601)
+    largest = np.zeros(_LAST_TERM + 1)
+    b, previous = 2.0 * np.exp(-0.5 * a * a) / np.sqrt(2.0 * np.pi), np.zeros_like(a)
+    for n in range(1, _LAST_TERM + 1):
+        largest[n] = np.max(b * b)
+        b, previous = (a * b - (n - 1) / np.sqrt(n) * previous) / np.sqrt(n + 1.0), b
+    return largest
+
+
+def _in_double(head: int, mass: np.ndarray, at_0: float, dim: int) -> int:
+    """Terms of the head whose rounding to single precision would count.
+
+    A row's products are rounded alike with its b_i, but apart from the other rows'.
+    """
+    n = np.arange(1, head + 1)
+    products = bin_ends() ** n[:, None] @ mass * _largest_squares()[n]
+    rounding = _SINGLE_ROUNDING * products / np.sqrt(dim)
+    return int(np.sum(rounding > _SINGLE_TOLERANCE * at_0))
