@@ -28,7 +28,6 @@ def test_making_and_checking_a_plan_compiles_nothing():
     assert not {"numba", "scipy", "matplotlib", "typer"} & set(run(code))
 
 
-
 def test_every_public_name_is_listed_and_unknown_ones_are_attribute_errors():
     for name in ("simulate", "load", "method", "rule", "random_problem", "QuadraticProblem"):
         assert name in dir(qpsim) and getattr(qpsim, name).__name__ == name
