@@ -234,7 +234,7 @@ def test_what_makes_no_sense_is_refused(call, error, message):
 
 
 def test_ctrl_c_stops_the_workers_and_keeps_what_is_finished(tmp_path):
-    command = [sys.executable, "-m", "qpsim", "tune", "digits-mlp", "adam", "--steps", "20000",
+    command = [sys.executable, "-m", "qpsim", "tune", "digits-mlp", "--method", "adam", "--steps", "20000",
                "--workers", "2", "--cache", str(tmp_path / "cells"), "--out", str(tmp_path)]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
