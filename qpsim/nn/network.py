@@ -69,6 +69,7 @@ class Network:
     Examples
     --------
     >>> from qpsim.nn import Dense, Network, ReLU
+    >>> from qpsim.nn import Dense
     >>> network = Network([Dense(8), ReLU(), Dense(3)], input_shape=(4,), rng=0)
     >>> network.parameters.shape, list(network.views)[:2]
     ((67,), ['dense1.weight', 'dense1.bias'])
@@ -188,6 +189,7 @@ class Network:
     def named(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """Views of any vector like `parameters`, a gradient for example, by the same names.
 
+        >>> from qpsim.nn import Dense
         >>> network = Network([Dense(2)], (3,), rng=0)
         >>> network.named(network.parameters)["dense1.weight"].shape
         (3, 2)
@@ -257,6 +259,7 @@ class Network:
         -------
         PerExampleMoments
 
+        >>> from qpsim.nn import Dense
         >>> network = Network([Dense(2)], (3,), rng=0)
         >>> x, y = np.eye(3), [0, 1, 1]
         >>> moments = network.per_example_moments(x, y)
@@ -273,6 +276,7 @@ class Network:
     def add_weight_decay(self, gradient: np.ndarray) -> float:
         """Add the L2 term's gradient, in place, and return the L2 term.
 
+        >>> from qpsim.nn import Dense
         >>> network = Network([Dense(2)], (3,), weight_decay=0.1, rng=0)
         >>> network.parameters = np.ones(8)
         >>> gradient = np.zeros(8)
@@ -302,6 +306,7 @@ class Network:
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """Mean data loss (without L2) and accuracy, nothing dropped.
 
+        >>> from qpsim.nn import Dense
         >>> network = Network([Dense(2)], (3,), rng=0)
         >>> loss, accuracy = network.evaluate(np.eye(3), [0, 1, 1])
         >>> 0 <= accuracy <= 1
