@@ -69,7 +69,6 @@ class Network:
     Examples
     --------
     >>> from qpsim.nn import Dense, Network, ReLU
-    >>> from qpsim.nn import Dense
     >>> network = Network([Dense(8), ReLU(), Dense(3)], input_shape=(4,), rng=0)
     >>> network.parameters.shape, list(network.views)[:2]
     ((67,), ['dense1.weight', 'dense1.bias'])
