@@ -211,4 +211,6 @@ def convergence_bound(initial_excess_loss: float, rate: float, n_steps: int) -> 
     c = check.amount(rate, "The rate")
     # The same quotient without 1/e_0, which does not exist at the optimum.
     steps = np.arange(check.count(n_steps, "n_steps") + 1, dtype=float)
-    return np.asarray(excess / (1.0 + c * excess * steps), dtype=np.float64)
+    # In this order the start stays exact where the product overflows: what follows it is 0 then.
+    with np.errstate(over="ignore"):
+        return np.asarray(excess / (1.0 + (c * steps) * excess), dtype=np.float64)
