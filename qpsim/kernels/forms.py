@@ -1,13 +1,14 @@
 """Quadratic forms b^T M b of symmetric matrices without diagonal, for a block of columns b.
 
 By symmetry the form is the sum over j < i of 2 m_ij b_i b_j: half of the products of M b, and what
-M b would be is never stored. A tile of a few rows i meets all columns j before them with its sums in
-registers, several vectors of lanes wide. That is beyond a vectorising compiler, hence explicit
-vector instructions; each is a fused multiply-add, so that results have the same bits for any vector
-width, and a lane's do not depend on how many there are.
+M b would be is never stored. Of a full matrix a tile of a few rows i meets all columns j before them
+with its sums in registers, several vectors of lanes wide. Of a matrix with gaps every row has a list
+of its columns, and all lanes at once. Either is beyond a vectorising compiler, hence explicit vector
+instructions; each is a fused multiply-add, so that results have the same bits for any vector width,
+and a lane's do not depend on how many there are.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import binding, ir
@@ -22,12 +23,20 @@ TILE_ROWS = 5
 LANES = 16
 _HAS_512_BITS = bool(binding.get_host_cpu_features().get("avx512f", False))
 _VECTOR_BYTES = 64 if _HAS_512_BITS else 32
+# A vector that is spread over two lines of the cache takes two loads.
+_LINE_BYTES = 64
 # Sums of a tile, and what they are made from, fit into 16 registers. Twice as many vectors would be
 # 3 % faster and take half a second more to compile.
 _VECTORS = 2
-# Single-precision lanes that a tile of _VECTORS works on at once, and double-precision ones.
-_WIDE = _VECTORS * _VECTOR_BYTES
+# Lanes that a tile of _VECTORS works on at once, and those that a list does.
+_WIDE = _VECTORS * _VECTOR_BYTES // 8
+_LIST_LANES = 64
+# Rows of lists whose products are summed in single precision.
+_LISTS_AT_ONCE = 5
+# Columns that a list may reach: with as many lanes as it takes at once they stay in the L1 cache.
+_LIST_COLUMNS = 112
 _INDEX = ir.IntType(64)
+_SINGLE, _DOUBLE = ir.FloatType(), ir.DoubleType()
 
 
 @jit_inline
@@ -49,21 +58,55 @@ def triangle(dim: int) -> np.ndarray:
     return np.concatenate(pieces)
 
 
+class Lists(NamedTuple):
+    """Matrices (n) with gaps: entries below the diagonal that are not 0, row by row.
+
+    Columns are cut into strips. ``ends`` (n, strips, d) is where a row's entries within a strip
+    end, the next row's begin; ``columns`` and ``entries`` (size,) are j, in 16 bits, and 2 m_ij.
+    """
+
+    ends: np.ndarray
+    columns: np.ndarray
+    entries: np.ndarray
+
+
+def lists(rows: np.ndarray, columns: np.ndarray, entries: np.ndarray, dim: int) -> Lists:
+    """`Lists` of n matrices (dim, dim) from entries (n, pairs) at i > j, those of 0 left out."""
+    n_strips = -(-dim // _LIST_COLUMNS)
+    strip = columns // -(-dim // n_strips)
+    order = np.lexsort((columns, rows, strip))
+    where = (strip * dim + rows)[order]
+    entries = entries[:, order]
+    kept = entries != 0.0
+    term, pair = np.nonzero(kept)
+    count = np.bincount(term * (n_strips * dim) + where[pair], minlength=len(kept) * n_strips * dim)
+    return Lists(
+        np.cumsum(count).reshape(len(kept), n_strips, dim),
+        columns[order][pair].astype(np.uint16),
+        entries[kept].astype(np.float32),
+    )
+
+
+@jit_inline
+def aligned(size, kind):
+    """``size`` zeros of the type of the array ``kind``, from the beginning of a line of the cache."""
+    room = np.zeros(size + _LINE_BYTES // kind.itemsize, kind.dtype)
+    begin = (-room.ctypes.data % _LINE_BYTES) // kind.itemsize
+    return room[begin : begin + size]
+
+
 @jit
 def add_forms(packed, columns, out):
     """out[lane] += sum over n of the form of the n-th matrix and the n-th columns.
 
-    ``packed`` (n, size) holds 2 m_ij in the order of `triangle`, ``columns`` (n, d, lanes), of the
-    same precision, d and lanes padded with zeros to multiples of TILE_ROWS and LANES; ``out``
-    (lanes,) is double.
+    ``packed`` (n, size) holds 2 m_ij in the order of `triangle`, ``columns`` (n, d, lanes), d and
+    lanes padded with zeros to multiples of TILE_ROWS and LANES; ``out`` is (lanes,).
     """
     rows, lanes = columns.shape[1], columns.shape[2]
-    wide = _WIDE // packed.itemsize
-    narrow = _VECTOR_BYTES // packed.itemsize
     for n in range(packed.shape[0]):
         lane = 0
         while lane < lanes:
-            several = lane + wide <= lanes
+            several = lane + _WIDE <= lanes
             begin = 0
             for first in range(0, rows, TILE_ROWS):
                 if several:
@@ -71,104 +114,76 @@ def add_forms(packed, columns, out):
                 else:
                     add_narrow_tile(packed[n], begin, columns[n], first, lane, out)
                 begin += TILE_ROWS * (first + TILE_ROWS)
-            lane += wide if several else narrow
+            lane += _WIDE if several else _VECTOR_BYTES // 8
 
 
-def _tile(vectors: int) -> Any:
-    """An intrinsic that adds one tile's share of a form to so many vectors of lanes."""
+@jit
+def add_list_forms(matrices, first_term, columns, out):
+    """`add_forms` of some `Lists`, with ``columns`` (n, d, lanes) and products in single precision.
 
-    @intrinsic
-    def add_tile(
-        typing_context: Any, packed: Any, begin: Any, columns: Any, first: Any, lane: Any, out: Any
-    ) -> Any:
-        if any(array.layout != "C" for array in (packed, columns, out)):
-            raise TypingError("The arrays of a quadratic form must be contiguous.")
-        signature = types.void(packed, types.int64, columns, types.int64, types.int64, out)
+    Sums of products of a few rows are widened: ``out`` (lanes,) is double.
+    """
+    j, m = matrices.columns, matrices.entries
+    strips, d, lanes = matrices.ends.shape[1], matrices.ends.shape[2], columns.shape[2]
+    begin = matrices.ends[first_term - 1, strips - 1, d - 1] if first_term > 0 else 0
+    for n in range(columns.shape[0]):
+        for strip in range(strips):
+            ends = matrices.ends[first_term + n, strip]
+            for first in range(0, d, _LISTS_AT_ONCE):
+                last = min(first + _LISTS_AT_ONCE, d)
+                lane = 0
+                while lane < lanes:
+                    several = lane + _LIST_LANES <= lanes
+                    if several:
+                        add_wide_rows(j, m, ends, begin, first, last, columns[n], lane, out)
+                    else:
+                        add_narrow_rows(j, m, ends, begin, first, last, columns[n], lane, out)
+                    lane += _LIST_LANES if several else LANES
+                begin = ends[last - 1]
 
-        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            tile = _Tile(context, builder, signature, arguments, vectors)
-            tile.add_to(tile.products())
-            return context.get_dummy_value()
 
-        return signature, generate
+@jit
+def fill_terms(steps, a, this, last, terms):
+    """Fill the columns c_n of some terms (n, d or more, lanes) by c_{n+1} = a c_n + step_n c_{n-1}.
 
-    return add_tile
+    ``steps`` (n,), ``a`` (d, lanes); ``this`` and ``last`` (d, lanes), in double precision, are the
+    next c_n and the one before, and left so. Lanes are whole multiples of LANES.
+    """
+    for i in range(a.shape[0]):
+        for lane in range(0, a.shape[1], LANES):
+            fill_column(steps, a, this, last, i, lane, terms)
 
 
-class _Tile:
-    """The code of one tile: rows ``first`` to first + TILE_ROWS, the columns j before their end."""
+class _Lanes:
+    """Code that works on vectors of lanes."""
 
-    def __init__(
-        self, context: Any, builder: Any, signature: Any, arguments: Any, vectors: int
-    ) -> None:
-        self.builder, self.vectors = builder, vectors
-        entries, begin, columns, first, lane, out = arguments
-        arrays = [
-            context.make_array(kind)(context, builder, value)
-            for kind, value in zip(
-                (signature.args[0], signature.args[2], signature.args[5]),
-                (entries, columns, out),
-                strict=True,
-            )
-        ]
-        kind = context.get_value_type(signature.args[0].dtype)
-        self.width = _VECTOR_BYTES // (signature.args[0].dtype.bitwidth // 8)
+    def __init__(self, context: Any, builder: Any, kind: Any, vectors: int) -> None:
+        self.context, self.builder, self.vectors = context, builder, vectors
+        self.width = _VECTOR_BYTES // (4 if kind == _SINGLE else 8)
         self.vector = ir.VectorType(kind, self.width)
-        self.entries = builder.gep(arrays[0].data, [begin])
-        self.columns = builder.gep(arrays[1].data, [lane])
-        self.stride = cgutils.unpack_tuple(builder, arrays[1].shape)[1]
-        self.first = first
-        self.out = builder.gep(arrays[2].data, [lane])
+        self.zero = ir.Constant(self.vector, [0.0] * self.width)
 
-    def products(self) -> list[list[Any]]:
-        """sum_j 2 m_ij b_j of every row i, as vectors of lanes."""
-        builder = self.builder
-        zero = ir.Constant(self.vector, [0.0] * self.width)
-        before = builder.block
-        loop, after = builder.append_basic_block("columns"), builder.append_basic_block("rows")
-        end = builder.add(self.first, _INDEX(TILE_ROWS))
-        builder.branch(loop)
-        builder.position_at_end(loop)
-        j = builder.phi(_INDEX)
-        j.add_incoming(_INDEX(0), before)
-        sums = [[builder.phi(self.vector) for _ in range(self.vectors)] for _ in range(TILE_ROWS)]
-        column = self.load(self.columns, j)
-        results = []
-        for r, row in enumerate(sums):
-            where = builder.add(builder.mul(j, _INDEX(TILE_ROWS)), _INDEX(r))
-            entry = self.broadcast(builder.load(builder.gep(self.entries, [where])))
-            results.append([self.fma(entry, b, s) for b, s in zip(column, row, strict=True)])
-        following = builder.add(j, _INDEX(1))
-        j.add_incoming(following, loop)
-        for row, result in zip(sums, results, strict=True):
-            for phi, value in zip(row, result, strict=True):
-                phi.add_incoming(zero, before)
-                phi.add_incoming(value, loop)
-        builder.cbranch(builder.icmp_signed("<", following, end), loop, after)
-        builder.position_at_end(after)
-        return results
+    def array(self, kind: Any, value: Any) -> Any:
+        """An argument's array."""
+        return self.context.make_array(kind)(self.context, self.builder, value)
 
-    def add_to(self, products: list[list[Any]]) -> None:
-        """Add sum_i b_i times the products to ``out``, in double precision."""
-        builder = self.builder
-        totals = [ir.Constant(self.vector, [0.0] * self.width)] * self.vectors
-        for r, row in enumerate(products):
-            column = self.load(self.columns, builder.add(self.first, _INDEX(r)))
-            totals = [self.fma(p, b, t) for p, b, t in zip(row, column, totals, strict=True)]
-        double = ir.VectorType(ir.DoubleType(), self.width)
-        for k, total in enumerate(totals):
-            value = total if self.vector == double else builder.fpext(total, double)
-            place = builder.gep(self.out, [_INDEX(k * self.width)])
-            place = builder.bitcast(place, double.as_pointer())
-            builder.store(builder.fadd(builder.load(place, align=8), value), place, align=8)
+    def at(self, array: Any, row: Any, lane: Any) -> Any:
+        """Where a lane of a row begins in an array whose last axis is the lanes."""
+        stride = cgutils.unpack_tuple(self.builder, array.shape)[-1]
+        return self.builder.gep(array.data, [self.builder.add(self.builder.mul(row, stride), lane)])
 
-    def load(self, base: Any, row: Any) -> list[Any]:
-        """A row's lanes."""
-        builder = self.builder
-        start = builder.gep(base, [builder.mul(row, self.stride)])
-        places = [builder.gep(start, [_INDEX(k * self.width)]) for k in range(self.vectors)]
-        pointers = [builder.bitcast(place, self.vector.as_pointer()) for place in places]
-        return [builder.load(pointer, align=4) for pointer in pointers]
+    def pointers(self, start: Any, vector: Any) -> list[Any]:
+        """Where so many lanes from a start on are found, cut into vectors."""
+        places = [self.builder.gep(start, [_INDEX(k * self.width)]) for k in range(self.vectors)]
+        return [self.builder.bitcast(place, vector.as_pointer()) for place in places]
+
+    def load(self, start: Any) -> list[Any]:
+        """Lanes from a start on."""
+        return [self.builder.load(p, align=4) for p in self.pointers(start, self.vector)]
+
+    def number(self, array: Any, where: Any) -> Any:
+        """One number of an array."""
+        return self.builder.load(self.builder.gep(array.data, [where]))
 
     def broadcast(self, number: Any) -> Any:
         """One number in every lane of a vector."""
@@ -178,9 +193,27 @@ class _Tile:
         mask = ir.Constant(ir.VectorType(ir.IntType(32), self.width), [0] * self.width)
         return builder.shuffle_vector(one, undefined, mask)
 
+    def variables(self) -> list[Any]:
+        """Vectors of lanes that change; they become registers. At first they are 0."""
+        found = [
+            cgutils.alloca_once(self.builder, self.vector, name="lanes")
+            for _ in range(self.vectors)
+        ]
+        self.store(self.vectors * [self.zero], found)
+        return found
+
+    def store(self, values: list[Any], where: list[Any]) -> None:
+        """Set vectors of lanes."""
+        for value, place in zip(values, where, strict=True):
+            self.builder.store(value, place, align=4)
+
+    def values(self, variables: list[Any]) -> list[Any]:
+        """What vectors of lanes are now."""
+        return [self.builder.load(variable, align=4) for variable in variables]
+
     def fma(self, a: Any, b: Any, c: Any) -> Any:
         """a * b + c, rounded once."""
-        kind = "f32" if self.vector.element == ir.FloatType() else "f64"
+        kind = "f32" if self.vector.element == _SINGLE else "f64"
         function = cgutils.get_or_insert_function(
             self.builder.module,
             ir.FunctionType(self.vector, [self.vector] * 3),
@@ -188,6 +221,157 @@ class _Tile:
         )
         return self.builder.call(function, [a, b, c])
 
+    def add_to(self, out: Any, totals: list[Any]) -> None:
+        """Add vectors of lanes to what is stored in double precision."""
+        double = ir.VectorType(_DOUBLE, self.width)
+        for place, total in zip(self.pointers(out, double), totals, strict=True):
+            value = total if self.vector == double else self.builder.fpext(total, double)
+            self.builder.store(
+                self.builder.fadd(self.builder.load(place, align=8), value), place, align=8
+            )
+
+
+def _contiguous(*arrays: Any) -> None:
+    if any(array.layout != "C" for array in arrays):
+        raise TypingError("The arrays of a quadratic form must be contiguous.")
+
+
+def _tile(vectors: int) -> Any:
+    """An intrinsic that adds one tile's share of a form to so many vectors of lanes.
+
+    Rows are those from ``first`` to first + TILE_ROWS, columns j those before their end.
+    """
+
+    @intrinsic
+    def add_tile(
+        typing_context: Any, packed: Any, begin: Any, columns: Any, first: Any, lane: Any, out: Any
+    ) -> Any:
+        _contiguous(packed, columns, out)
+        signature = types.void(packed, types.int64, columns, types.int64, types.int64, out)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            lanes = _Lanes(context, builder, _DOUBLE, vectors)
+            kinds = signature.args
+            entries, begin, columns, first, lane, out = arguments
+            entries, columns = lanes.array(kinds[0], entries), lanes.array(kinds[2], columns)
+            sums = [lanes.variables() for _ in range(TILE_ROWS)]
+            with cgutils.for_range(builder, builder.add(first, _INDEX(TILE_ROWS))) as loop:
+                column = lanes.load(lanes.at(columns, loop.index, lane))
+                start = builder.add(begin, builder.mul(loop.index, _INDEX(TILE_ROWS)))
+                for r, row in enumerate(sums):
+                    entry = lanes.broadcast(lanes.number(entries, builder.add(start, _INDEX(r))))
+                    pairs = zip(column, lanes.values(row), strict=True)
+                    lanes.store([lanes.fma(entry, b, s) for b, s in pairs], row)
+            totals = vectors * [lanes.zero]
+            for r, row in enumerate(sums):
+                column = lanes.load(lanes.at(columns, builder.add(first, _INDEX(r)), lane))
+                triples = zip(lanes.values(row), column, totals, strict=True)
+                totals = [lanes.fma(p, b, t) for p, b, t in triples]
+            lanes.add_to(builder.gep(lanes.array(kinds[5], out).data, [lane]), totals)
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return add_tile
+
+
+def _rows(n_lanes: int) -> Any:
+    """An intrinsic that adds the share of some rows' lists to so many lanes."""
+
+    @intrinsic
+    def add_rows(
+        typing_context: Any,
+        partners: Any,
+        entries: Any,
+        ends: Any,
+        begin: Any,
+        first: Any,
+        last: Any,
+        columns: Any,
+        lane: Any,
+        out: Any,
+    ) -> Any:
+        _contiguous(partners, entries, ends, columns, out)
+        index = types.int64
+        signature = types.void(partners, entries, ends, index, index, index, columns, index, out)
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            lanes = _Lanes(context, builder, _SINGLE, 4 * n_lanes // _VECTOR_BYTES)
+            kinds = signature.args
+            partners, entries, ends, columns, out = (
+                lanes.array(kinds[k], arguments[k]) for k in (0, 1, 2, 6, 8)
+            )
+            begin, first, last, lane = (arguments[k] for k in (3, 4, 5, 7))
+            start = cgutils.alloca_once_value(builder, begin)
+            totals = lanes.variables()
+            with cgutils.for_range(builder, last, start=first) as rows:
+                end = lanes.number(ends, rows.index)
+                sums = lanes.variables()
+                with cgutils.for_range(builder, end, start=builder.load(start)) as loop:
+                    j = builder.zext(lanes.number(partners, loop.index), _INDEX)
+                    entry = lanes.broadcast(lanes.number(entries, loop.index))
+                    column = lanes.load(lanes.at(columns, j, lane))
+                    pairs = zip(column, lanes.values(sums), strict=True)
+                    lanes.store([lanes.fma(entry, b, s) for b, s in pairs], sums)
+                builder.store(end, start)
+                column = lanes.load(lanes.at(columns, rows.index, lane))
+                triples = zip(lanes.values(sums), column, lanes.values(totals), strict=True)
+                lanes.store([lanes.fma(p, b, t) for p, b, t in triples], totals)
+            lanes.add_to(builder.gep(out.data, [lane]), lanes.values(totals))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return add_rows
+
+
+@intrinsic
+def fill_column(
+    typing_context: Any,
+    steps: Any,
+    a: Any,
+    this: Any,
+    last: Any,
+    row: Any,
+    lane: Any,
+    terms: Any,
+) -> Any:
+    """LANES lanes of one row of `fill_terms`."""
+    _contiguous(steps, a, this, last, terms)
+    signature = types.void(steps, a, this, last, types.int64, types.int64, terms)
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        lanes = _Lanes(context, builder, _DOUBLE, 8 * LANES // _VECTOR_BYTES)
+        steps, a, this, last, terms = (
+            lanes.array(signature.args[k], arguments[k]) for k in (0, 1, 2, 3, 6)
+        )
+        row, lane = arguments[4:6]
+        kind = context.get_value_type(signature.args[6].dtype)
+        n_terms, n_rows, _ = cgutils.unpack_tuple(builder, terms.shape)
+        x = lanes.load(lanes.at(a, row, lane))
+        now, before = lanes.variables(), lanes.variables()
+        for array, registers in ((this, now), (last, before)):
+            lanes.store(lanes.load(lanes.at(array, row, lane)), registers)
+        with cgutils.for_range(builder, n_terms) as loop:
+            values = lanes.values(now)
+            where = lanes.at(terms, builder.add(builder.mul(loop.index, n_rows), row), lane)
+            vector = ir.VectorType(kind, lanes.width)
+            rounded = [v if kind == _DOUBLE else builder.fptrunc(v, vector) for v in values]
+            lanes.store(rounded, lanes.pointers(where, vector))
+            step = lanes.broadcast(lanes.number(steps, loop.index))
+            products = [builder.fmul(step, v) for v in lanes.values(before)]
+            lanes.store(values, before)
+            triples = zip(x, values, products, strict=True)
+            lanes.store([lanes.fma(*triple) for triple in triples], now)
+        for array, registers in ((this, now), (last, before)):
+            start = lanes.at(array, row, lane)
+            lanes.store(lanes.values(registers), lanes.pointers(start, lanes.vector))
+        return context.get_dummy_value()
+
+    return signature, generate
+
 
 add_wide_tile = _tile(_VECTORS)
 add_narrow_tile = _tile(1)
+add_wide_rows = _rows(_LIST_LANES)
+add_narrow_rows = _rows(LANES)

@@ -3,13 +3,13 @@
 Mehler's formula has a pair's integral as the sum over n of r^n b_n(a_i) b_n(a_j); the integrand at
 s in (0, r) has n s^(n-1) in place of r^n. A rule of weights v_m |r| at nodes s_m = u_m r therefore
 gives c_n r^n with c_n = sum_m n v_m u_m^(n-1), whatever r is. The head of the series, n up to h, is
-summed for all pairs by matrix products with the coefficients (1 - c_n) r^n, so that the rule needs
-to be right beyond h alone. Gauss' nodes for the weight u^h make it so up to n = h + 2 nodes; left is
+summed by matrix products with the coefficients (1 - c_n) r^n, so that the rule needs to be right
+beyond h alone. Gauss' nodes for the weight u^h make it so up to n = h + 2 nodes; left is
 
     sum over n > h of |1 - c_n| |r|^n b_n(a_i) b_n(a_j), at most that with B_n = max b_n^2.
 
-One node, or none, is then enough for most pairs. A longer head leaves fewer nodes, and a problem's
-cheapest head is found by counting both.
+A head as long as a pair needs leaves most pairs without a node. Every |r| has the head and the nodes
+that together cost least; how long the longest head may be is found by counting the whole cost.
 """
 
 from functools import cache
@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Heads to choose from, and the nodes that a pair may take.
-HEADS = tuple(range(4, 31, 2))
+# Heads to choose from, those that may be the longest, and the nodes that a pair may take.
+HEADS = tuple(range(3, 33))
+LONGEST_HEADS = HEADS[1::4]
 MOST_NODES = 6
 # What is left is tabulated for |r| = 1 / _BINS, 2 / _BINS, ..., 1.
 _BINS = 256
@@ -27,33 +28,48 @@ _LAST_TERM = 320
 # Largest errors: of one pair, relative to its |q|, and of all pairs, relative to the form at a = 0.
 # The first is lowered until the second holds, or to where rounding counts as much.
 _PAIR_TOLERANCE = 5e-10
-_TOLERANCE = 3e-10
+_TOLERANCE = 1.5e-10
 _LEAST_PAIR_TOLERANCE = 1e-12
 # Rounding of a term in single precision, as a standard deviation relative to the form at a = 0.
 _SINGLE_ROUNDING = 3e-8
 _SINGLE_TOLERANCE = 4e-11
-# Time of a node of one pair, and of a pair's and a coordinate's share in a term of the head (double
-# precision takes twice that), in the time of a multiplication in single precision.
-_NODE_COST = 28.0
-_COORDINATE_COST = 8.0
+# Times in units of one pair's share in a term of single precision: that of a node, of a pair in a
+# term of double precision, which no pair leaves out, and of a coordinate in any term.
+_NODE_COST = 21.0
+_DOUBLE_COST = 1.7
+_COORDINATE_COST = 4.0
 
 
 class Split(NamedTuple):
-    """A head of so many terms, the first ``n_double`` of them in double precision.
+    """Heads (bins,) and nodes (bins,) of the pairs whose |r| is in the k-th bin.
 
-    ``nodes[k]`` (bins,) is how many nodes a pair takes whose |r| is in the k-th bin, -1 if it is left
-    out of the head.
+    Of the terms of all heads the first ``n_double`` are in double precision. Nodes are -1, and the
+    head is 0, where pairs are left out.
     """
 
-    head: int
     n_double: int
+    heads: np.ndarray
     nodes: np.ndarray
+
+    @property
+    def longest(self) -> int:
+        """Terms of the longest head."""
+        return int(self.heads.max())
+
+    def factors(self) -> np.ndarray:
+        """1 - c_n (n, bins) for n = 0 to the longest head, 0 behind a bin's own head."""
+        found = np.zeros((self.longest + 1, _BINS))
+        for head, nodes in set(zip(self.heads.tolist(), self.nodes.tolist(), strict=True)):
+            if head > 0:
+                alike = (self.heads == head) & (self.nodes == nodes)
+                found[: head + 1, alike] = head_factors(head)[: head + 1, nodes, None]
+        return found
 
 
 def cheapest_split(
     size: np.ndarray, weight: np.ndarray, dim: int, at_0: float, alone: np.ndarray
 ) -> Split | None:
-    """Choose the head and the nodes.
+    """Choose the heads and the nodes.
 
     Parameters
     ----------
@@ -75,28 +91,36 @@ def cheapest_split(
     count = np.bincount(where, minlength=_BINS)
     mass = 2.0 * np.bincount(where, weight, minlength=_BINS)
     best, least = None, _NODE_COST * (count @ alone)
-    for head in HEADS:
-        nodes = _nodes_behind(head, mass, at_0)
-        nodes[nodes >= alone] = -1
-        n_double = _in_double(head, mass, at_0, dim)
+    for longest in LONGEST_HEADS:
+        heads, nodes = _heads_and_nodes(longest, mass, at_0, alone)
+        n_double = _in_double(longest, mass, at_0, dim)
         cost = _NODE_COST * (count @ np.where(nodes < 0, alone, nodes))
-        cost += (head + n_double) * dim**2 / 2 + head * _COORDINATE_COST * dim
+        cost += count @ np.maximum(heads - n_double, 0) + n_double * _DOUBLE_COST * dim**2 / 2
+        cost += longest * _COORDINATE_COST * dim
         if cost < least:
-            best, least = Split(head, n_double, nodes), cost
+            occupied = np.where(count > 0, heads, 0)
+            best, least = Split(min(n_double, int(occupied.max())), occupied, nodes), cost
     return best
 
 
-def _nodes_behind(head: int, mass: np.ndarray, at_0: float) -> np.ndarray:
-    """The fewest nodes (bins,) with errors in bounds; -1 where no rule keeps them."""
-    left = _left(head)
+def _heads_and_nodes(
+    longest: int, mass: np.ndarray, at_0: float, alone: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """The cheapest heads and nodes (bins,) with errors in bounds."""
+    heads = np.array([head for head in HEADS if head <= longest])
+    cost = (heads[:, None] + _NODE_COST * np.arange(MOST_NODES + 1)).ravel()
+    order = np.argsort(cost, kind="stable")
+    left = np.concatenate([_left(head) for head in heads.tolist()])[order]
     tolerance = _PAIR_TOLERANCE
     while True:
         within = left <= tolerance
-        nodes = np.where(within.any(axis=0), within.argmax(axis=0), -1)
-        error = mass @ np.where(nodes < 0, 0.0, left[nodes, np.arange(_BINS)])
+        first = within.argmax(axis=0)
+        taken = within.any(axis=0) & (cost[order[first]] < _NODE_COST * alone)
+        error = mass @ np.where(taken, left[first, np.arange(_BINS)], 0.0)
         if error <= _TOLERANCE * at_0 or tolerance < _LEAST_PAIR_TOLERANCE:
-            return nodes
-        tolerance *= 0.6
+            head, nodes = np.divmod(order[first], MOST_NODES + 1)
+            return np.where(taken, heads[head], 0), np.where(taken, nodes, -1)
+        tolerance *= 0.8
 
 
 def bins_of(size: np.ndarray) -> np.ndarray:
@@ -133,21 +157,26 @@ def rule_power(head: int, n: int) -> float:
 
 @cache
 def head_factors(head: int) -> np.ndarray:
-    """1 - c_n (n, nodes) for n = 0 to _LAST_TERM and rules of 0 to MOST_NODES nodes, then a 0."""
+    """1 - c_n (n, nodes) for n = 0 to _LAST_TERM and rules of 0 to MOST_NODES nodes."""
     n = np.arange(_LAST_TERM + 1)[:, None]
-    factors = np.ones((n.size, MOST_NODES + 2))
+    factors = np.ones((n.size, MOST_NODES + 1))
     for k in range(1, MOST_NODES + 1):
         u, v = rule(head, k)
         factors[:, k] -= np.sum(n * v * u ** (n - 1.0), axis=1)
-    factors[:, -1] = 0.0
     return factors
 
 
 @cache
 def _left(head: int) -> np.ndarray:
     """Bound (nodes, bin) of what is left of a pair at the upper end of a bin."""
-    later = np.abs(head_factors(head)[head + 1 :, :-1]) * _largest_squares()[head + 1 :, None]
-    return later.T @ bin_ends() ** np.arange(head + 1, _LAST_TERM + 1)[:, None]
+    later = np.abs(head_factors(head)[head + 1 :]) * _largest_squares()[head + 1 :, None]
+    return later.T @ _powers()[head + 1 :]
+
+
+@cache
+def _powers() -> np.ndarray:
+    """|r|^n (n, bin) for n = 0 to _LAST_TERM, at the upper end of every bin."""
+    return bin_ends() ** np.arange(_LAST_TERM + 1)[:, None]
 
 
 @cache

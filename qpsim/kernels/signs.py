@@ -10,26 +10,37 @@ part with e_i e_j is a plain quadratic form; this room is about the integrals.
 
 In s = sin t an integrand is a series: with b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!), Mehler's formula
 has it as the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral as that of r^n b_n b_n.
-The first terms of all pairs together are products of matrices, which cost a thirtieth of an
+The first terms of many pairs together are products of matrices, which cost a twentieth of an
 exponential each; Gauss' rules that are told so need not integrate these terms, and most pairs then
-take one exponential or none (:mod:`qpsim.kernels.sign_rules`). Pairs of a small problem, and pairs
+take no exponential at all (:mod:`qpsim.kernels.sign_rules`). Pairs of a small problem, and pairs
 that are correlated too strongly, are integrated as they stand.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.polynomial.legendre import leggauss
 
 from qpsim.kernels.elementary import exp2_minus_square, exp2_negative, fma
-from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, padded, triangle
+from qpsim.kernels.forms import (
+    LANES,
+    TILE_ROWS,
+    Lists,
+    add_forms,
+    add_list_forms,
+    aligned,
+    fill_terms,
+    lists,
+    padded,
+    triangle,
+)
 from qpsim.kernels.jit import jit, jit_spliced
 from qpsim.kernels.sign_rules import (
     Split,
     bin_ends,
     bins_of,
     cheapest_split,
-    head_factors,
     rule,
 )
 
@@ -63,16 +74,20 @@ _FARTHEST = 40.0
 _NEGLIGIBLE = 1e-35
 TWICE_DENSITY_AT_0 = 0.7978845608028654
 HALF_LOG2_E = 0.7213475204444817
-# Terms made at once: the recurrence's rows stay in the L1 cache, the terms in L2.
+# Columns are 2 phi(a) He_{n-1}(a) / _GROWTH^(n-1): neither they nor their factors leave the range of
+# single precision, and their recurrence has no factor but a / _GROWTH and one of n.
+_GROWTH = 4.0
+# Columns made at once stay in the L2 cache.
 _TERMS_AT_ONCE = 4
 
 
 class SignTable(NamedTuple):
     """What is tabulated of the pairs i < j with q_ij != 0.
 
-    ``double`` and ``single`` (terms, size) are packed as :mod:`qpsim.kernels.forms` wants it. The
+    ``double`` (1 + terms, size) and ``single`` are packed as :mod:`qpsim.kernels.forms` wants it. The
     first of ``double`` is 2 q_ij, for the form of the mean signs; the head of the series follows,
-    2 q_ij (1 - c_n) r_ij^n from n = 1 on, the singles after the doubles.
+    2 q_ij (1 - c_n) r_ij^n from n = 1 on, the singles after the doubles, for columns that
+    `add_series` makes with the factors ``steps`` (terms,).
 
     ``rest_pairs`` and ``rest_nodes`` are the nodes behind the head, one a row, ordered by i: i and
     j; the factors of a_j and a_i, whose sum's square is the exponent, and the weight without
@@ -85,7 +100,8 @@ class SignTable(NamedTuple):
     """
 
     double: np.ndarray
-    single: np.ndarray
+    single: Lists
+    steps: np.ndarray
     rest_pairs: np.ndarray
     rest_nodes: np.ndarray
     pairs_2: np.ndarray
@@ -117,8 +133,8 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
     Returns
     -------
     SignTable
-        For `sign_integrals`. A node takes 24 to 32 bytes, a term of the head 4 or 8 a pair: some
-        40 MB at d = 1000, and 60 MB if every pair is summed by quadrature alone.
+        For `sign_integrals`. A node takes 24 to 32 bytes, a pair's term of the head 8: some 40 MB at
+        d = 1000, and 60 MB if every pair is summed by quadrature alone.
     """
     dim = hessian.shape[0]
     first, second = np.triu_indices(dim, 1)
@@ -135,14 +151,17 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
     left_out = np.ones(entry.size, dtype=bool)
     coupling = _packed(2.0 * hessian)[None]
     if split is None:
-        double, single = coupling, np.empty((0, coupling.shape[1]), dtype=np.float32)
+        double, single, steps = coupling, lists(first, second, np.empty((0, entry.size)), dim), 0
     else:
-        n_nodes = split.nodes[bins_of(np.abs(pairs.correlation))]
-        left_out = n_nodes < 0
-        rest = _nodes_behind_head(split.head, n_nodes, pairs)
-        double, single = _head_terms(split, coupling, _packed(correlation))
+        bins = bins_of(np.abs(pairs.correlation))
+        left_out = split.nodes[bins] < 0
+        rest = _nodes_behind_head(split.heads[bins], split.nodes[bins], pairs)
+        double = np.concatenate([coupling, _terms_in_double(split, coupling[0], correlation)])
+        single = lists(first, second, _terms_in_single(split, pairs), dim)
+        steps = split.longest
     groups = _nodes_without_head(_Pairs(*[array[left_out] for array in pairs]))
-    return SignTable._make([double, single, *rest, *groups])
+    factors = -np.arange(steps) / _GROWTH**2
+    return SignTable._make([double, single, factors, *rest, *groups])
 
 
 class _Pairs(NamedTuple):
@@ -186,21 +205,15 @@ def _nodes_without_head(pairs: _Pairs) -> list[np.ndarray]:
 
 
 def _nodes_behind_head(
-    head: int, n_nodes: np.ndarray, pairs: _Pairs
+    heads: np.ndarray, n_nodes: np.ndarray, pairs: _Pairs
 ) -> tuple[np.ndarray, np.ndarray]:
     """The table's ``rest_pairs`` and ``rest_nodes``."""
     owners, some = [np.empty(0, dtype=np.intp)], [np.empty((0, 3))]
-    for n in range(1, n_nodes.max(initial=0) + 1):
-        pair = np.flatnonzero(n_nodes == n)
-        u, v = rule(head, n)
-        r = pairs.correlation[pair, None]
-        s = u * r
-        cosine = np.sqrt((1.0 - s) * (1.0 + s))
-        # (a^2 + b^2 - 2 a b s) / (2 cos^2) = a^2 / 2 + (b - s a)^2 / (2 cos^2)
-        factor = np.sqrt(HALF_LOG2_E) / cosine
-        weight = (2.0 / np.pi / TWICE_DENSITY_AT_0) * v * 2.0 * pairs.entry[pair, None] * r / cosine
-        owners.append(np.repeat(pair, n))
-        some.append(np.stack([factor, -s * factor, weight], axis=-1).reshape(-1, 3))
+    for head, n in set(zip(heads.tolist(), n_nodes.tolist(), strict=True)):
+        if n > 0:
+            pair = np.flatnonzero((heads == head) & (n_nodes == n))
+            owners.append(np.repeat(pair, n))
+            some.append(_rest_nodes(*rule(head, n), pairs.entry[pair], pairs.correlation[pair]))
     owner = np.concatenate(owners)
     order = np.argsort(owner, kind="stable")
     owner = owner[order]
@@ -208,22 +221,44 @@ def _nodes_behind_head(
     return both, np.concatenate(some)[order]
 
 
-def _head_terms(
-    split: Split, coupling: np.ndarray, correlation: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """The table's ``double`` and ``single``, from 2 q_ij (1, size) and r_ij (size,)."""
-    r, power = np.clip(correlation, -1.0, 1.0), coupling[0].copy()
-    n_nodes = split.nodes[bins_of(np.abs(r))]
-    factors = head_factors(split.head)
-    double = np.empty((1 + split.n_double, power.size))
-    single = np.empty((split.head - split.n_double, power.size), dtype=np.float32)
-    double[0] = power
-    for n in range(1, split.head + 1):
-        power *= r
-        term = double[n] if n <= split.n_double else single[n - 1 - split.n_double]
+def _rest_nodes(
+    u: np.ndarray, v: np.ndarray, entry: np.ndarray, correlation: np.ndarray
+) -> np.ndarray:
+    """Rows (pairs * n, 3) of ``rest_nodes`` by a rule of n nodes."""
+    r = correlation[:, None]
+    s = u * r
+    cosine = np.sqrt((1.0 - s) * (1.0 + s))
+    # (a^2 + b^2 - 2 a b s) / (2 cos^2) = a^2 / 2 + (b - s a)^2 / (2 cos^2)
+    factor = np.sqrt(HALF_LOG2_E) / cosine
+    weight = (2.0 / np.pi / TWICE_DENSITY_AT_0) * v * 2.0 * entry[:, None] * r / cosine
+    return np.stack([factor, -s * factor, weight], axis=-1).reshape(-1, 3)
+
+
+def _terms_in_double(split: Split, coupling: np.ndarray, correlation: np.ndarray) -> np.ndarray:
+    """The first terms (n_double, size), packed, from 2 q_ij (size,) and r_ij (d, d)."""
+    r = np.clip(_packed(correlation), -1.0, 1.0)
+    factors = split.factors()[:, bins_of(np.abs(r))]
+    return _terms(1, split.n_double, coupling, r, factors)
+
+
+def _terms_in_single(split: Split, pairs: _Pairs) -> np.ndarray:
+    """The other terms (longest - n_double, pairs)."""
+    factors = split.factors()[:, bins_of(np.abs(pairs.correlation))]
+    return _terms(1 + split.n_double, split.longest, 2.0 * pairs.entry, pairs.correlation, factors)
+
+
+def _terms(
+    first: int, last: int, coupling: np.ndarray, r: np.ndarray, factors: np.ndarray
+) -> np.ndarray:
+    """2 q_ij (1 - c_n) r_ij^n for n = first to last and the columns of `_GROWTH`."""
+    terms = np.empty((max(last + 1 - first, 0), r.size))
+    power = coupling * r ** (first - 1)
+    for n in range(first, last + 1):
+        power = power * r
         # what single precision holds as a subnormal number, which is slow, is 0
-        term[:] = np.where(np.abs(power) < _NEGLIGIBLE, 0.0, power) * factors[n, n_nodes]
-    return double, single
+        term = np.where(np.abs(power) < _NEGLIGIBLE, 0.0, power) * factors[n]
+        terms[n - first] = term * (_GROWTH ** (2 * n - 2) / math.factorial(n))
+    return terms
 
 
 def _packed(matrix: np.ndarray) -> np.ndarray:
@@ -267,7 +302,7 @@ def sign_integrals(table, a, scale, out):
         for lane in range(lanes):
             near[i, lane] = min(max(a[i, lane], -_FARTHEST), _FARTHEST)
     out[:] = 0.0
-    if table.double.shape[0] > 1 or table.single.shape[0] > 0:
+    if table.steps.size > 0:
         add_series(table, near, scale, out)
     add_groups(table.pairs_2, table.nodes_2, near, scale, out)
     add_groups(table.pairs_3, table.nodes_3, near, scale, out)
@@ -278,41 +313,30 @@ def add_series(table, a, scale, out):
     """Add the head of the series, the sum over n of the form of 2 q_ij (1 - c_n) r_ij^n and b_n,
     and the rest."""
     d, lanes = a.shape
-    # b_n for even and odd n, of which one is the next and one the last; the scale is in them
-    b = np.zeros((2, d, lanes))
+    rows, wide = padded(d, TILE_ROWS), padded(lanes, LANES)
+    n_double, n_single = table.double.shape[0] - 1, table.single.ends.shape[0]
+    density, slope = np.zeros((d, wide)), np.zeros((d, wide))
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
-            density = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
-            b[1, i, lane] = density if scale is None else density * scale[i, lane]
-    add_rest(table.rest_pairs, table.rest_nodes, a, b[1], scale, out)
-    total = np.zeros(padded(lanes, LANES))
-    n_double = table.double.shape[0] - 1
-    add_terms(table.double[1:], 1, a, b, total)
-    add_terms(table.single, 1 + n_double, a, b, total)
+            value = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
+            density[i, lane] = value if scale is None else value * scale[i, lane]
+            slope[i, lane] = x * (1.0 / _GROWTH)
+    add_rest(table.rest_pairs, table.rest_nodes, a, density, scale, out)
+    total = np.zeros(wide)
+    # He_n = a He_{n-1} - (n - 1) He_{n-2}; the scale is in all of them
+    this, last, steps = density, np.zeros((d, wide)), table.steps
+    double = aligned(n_double * rows * wide, table.double).reshape((n_double, rows, wide))
+    fill_terms(steps[:n_double], slope, this, last, double)
+    add_forms(table.double[1:], double, total)
+    at_once = min(n_single, _TERMS_AT_ONCE)
+    single = aligned(at_once * d * wide, table.single.entries).reshape((at_once, d, wide))
+    for begin in range(0, n_single, _TERMS_AT_ONCE):
+        some = single[: n_single - begin]
+        fill_terms(steps[n_double + begin :], slope, this, last, some)
+        add_list_forms(table.single, begin, some, total)
     for lane in range(lanes):
         out[lane] += total[lane]
-
-
-@jit
-def add_terms(packed, first, a, b, total):
-    """Add the terms n = first and following, in the precision of their matrices."""
-    d, lanes = a.shape
-    terms = np.zeros((_TERMS_AT_ONCE, padded(d, TILE_ROWS), total.size), packed.dtype)
-    for begin in range(0, packed.shape[0], _TERMS_AT_ONCE):
-        count = min(_TERMS_AT_ONCE, packed.shape[0] - begin)
-        for i in range(d):
-            for k in range(count):
-                # of the Hermite polynomials: b_{n+1} = (a b_n - (n-1)/sqrt(n) b_{n-1}) / sqrt(n+1)
-                n = first + begin + k
-                inverse = 1.0 / np.sqrt(n + 1.0)
-                ratio = (1.0 - n) / np.sqrt(float(n)) * inverse
-                this, other = n & 1, (n + 1) & 1
-                for lane in range(lanes):
-                    value = b[this, i, lane]
-                    terms[k, i, lane] = value
-                    b[other, i, lane] = fma(a[i, lane] * inverse, value, ratio * b[other, i, lane])
-        add_forms(packed[begin : begin + count], terms[:count], total)
 
 
 @jit

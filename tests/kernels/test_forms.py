@@ -1,4 +1,4 @@
-"""Quadratic forms by tiles of a triangle, against NumPy's sums over all pairs."""
+"""Quadratic forms, by tiles of a triangle and by lists of its entries, against NumPy's sums over all pairs."""
 
 import numpy as np
 import pytest
@@ -6,48 +6,91 @@ from numba.core.errors import TypingError
 
 from qpsim.kernels import forms
 
-ROUNDING = {np.float32: 6e-8, np.float64: 1.2e-16}
+ROUNDING = {"tiles": 1.2e-16, "lists": 6e-8}
 
 
-def case(dim, lanes, n, dtype, rng):
-    """n symmetric matrices without diagonal, packed and as they are, and padded columns."""
+def case(dim, lanes, n, way, rng):
+    """n symmetric matrices without diagonal, a function that adds their forms, and its padded columns."""
     matrices = rng.standard_normal((n, dim, dim))
+    if way == "lists":
+        matrices *= np.tril(rng.random((n, dim, dim)) < 0.6, -1)
     matrices += matrices.transpose(0, 2, 1)
     matrices[:, np.arange(dim), np.arange(dim)] = 0.0
-    packed = np.array([2.0 * m.ravel()[forms.triangle(dim)] for m in matrices], dtype=dtype)
-    shape = n, forms.padded(dim, forms.TILE_ROWS), forms.padded(lanes, forms.LANES)
-    columns = np.zeros(shape, dtype)
+    rows = forms.padded(dim, forms.TILE_ROWS) if way == "tiles" else dim
+    dtype = np.float64 if way == "tiles" else np.float32
+    columns = np.zeros((n, rows, forms.padded(lanes, forms.LANES)), dtype)
     columns[:, :dim, :lanes] = rng.standard_normal((n, dim, lanes))
-    return matrices, packed, columns
+    if way == "tiles":
+        packed = np.array([2.0 * m.ravel()[forms.triangle(dim)] for m in matrices])
+        return matrices, lambda b, out: forms.add_forms(packed, b, out), columns
+    i, j = np.tril_indices(dim, -1)
+    listed = forms.lists(i, j, 2.0 * matrices[:, i, j], dim)
+    return matrices, lambda b, out: forms.add_list_forms(listed, 0, b, out), columns
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("dim", [1, 2, 4, 5, 6, 37, 100])
+@pytest.mark.parametrize("way", ["tiles", "lists"])
+@pytest.mark.parametrize("dim", [1, 2, 4, 5, 6, 37, 100, 230])
 @pytest.mark.parametrize("lanes", [1, 16, 40, 64, 130])
-def test_the_forms_are_those_of_numpy(dtype, dim, lanes):
+def test_the_forms_are_those_of_numpy(way, dim, lanes):
     rng = np.random.default_rng(dim + lanes)
-    matrices, packed, columns = case(dim, lanes, 3, dtype, rng)
+    matrices, add, columns = case(dim, lanes, 3, way, rng)
     before = rng.standard_normal(columns.shape[2])
     out = before.copy()
-    forms.add_forms(packed, columns, out)
+    add(columns, out)
     b = columns[:, :dim].astype(float)
-    exact = np.einsum("nil,nij,njl->l", b, matrices, b)
-    size = np.einsum("nil,nij,njl->l", abs(b), abs(matrices), abs(b))
-    assert np.all(abs(out - before - exact) <= 10 * ROUNDING[dtype] * (size + 1))
+    exact = np.einsum("nil,nij,njl->l", b, matrices, b, optimize=True)
+    size = np.einsum("nil,nij,njl->l", abs(b), abs(matrices), abs(b), optimize=True)
+    assert np.all(abs(out - before - exact) <= 10 * ROUNDING[way] * (size + 1))
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_lanes_do_not_see_each_other(dtype):
-    _, packed, columns = case(23, 144, 2, dtype, np.random.default_rng(0))
+@pytest.mark.parametrize("way", ["tiles", "lists"])
+def test_lanes_do_not_see_each_other(way):
+    _, add, columns = case(23, 144, 2, way, np.random.default_rng(0))
     whole = np.zeros(144)
-    forms.add_forms(packed, columns, whole)
+    add(columns, whole)
     for start, stop in ((0, 16), (16, 96), (80, 144)):
         part = np.zeros(stop - start)
-        forms.add_forms(packed, np.ascontiguousarray(columns[:, :, start:stop]), part)
+        add(np.ascontiguousarray(columns[:, :, start:stop]), part)
         assert np.array_equal(part, whole[start:stop])
 
 
+def test_lists_hold_what_is_not_0_strip_by_strip_and_start_at_any_term():
+    rng = np.random.default_rng(4)
+    dim = 230
+    i, j = np.tril_indices(dim, -1)
+    entries = rng.standard_normal((3, i.size)) * (rng.random((3, i.size)) < 0.2)
+    listed = forms.lists(i, j, entries, dim)
+    assert listed.ends[-1, -1, -1] == listed.entries.size == np.count_nonzero(entries)
+    strips = np.split(listed.columns, listed.ends[:, :, -1].ravel()[:-1])
+    assert len(strips) == 9 and all(np.ptp(columns) < 80 for columns in strips)
+    columns = rng.standard_normal((3, dim, 16)).astype(np.float32)
+    whole, parts = np.zeros((2, 16))
+    forms.add_list_forms(listed, 0, columns, whole)
+    for n in range(3):
+        forms.add_list_forms(listed, n, columns[n : n + 1], parts)
+    assert np.array_equal(whole, parts)
+
+
+def test_columns_follow_their_recurrence_in_pieces():
+    rng = np.random.default_rng(5)
+    steps = rng.standard_normal(5)
+    a, this, last = rng.standard_normal((3, 7, 32))
+    naive, before = [this.copy()], last.copy()
+    for step in steps:
+        following = a * naive[-1] + step * before
+        before = naive[-1]
+        naive.append(following)
+    first, second = np.zeros((2, 10, 32)), np.zeros((3, 7, 32), np.float32)
+    forms.fill_terms(steps[:2], a, this, last, first)
+    forms.fill_terms(steps[2:], a, this, last, second)
+    np.testing.assert_allclose(first[:, :7], naive[:2], rtol=1e-13)
+    np.testing.assert_allclose(second, naive[2:5], rtol=1e-6)
+    np.testing.assert_allclose(this, naive[5], rtol=1e-12)
+    np.testing.assert_allclose(last, naive[4], rtol=1e-12)
+    assert not first[:, 7:].any()
+
+
 def test_an_array_that_is_not_contiguous_is_refused():
-    _, packed, columns = case(5, 16, 2, np.float64, np.random.default_rng(0))
+    packed, columns = np.ones((2, 25)), np.ones((2, 5, 16))
     with pytest.raises(TypingError, match="contiguous"):
         forms.add_forms(np.asfortranarray(packed), columns, np.zeros(16))

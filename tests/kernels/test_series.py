@@ -20,7 +20,7 @@ def haar(spectrum, dim, noise_std=0.1):
 
 def table_of(problem):
     table = signs.pair_table(np.array(problem.hessian), problem.gradient_correlation())
-    assert table.single.shape[0] > 0
+    assert table.single.entries.size > 0
     return table
 
 
@@ -105,7 +105,7 @@ def test_a_few_pairs_near_correlation_1_are_left_out_of_the_head(near):
     r[3, 7] = r[7, 3] = near
     r[0, 39] = r[39, 0] = -near
     table = signs.pair_table(q, r)
-    assert table.single.shape[0] > 0 and table.pairs_2.size + table.pairs_3.size > 0
+    assert table.steps.size > 0 and table.pairs_2.size + table.pairs_3.size > 0
     a = np.random.default_rng(0).standard_normal((40, 3))
     a[7, 0], a[39, 1] = a[3, 0] + 1e-3, -a[0, 1]
     out = np.empty(3)
@@ -150,7 +150,8 @@ def test_a_small_problem_has_no_head_and_no_series_means_quadrature_alone():
     for problem, series in ((haar("mild", 8), True), (haar("mild", 64), False)):
         q, r = np.array(problem.hessian), problem.gradient_correlation()
         table = signs.pair_table(q, r, series=series)
-        assert table.double.shape[0] == 1 and table.single.shape[0] == table.rest_pairs.size == 0
+        assert table.double.shape[0] == 1
+        assert table.steps.size == table.single.entries.size == table.rest_pairs.size == 0
         seen = {
             pair for i, j, *_ in table.groups() for pair in zip(i.tolist(), j.tolist(), strict=True)
         }

@@ -65,6 +65,7 @@ def only(monkeypatch):
 
     def choose(head):
         monkeypatch.setattr(sign_rules, "HEADS", (head,))
+        monkeypatch.setattr(sign_rules, "LONGEST_HEADS", (head,))
         monkeypatch.setattr(sign_rules, "_NODE_COST", 1e9)
         monkeypatch.setattr(sign_rules, "_SINGLE_TOLERANCE", 0.0)
 
@@ -76,16 +77,39 @@ def test_at_the_end_of_a_class_its_nodes_are_enough_and_one_fewer_is_not(head, o
     only(head)
     classes = ends()
     assert set(range(sign_rules.MOST_NODES + 1)) <= set(classes)
-    nodes_behind = sign_rules._nodes_behind
+    chosen = sign_rules._heads_and_nodes
     for n in range(sign_rules.MOST_NODES + 1):
         if n < signs._nodes_alone(np.array([classes[n]]))[0]:
             assert largest_error(classes[n]) < 3e-10
             assert largest_error(-classes[n]) < 3e-10
             if n > 0:
-                fewer = lambda *arguments: nodes_behind(*arguments) - 1  # noqa: E731
-                monkeypatch.setattr(sign_rules, "_nodes_behind", fewer)
-                assert largest_error(classes[n]) > 1.2e-9
-                monkeypatch.setattr(sign_rules, "_nodes_behind", nodes_behind)
+
+                def fewer(*arguments):
+                    heads, nodes = chosen(*arguments)
+                    return heads, nodes - 1
+
+                monkeypatch.setattr(sign_rules, "_heads_and_nodes", fewer)
+                assert largest_error(classes[n]) > 6e-10
+                monkeypatch.setattr(sign_rules, "_heads_and_nodes", chosen)
+
+
+@pytest.mark.parametrize("r", [0.1, 0.25, 0.4])
+def test_a_head_of_its_own_is_enough_and_one_term_fewer_is_not(r, monkeypatch):
+    """Without nodes, at the end of a bin."""
+    r = float(np.ceil(256 * r) / 256)
+    monkeypatch.setattr(sign_rules, "_NODE_COST", 1e9)
+    monkeypatch.setattr(sign_rules, "_SINGLE_TOLERANCE", 0.0)
+    chosen = sign_rules._heads_and_nodes
+    assert largest_error(r) < 2e-10
+    assert largest_error(-r) < 2e-10
+
+    def shorter(*arguments):
+        heads, nodes = chosen(*arguments)
+        # an even term is 0 where errors are largest
+        return heads - 2, nodes
+
+    monkeypatch.setattr(sign_rules, "_heads_and_nodes", shorter)
+    assert largest_error(r) > 3e-10
 
 
 @pytest.mark.parametrize("head", [4, 12, 24])
@@ -102,12 +126,12 @@ def test_a_rule_is_gauss_for_its_weight(head, n):
 
 def test_the_factors_of_a_head_are_what_its_rule_leaves():
     factors = sign_rules.head_factors(12)
-    assert np.all(factors[:, 0] == 1.0) and np.all(factors[:, -1] == 0.0)
+    assert np.all(factors[:, 0] == 1.0)
     u, v = sign_rules.rule(12, 1)
     for n in (1, 5, 12, 13):
         assert factors[n, 1] == pytest.approx(1.0 - n * v[0] * u[0] ** (n - 1), abs=1e-14)
     # a positive rest within the head: nothing that the rule gives has to be taken back
-    assert np.all((factors[1:13, 1:-1] > 0) & (factors[1:13, 1:-1] < 1))
+    assert np.all((factors[1:13, 1:] > 0) & (factors[1:13, 1:] < 1))
 
 
 def test_the_largest_squares_bound_every_term():
@@ -134,7 +158,7 @@ def test_the_head_grows_with_the_correlations_and_a_cheap_node_needs_none(monkey
     heads = []
     for size in (0.05, 0.2, 0.4, 0.6):
         r = size * rng.random(4950)
-        heads.append(sign_rules.cheapest_split(r, r, 100, 1000.0, alone).head)
+        heads.append(sign_rules.cheapest_split(r, r, 100, 1000.0, alone).longest)
     assert heads == sorted(heads) and heads[0] < heads[-1]
     monkeypatch.setattr(sign_rules, "_NODE_COST", 0.01)
     assert sign_rules.cheapest_split(r, r, 100, 1000.0, alone) is None
