@@ -8,6 +8,7 @@ instructions; each is a fused multiply-add, so that results have the same bits f
 and a lane's do not depend on how many there are.
 """
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,6 +36,7 @@ _LIST_LANES = 64
 _LISTS_AT_ONCE = 5
 # Columns that a list may reach: with as many lanes as it takes at once they stay in the L1 cache.
 _LIST_COLUMNS = 112
+_SMALLEST = float(np.finfo(np.float32).tiny)
 _INDEX = ir.IntType(64)
 _SINGLE, _DOUBLE = ir.FloatType(), ir.DoubleType()
 
@@ -70,21 +72,25 @@ class Lists(NamedTuple):
     entries: np.ndarray
 
 
-def lists(rows: np.ndarray, columns: np.ndarray, entries: np.ndarray, dim: int) -> Lists:
-    """`Lists` of n matrices (dim, dim) from entries (n, pairs) at i > j, those of 0 left out."""
+def lists(rows: np.ndarray, columns: np.ndarray, entries: Iterable[np.ndarray], dim: int) -> Lists:
+    """`Lists` of matrices (dim, dim) from the entries (pairs,) of each at i and j.
+
+    Entries of 0 are left out, and so is what single precision holds as a subnormal number: it is slow.
+    """
     n_strips = -(-dim // _LIST_COLUMNS)
-    strip = columns // -(-dim // n_strips)
-    order = np.lexsort((columns, rows, strip))
-    where = (strip * dim + rows)[order]
-    entries = entries[:, order]
-    kept = entries != 0.0
-    term, pair = np.nonzero(kept)
-    count = np.bincount(term * (n_strips * dim) + where[pair], minlength=len(kept) * n_strips * dim)
-    return Lists(
-        np.cumsum(count).reshape(len(kept), n_strips, dim),
-        columns[order][pair].astype(np.uint16),
-        entries[kept].astype(np.float32),
-    )
+    where = columns // -(-dim // n_strips) * dim + rows
+    order = np.argsort(where, kind="stable")
+    where, short = where[order], columns[order].astype(np.uint16)
+    counts = [np.empty(0, dtype=np.intp)]
+    found, values = [np.empty(0, np.uint16)], [np.empty(0, np.float32)]
+    for one in entries:
+        entry = one[order].astype(np.float32)
+        kept = np.flatnonzero(np.abs(entry) > _SMALLEST)
+        counts.append(np.bincount(where[kept], minlength=n_strips * dim))
+        found.append(short[kept])
+        values.append(entry[kept])
+    ends = np.cumsum(np.concatenate(counts)).reshape(-1, n_strips, dim)
+    return Lists(ends, np.concatenate(found), np.concatenate(values))
 
 
 @jit_inline

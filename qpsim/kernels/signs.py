@@ -17,6 +17,7 @@ that are correlated too strongly, are integrated as they stand.
 """
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -71,7 +72,6 @@ _HEAD_FROM_DIM = 32
 
 # Beyond 40 deviations every integrand is below 1e-300; infinite a (no noise) is clipped to it.
 _FARTHEST = 40.0
-_NEGLIGIBLE = 1e-35
 TWICE_DENSITY_AT_0 = 0.7978845608028654
 HALF_LOG2_E = 0.7213475204444817
 # Columns are 2 phi(a) He_{n-1}(a) / _GROWTH^(n-1): neither they nor their factors leave the range of
@@ -151,14 +151,17 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
     left_out = np.ones(entry.size, dtype=bool)
     coupling = _packed(2.0 * hessian)[None]
     if split is None:
-        double, single, steps = coupling, lists(first, second, np.empty((0, entry.size)), dim), 0
+        double, single, steps = coupling, lists(first, second, (), dim), 0
     else:
         bins = bins_of(np.abs(pairs.correlation))
         left_out = split.nodes[bins] < 0
         rest = _nodes_behind_head(split.heads[bins], split.nodes[bins], pairs)
-        double = np.concatenate([coupling, _terms_in_double(split, coupling[0], correlation)])
-        single = lists(first, second, _terms_in_single(split, pairs), dim)
+        packed = np.clip(_packed(correlation), -1.0, 1.0)
+        in_double = _terms(split, 1, split.n_double, coupling[0], packed)
+        double = np.stack([coupling[0], *in_double])
         steps = split.longest
+        in_single = _terms(split, 1 + split.n_double, steps, 2.0 * entry, pairs.correlation)
+        single = lists(first, second, in_single, dim)
     groups = _nodes_without_head(_Pairs(*[array[left_out] for array in pairs]))
     factors = -np.arange(steps) / _GROWTH**2
     return SignTable._make([double, single, factors, *rest, *groups])
@@ -234,31 +237,15 @@ def _rest_nodes(
     return np.stack([factor, -s * factor, weight], axis=-1).reshape(-1, 3)
 
 
-def _terms_in_double(split: Split, coupling: np.ndarray, correlation: np.ndarray) -> np.ndarray:
-    """The first terms (n_double, size), packed, from 2 q_ij (size,) and r_ij (d, d)."""
-    r = np.clip(_packed(correlation), -1.0, 1.0)
-    factors = split.factors()[:, bins_of(np.abs(r))]
-    return _terms(1, split.n_double, coupling, r, factors)
-
-
-def _terms_in_single(split: Split, pairs: _Pairs) -> np.ndarray:
-    """The other terms (longest - n_double, pairs)."""
-    factors = split.factors()[:, bins_of(np.abs(pairs.correlation))]
-    return _terms(1 + split.n_double, split.longest, 2.0 * pairs.entry, pairs.correlation, factors)
-
-
 def _terms(
-    first: int, last: int, coupling: np.ndarray, r: np.ndarray, factors: np.ndarray
-) -> np.ndarray:
-    """2 q_ij (1 - c_n) r_ij^n for n = first to last and the columns of `_GROWTH`."""
-    terms = np.empty((max(last + 1 - first, 0), r.size))
+    split: Split, first: int, last: int, coupling: np.ndarray, r: np.ndarray
+) -> Iterator[np.ndarray]:
+    """2 q_ij (1 - c_n) r_ij^n for n = first to last, and for the columns of `_GROWTH`."""
+    bins, factors = bins_of(np.abs(r)), split.factors()
     power = coupling * r ** (first - 1)
     for n in range(first, last + 1):
         power = power * r
-        # what single precision holds as a subnormal number, which is slow, is 0
-        term = np.where(np.abs(power) < _NEGLIGIBLE, 0.0, power) * factors[n]
-        terms[n - first] = term * (_GROWTH ** (2 * n - 2) / math.factorial(n))
-    return terms
+        yield power * (factors[n] * (_GROWTH ** (2 * n - 2) / math.factorial(n)))[bins]
 
 
 def _packed(matrix: np.ndarray) -> np.ndarray:
