@@ -78,7 +78,7 @@ HALF_LOG2_E = 0.7213475204444817
 # single precision, and their recurrence has no factor but a / _GROWTH and one of n.
 _GROWTH = 4.0
 # Columns made at once stay in the L2 cache.
-_TERMS_AT_ONCE = 4
+_TERMS_AT_ONCE = 8
 
 
 class SignTable(NamedTuple):
