@@ -3,7 +3,7 @@
 import numpy as np
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import arguments_are_apart, jit
 from qpsim.kernels.moments import ratio_or_zero
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import observe_all
@@ -12,7 +12,6 @@ from qpsim.kernels.quadratic import add_moments, inner
 from qpsim.kernels.record import record_loss
 
 
-@jit
 def advance(
     hyper,
     hessian,
@@ -41,17 +40,64 @@ def advance(
     :mod:`qpsim.kernels.quadratic`. The rest is as in :func:`qpsim.kernels.diagonal.advance`.
     """
     d, lanes = error.shape
-    normals = np.empty((d, lanes))
-    noise = np.empty((d, lanes))
-    gradient = np.empty((d, lanes))
-    direction = np.empty((d, lanes))
-    extra = np.zeros((d, lanes))
-    image = np.empty((d, lanes))
-    numerator = np.empty(lanes)
-    denominator = np.empty(lanes)
-    alpha = np.empty(lanes)
-    loss = np.empty(lanes)
-    transposed_factor = noise_factor.T.copy()
+    walk(
+        hyper,
+        hessian,
+        noise_factor,
+        std,
+        form_matrix,
+        table,
+        batch_size,
+        error,
+        states,
+        stream,
+        t0,
+        policy,
+        given,
+        losses,
+        steps,
+        errors,
+        dead,
+        noise_factor.T.copy(),
+        *[np.zeros((d, lanes)) for _ in range(6)],
+        *[np.zeros(lanes) for _ in range(4)],
+    )
+
+
+@jit
+def walk(
+    hyper,
+    hessian,
+    noise_factor,
+    std,
+    form_matrix,
+    table,
+    batch_size,
+    error,
+    states,
+    stream,
+    t0,
+    policy,
+    given,
+    losses,
+    steps,
+    errors,
+    dead,
+    transposed_factor,
+    normals,
+    noise,
+    gradient,
+    direction,
+    extra,
+    image,
+    numerator,
+    denominator,
+    alpha,
+    loss,
+):
+    """`advance` with its scratch arrays, which as arguments are known not to overlap."""
+    arguments_are_apart()
+    d, lanes = error.shape
     np.dot(hessian, error, gradient)
     for step in range(given.size):
         t = float(t0 + step + 1)
@@ -98,8 +144,6 @@ def advance(
             steps[step, lane] = alpha[lane]
 
 
-@jit
 def excess_loss(hessian, error, out):
     """0.5 e^T Q e in every lane."""
-    inner(error, np.dot(hessian, error), out)
-    out *= 0.5
+    np.multiply(0.5, np.sum(error * (hessian @ error), axis=0), out=out)

@@ -279,14 +279,15 @@ def add_series(table, a, scale, out):
     and the rest."""
     d, lanes = a.shape
     # b_n for even and odd n, of which one is the next and one the last; the scale is in them
-    b = np.zeros((2, d, lanes))
+    b = np.zeros((2, d, lanes), a.dtype)
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
             density = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
             b[1, i, lane] = density if scale is None else density * scale[i, lane]
     add_rest(table.rest_pairs, table.rest_nodes, a, b[1], scale, out)
-    total = np.zeros(padded(lanes, LANES))
+    total = np.empty(padded(lanes, LANES))
+    total[:] = 0.0
     n_double = table.double.shape[0] - 1
     add_terms(table.double[1:], 1, a, b, total)
     add_terms(table.single, 1 + n_double, a, b, total)
@@ -294,7 +295,7 @@ def add_series(table, a, scale, out):
         out[lane] += total[lane]
 
 
-@jit
+@jit_spliced
 def add_terms(packed, first, a, b, total):
     """Add the terms n = first and following, in the precision of their matrices."""
     d, lanes = a.shape
