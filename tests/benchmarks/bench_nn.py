@@ -68,14 +68,21 @@ def measured(name, threads, rounds, jax_rounds):
 
 
 def alternating(tasks, rounds):
-    """Seconds of each task's calls, all taking turns."""
+    """Seconds of each task's calls, all taking turns.
+
+    A turn is a pause, a call, and a second call that is timed: steps of a training follow upon each
+    other, with their threads awake and their arrays in the caches, while a single call would pay for
+    what the contender before it left there. The rule is the same for all, and it does not favour
+    threads that sleep at once (ours) over threads that spin for a while (OpenMP's): those are found
+    spinning by their second call, and are at rest again after the pause.
+    """
     for task in tasks.values():
-        task()
         task()
     seconds = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
-            time.sleep(0.02)  # OpenMP's threads spin for a while after their work is done
+            time.sleep(0.02)
+            task()
             start = time.perf_counter()
             task()
             seconds[name].append(time.perf_counter() - start)
