@@ -62,6 +62,7 @@ def measured(name, threads, rounds, jax_rounds):
         "title": NETWORKS[name][0],
         "batch": len(x),
         "rounds": rounds,
+        "jax_rounds": jax_rounds,
         "milliseconds": {task: spread(1e3 * np.array(taken)) for task, taken in seconds.items()},
         "ratios": ratios,
     }
