@@ -77,7 +77,7 @@ def networks():
         rows.append(
             [
                 f"{entry['title']}, {entry['batch']}",
-                f"{entry['milliseconds']['qpsim']['median']:.3g}",
+                f"{float(format(entry['milliseconds']['qpsim']['median'], '.3g')):g}",
                 *(_spread(entry["ratios"].get(name)) for name in ("torch", "jax", "moments")),
                 *(f"{peak[name]:.0f}" for name in ("qpsim", "torch")),
             ]
