@@ -77,17 +77,21 @@ def networks():
         rows.append(
             [
                 f"{entry['title']}, {entry['batch']}",
-                f"{entry['milliseconds']['qpsim']['median']:.3g}",
+                f"{float(format(entry['milliseconds']['qpsim']['median'], '.3g')):g}",
                 *(_spread(entry["ratios"].get(name)) for name in ("torch", "jax", "moments")),
                 *(f"{peak[name]:.0f}" for name in ("qpsim", "torch")),
             ]
         )
     about = report["environment"]
     peers = " and ".join(f"{name} {version}" for name, version in about["peers"].items())
-    rounds = ", ".join(str(entry["rounds"]) for entry in report["results"])
+    rounds, with_jax = (
+        ", ".join(str(entry[name]) for entry in report["results"])
+        for name in ("rounds", "jax_rounds")
+    )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + (
         f"\n\n{about['cpu']}, {report['threads']} threads, against {peers}; "
-        f"medians of {rounds} rounds in which all take turns (lowest to highest in parentheses).\n"
+        f"medians of {rounds} rounds in which all take turns, {with_jax} with JAX "
+        f"(lowest to highest in parentheses).\n"
     )
 
 
