@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.bench import ceilings, peers
+from qpsim.bench import ceilings, memory, peers
 from qpsim.bench.report import SCHEMA
 from qpsim.bench.workloads import GROUPS, Workload, small, workloads
 from qpsim.errors import SimulationError, nearest
@@ -126,6 +126,7 @@ def _measured(
         "normals_per_second": _spread(normals),
         "flops_per_second": _spread(flops),
         "median_final_loss": float(np.median(final["qpsim"])),
+        "peak_bytes": memory.peak_bytes(workload, workers) if workload.group == "scale" else None,
         "peers": {},
     }
     for name in names:

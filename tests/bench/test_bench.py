@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qpsim import bench
-from qpsim.bench import ceilings, measure, peers, report, workloads
+from qpsim.bench import ceilings, measure, memory, peers, report, workloads
 from qpsim.errors import FileError, SimulationError
 from tests import naive
 
@@ -131,3 +131,24 @@ def test_the_cores_are_given_back():
     before = os.sched_getaffinity(0)
     bench.run(quick=True, rounds=1, only=["SGD, axis"], peers=[], workers=1)
     assert os.sched_getaffinity(0) == before
+
+
+def test_peak_memory_is_that_of_the_run_and_not_of_this_process():
+    ballast = np.ones(1 << 25)
+    small = tiny("SGD, axis")
+    large = dataclasses.replace(small, n_replicates=200_000, n_steps=40)
+    peaks = [memory.peak_bytes(workload, workers=1) for workload in (small, large)]
+    if None in peaks:
+        pytest.skip("This system does not say how much memory a process held.")
+    record = 8 * 200_000 * 41
+    assert record < peaks[1] - peaks[0] < 3 * record
+    assert memory.own_peak_bytes() > ballast.nbytes
+
+
+def test_peak_memory_has_a_column_where_it_was_measured(measured):
+    columns, _ = report.table(measured)
+    assert "peak memory" not in columns
+    entry = {**measured["results"][0], "peak_bytes": 3 << 20}
+    columns, rows = report.table({**measured, "results": [entry, measured["results"][1]]})
+    assert columns[-1] == "peak memory"
+    assert [row[-1] for row in rows] == ["3 MiB", "-"]
