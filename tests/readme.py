@@ -95,6 +95,22 @@ def networks():
     )
 
 
+def scaling():
+    """Table of the stored figure of costs."""
+    from qpsim.figures import figure_scaling
+    from qpsim.figures.data import load
+
+    data = load(ROOT / "figures" / "scaling.npz", "scaling", figure_scaling.Options)
+    columns, rows = figure_scaling.table(data)
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    about, held = data.provenance, data.options
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
+        f"\n\n{about['cpu']}, {about['workers']} threads where they do not vary, "
+        f"{about['cores']} cores; {held.dim} coordinates, {held.replicates} replicates and "
+        f"{held.steps} steps where they do not; least of {held.rounds} rounds.\n"
+    )
+
+
 def _spread(ratio):
     if ratio is None:
         return "-"
@@ -103,6 +119,7 @@ def _spread(ratio):
 
 TABLES = {
     "methods": methods, "figures": figures, "errata": errata, "speed": speed, "networks": networks,
+    "scaling": scaling,
 }  # fmt: skip
 
 
