@@ -25,13 +25,20 @@ def measured():
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("name", [w.name for w in workloads.workloads(("core",))])
-@pytest.mark.parametrize("peer", peers.NAMES)
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    [
+        (peer, w.name)
+        for peer in peers.NAMES
+        for w in workloads.workloads(("core",))
+        if peer != "numba" or w.basis == "axis"
+    ],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_peer_simulates_the_same_ensemble(peer, name):
-    if peers.reason_missing(peer):
-        pytest.skip(peers.reason_missing(peer))
     workload = tiny(name)
+    if peers.reason_missing(peer, workload):
+        pytest.skip(peers.reason_missing(peer, workload))
     theirs = peers.prepare(peer, workload, workers=1)(1)
     ours = measure.ours(workload, workers=1)(1)
     assert theirs.shape == ours.shape == (600,)
@@ -58,6 +65,11 @@ def test_a_missing_peer_is_skipped_with_a_reason(monkeypatch):
     assert "pip install" in found["results"][0]["peers"]["jax"]["skipped"]
     assert any("jax is not installed" in line for line in report.remarks(found))
     assert report.table(found)[1][0][3] == "-"
+
+
+def test_a_plain_loop_is_for_uncoupled_coordinates():
+    assert peers.reason_missing("numba", tiny("SSD, axis")) is None
+    assert "uncoupled" in peers.reason_missing("numba", tiny("SSD, Haar, bound step"))
 
 
 def test_a_peer_of_another_law_gets_no_ratio(measured):
