@@ -6,7 +6,7 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.jit import jit
 from qpsim.kernels.moments import ratio_or_zero
 from qpsim.kernels.noise import fill_normals
-from qpsim.kernels.observed import observe_all
+from qpsim.kernels.observed import draws_estimates, observe_all
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.quadratic import add_moments, inner
 from qpsim.kernels.record import record_loss
@@ -22,6 +22,7 @@ def advance(
     table,
     batch_size,
     error,
+    gradient,
     states,
     stream,
     t0,
@@ -36,14 +37,14 @@ def advance(
 
     hessian (d, d); noise_factor (d, d) = nu V diag(lambda), so that the noise is noise_factor @
     normals; std (d,) the gradient's deviations; form_matrix (d, d) what the policy's quadratic form
-    needs beside Q: nu^2 Q o QQ for a linear rule's exact step, |Q| for the bound; table and errors
-    (n_steps, lanes), the relative error of the exact step's denominator, as in
-    :mod:`qpsim.kernels.quadratic`. The rest is as in :func:`qpsim.kernels.diagonal.advance`.
+    needs beside Q: nu^2 Q o QQ for a linear rule's exact step, |Q| or its sum for the bound; table and
+    errors (n_steps, lanes), the relative error of the exact step's denominator, as in
+    :mod:`qpsim.kernels.quadratic`; gradient (d, lanes) = hessian @ error, updated with it. The rest is
+    as in :func:`qpsim.kernels.diagonal.advance`.
     """
     d, lanes = error.shape
     normals = np.empty((d, lanes))
     noise = np.empty((d, lanes))
-    gradient = np.empty((d, lanes))
     direction = np.empty((d, lanes))
     extra = np.zeros((d, lanes))
     image = np.empty((d, lanes))
@@ -51,8 +52,8 @@ def advance(
     denominator = np.empty(lanes)
     alpha = np.empty(lanes)
     loss = np.empty(lanes)
-    transposed_factor = noise_factor.T.copy()
-    np.dot(hessian, error, gradient)
+    # Only minibatch estimates need it, and at d = 2000 the copy takes as long as a product.
+    transposed_factor = noise_factor.T.copy() if draws_estimates(hyper) else noise_factor[:0]
     for step in range(given.size):
         t = float(t0 + step + 1)
         fill_normals(stream, normals)
@@ -99,7 +100,8 @@ def advance(
 
 
 @jit
-def excess_loss(hessian, error, out):
-    """0.5 e^T Q e in every lane."""
-    inner(error, np.dot(hessian, error), out)
+def excess_loss(hessian, error, gradient, out):
+    """0.5 e^T Q e in every lane; the gradient Q e (d, lanes) is written too."""
+    np.dot(hessian, error, gradient)
+    inner(error, gradient, out)
     out *= 0.5
