@@ -96,7 +96,8 @@ def add_moments(
 ):
     """grad^T E[z], E[z^T Q z] or its bound, and the relative error of the series, in every lane.
 
-    form (d, d) is |Q| for the bound, nu^2 Q o QQ for a linear rule; table a SignTable or SeriesTable.
+    form (d, d) is |Q| for the bound, or the sum of its elements (1, 1) for signs of one scale, and nu^2 Q o QQ for a
+    linear rule; table a SignTable or SeriesTable.
     """
 
 
@@ -279,9 +280,13 @@ def sign_moments(hessian, form, table, gradient, standard, scale, policy, numera
             mean[0, i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
     inner(gradient, mean[0], numerator)
     if policy == BOUND:
-        image = np.empty((d, lanes))
-        np.dot(form, scale, image)
-        inner(scale, image, denominator)
+        if form.shape[0] == 1:
+            for lane in range(lanes):
+                denominator[lane] = form[0, 0] * scale[0, lane] * scale[0, lane]
+        else:
+            image = np.empty((d, lanes))
+            np.dot(form, scale, image)
+            inner(scale, image, denominator)
         return
     sign_integrals(table, standard, scale, denominator)
     form_of_means = np.empty(mean.shape[2])
