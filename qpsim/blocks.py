@@ -39,7 +39,7 @@ _TURNS = 4
 _LEAST_UPDATES = 1 << 21
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
-# Steps of a chunk at least, however large the problem: a dense one begins with a product of its own.
+# Steps of a chunk at least, however large the problem.
 _LEAST_CHUNK = 4
 
 
@@ -221,6 +221,7 @@ def run_block(plan: Plan, first: int, count: int, point: Point | None = None) ->
 
 def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
     from qpsim.kernels import dense, diagonal
+    from qpsim.kernels.record import record_loss
 
     basis = None if plan.problem.is_diagonal else plan.problem.eigenvectors
     basis = basis if plan.runs_in_eigenbasis else None
@@ -228,6 +229,15 @@ def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
     policy, given = plan.policy.code, plan.policy.given
     direct = plan.runs_in_eigenbasis
     table = _moment_table() if direct and plan.method.form is None else ()
+    gradient = np.empty((0, 0) if direct else here.error.shape)
+    loss = np.empty(here.dead.size)
+    if direct:
+        diagonal.excess_loss(np.array(plan.problem.eigenvalues), here.error, loss)
+    else:
+        dense.excess_loss(_prepare(plan).hessian, here.error, gradient, loss)
+    if point is None:
+        record_loss(loss, here.dead, here.losses[0])
+        _record_theta(plan, here, basis)
     for end in _chunk_ends(plan, here.losses.shape[1]):
         if end <= here.t:
             continue
@@ -235,7 +245,7 @@ def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
             raise Interrupted
         window = slice(here.t, end)
         after = slice(here.t + 1, end + 1)
-        if plan.runs_in_eigenbasis:
+        if direct:
             diagonal.advance(
                 plan.method.hyper,
                 np.array(plan.problem.eigenvalues),
@@ -263,6 +273,7 @@ def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
                 prepared.table,
                 plan.batch_size,
                 here.error,
+                gradient,
                 here.states,
                 here.stream,
                 here.t,
@@ -296,9 +307,7 @@ def _moment_table() -> Any:
 
 
 def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Point:
-    from qpsim.kernels import dense, diagonal
     from qpsim.kernels.noise import seed_lanes
-    from qpsim.kernels.record import record_loss
 
     problem, n = plan.problem, plan.n_steps
     lanes = count
@@ -306,11 +315,8 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
         lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
     elif count > _FEW_LANES:
         lanes = -(-count // _LANES_AT_ONCE) * _LANES_AT_ONCE
-    error = _initial_error(plan, first, count, lanes)
-    if basis is not None:
-        error = _product(basis.T, error)
-    error = error.astype(plan.dtype, copy=False)
-    here = Point(
+    error = _initial_error(plan, first, count, lanes, basis).astype(plan.dtype, copy=False)
+    return Point(
         t=0,
         error=error,
         states=np.zeros((len(plan.method.state_names), problem.dim, lanes), plan.dtype),
@@ -321,25 +327,21 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Poin
         errors=np.zeros((n, lanes)),
         theta=np.empty((len(plan.theta_steps), problem.dim, lanes)),
     )
-    if plan.runs_in_eigenbasis:
-        diagonal.excess_loss(np.array(problem.eigenvalues), error, here.losses[0])
-    else:
-        dense.excess_loss(_prepare(plan).hessian, error, here.losses[0])
-    record_loss(here.losses[0].copy(), here.dead, here.losses[0])
-    _record_theta(plan, here, basis)
-    return here
 
 
-def _initial_error(plan: Plan, first: int, count: int, lanes: int) -> np.ndarray:
+def _initial_error(
+    plan: Plan, first: int, count: int, lanes: int, basis: np.ndarray | None
+) -> np.ndarray:
     columns = np.empty((plan.problem.dim, lanes))
     if plan.theta0.ndim == 1:
-        columns[:] = (plan.theta0 - plan.problem.optimum)[:, None]
+        error = plan.theta0 - plan.problem.optimum
+        columns[:] = (error if basis is None else basis.T @ error)[:, None]
         return columns
     own = plan.theta0[first - plan.theta0_from :][:count]
     error = own - plan.problem.optimum
     columns[:, :count] = error.T
     columns[:, count:] = error[-1][:, None]
-    return columns
+    return columns if basis is None else _product(basis.T, columns)
 
 
 def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
@@ -387,10 +389,14 @@ def _build(plan: Plan) -> _Prepared:
     std = nu * np.sqrt(problem.hessian_square_diagonal)
     form_matrix = np.zeros((0, 0))
     if code == policy.BOUND and plan.method.form != "linear":
-        form_matrix = np.abs(q)
+        rule = plan.method.rule
+        # A scale that depends on no state is one for all coordinates: the form is that of a vector of ones.
+        one_scale = rule.form == "sign" and not rule.state_names and rule.observes is None
+        form_matrix = np.abs(q).sum(keepdims=True) if one_scale else np.abs(q)
     elif code in (policy.OPTIMAL, policy.BOUND) and plan.method.form == "linear":
         form_matrix = nu**2 * q * (q @ q)
-    noise_factor = nu * vectors * problem.eigenvalues
+    noise_factor = nu * vectors
+    noise_factor *= problem.eigenvalues
     return _Prepared(
         np.array(q), np.ascontiguousarray(noise_factor), std, form_matrix, _table(plan)
     )

@@ -25,6 +25,8 @@ from qpsim.problem import QuadraticProblem
 from qpsim.stepsize import CODES, Policy
 
 _KIND = "result"
+# Losses that are copied and sorted at a time.
+_SORTED_ELEMENTS = 1 << 22
 AXES = {
     "excess_loss": ("replicate", "step"),
     "step_size": ("replicate", "step"),
@@ -123,14 +125,19 @@ class Result:
             raise SimulationError(f"Quantiles need probabilities in [0, 1], not {q!r}.") from None
         if not ((probabilities >= 0) & (probabilities <= 1)).all():
             raise SimulationError(f"Quantiles need probabilities in [0, 1], not {q!r}.")
-        # Interpolating between two infinities would be NaN: the largest float stands for them.
-        largest = np.finfo(float).max
-        values = np.quantile(np.minimum(self.excess_loss, largest), probabilities, axis=0)
-        return np.where(values > 1e300, np.inf, values)
+        # A few steps at a time: what is sorted is a copy, and a record may be half of the memory.
+        at_once = max(1, _SORTED_ELEMENTS // self.n_replicates)
+        return np.concatenate(
+            [
+                _quantiles(self.excess_loss[:, first : first + at_once], probabilities)
+                for first in range(0, self.n_steps + 1, at_once)
+            ],
+            axis=-1,
+        )
 
     def summary(self) -> dict[str, Any]:
         """Method, policy and the 10, 50 and 90 % quantiles of the final excess loss."""
-        low, median, high = self.quantile([0.1, 0.5, 0.9])[:, -1]
+        low, median, high = _quantiles(self.excess_loss[:, -1:], np.array([0.1, 0.5, 0.9]))[:, 0]
         return {
             "method": repr(self.method),
             "step_size": self.plan.policy.name,
@@ -332,3 +339,10 @@ def _method(spec: dict[str, Any], place: dict[str, str]) -> Method:
             "the module that defines it, then load the result it made."
         )
     return rule(**spec["hyper"])
+
+
+def _quantiles(losses: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Quantiles over the first axis, whose infinities are infinite quantiles."""
+    # Interpolating between two infinities would be NaN: the largest float stands for them.
+    values = np.quantile(np.minimum(losses, np.finfo(float).max), probabilities, axis=0)
+    return np.where(values > 1e300, np.inf, values)

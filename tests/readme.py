@@ -77,17 +77,37 @@ def networks():
         rows.append(
             [
                 f"{entry['title']}, {entry['batch']}",
-                f"{entry['milliseconds']['qpsim']['median']:.3g}",
+                f"{float(format(entry['milliseconds']['qpsim']['median'], '.3g')):g}",
                 *(_spread(entry["ratios"].get(name)) for name in ("torch", "jax", "moments")),
                 *(f"{peak[name]:.0f}" for name in ("qpsim", "torch")),
             ]
         )
     about = report["environment"]
     peers = " and ".join(f"{name} {version}" for name, version in about["peers"].items())
-    rounds = ", ".join(str(entry["rounds"]) for entry in report["results"])
+    rounds, with_jax = (
+        ", ".join(str(entry[name]) for entry in report["results"])
+        for name in ("rounds", "jax_rounds")
+    )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows) + (
         f"\n\n{about['cpu']}, {report['threads']} threads, against {peers}; "
-        f"medians of {rounds} rounds in which all take turns (lowest to highest in parentheses).\n"
+        f"medians of {rounds} rounds in which all take turns, {with_jax} with JAX "
+        f"(lowest to highest in parentheses).\n"
+    )
+
+
+def scaling():
+    """Table of the stored figure of costs."""
+    from qpsim.figures import figure_scaling
+    from qpsim.figures.data import load
+
+    data = load(ROOT / "figures" / "scaling.npz", "scaling", figure_scaling.Options)
+    columns, rows = figure_scaling.table(data)
+    lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
+    about, held = data.provenance, data.options
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
+        f"\n\n{about['cpu']}, {about['workers']} threads where they do not vary, "
+        f"{about['cores']} cores; {held.dim} coordinates, {held.replicates} replicates and "
+        f"{held.steps} steps where they do not; least of {held.rounds} rounds.\n"
     )
 
 
@@ -99,6 +119,7 @@ def _spread(ratio):
 
 TABLES = {
     "methods": methods, "figures": figures, "errata": errata, "speed": speed, "networks": networks,
+    "scaling": scaling,
 }  # fmt: skip
 
 

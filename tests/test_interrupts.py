@@ -5,13 +5,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 import qpsim
+from qpsim import nn
 from qpsim.interrupts import deferred
+from qpsim.nn import parallel
 
 
 class Struck(ThreadPoolExecutor):
@@ -62,6 +65,62 @@ def test_a_simulation_struck_while_it_hands_out_work_leaves_the_pool_usable():
         again = qpsim.simulate(p, "sgd", workers=pool, **options)
     alone = qpsim.simulate(p, "sgd", workers=1, **options)
     assert np.array_equal(again.excess_loss, alone.excess_loss)
+
+
+def test_threads_struck_while_they_are_called_are_done_when_the_interrupt_is_raised(monkeypatch):
+    def task(number):
+        time.sleep(0.01)
+        done.append(number)
+
+    done = []
+    with Struck(3) as pool:
+        monkeypatch.setattr(parallel, "_pool", lambda: pool)
+        with pytest.raises(KeyboardInterrupt):
+            parallel.for_each(task, 12, workers=4)
+        assert sorted(done) == list(range(12))
+
+
+def test_threads_struck_while_the_caller_waits_for_them_are_done_as_well():
+    def task(number):
+        if threading.current_thread() is threading.main_thread():
+            begun.wait(10)
+            return
+        begun.set()
+        time.sleep(0.1)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        time.sleep(0.1)
+        done.append(number)
+
+    done, begun = [], threading.Event()
+    with pytest.raises(KeyboardInterrupt):
+        parallel.for_each(task, 2, workers=2)
+    assert len(done) == 1
+
+
+class Noting(ThreadPoolExecutor):
+    """An interrupt arrives when the second task is queued and its future not yet handed over."""
+
+    def __init__(self, workers):
+        super().__init__(workers)
+        self.futures = []
+
+    def submit(self, *arguments, **more):
+        self.futures.append(super().submit(*arguments, **more))
+        if len(self.futures) == 2:
+            signal.raise_signal(signal.SIGINT)
+        return self.futures[-1]
+
+
+def test_a_tuning_struck_while_it_hands_out_work_leaves_nothing_in_the_queue(tmp_path):
+    free = threading.Event()
+    with Noting(1) as pool:
+        ThreadPoolExecutor.submit(pool, free.wait)
+        try:
+            with pytest.raises(KeyboardInterrupt):
+                nn.tune(nn.task("digits-mlp"), ["adam", "m-sgd"], workers=pool, cache=tmp_path)
+            assert [future.cancelled() for future in pool.futures] == [True, True]
+        finally:
+            free.set()
 
 
 SLOW = """

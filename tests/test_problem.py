@@ -287,6 +287,16 @@ def test_haar_rotations_have_haars_law():
         assert stats.kstest(entries[:, i, 0], "uniform", (-1.0, 2.0)).pvalue > 1e-3
 
 
+@pytest.mark.parametrize("dim", [2, 3, 40])
+def test_haar_rotations_are_those_of_scipy(dim):
+    from qpsim.draw import _haar_rotation
+
+    ours = _haar_rotation(dim, np.random.Generator(np.random.PCG64(dim)))
+    generator = np.random.Generator(np.random.PCG64(dim))
+    theirs = stats.special_ortho_group.rvs(dim, random_state=generator)
+    np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize("dim", [2, 3, 8, 25])
 def test_a_partial_rotation_lies_on_the_geodesic(dim):
     for rng in range(3):
@@ -312,7 +322,7 @@ def test_half_turns_have_a_geodesic_too(monkeypatch):
 
     # Haar rotations have no real eigenvalue -1 but with probability 0: hand one in.
     half_turns = np.diag([-1.0, 1.0, -1.0, -1.0, -1.0])
-    monkeypatch.setattr(stats.special_ortho_group, "rvs", lambda dim, random_state: half_turns)
+    monkeypatch.setattr("qpsim.draw._haar_rotation", lambda dim, generator: half_turns)
     root = _partial_rotation(5, 0.5, np.random.Generator(np.random.PCG64(0)))
     np.testing.assert_allclose(root @ root, half_turns, atol=1e-14)
 

@@ -242,3 +242,14 @@ def test_parts_that_do_not_fit_are_refused(result, tmp_path, change):
     with pytest.raises(FileError) as error:
         qpsim.load(place)
     assert "\n" not in str(error.value)
+
+
+def test_quantiles_in_pieces_are_those_at_once(monkeypatch):
+    p = qpsim.random_problem("mild", 5, "axis", rng=0)
+    r = qpsim.simulate(p, "sgd", 0.01, n_steps=7, n_replicates=9, rng=0, workers=1)
+    whole = r.quantile([0.1, 0.5, 0.9])
+    monkeypatch.setattr("qpsim.result._SORTED_ELEMENTS", 20)
+    np.testing.assert_array_equal(r.quantile([0.1, 0.5, 0.9]), whole)
+    np.testing.assert_array_equal(r.quantile(0.5), whole[1])
+    assert r.quantile(np.full((2, 3), 0.5)).shape == (2, 3, 8)
+    assert r.summary()["final_loss"]["90%"] == whole[2, -1]

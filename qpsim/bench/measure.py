@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.bench import ceilings, peers
+from qpsim.bench import ceilings, memory, peers
 from qpsim.bench.report import SCHEMA
 from qpsim.bench.workloads import GROUPS, Workload, small, workloads
 from qpsim.errors import SimulationError, nearest
@@ -49,7 +49,7 @@ def run(
     groups : sequence of {"core", "shape", "scale"}, default ("core", "shape")
     only : sequence of str, optional
         Names of workloads, of any group.
-    peers : sequence of {"numpy", "jax", "torch"}, default all
+    peers : sequence of {"numpy", "numba", "jax", "torch"}, default all
         Those that are not installed are skipped, with the reason in the report. Workloads of group
         "scale" are too large for them.
     rounds : int, default 7
@@ -98,9 +98,7 @@ def _measured(
     contenders: dict[str, Callable[[int], np.ndarray]] = {"qpsim": ours(workload, workers)}
     skipped = {}
     for name in names:
-        reason = peers.reason_missing(name)
-        if workload.group == "scale":
-            reason = "the workload is too large for it"
+        reason = peers.reason_missing(name, workload)
         if reason is None:
             contenders[name] = peers.prepare(name, workload, workers)
         else:
@@ -126,6 +124,7 @@ def _measured(
         "normals_per_second": _spread(normals),
         "flops_per_second": _spread(flops),
         "median_final_loss": float(np.median(final["qpsim"])),
+        "peak_bytes": memory.peak_bytes(workload, workers) if workload.group == "scale" else None,
         "peers": {},
     }
     for name in names:

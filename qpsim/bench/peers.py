@@ -1,8 +1,9 @@
 """The same ensembles as a user of another library would write them.
 
 The step is written once over an array library's functions, then run in plain NumPy, in PyTorch, and
-in JAX under ``jit`` and ``scan``. All use float64, replicates as rows and their own generator; the
-exact sign step is Plackett's integral by Gauss-Legendre quadrature, to the same accuracy as here.
+in JAX under ``jit`` and ``scan``; the fourth peer is a plain loop (:mod:`qpsim.bench.loops`). All use
+float64, replicates as rows and a generator of their library; the exact sign step is Plackett's
+integral by Gauss-Legendre quadrature, to the same accuracy as here.
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qpsim.bench import loops
 from qpsim.bench.workloads import Workload
 from qpsim.problem import QuadraticProblem
 
-NAMES = ("numpy", "jax", "torch")
+NAMES = ("numpy", "numba", "jax", "torch")
 # A peer's pairs x replicates at a time in eager libraries, about 64 MB an array.
 _EAGER_PAIRS = 1 << 23
 
@@ -41,17 +43,22 @@ class Library(NamedTuple):
     array: Callable[[Any], Any]
 
 
-def reason_missing(name: str) -> str | None:
+def reason_missing(name: str, workload: Workload) -> str | None:
     """Why a peer cannot take part; None if it can."""
     if find_spec(name) is None:
         return f"{name} is not installed (pip install 'qpsim[bench]')"
+    if workload.group == "scale":
+        return "the workload is too large for it"
+    if name == "numba" and workload.basis != "axis":
+        return "its plain loop is one over uncoupled coordinates"
     return None
 
 
 def prepare(name: str, workload: Workload, workers: int) -> Callable[[int], np.ndarray]:
     """A function of a seed that runs the workload and returns its final losses (n_replicates,)."""
     problem = workload.problem()
-    return {"numpy": _numpy, "jax": _jax, "torch": _torch}[name](workload, problem, workers)
+    maker = {"numpy": _numpy, "numba": _numba, "jax": _jax, "torch": _torch}[name]
+    return maker(workload, problem, workers)
 
 
 def initial_state(workload: Workload, zeros: Any) -> tuple[Any, ...]:
@@ -205,6 +212,13 @@ def _numpy(
         return np.concatenate(final)
 
     return run
+
+
+def _numba(
+    workload: Workload, problem: QuadraticProblem, workers: int
+) -> Callable[[int], np.ndarray]:
+    constants = constants_of(workload, problem, Library(np, error_function(), np.asarray))
+    return loops.prepare(workload, problem, float(constants.quadratic), workers)
 
 
 def _torch(

@@ -2,8 +2,9 @@
 
 A report is a dict of plain JSON values. ``results`` has one entry a workload: ``ns_per_update``
 (wall time per replicate, step and coordinate), ``fraction_of_limit`` (of the time that its normals
-and matrix products alone would take), and for each peer the ``ratio`` of its time to ours in the
-same round, or why it was ``skipped``. A measured number is {"median", "low", "high"} over rounds.
+and matrix products alone would take), ``peak_bytes`` of a process that runs it alone (group
+"scale"; else None), and for each peer the ``ratio`` of its time to ours in the same round, or why it
+was ``skipped``. A measured number is {"median", "low", "high"} over rounds.
 """
 
 from __future__ import annotations
@@ -45,6 +46,8 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     """Columns and rows of a report, as text."""
     names = list(report["environment"]["peers"])
     columns = ["workload", "ns/update", "of limit", *(f"x {name}" for name in names), "target"]
+    peaks = any(entry.get("peak_bytes") for entry in report["results"])
+    columns += ["peak memory"] if peaks else []
     rows = []
     for entry in report["results"]:
         target = entry["workload"]["target"]
@@ -55,6 +58,7 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                 f"{100 * entry['fraction_of_limit']['median']:.0f} %",
                 *(_ratio(entry["peers"].get(name)) for name in names),
                 _NONE if target is None else f"{target:g} x jax",
+                *([_mebibytes(entry.get("peak_bytes"))] if peaks else []),
             ]
         )
     return columns, rows
@@ -143,6 +147,10 @@ def _ratio(peer: Mapping[str, Any] | None) -> str:
         return "differs"
     ratio = peer["ratio"]
     return f"{ratio['median']:.1f} ({ratio['low']:.1f}-{ratio['high']:.1f})"
+
+
+def _mebibytes(size: int | None) -> str:
+    return _NONE if size is None else f"{size / 2**20:.0f} MiB"
 
 
 def _number(value: float) -> str:

@@ -111,6 +111,7 @@ _SHAPE = (
     ),
 )
 _SCALE = (
+    Workload("SGD, axis, 10^6 replicates", "scale", "sgd", "optimal", n_replicates=10**6),
     Workload(
         "SGD, Haar, d=2000",
         "scale",

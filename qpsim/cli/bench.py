@@ -25,7 +25,7 @@ def bench(
     peer: Annotated[
         list[str] | None,
         typer.Option(
-            help="numpy, jax, torch or none; may be repeated.", show_default="all installed"
+            help="numpy, numba, jax, torch or none; may be repeated.", show_default="all installed"
         ),
     ] = None,
     rounds: Annotated[int | None, typer.Option(help="Turns of each.", show_default="7")] = None,
@@ -41,7 +41,7 @@ def bench(
     markdown: Annotated[bool, typer.Option("--markdown", help="Print a Markdown table.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print the report as JSON.")] = False,
 ) -> None:
-    """Measure speed against NumPy, JAX and PyTorch, and against the machine's limits.
+    """Measure speed against NumPy, Numba, JAX and PyTorch, and against the machine's limits.
 
     All take turns on the same cores; a ratio is a peer's time over ours in the same round.
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qpsim.cli.manners import file_lines, print_json, say
+from qpsim.cli.manners import file_lines, print_json, print_table, say
 from qpsim.cli.shared import CacheFolder, DataFolder, Seed, Workers, chosen_options
 
 
@@ -117,6 +117,9 @@ def figure(
         say(f"figure {one}: " + ("redrawn" if redraw else f"computed in {seconds or 0.0:.1f} s"))
         if not json_:
             typer.echo("\n".join(paths))
+            numbers = figures.table(result.data)
+            if numbers is not None:
+                print_table(*numbers)
     if json_:
         print_json(made[0] if len(made) == 1 else made)
 

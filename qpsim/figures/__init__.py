@@ -102,6 +102,12 @@ def draw(data: Data, fig: Figure | SubFigure | None = None, width: float = 7.0) 
         return fig, figure.draw(data, fig)
 
 
+def table(data: Data) -> tuple[list[str], list[list[str]]] | None:
+    """Columns and rows of text that say the same as a drawing, of a figure that has them."""
+    told = getattr(module(data.figure), "table", None)
+    return None if told is None else told(data)
+
+
 def make(
     name: str,
     out: str | os.PathLike[str] | None = None,

@@ -50,8 +50,10 @@ class Options(BaseOptions):
     replicates: int = option(1024, "replicates where they do not vary", at_least=1)
     steps: int = option(100, "steps where they do not vary", at_least=1)
     dims: tuple = option((10, 30, 100, 300), "numbers of coordinates", at_least=1)
-    replicate_counts: tuple = option((64, 256, 1024, 4096), "numbers of replicates", at_least=1)
-    step_counts: tuple = option((10, 30, 100, 300), "numbers of steps", at_least=1)
+    replicate_counts: tuple = option(
+        (64, 256, 1024, 4096, 16_384), "numbers of replicates", at_least=1
+    )
+    step_counts: tuple = option((10, 30, 100, 300, 1000), "numbers of steps", at_least=1)
     worker_counts: tuple = option((1, 2, 4), "numbers of threads", at_least=1)
     rounds: int = option(5, "runs of each, in turns", at_least=1)
     seed: int = option(0, "seed of problems and noise", at_least=0)
@@ -125,6 +127,23 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     return Data("scaling", options, arrays, axes, labels, provenance)
 
 
+def table(data: Data) -> tuple[list[str], list[list[str]]]:
+    """The same as columns and rows of text: milliseconds, and the exponent of the growth.
+
+    The exponent is that between a panel's last two values: 1 where cost is linear.
+    """
+    columns = ["milliseconds", *(_label(method, basis) for method, basis in CURVES)]
+    rows = []
+    for panel, label in PANELS.items():
+        values, seconds = getattr(data.options, panel), data[panel]
+        for k, value in enumerate(values):
+            rows.append([f"{value:g} {label}", *(f"{1e3 * s:.3g}" for s in seconds[:, k])])
+        if len(values) > 1:
+            growth = np.log(seconds[:, -1] / seconds[:, -2]) / np.log(values[-1] / values[-2])
+            rows.append([f"exponent of {label}", *(f"{g:.2f}" for g in growth)])
+    return columns, rows
+
+
 def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
     """Draw the four panels on logarithmic axes; returns the lines by (panel, curve)."""
     artists: dict[Any, Any] = {}
@@ -169,6 +188,10 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
     return artists
 
 
+def _label(method: str, basis: str) -> str:
+    return f"{style.look(method).label}, {_BASES[basis]}"
+
+
 def _line(ax: Axes, values: tuple, seconds: np.ndarray, curve: int) -> Any:
     method, basis = CURVES[curve]
     shape = style.look(method)
@@ -179,7 +202,7 @@ def _line(ax: Axes, values: tuple, seconds: np.ndarray, curve: int) -> Any:
         linestyle="solid" if basis == "axis" else (0, (4, 1.5)),
         marker="o" if basis == "axis" else "s",
         markersize=3,
-        label=f"{shape.label}, {_BASES[basis]}",
+        label=_label(method, basis),
     )
     return line
 

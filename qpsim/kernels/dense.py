@@ -3,16 +3,16 @@
 import numpy as np
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import arguments_are_apart, jit
 from qpsim.kernels.moments import ratio_or_zero
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import observe_all
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.quadratic import add_moments, inner
 from qpsim.kernels.record import record_loss
+from qpsim.methods.rule import rule_of
 
 
-@jit
 def advance(
     hyper,
     hessian,
@@ -22,6 +22,7 @@ def advance(
     table,
     batch_size,
     error,
+    gradient,
     states,
     stream,
     t0,
@@ -36,23 +37,74 @@ def advance(
 
     hessian (d, d); noise_factor (d, d) = nu V diag(lambda), so that the noise is noise_factor @
     normals; std (d,) the gradient's deviations; form_matrix (d, d) what the policy's quadratic form
-    needs beside Q: nu^2 Q o QQ for a linear rule's exact step, |Q| for the bound; table and errors
-    (n_steps, lanes), the relative error of the exact step's denominator, as in
-    :mod:`qpsim.kernels.quadratic`. The rest is as in :func:`qpsim.kernels.diagonal.advance`.
+    needs beside Q: nu^2 Q o QQ for a linear rule's exact step, |Q| or its sum for the bound; table and
+    errors (n_steps, lanes), the relative error of the exact step's denominator, as in
+    :mod:`qpsim.kernels.quadratic`; gradient (d, lanes) = hessian @ error, updated with it. The rest is
+    as in :func:`qpsim.kernels.diagonal.advance`.
     """
     d, lanes = error.shape
-    normals = np.empty((d, lanes))
-    noise = np.empty((d, lanes))
-    gradient = np.empty((d, lanes))
-    direction = np.empty((d, lanes))
-    extra = np.zeros((d, lanes))
-    image = np.empty((d, lanes))
-    numerator = np.empty(lanes)
-    denominator = np.empty(lanes)
-    alpha = np.empty(lanes)
-    loss = np.empty(lanes)
-    transposed_factor = noise_factor.T.copy()
-    np.dot(hessian, error, gradient)
+    # Only minibatch estimates need it, and at d = 2000 the copy takes as long as a product.
+    draws = rule_of(type(hyper)).observes == "variance_estimate"
+    transposed_factor = noise_factor.T.copy() if draws else np.empty((0, 0))
+    walk(
+        hyper,
+        hessian,
+        noise_factor,
+        std,
+        form_matrix,
+        table,
+        batch_size,
+        error,
+        gradient,
+        states,
+        stream,
+        t0,
+        policy,
+        given,
+        losses,
+        steps,
+        errors,
+        dead,
+        transposed_factor,
+        *[np.zeros((d, lanes)) for _ in range(5)],
+        *[np.zeros(lanes) for _ in range(4)],
+    )
+
+
+@jit
+def walk(
+    hyper,
+    hessian,
+    noise_factor,
+    std,
+    form_matrix,
+    table,
+    batch_size,
+    error,
+    gradient,
+    states,
+    stream,
+    t0,
+    policy,
+    given,
+    losses,
+    steps,
+    errors,
+    dead,
+    transposed_factor,
+    normals,
+    noise,
+    direction,
+    extra,
+    image,
+    numerator,
+    denominator,
+    alpha,
+    loss,
+):
+    """`advance` with its scratch arrays, which as arguments are known not to overlap."""
+    arguments_are_apart()
+    d, lanes = error.shape
     for step in range(given.size):
         t = float(t0 + step + 1)
         fill_normals(stream, normals)
@@ -98,8 +150,13 @@ def advance(
             steps[step, lane] = alpha[lane]
 
 
+def excess_loss(hessian, error, gradient, out):
+    """0.5 e^T Q e in every lane; the gradient Q e (d, lanes) is written too."""
+    multiply(hessian, error, gradient)
+    np.multiply(0.5, np.sum(error * gradient, axis=0), out=out)
+
+
 @jit
-def excess_loss(hessian, error, out):
-    """0.5 e^T Q e in every lane."""
-    inner(error, np.dot(hessian, error), out)
-    out *= 0.5
+def multiply(matrix, columns, out):
+    """A product by the BLAS of the steps, whose bits that of NumPy may not give."""
+    np.dot(matrix, columns, out)

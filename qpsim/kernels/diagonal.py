@@ -6,18 +6,19 @@ It also runs rotation-equivariant rules on any Hessian, in its eigenbasis.
 import numpy as np
 
 from qpsim.kernels import dispatch
+from qpsim.kernels.elementary import fma
 from qpsim.kernels.jit import arguments_are_apart, jit
 from qpsim.kernels.moments import add_row_moments, closed_moments, is_linear, ratio_or_zero
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
+from qpsim.methods.rule import rule_of
 
 # Normals that are drawn at a time: they are used up before they leave the first cache.
 _CACHED_ELEMENTS = 1 << 11
 
 
-@jit
 def advance(
     hyper,
     eigenvalues,
@@ -42,7 +43,7 @@ def advance(
     (n_steps, lanes) and steps (n_steps, lanes) are written.
     """
     d, lanes = error.shape
-    ahead = draws_estimates(hyper)
+    ahead = rule_of(type(hyper)).observes == "variance_estimate"
     rows = d if ahead else min(d, max(2, _CACHED_ELEMENTS // lanes // 2 * 2))
     walk(
         hyper,
@@ -136,7 +137,7 @@ def walk(
                 fill_normals(stream, normals[: last - first])
             for i in range(first, last):
                 q, std = eigenvalues[i], stds[i]
-                variance, half = std * std, 0.5 * q
+                variance = std * std
                 if policy == LINE_SEARCH:
                     for lane in range(lanes):
                         mean = q * error[i, lane]
@@ -155,14 +156,14 @@ def walk(
                         z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
                         error[i, lane] -= alpha[lane] * z
                         e = float(error[i, lane])
-                        loss[lane] += half * e * e
                         mean = q * e
+                        loss[lane] = fma(mean, e, loss[lane])
                         extra = observe(hyper, mean, variance, estimates, i, lane)
-                        above, below = closed_moments(
-                            hyper, q, std, mean, extra, states, i, lane, t + 1.0
+                        first_moment, second_moment = closed_moments(
+                            hyper, std, mean, extra, states, i, lane, t + 1.0
                         )
-                        numerator[lane] += above
-                        denominator[lane] += below
+                        numerator[lane] = fma(mean, first_moment, numerator[lane])
+                        denominator[lane] = fma(q, second_moment, denominator[lane])
                 else:
                     for lane in range(lanes):
                         mean = q * error[i, lane]
@@ -171,7 +172,7 @@ def walk(
                         z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
                         error[i, lane] -= alpha[lane] * z
                         e = float(error[i, lane])
-                        loss[lane] += half * e * e
+                        loss[lane] = fma(q * e, e, loss[lane])
                     if following:
                         add_row_moments(
                             hyper,
@@ -190,11 +191,13 @@ def walk(
         if policy == LINE_SEARCH:
             ratio_or_zero(numerator, denominator, alpha)
             for i in range(d):
-                half = 0.5 * eigenvalues[i]
+                q = eigenvalues[i]
                 for lane in range(lanes):
                     error[i, lane] -= alpha[lane] * direction[i, lane]
                     e = float(error[i, lane])
-                    loss[lane] += half * e * e
+                    loss[lane] = fma(q * e, e, loss[lane])
+        for lane in range(lanes):
+            loss[lane] *= 0.5
         record_loss(loss, dead, losses[step])
         # An assignment of whole rows would compile its error message too: two seconds.
         for lane in range(lanes):

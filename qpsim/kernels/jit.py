@@ -49,7 +49,12 @@ _DIGEST_BYTES = hashlib.sha256().digest_size
 # nogil: blocks of replicates run in threads. error_model: x/0 is inf or nan, as in NumPy, without a
 # branch that would stop vectorisation. No fastmath: nan tests must work, and results must not
 # depend on the vector width.
-_FLAGS: dict[str, Any] = {"nogil": True, "error_model": "numpy", "boundscheck": False}
+_FLAGS: dict[str, Any] = {
+    "nogil": True,
+    "error_model": "numpy",
+    "boundscheck": False,
+    "no_cfunc_wrapper": True,
+}
 
 
 def jit(function: Callable[..., Any]) -> Any:

@@ -27,7 +27,7 @@ from qpsim.kernels.hermite import (
     row_coefficients,
     starts_as_sign,
 )
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_spliced
 from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE, two_values
 from qpsim.kernels.plane import add_planes
 from qpsim.kernels.policy import BOUND
@@ -96,7 +96,8 @@ def add_moments(
 ):
     """grad^T E[z], E[z^T Q z] or its bound, and the relative error of the series, in every lane.
 
-    form (d, d) is |Q| for the bound, nu^2 Q o QQ for a linear rule; table a SignTable or SeriesTable.
+    form (d, d) is |Q| for the bound, or the sum of its elements (1, 1) for signs of one scale, and nu^2 Q o QQ for a
+    linear rule; table a SignTable or SeriesTable.
     """
 
 
@@ -269,20 +270,27 @@ def _sign_then_series(
         )
 
 
-@jit
+@jit_spliced
 def sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator):
     """Moments of scale * sign(standard + Z)."""
     d, lanes = gradient.shape
-    mean = np.zeros((1, padded(d, TILE_ROWS), padded(lanes, LANES)))
+    mean = np.zeros((1, padded(d, TILE_ROWS), padded(lanes, LANES)), scale.dtype)
     for i in range(d):
         for lane in range(lanes):
             mean[0, i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
     inner(gradient, mean[0], numerator)
     if policy == BOUND:
-        inner(scale, np.dot(form, scale), denominator)
+        if form.shape[0] == 1:
+            for lane in range(lanes):
+                denominator[lane] = form[0, 0] * scale[0, lane] * scale[0, lane]
+        else:
+            image = np.empty((d, lanes))
+            np.dot(form, scale, image)
+            inner(scale, image, denominator)
         return
     sign_integrals(table, standard, scale, denominator)
-    form_of_means = np.zeros(mean.shape[2])
+    form_of_means = np.empty(mean.shape[2])
+    form_of_means[:] = 0.0
     add_forms(table.double[:1], mean, form_of_means)
     for lane in range(lanes):
         denominator[lane] += form_of_means[lane]

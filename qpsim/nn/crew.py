@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from concurrent.futures.process import BrokenProcessPool, ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from qpsim import progress
 from qpsim.errors import TrainingError
+from qpsim.interrupts import deferred
 from qpsim.nn.cells import Cell, run_cell
 from qpsim.nn.data import Dataset
 from qpsim.nn.parallel import available_cores
@@ -61,12 +62,16 @@ class Search(Generic[Found]):
 
 
 def drive(searches: list[Search[Found]], crew: Crew, tick: Any) -> list[Found]:
-    """Run all searches to their ends; what they found, in their order."""
+    """Run all searches to their ends; what they found, in their order.
+
+    If it is interrupted, cells that have not begun will not.
+    """
     flying: dict[Future[History], tuple[Search[Found], Cell]] = {}
 
     def launch(search: Search[Found]) -> None:
         for cell in search.go_on():
-            flying[crew.submit(cell)] = (search, cell)
+            with crew.handing_out():
+                flying[crew.submit(cell)] = (search, cell)
 
     try:
         for search in searches:
@@ -85,6 +90,9 @@ def drive(searches: list[Search[Found]], crew: Crew, tick: Any) -> list[Found]:
             "A worker died (out of memory?); finished runs are kept, and the same command goes on "
             "from there, with fewer workers if need be."
         ) from None
+    finally:
+        for future in flying:
+            future.cancel()
     return [search.found for search in searches if search.found is not None]
 
 
@@ -93,6 +101,10 @@ class Crew:
 
     def __init__(self, executor: Executor | None) -> None:
         self._executor = executor
+
+    def handing_out(self) -> AbstractContextManager[None]:
+        """Holds Ctrl-C back while a cell is handed out, but not while one runs in this process."""
+        return nullcontext() if self._executor is None else deferred()
 
     def submit(self, cell: Cell) -> Future[History]:
         if self._executor is not None:

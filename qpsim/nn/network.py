@@ -58,8 +58,8 @@ class Network:
         Threads; None means one per available core. The results do not depend on it.
     fast
         Let float32 convolutions of 3 x 3 and stride 1 use Winograd's algorithm where it pays: about
-        twice as fast, with rounding errors some ten times larger (2e-6 relative). float64 never
-        does.
+        twice as fast, with rounding errors some five times larger (2e-6 of the result's spread).
+        float64 never does.
 
     Notes
     -----

@@ -9,7 +9,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from contextvars import copy_context
 from functools import cache
@@ -17,6 +17,8 @@ from itertools import count
 from typing import Any
 
 from threadpoolctl import ThreadpoolController
+
+from qpsim.interrupts import deferred
 
 
 def available_cores() -> int:
@@ -33,6 +35,8 @@ def available_cores() -> int:
 def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
     """Call ``task(0) ... task(n_tasks - 1)`` on up to ``workers`` threads, this one included.
 
+    With more than one, Ctrl-C waits until all threads are done.
+
     >>> done = []
     >>> for_each(done.append, 3, workers=1)
     >>> done
@@ -44,13 +48,20 @@ def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
         while (number := next(ticket)) < n_tasks:
             task(number)
 
+    if min(workers, n_tasks) < 2:
+        work()
+        return
     # In copies of the caller's context, which is where NumPy keeps what errstate was told.
     contexts = [copy_context() for _ in range(min(workers, n_tasks) - 1)]
-    helpers = [_pool().submit(context.run, work) for context in contexts]
-    try:
-        work()
-    finally:
-        errors = [helper.exception() for helper in helpers]
+    helpers: list[Future[None]] = []
+    # A helper left behind would go on writing into arrays that the caller thinks are its own again.
+    with deferred():
+        try:
+            for context in contexts:
+                helpers.append(_pool().submit(context.run, work))
+            work()
+        finally:
+            errors = [helper.exception() for helper in helpers]
     for error in errors:
         if error is not None:
             raise error

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qpsim import bench
-from qpsim.bench import ceilings, measure, peers, report, workloads
+from qpsim.bench import ceilings, measure, memory, peers, report, workloads
 from qpsim.errors import FileError, SimulationError
 from tests import naive
 
@@ -25,13 +25,20 @@ def measured():
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("name", [w.name for w in workloads.workloads(("core",))])
-@pytest.mark.parametrize("peer", peers.NAMES)
+@pytest.mark.parametrize(
+    ("peer", "name"),
+    [
+        (peer, w.name)
+        for peer in peers.NAMES
+        for w in workloads.workloads(("core",))
+        if peer != "numba" or w.basis == "axis"
+    ],
+)
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_a_peer_simulates_the_same_ensemble(peer, name):
-    if peers.reason_missing(peer):
-        pytest.skip(peers.reason_missing(peer))
     workload = tiny(name)
+    if peers.reason_missing(peer, workload):
+        pytest.skip(peers.reason_missing(peer, workload))
     theirs = peers.prepare(peer, workload, workers=1)(1)
     ours = measure.ours(workload, workers=1)(1)
     assert theirs.shape == ours.shape == (600,)
@@ -58,6 +65,11 @@ def test_a_missing_peer_is_skipped_with_a_reason(monkeypatch):
     assert "pip install" in found["results"][0]["peers"]["jax"]["skipped"]
     assert any("jax is not installed" in line for line in report.remarks(found))
     assert report.table(found)[1][0][3] == "-"
+
+
+def test_a_plain_loop_is_for_uncoupled_coordinates():
+    assert peers.reason_missing("numba", tiny("SSD, axis")) is None
+    assert "uncoupled" in peers.reason_missing("numba", tiny("SSD, Haar, bound step"))
 
 
 def test_a_peer_of_another_law_gets_no_ratio(measured):
@@ -131,3 +143,24 @@ def test_the_cores_are_given_back():
     before = os.sched_getaffinity(0)
     bench.run(quick=True, rounds=1, only=["SGD, axis"], peers=[], workers=1)
     assert os.sched_getaffinity(0) == before
+
+
+def test_peak_memory_is_that_of_the_run_and_not_of_this_process():
+    ballast = np.ones(1 << 25)
+    small = tiny("SGD, axis")
+    large = dataclasses.replace(small, n_replicates=200_000, n_steps=40)
+    peaks = [memory.peak_bytes(workload, workers=1) for workload in (small, large)]
+    if None in peaks:
+        pytest.skip("This system does not say how much memory a process held.")
+    record = 8 * 200_000 * 41
+    assert record < peaks[1] - peaks[0] < 3 * record
+    assert memory.own_peak_bytes() > ballast.nbytes
+
+
+def test_peak_memory_has_a_column_where_it_was_measured(measured):
+    columns, _ = report.table(measured)
+    assert "peak memory" not in columns
+    entry = {**measured["results"][0], "peak_bytes": 3 << 20}
+    columns, rows = report.table({**measured, "results": [entry, measured["results"][1]]})
+    assert columns[-1] == "peak memory"
+    assert [row[-1] for row in rows] == ["3 MiB", "-"]

@@ -30,6 +30,7 @@ ALLOCATOR = {
     "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
     "MALLOC_TOP_PAD_": str(1 << 28),
 }
+TURN_SECONDS = 0.05
 THIS = [sys.executable, "-m", "tests.benchmarks.bench_nn"]
 
 
@@ -62,23 +63,34 @@ def measured(name, threads, rounds, jax_rounds):
         "title": NETWORKS[name][0],
         "batch": len(x),
         "rounds": rounds,
+        "jax_rounds": jax_rounds,
         "milliseconds": {task: spread(1e3 * np.array(taken)) for task, taken in seconds.items()},
         "ratios": ratios,
     }
 
 
 def alternating(tasks, rounds):
-    """Seconds of each task's calls, all taking turns."""
+    """Seconds of a step in each task's turns, all taking turns.
+
+    A turn is a pause, a step, and then steps that are timed: one, or as many as it takes to fill
+    `TURN_SECONDS`. Steps of a training follow upon each other, with their threads awake and their
+    arrays in the caches, while the first one pays for what the contender before it left there. The
+    rule is the same for all, and it does not favour threads that sleep at once (ours) over threads
+    that spin for a while (OpenMP's): those are found spinning by the steps that are timed, and are
+    at rest again after the pause.
+    """
     for task in tasks.values():
-        task()
         task()
     seconds = {name: [] for name in tasks}
     for _ in range(rounds):
         for name, task in tasks.items():
-            time.sleep(0.02)  # OpenMP's threads spin for a while after their work is done
-            start = time.perf_counter()
+            time.sleep(0.02)
             task()
-            seconds[name].append(time.perf_counter() - start)
+            start, steps, taken = time.perf_counter(), 0, 0.0
+            while taken < TURN_SECONDS:
+                task()
+                steps, taken = steps + 1, time.perf_counter() - start
+            seconds[name].append(taken / steps)
     return seconds
 
 

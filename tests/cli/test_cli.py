@@ -139,6 +139,7 @@ def test_figure_all_gives_each_figure_the_options_it_knows(run, monkeypatch):
         return figures.Made(_Described(), None, {})
 
     class _Described:
+        figure = "2"
         header = {}  # noqa: RUF012
         provenance = {}  # noqa: RUF012
 

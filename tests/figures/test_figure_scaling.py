@@ -61,3 +61,31 @@ def test_an_executor_is_refused():
 def test_it_is_drawn_again_from_its_file(made, tmp_path):
     again = figures.make("scaling", made.paths[0].parent, redraw=True, formats="png")
     assert np.array_equal(again.data["dims"], made.data["dims"])
+
+
+def test_the_table_says_what_is_drawn(made):
+    columns, rows = figures.table(made.data)
+    assert columns[1:] == [text.get_text() for text in made.artists["legend"].get_texts()]
+    assert [row[0] for row in rows] == [
+        "2 coordinates",
+        "5 coordinates",
+        "exponent of coordinates",
+        "1 replicates",
+        "2 replicates",
+        "3 replicates",
+        "exponent of replicates",
+        "1 steps",
+        "1 workers",
+        "2 workers",
+        "exponent of workers",
+    ]
+    assert float(rows[1][2]) == pytest.approx(1e3 * made.data["dims"][1, 1], rel=6e-3)
+    seconds = made.data["replicate_counts"][3]
+    assert float(rows[6][4]) == pytest.approx(
+        np.log(seconds[2] / seconds[1]) / np.log(1.5), abs=6e-3
+    )
+
+
+def test_other_figures_have_no_table():
+    data = figures.compute("2", replicates=2, problems=1, steps=2, dim=2, workers=1)
+    assert figures.table(data) is None

@@ -29,6 +29,17 @@ def weight_gradient(x, dy, k):
     )
 
 
+def input_gradient(dy, weight):
+    """Of `convolution` without zeros around, stride 1: dy (B, H', W', F), weight (k, k, C, F)."""
+    k, _, channels, _ = weight.shape
+    examples, height, width, _ = dy.shape
+    dx = np.zeros((examples, height + k - 1, width + k - 1, channels))
+    for p in range(k):
+        for q in range(k):
+            dx[:, p : p + height, q : q + width] += dy @ weight[p, q].T
+    return dx
+
+
 def max_pool(x, window, stride, pad):
     """x (H, W, C), pad (top, bottom, left, right)."""
     top, bottom, left, right = pad

@@ -15,8 +15,7 @@ from qpsim.nn import (
     Network,
     ReLU,
 )
-from qpsim.nn.kernels import pooling, winograd
-from qpsim.nn.kernels.blas import gemm_address
+from qpsim.nn.kernels import pooling
 from qpsim.nn.kernels.masks import dropout
 from qpsim.nn.layers.base import same_padding
 from tests.nn import loops
@@ -52,57 +51,6 @@ def test_a_convolution_is_the_sum_over_its_window(height, width, channels, size,
     for image, result in zip(x, y, strict=True):
         expected = loops.convolution(image, weight, bias, stride, pad)
         np.testing.assert_allclose(result, expected, atol=1e-12)
-
-
-@settings(deadline=None, max_examples=30)
-@given(
-    height=st.integers(3, 14),
-    width=st.integers(3, 14),
-    channels=st.sampled_from([32, 40, 64]),
-    padding=st.sampled_from(["same", "valid"]),
-    examples=st.integers(1, 7),
-)
-def test_the_fast_convolution_agrees_with_the_plain_one(height, width, channels, padding, examples):
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((examples, height, width, 33)).astype(np.float32)
-    # The first convolution makes the second one's gradient by its input matter.
-    layers = [Conv2D(channels, 1), Conv2D(48, 3, padding=padding), Flatten(), Dense(2)]
-    plain, fast = (Network(layers, x.shape[1:], rng=1, fast=f) for f in (False, True))
-    y = rng.integers(2, size=examples)
-    logits = plain.predict(x)
-    np.testing.assert_allclose(fast.predict(x), logits, atol=3e-5 * abs(logits).max())
-    gradient, close = (network.loss_and_gradient(x, y)[1] for network in (plain, fast))
-    np.testing.assert_allclose(close, gradient, atol=3e-5 * abs(gradient).max())
-
-
-def _matrix(transform, size):
-    """A transform's matrix, from what it makes of plain numbers."""
-    function = getattr(transform, "py_func", transform)
-    return np.array([function(*unit) for unit in np.eye(size)]).T
-
-
-def test_the_transforms_of_the_fast_convolution_are_exact():
-    rng = np.random.default_rng(0)
-    x, w = rng.standard_normal(6), rng.standard_normal(3)
-    b, a = _matrix(winograd._inputs, 6), _matrix(winograd._outputs, 6)
-    g = _matrix(winograd._weights, 3)
-    np.testing.assert_allclose(a @ ((g @ w) * (b @ x)), np.correlate(x, w), atol=1e-14)
-    np.testing.assert_array_equal(_matrix(winograd._output_gradients, 4), a.T)
-    np.testing.assert_allclose(_matrix(winograd._weight_gradients, 6), g.T, atol=1e-16)
-
-
-def test_the_fast_gradient_by_the_weights_is_as_accurate_as_promised():
-    rng = np.random.default_rng(0)
-    x = rng.standard_normal((5, 9, 11, 32)).astype(np.float32)
-    dy = rng.standard_normal((5, 7, 9, 48)).astype(np.float32)
-    found = np.ones((3, 3, 32, 48), np.float32)
-    memory = np.empty(winograd.room(2 * 2 * 3, 32, 48), np.float32)
-    sums = np.empty((36, 32, 48), np.float32)
-    winograd.weight_gradient(
-        gemm_address("float32"), x, (9, 11), dy, (0, 0), (7, 9), found, 2, memory, sums
-    )
-    exact = loops.weight_gradient(x.astype(float), dy.astype(float), 3)
-    assert abs(found - 1 - exact).max() < 5e-6 * abs(exact).max()
 
 
 @settings(deadline=None, max_examples=40)

@@ -1,0 +1,54 @@
+"""How much memory a workload takes: that of a process which runs nothing else, interpreter included."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from qpsim.bench.workloads import Workload
+
+_STATUS = Path("/proc/self/status")
+_CHILD = "import sys; from qpsim.bench import memory; memory.report_own_peak(*sys.argv[1:])"
+
+
+def peak_bytes(workload: Workload, workers: int) -> int | None:
+    """Most memory that a new process holds while it runs a workload; None where nobody counts it.
+
+    The record of the losses is part of it, 8 bytes a replicate and step.
+    """
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
+    command = [sys.executable, "-c", _CHILD, json.dumps(workload.as_dict()), str(workers)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    size: int | None = json.loads(done.stdout)
+    return size
+
+
+def report_own_peak(workload: str, workers: str) -> None:
+    """Run a workload, given as JSON, and print the most memory that this process has held."""
+    from qpsim.bench.measure import ours
+
+    ours(Workload(**json.loads(workload)), int(workers))(0)
+    print(json.dumps(own_peak_bytes()))
+
+
+def own_peak_bytes() -> int | None:
+    """Most memory that this process has held so far.
+
+    >>> peak = own_peak_bytes()
+    >>> peak is None or peak > 10_000_000
+    True
+    """
+    if _STATUS.exists():
+        # getrusage would count what the parent held when it started this process.
+        lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
+        if "VmHWM" in lines:
+            return 1024 * int(lines["VmHWM"].split()[0])
+    try:
+        import resource
+    except ImportError:
+        return None
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
