@@ -104,7 +104,7 @@ _CORE = (
 _SHAPE = (
     Workload("SGD, axis, d=10", "shape", "sgd", "optimal", dim=10, n_replicates=10_240),
     Workload("SGD, axis, d=1000", "shape", "sgd", "optimal", dim=1000, n_replicates=256),
-    Workload("SGD, axis, d=10^6", "shape", "sgd", "optimal", dim=10**6, n_replicates=8, n_steps=5),
+    Workload("SGD, axis, d=10^6", "shape", "sgd", "optimal", dim=10**6, n_replicates=16, n_steps=5),
     Workload("SGD, axis, 1 replicate", "shape", "sgd", "optimal", n_replicates=1),
     Workload(
         "SGD, axis, 10^5 replicates", "shape", "sgd", "optimal", n_replicates=100_000, n_steps=10
