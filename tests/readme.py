@@ -97,13 +97,16 @@ def networks():
 
 def scaling():
     """Table of the stored figure of costs."""
+    import json
+
     from qpsim.figures import figure_scaling
     from qpsim.figures.data import load
 
     data = load(ROOT / "figures" / "scaling.npz", "scaling", figure_scaling.Options)
     columns, rows = figure_scaling.table(data)
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    about, held = data.provenance, data.options
+    about = json.loads((ROOT / "figures" / "scaling.json").read_text())["provenance"]
+    held = data.options
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
         f"\n\n{about['cpu']}, {about['workers']} threads where they do not vary, "
         f"{about['cores']} cores; {held.dim} coordinates, {held.replicates} replicates and "

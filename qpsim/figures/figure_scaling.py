@@ -166,10 +166,11 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
         ax.set_xscale("log")
         ax.set_yscale("log")
         ax.set_xlabel(label)
-        # In a narrow panel only the ends are named, which do not meet their neighbours' there.
-        named = {0, len(values) - 1} if narrow else set(range(len(values)))
+        # Names must not meet: in a narrow panel the ends have one, among many values every other.
+        last = len(values) - 1
+        named = {0, last} if narrow else set(range(0, last + 1, 2 if last > 3 else 1))
         ax.set_xticks(values, [f"{v:g}" if k in named else "" for k, v in enumerate(values)])
-        if narrow and len(values) > 1:
+        if last > 0 and (narrow or last > 3):
             ax.get_xticklabels()[0].set_horizontalalignment("left")
             ax.get_xticklabels()[-1].set_horizontalalignment("right")
         ax.minorticks_off()
