@@ -23,6 +23,9 @@ _MIX_LEFT, _MIX_RIGHT = 0xCA01F9DD, 0x4973F715
 _WARM_UP_WORDS = 12
 _POOL_WORDS = np.arange(6)  # SFC64 is seeded with six words, in turn from the pool
 _SHIFT_16 = np.uint32(16)
+# NumPy lets go of the interpreter while it works on 500 numbers or more, and threads that seed at once
+# would hand it to each other after every operation; the pool has four numbers a lane, SFC64 six.
+_SEEDED_AT_ONCE = 64
 
 _ONE = np.uint64(1)
 _SHIFT_B, _SHIFT_C = np.uint64(11), np.uint64(3)
@@ -59,17 +62,22 @@ def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarra
     >>> bool(np.all(seed_lanes(np.random.SeedSequence(7), 2, 1)[:, 0] == state))
     True
     """
+    state = np.empty((4, count), dtype=np.uint64)
+    numbers = np.arange(first, first + count, dtype=np.uint64)
     wide = min(max((1 << 32) - first, 0), count)  # numbers from 2^32 on are two words of entropy
-    parts = []
-    if wide > 0:
-        parts.append(_seed(seed_sequence, [np.arange(first, first + wide, dtype=np.uint64)]))
-    if wide < count:
-        numbers = np.arange(first + wide, first + count, dtype=np.uint64)
-        parts.append(_seed(seed_sequence, [numbers, numbers >> np.uint64(32)]))
-    return np.concatenate(parts, axis=1) if parts else np.empty((4, 0), dtype=np.uint64)
+    for begin, end, n_words in ((0, wide, 1), (wide, count, 2)):
+        for k in range(begin, end, _SEEDED_AT_ONCE):
+            some = slice(k, min(k + _SEEDED_AT_ONCE, end))
+            words = [numbers[some], numbers[some] >> np.uint64(32)][:n_words]
+            state[:3, some] = _seed(seed_sequence, words)
+    state[3] = 1
+    # NumPy drops the first words; here they make normals, which the step loop has compiled anyway.
+    fill_normals(state, np.empty((_WARM_UP_WORDS, count)))
+    return state
 
 
 def _seed(parent: SeedSequence, words: list[np.ndarray]) -> np.ndarray:
+    """The three words (3, lanes) that NumPy makes of a parent's pool and the words of lanes' numbers."""
     pool_size = parent.pool_size
     mixed = max(_n_words(parent.entropy), pool_size) + _n_words(parent.spawn_key)
     n_hashed = pool_size * pool_size + pool_size * (mixed - pool_size)
@@ -80,12 +88,7 @@ def _seed(parent: SeedSequence, words: list[np.ndarray]) -> np.ndarray:
         mix: np.ndarray = pool * np.uint32(_MIX_LEFT) - hashed * np.uint32(_MIX_RIGHT)
         pool = mix ^ (mix >> _SHIFT_16)
     halves = _hash(pool[_POOL_WORDS % pool_size], _INIT_B, _MULT_B, 6)[0].astype(np.uint64)
-    state = np.empty((4, words[0].size), dtype=np.uint64)
-    state[:3] = halves[0::2] | (halves[1::2] << np.uint64(32))
-    state[3] = 1
-    # NumPy drops the first words; here they make normals, which the step loop has compiled anyway.
-    fill_normals(state, np.empty((_WARM_UP_WORDS, state.shape[1])))
-    return state
+    return np.asarray(halves[0::2] | (halves[1::2] << np.uint64(32)))
 
 
 def _hash(words: np.ndarray, constant: int, multiplier: int, n: int) -> tuple[np.ndarray, int]:
