@@ -71,9 +71,28 @@ def flops_per_second(workers: int) -> float:
         return _rate(job, workers, 2)
 
 
-def least_seconds(workload: Workload, normals: float, flops: float) -> float:
-    """Time that the normals and matrix products of a workload take at these rates."""
-    return workload.updates / normals + workload.flops / flops
+def least_seconds(
+    workload: Workload, normals: float, flops: float, operations: float | None = None
+) -> float:
+    """Time that the normals and matrix products of a workload, or so many operations, take at these rates."""
+    return workload.updates / normals + (operations or workload.flops) / flops
+
+
+def flops_with_series(workload: Workload) -> float | None:
+    """Operations of a workload's matrix products and of the series that this package sums; None without.
+
+    The exact step of signs has no closed form: the limit counts what any way needs, this what ours
+    does. Operations in single precision, of which a vector holds twice as many, count half.
+    """
+    if (workload.method, workload.step_size) != ("ssd", "optimal") or workload.basis == "axis":
+        return None
+    from qpsim.kernels.signs import pair_table
+
+    problem, dim = workload.problem(), workload.dim
+    table = pair_table(np.asarray(problem.hessian), problem.gradient_correlation())
+    products = 2 * 2 * dim**2
+    forms = table.double.shape[0] * dim * (dim - 1) + table.single.entries.size
+    return float((products + forms) * workload.n_replicates * workload.n_steps)
 
 
 def _rate(job: Callable[[], Callable[[], int]], workers: int, repeats: int) -> float:

@@ -112,15 +112,19 @@ def _measured(
         flops.append(ceilings.flops_per_second(workers))
         for name, run in contenders.items():
             seconds[name].append(_seconds(run, k))
-    fractions = [
-        ceilings.least_seconds(workload, normal, flop) / second
-        for normal, flop, second in zip(normals, flops, seconds["qpsim"], strict=True)
-    ]
+
+    def fraction(operations: float | None = None) -> dict[str, float]:
+        turns = zip(normals, flops, seconds["qpsim"], strict=True)
+        least = ceilings.least_seconds
+        return _spread([least(workload, n, f, operations) / taken for n, f, taken in turns])
+
+    with_series = ceilings.flops_with_series(workload)
     entry: dict[str, Any] = {
         "workload": workload.as_dict(),
         "seconds": _spread(seconds["qpsim"]),
         "ns_per_update": _spread([1e9 * s / workload.updates for s in seconds["qpsim"]]),
-        "fraction_of_limit": _spread(fractions),
+        "fraction_of_limit": fraction(),
+        "fraction_with_series": None if with_series is None else fraction(with_series),
         "normals_per_second": _spread(normals),
         "flops_per_second": _spread(flops),
         "median_final_loss": float(np.median(final["qpsim"])),

@@ -2,9 +2,10 @@
 
 A report is a dict of plain JSON values. ``results`` has one entry a workload: ``ns_per_update``
 (wall time per replicate, step and coordinate), ``fraction_of_limit`` (of the time that its normals
-and matrix products alone would take), ``peak_bytes`` of a process that runs it alone (group
-"scale"; else None), and for each peer the ``ratio`` of its time to ours in the same round, or why it
-was ``skipped``. A measured number is {"median", "low", "high"} over rounds.
+and matrix products alone would take; ``fraction_with_series``, or None, counts the series of the
+exact sign step too), ``peak_bytes`` of a process that runs it alone (group "scale"; else None), and
+for each peer the ``ratio`` of its time to ours in the same round, or why it was ``skipped``. A
+measured number is {"median", "low", "high"} over rounds.
 """
 
 from __future__ import annotations
@@ -78,6 +79,12 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
             f"Limits: {normals / 1e9:.2f} normals/ns of the own sampler, "
             f"{flops / 1e9:.0f} GFLOP/s of BLAS in double precision."
         )
+    lines += [
+        f"{entry['workload']['name']}: {100 * entry['fraction_with_series']['median']:.0f} % of the "
+        "limit if the products of its series count."
+        for entry in results
+        if entry.get("fraction_with_series")
+    ]
     reasons = {
         f"{name}: {peer['skipped']}"
         for entry in results

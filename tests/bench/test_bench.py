@@ -9,6 +9,7 @@ import pytest
 from qpsim import bench
 from qpsim.bench import ceilings, measure, memory, peers, report, workloads
 from qpsim.errors import FileError, SimulationError
+from qpsim.kernels import signs
 from tests import naive
 
 TINY = {"n_replicates": 600, "n_steps": 4, "dim": 6}
@@ -97,6 +98,27 @@ def test_the_least_time_adds_normals_and_products():
     assert workload.flops == 3 * 2 * 6 * 6 * 600 * 4
     expected = workload.updates / 1e9 + workload.flops / 1e10
     assert ceilings.least_seconds(workload, 1e9, 1e10) == pytest.approx(expected)
+
+
+def test_the_series_of_the_exact_step_can_be_counted():
+    (workload,) = [w for w in workloads.workloads(("core",)) if w.name == "SSD, Haar, exact step"]
+    problem, steps = workload.problem(), workload.n_replicates * workload.n_steps
+    table = signs.pair_table(np.asarray(problem.hessian), problem.gradient_correlation())
+    ends = table.single.ends
+    singles = [ends[n, -1, -1] - (ends[n - 1, -1, -1] if n else 0) for n in range(len(ends))]
+    assert 0 < sum(singles) <= len(singles) * 4950
+    per_step = 2 * 2 * 100**2 + 2 * 4950 * table.double.shape[0] + sum(singles)
+    assert ceilings.flops_with_series(workload) == steps * per_step
+    assert ceilings.least_seconds(workload, np.inf, 2.0, 8.0) == 4.0
+    assert ceilings.flops_with_series(tiny("SSD, Haar, bound step")) is None
+    assert ceilings.flops_with_series(tiny("SSD, axis")) is None
+
+
+def test_a_remark_tells_of_the_series(measured):
+    entry = {**measured["results"][0], "fraction_with_series": {"median": 0.614}}
+    said = " ".join(report.remarks({**measured, "results": [entry]}))
+    assert "SGD, axis: 61 % of the limit if the products of its series count." in said
+    assert "series" not in " ".join(report.remarks(measured))
 
 
 def test_compare_shows_what_moved(measured):
