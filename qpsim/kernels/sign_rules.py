@@ -25,13 +25,18 @@ MOST_NODES = 6
 _BINS = 256
 # Terms by which it is: from here on they are small where a rule is of use, and not where it is none.
 _LAST_TERM = 320
-# Largest errors: of one pair, relative to its |q|, and of all pairs, relative to the form at a = 0.
-# The first is lowered until the second holds, or to where rounding counts as much.
+# Largest errors: of one pair, relative to its |q|, and of all pairs, relative to the form at a = 0. The
+# first is lowered until the second holds, or to where rounding counts as much.
 _PAIR_TOLERANCE = 5e-10
 _TOLERANCE = 1.5e-10
 _LEAST_PAIR_TOLERANCE = 1e-12
-# Rounding of a term in single precision, as a standard deviation relative to the form at a = 0.
+# Rounding of a term in single precision, as a standard deviation relative to the form at a = 0. Rows
+# are rounded apart, but for columns that are alike, hence as if there were few. A hundred equal numbers
+# in a row, as equal correlations give, are rounded alike as they are summed: by a third of the largest
+# error possible, a hundred halves of 6e-8.
 _SINGLE_ROUNDING = 3e-8
+_ROWS_APART = 50
+_REPEATED_ROUNDING = 1.2e-6
 _SINGLE_TOLERANCE = 4e-11
 # Times in units of one pair's share in a term of single precision: that of a node, of a pair in a
 # term of double precision, which no pair leaves out, and of a coordinate in any term.
@@ -74,11 +79,12 @@ def cheapest_split(
     Parameters
     ----------
     size, weight
-        |r| and |q| of the pairs, arrays (n_pairs,).
+        |r_ij| and |q_ij| / sqrt(q_ii q_jj) of the pairs, arrays (n_pairs,): what the coordinates'
+        units are does not matter.
     dim
         Number of coordinates.
     at_0
-        The form at a = 0: errors are fractions of it.
+        The form of these weights at a = 0: errors are fractions of it.
     alone
         Nodes (bins,) that a pair at the upper end of a bin takes without a head.
 
@@ -90,10 +96,12 @@ def cheapest_split(
     where = bins_of(size)
     count = np.bincount(where, minlength=_BINS)
     mass = 2.0 * np.bincount(where, weight, minlength=_BINS)
+    repeated = np.unique((size * weight).astype(np.float32)).size < size.size / 4
+    rounding = _REPEATED_ROUNDING if repeated else _SINGLE_ROUNDING / min(dim, _ROWS_APART) ** 0.5
     best, least = None, _NODE_COST * (count @ alone)
     for longest in LONGEST_HEADS:
         heads, nodes = _heads_and_nodes(longest, mass, at_0, alone)
-        n_double = _in_double(longest, mass, at_0, dim)
+        n_double = _in_double(longest, mass, at_0, rounding)
         cost = _NODE_COST * (count @ np.where(nodes < 0, alone, nodes))
         cost += count @ np.maximum(heads - n_double, 0) + n_double * _DOUBLE_COST * dim**2 / 2
         cost += longest * _COORDINATE_COST * dim
@@ -191,12 +199,8 @@ def _largest_squares() -> np.ndarray:
     return largest
 
 
-def _in_double(head: int, mass: np.ndarray, at_0: float, dim: int) -> int:
-    """Terms of the head whose rounding to single precision would count.
-
-    A row's products are rounded alike with its b_i, but apart from the other rows'.
-    """
+def _in_double(head: int, mass: np.ndarray, at_0: float, rounding: float) -> int:
+    """Terms of the head whose rounding to single precision would count."""
     n = np.arange(1, head + 1)
-    products = bin_ends() ** n[:, None] @ mass * _largest_squares()[n]
-    rounding = _SINGLE_ROUNDING * products / np.sqrt(dim)
-    return int(np.sum(rounding > _SINGLE_TOLERANCE * at_0))
+    products = _powers()[n] @ mass * _largest_squares()[n]
+    return int(np.sum(rounding * products > _SINGLE_TOLERANCE * at_0))

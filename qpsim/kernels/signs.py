@@ -72,6 +72,12 @@ _HEAD_FROM_DIM = 32
 
 # Beyond 40 deviations every integrand is below 1e-300; infinite a (no noise) is clipped to it.
 _FARTHEST = 40.0
+# An integral is below exp(-a^2 / 2) of its largest value: beyond 8 deviations a coordinate leaves the
+# head, 1e-14 at most. Its columns would be subnormal numbers, each as slow as a hundred others; so
+# would those of a scale that is this small a part of its lane's largest.
+_SATURATED = 8.0
+_NEGLIGIBLE_SCALE = 1e-30
+_TINY = float(np.finfo(np.float64).tiny)
 TWICE_DENSITY_AT_0 = 0.7978845608028654
 HALF_LOG2_E = 0.7213475204444817
 # Columns are 2 phi(a) He_{n-1}(a) / _GROWTH^(n-1): neither they nor their factors leave the range of
@@ -86,8 +92,10 @@ class SignTable(NamedTuple):
 
     ``double`` (1 + terms, size) and ``single`` are packed as :mod:`qpsim.kernels.forms` wants it. The
     first of ``double`` is 2 q_ij, for the form of the mean signs; the head of the series follows,
-    2 q_ij (1 - c_n) r_ij^n from n = 1 on, the singles after the doubles, for columns that
-    `add_series` makes with the factors ``steps`` (terms,).
+    2 q_ij (1 - c_n) r_ij^n from n = 1 on, the singles after the doubles, for columns that `add_series`
+    makes with the factors ``steps`` (terms,). The head has q_ij / (root_i root_j) in place of q_ij, and
+    its columns the factors ``root`` (d,) = sqrt(q_ii), lest a coordinate's units leave the range of
+    single precision.
 
     ``rest_pairs`` and ``rest_nodes`` are the nodes behind the head, one a row, ordered by i: i and
     j; the factors of a_j and a_i, whose sum's square is the exponent, and the weight without
@@ -101,6 +109,7 @@ class SignTable(NamedTuple):
 
     double: np.ndarray
     single: Lists
+    root: np.ndarray
     steps: np.ndarray
     rest_pairs: np.ndarray
     rest_nodes: np.ndarray
@@ -142,11 +151,14 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
     kept = entry != 0.0
     first, second, entry = first[kept], second[kept], entry[kept]
     pairs = _Pairs(first, second, entry, np.clip(correlation[first, second], -1.0, 1.0))
+    root = np.sqrt(np.diagonal(hessian))
     split = None
     if series and dim >= _HEAD_FROM_DIM:
-        at_0 = (2.0 / np.pi) * np.sum(hessian * np.arcsin(np.clip(correlation, -1.0, 1.0)))
         alone = _nodes_alone(bin_ends())
-        split = cheapest_split(np.abs(pairs.correlation), np.abs(entry), dim, float(at_0), alone)
+        weight = entry / root[first] / root[second]
+        at_0 = dim + (4.0 / np.pi) * float(weight @ np.arcsin(pairs.correlation))
+        size = np.abs(pairs.correlation)
+        split = cheapest_split(size, np.abs(weight), dim, at_0, alone)
     rest = np.empty((0, 2), dtype=np.intp), np.empty((0, 3))
     left_out = np.ones(entry.size, dtype=bool)
     coupling = _packed(2.0 * hessian)[None]
@@ -157,14 +169,15 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
         left_out = split.nodes[bins] < 0
         rest = _nodes_behind_head(split.heads[bins], split.nodes[bins], pairs)
         packed = np.clip(_packed(correlation), -1.0, 1.0)
-        in_double = _terms(split, 1, split.n_double, coupling[0], packed)
+        weights = _packed(2.0 * hessian / root / root[:, None])
+        in_double = _terms(split, 1, split.n_double, weights, packed)
         double = np.stack([coupling[0], *in_double])
         steps = split.longest
-        in_single = _terms(split, 1 + split.n_double, steps, 2.0 * entry, pairs.correlation)
+        in_single = _terms(split, 1 + split.n_double, steps, 2.0 * weight, pairs.correlation)
         single = lists(first, second, in_single, dim)
     groups = _nodes_without_head(_Pairs(*[array[left_out] for array in pairs]))
     factors = -np.arange(steps) / _GROWTH**2
-    return SignTable._make([double, single, factors, *rest, *groups])
+    return SignTable._make([double, single, root, factors, *rest, *groups])
 
 
 class _Pairs(NamedTuple):
@@ -307,9 +320,20 @@ def add_series(table, a, scale, out):
         for lane in range(lanes):
             x = a[i, lane]
             value = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
+            value = 0.0 if abs(x) > _SATURATED else value
             density[i, lane] = value if scale is None else value * scale[i, lane]
             slope[i, lane] = x * (1.0 / _GROWTH)
     add_rest(table.rest_pairs, table.rest_nodes, a, density, scale, out)
+    # Columns in multiples of a lane's largest scale fit into single precision whatever the scales are.
+    largest = np.zeros(wide)
+    for i in range(d):
+        for lane in range(lanes):
+            size = table.root[i] if scale is None else table.root[i] * abs(scale[i, lane])
+            largest[lane] = max(largest[lane], size)
+    for i in range(d):
+        for lane in range(lanes):
+            value = density[i, lane] * table.root[i] / max(largest[lane], _TINY)
+            density[i, lane] = 0.0 if abs(value) < _NEGLIGIBLE_SCALE else value
     total = np.zeros(wide)
     # He_n = a He_{n-1} - (n - 1) He_{n-2}; the scale is in all of them
     this, last, steps = density, np.zeros((d, wide)), table.steps
@@ -323,7 +347,7 @@ def add_series(table, a, scale, out):
         fill_terms(steps[n_double + begin :], slope, this, last, some)
         add_list_forms(table.single, begin, some, total)
     for lane in range(lanes):
-        out[lane] += total[lane]
+        out[lane] += total[lane] * largest[lane] * largest[lane]
 
 
 @jit

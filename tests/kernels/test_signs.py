@@ -149,6 +149,48 @@ def test_only_coupled_pairs_are_tabulated():
     assert table.pairs_2.tolist() == [[0, 3]] and table.pairs_3.size == 0
 
 
+@pytest.mark.parametrize("nearly", [7.9, 8.1, 20.0])
+def test_coordinates_that_are_all_but_sure_meet_others_that_are_not(nearly):
+    """Where coordinates leave the head of the series, and no number may be subnormal."""
+    rng = np.random.default_rng(8)
+    hessian, correlation, _ = random_case("structured", 40, rng)
+    a = rng.standard_normal((40, 1))
+    a[rng.permutation(40)[:20]] = nearly
+    exact = naive.sign_form(hessian, correlation, a[:, 0], np.ones(40))
+    assert whole_form(hessian, correlation, a)[0] == pytest.approx(exact, rel=1e-9)
+
+
+@pytest.mark.parametrize("decades", [6, 25])
+def test_the_units_of_coordinates_do_not_matter(decades):
+    rng = np.random.default_rng(9)
+    hessian, correlation, _ = random_case("structured", 40, rng)
+    a = rng.standard_normal((40, 3))
+    scale = rng.uniform(0.5, 2, a.shape)
+    exact = whole_form(hessian, correlation, a, scale)
+    units = 10.0 ** rng.uniform(-decades, decades, 40)
+    twin = hessian * units * units[:, None]
+    twins = whole_form(twin, correlation, a, scale / units[:, None])
+    np.testing.assert_allclose(twins, exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("r", [0.05, 0.3, 0.6])
+def test_equal_correlations_round_alike_and_still_keep_to_1e_9(r):
+    dim = 100
+    hessian = np.where(np.eye(dim, dtype=bool), 1.0, r / 2)
+    correlation = np.where(np.eye(dim, dtype=bool), 1.0, r)
+    rng = np.random.default_rng(10)
+    some = rng.standard_normal((5, 4))
+    a = np.repeat(some, dim // 5, axis=0)  # few different coordinates: few different pairs
+    values = whole_form(hessian, correlation, a)
+    for lane in range(4):
+        exact = float(dim)
+        for x in some[:, lane]:
+            for y in some[:, lane]:
+                count = (dim // 5) ** 2 - (dim // 5 if x == y else 0)
+                exact += count * r / 2 * naive.sign_product(x, y, r)
+        assert values[lane] == pytest.approx(exact, rel=1e-9)
+
+
 def test_unit_scales_and_no_scales_give_the_same_bits():
     rng = np.random.default_rng(1)
     hessian, correlation, _ = random_case("structured", 20, rng)
