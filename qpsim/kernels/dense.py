@@ -3,7 +3,7 @@
 import numpy as np
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.jit import arguments_are_apart, jit
+from qpsim.kernels.jit import arguments_are_apart, jit, wide_vectors
 from qpsim.kernels.moments import ratio_or_zero
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import observe_all
@@ -104,6 +104,7 @@ def walk(
 ):
     """`advance` with its scratch arrays, which as arguments are known not to overlap."""
     arguments_are_apart()
+    wide_vectors()
     d, lanes = error.shape
     for step in range(given.size):
         t = float(t0 + step + 1)

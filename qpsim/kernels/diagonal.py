@@ -7,7 +7,7 @@ import numpy as np
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import fma
-from qpsim.kernels.jit import arguments_are_apart, jit
+from qpsim.kernels.jit import arguments_are_apart, jit, wide_vectors
 from qpsim.kernels.moments import add_row_moments, closed_moments, is_linear, ratio_or_zero
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
@@ -98,6 +98,7 @@ def walk(
 ):
     """`advance` with its scratch arrays, which as arguments are known not to overlap."""
     arguments_are_apart()
+    wide_vectors()
     d, lanes = error.shape
     rows = normals.shape[0]
     ahead = draws_estimates(hyper)

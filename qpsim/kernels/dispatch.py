@@ -20,44 +20,42 @@ import numba
 from numba.extending import overload
 
 from qpsim.kernels import elementary
+from qpsim.kernels.jit import OVERLOAD_INLINE
 from qpsim.methods import scalar
 from qpsim.methods.rule import Rule, rule_of
 
-# A loop over lanes becomes vector code only if nothing is called in it, whatever LLVM thinks of a size.
-_INLINE: Any = {"error_model": "numpy", "nogil": True, "forceinline": True}
 
-
-@overload(scalar.sign, jit_options=_INLINE)
+@overload(scalar.sign, jit_options=OVERLOAD_INLINE)
 def _sign(x):
     return lambda x: (1.0 if x > 0.0 else 0.0) - (1.0 if x < 0.0 else 0.0)
 
 
-@overload(scalar.erf, jit_options=_INLINE)
+@overload(scalar.erf, jit_options=OVERLOAD_INLINE)
 def _erf(x):
     return lambda x: elementary.erf(x)
 
 
-@overload(scalar.adapted_sign, jit_options=_INLINE, strict=False)
+@overload(scalar.adapted_sign, jit_options=OVERLOAD_INLINE, strict=False)
 def _adapted_sign(x, variance):
     return scalar.adapted_sign
 
 
-@overload(scalar.adapted, jit_options=_INLINE, strict=False)
+@overload(scalar.adapted, jit_options=OVERLOAD_INLINE, strict=False)
 def _adapted(z, x, variance):
     return scalar.adapted
 
 
-@overload(scalar.averaging_weight, jit_options=_INLINE, strict=False)
+@overload(scalar.averaging_weight, jit_options=OVERLOAD_INLINE, strict=False)
 def _averaging_weight(decay, t):
     return scalar.averaging_weight
 
 
-@overload(scalar.momentum_correction, jit_options=_INLINE, strict=False)
+@overload(scalar.momentum_correction, jit_options=OVERLOAD_INLINE, strict=False)
 def _momentum_correction(mu, t):
     return scalar.momentum_correction
 
 
-@overload(scalar.unbiased_momentum_correction, jit_options=_INLINE, strict=False)
+@overload(scalar.unbiased_momentum_correction, jit_options=OVERLOAD_INLINE, strict=False)
 def _unbiased_momentum_correction(mu, t):
     return scalar.unbiased_momentum_correction
 
@@ -86,7 +84,7 @@ def is_sign(hyper):
     """Whether the closed form is that of a sign."""
 
 
-@overload(move, jit_options=_INLINE)
+@overload(move, jit_options=OVERLOAD_INLINE)
 def _move(hyper, gradient, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
     arguments = _arguments(rule, ["gradient"], "extra")
@@ -97,7 +95,7 @@ def _move(hyper, gradient, extra, states, i, lane, t):
     return _compiled(_move, body, rule=scalar_rule(rule.function))
 
 
-@overload(peek, jit_options=_INLINE)
+@overload(peek, jit_options=OVERLOAD_INLINE)
 def _peek(hyper, gradient, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
     arguments = _arguments(rule, ["gradient"], "extra")
@@ -105,7 +103,7 @@ def _peek(hyper, gradient, extra, states, i, lane, t):
     return _compiled(_peek, body, rule=scalar_rule(rule.function))
 
 
-@overload(breakpoint, jit_options=_INLINE)
+@overload(breakpoint, jit_options=OVERLOAD_INLINE)
 def _breakpoint(hyper, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
     if rule.breakpoint is None:
@@ -114,7 +112,7 @@ def _breakpoint(hyper, extra, states, i, lane, t):
     return _compiled(_breakpoint, body, rule=scalar_rule(rule.breakpoint))
 
 
-@overload(offset, jit_options=_INLINE)
+@overload(offset, jit_options=OVERLOAD_INLINE)
 def _offset(hyper, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
     if rule.offset is None:
@@ -123,7 +121,7 @@ def _offset(hyper, extra, states, i, lane, t):
     return _compiled(_offset, body, rule=scalar_rule(rule.offset))
 
 
-@overload(scale, jit_options=_INLINE)
+@overload(scale, jit_options=OVERLOAD_INLINE)
 def _scale(hyper, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
     # scale * (g + offset) at g = probe - offset is scale * probe, for either form.
@@ -140,7 +138,7 @@ def _scale(hyper, extra, states, i, lane, t):
     return _compiled(_scale, body, **functions)
 
 
-@overload(is_sign, jit_options=_INLINE)
+@overload(is_sign, jit_options=OVERLOAD_INLINE)
 def _is_sign(hyper):
     answer = rule_of_type(hyper).form == "sign"
     return lambda hyper: answer
@@ -162,7 +160,7 @@ def _arguments(rule: Rule, first: list[str], extra: str) -> str:
 @cache
 def scalar_rule(function: Callable[..., Any]) -> Any:
     """A rule's scalar function for use inside kernels, compiled once a process for each type."""
-    return numba.njit(**_INLINE)(function)
+    return numba.njit(**OVERLOAD_INLINE)(function)
 
 
 def _compiled(stub: Callable[..., Any], body: list[str], **names: Any) -> Callable[..., Any]:

@@ -17,7 +17,7 @@ from numba.core import cgutils, types
 from numba.core.errors import TypingError
 
 from qpsim.kernels.elementary import intrinsic
-from qpsim.kernels.jit import jit, jit_inline
+from qpsim.kernels.jit import jit_inline, jit_inner
 
 TILE_ROWS = 5
 # Lanes are padded to whole vectors of 512 bits of single precision.
@@ -64,7 +64,8 @@ class Lists(NamedTuple):
     """Matrices (n) with gaps: entries below the diagonal that are not 0, row by row.
 
     Columns are cut into strips. ``ends`` (n, strips, d) is where a row's entries within a strip
-    end, the next row's begin; ``columns`` and ``entries`` (size,) are j, in 16 bits, and 2 m_ij.
+    end, the next row's begin; ``columns`` and ``entries`` (size,) are j, in 16 bits, and 2 m_ij. An odd
+    number of entries is made even by a 0, since they are taken by twos.
     """
 
     ends: np.ndarray
@@ -86,53 +87,74 @@ def lists(rows: np.ndarray, columns: np.ndarray, entries: Iterable[np.ndarray], 
     for one in entries:
         entry = one[order].astype(np.float32)
         kept = np.flatnonzero(np.abs(entry) > _SMALLEST)
-        counts.append(np.bincount(where[kept], minlength=n_strips * dim))
-        found.append(short[kept])
-        values.append(entry[kept])
+        count = np.bincount(where[kept], minlength=n_strips * dim)
+        odd = np.cumsum(count)[count % 2 == 1]
+        counts.append(count + count % 2)
+        found.append(np.insert(short[kept], odd, short[kept][odd - 1]))
+        values.append(np.insert(entry[kept], odd, 0.0))
     ends = np.cumsum(np.concatenate(counts)).reshape(-1, n_strips, dim)
     return Lists(ends, np.concatenate(found), np.concatenate(values))
 
 
-@jit_inline
-def aligned(size, kind):
-    """``size`` zeros of the type of the array ``kind``, from the beginning of a line of the cache."""
-    room = np.zeros(size + _LINE_BYTES // kind.itemsize, kind.dtype)
-    begin = (-room.ctypes.data % _LINE_BYTES) // kind.itemsize
-    return room[begin : begin + size]
+@intrinsic
+def address(typing_context: Any, array: Any) -> Any:
+    """Where an array begins in memory."""
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        return builder.ptrtoint(array.data, _INDEX)
+
+    return types.int64(array), generate
 
 
-@jit
+@jit_inner
+def lane_array(rows, lanes):
+    """An array (rows, lanes) of doubles, not set, from the beginning of a line of the cache.
+
+    Kernels make all their arrays so: each other way would be compiled apart, and so would be a shape
+    that is a constant and not, say, np.int64(1).
+    """
+    room = np.empty(rows * lanes + _LINE_BYTES // 8)
+    begin = (-address(room) % _LINE_BYTES) // 8
+    return room[begin : begin + rows * lanes].reshape((rows, lanes))
+
+
+@jit_inner
 def add_forms(packed, columns, out):
     """out[lane] += sum over n of the form of the n-th matrix and the n-th columns.
 
-    ``packed`` (n, size) holds 2 m_ij in the order of `triangle`, ``columns`` (n, d, lanes), d and
+    ``packed`` (n, size) holds 2 m_ij in the order of `triangle`, ``columns`` (n * d, lanes), d and
     lanes padded with zeros to multiples of TILE_ROWS and LANES; ``out`` is (lanes,).
     """
-    rows, lanes = columns.shape[1], columns.shape[2]
-    for n in range(packed.shape[0]):
+    n_forms, lanes = packed.shape[0], columns.shape[1]
+    rows = columns.shape[0] // n_forms if n_forms > 0 else 0
+    vector = _VECTOR_BYTES // packed.itemsize
+    for n in range(n_forms):
+        some = columns[n * rows : (n + 1) * rows]
         lane = 0
         while lane < lanes:
-            several = lane + _WIDE <= lanes
+            several = lane + _VECTORS * vector <= lanes
             begin = 0
             for first in range(0, rows, TILE_ROWS):
                 if several:
-                    add_wide_tile(packed[n], begin, columns[n], first, lane, out)
+                    add_wide_tile(packed[n], begin, some, first, lane, out)
                 else:
-                    add_narrow_tile(packed[n], begin, columns[n], first, lane, out)
+                    add_narrow_tile(packed[n], begin, some, first, lane, out)
                 begin += TILE_ROWS * (first + TILE_ROWS)
-            lane += _WIDE if several else _VECTOR_BYTES // 8
+            lane += _VECTORS * vector if several else vector
 
 
-@jit
+@jit_inner
 def add_list_forms(matrices, first_term, columns, out):
-    """`add_forms` of some `Lists`, with ``columns`` (n, d, lanes) and products in single precision.
+    """`add_forms` of some `Lists`, with ``columns`` (n * d, lanes) and products in single precision.
 
     Sums of products of a few rows are widened: ``out`` (lanes,) is double.
     """
     j, m = matrices.columns, matrices.entries
-    strips, d, lanes = matrices.ends.shape[1], matrices.ends.shape[2], columns.shape[2]
+    strips, d, lanes = matrices.ends.shape[1], matrices.ends.shape[2], columns.shape[1]
     begin = matrices.ends[first_term - 1, strips - 1, d - 1] if first_term > 0 else 0
-    for n in range(columns.shape[0]):
+    for n in range(columns.shape[0] // d):
+        some = columns[n * d : (n + 1) * d]
         for strip in range(strips):
             ends = matrices.ends[first_term + n, strip]
             for first in range(0, d, _LISTS_AT_ONCE):
@@ -141,20 +163,22 @@ def add_list_forms(matrices, first_term, columns, out):
                 while lane < lanes:
                     several = lane + _LIST_LANES <= lanes
                     if several:
-                        add_wide_rows(j, m, ends, begin, first, last, columns[n], lane, out)
+                        add_wide_rows(j, m, ends, begin, first, last, some, lane, out)
                     else:
-                        add_narrow_rows(j, m, ends, begin, first, last, columns[n], lane, out)
+                        add_narrow_rows(j, m, ends, begin, first, last, some, lane, out)
                     lane += _LIST_LANES if several else LANES
                 begin = ends[last - 1]
 
 
-@jit
+@jit_inner
 def fill_terms(steps, a, this, last, terms):
-    """Fill the columns c_n of some terms (n, d or more, lanes) by c_{n+1} = a c_n + step_n c_{n-1}.
+    """Fill the columns c_n of some terms (n * rows, lanes) by c_{n+1} = a c_n + step_n c_{n-1}.
 
-    ``steps`` (n,), ``a`` (d, lanes); ``this`` and ``last`` (d, lanes), in double precision, are the
+    ``steps`` (n,), ``a`` (d, lanes), where rows may be more than d; ``this`` and ``last`` (d, lanes), in double precision, are the
     next c_n and the one before, and left so. Lanes are whole multiples of LANES.
     """
+    if steps.size == 0:
+        return
     for i in range(a.shape[0]):
         for lane in range(0, a.shape[1], LANES):
             fill_column(steps, a, this, last, i, lane, terms)
@@ -256,8 +280,9 @@ def _tile(vectors: int) -> Any:
         signature = types.void(packed, types.int64, columns, types.int64, types.int64, out)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            lanes = _Lanes(context, builder, _DOUBLE, vectors)
             kinds = signature.args
+            kind = context.get_value_type(kinds[0].dtype)
+            lanes = _Lanes(context, builder, kind, vectors)
             entries, begin, columns, first, lane, out = arguments
             entries, columns = lanes.array(kinds[0], entries), lanes.array(kinds[2], columns)
             sums = [lanes.variables() for _ in range(TILE_ROWS)]
@@ -308,20 +333,26 @@ def _rows(n_lanes: int) -> Any:
                 lanes.array(kinds[k], arguments[k]) for k in (0, 1, 2, 6, 8)
             )
             begin, first, last, lane = (arguments[k] for k in (3, 4, 5, 7))
-            start = cgutils.alloca_once_value(builder, begin)
+            one = _INDEX(1)
+            start = cgutils.alloca_once_value(builder, builder.lshr(begin, one))
             totals = lanes.variables()
             with cgutils.for_range(builder, last, start=first) as rows:
-                end = lanes.number(ends, rows.index)
-                sums = lanes.variables()
+                end = builder.lshr(lanes.number(ends, rows.index), one)
+                # Two entries have sums of their own: one chain of products would be waited for.
+                both = [lanes.variables(), lanes.variables()]
                 with cgutils.for_range(builder, end, start=builder.load(start)) as loop:
-                    j = builder.zext(lanes.number(partners, loop.index), _INDEX)
-                    entry = lanes.broadcast(lanes.number(entries, loop.index))
-                    column = lanes.load(lanes.at(columns, j, lane))
-                    pairs = zip(column, lanes.values(sums), strict=True)
-                    lanes.store([lanes.fma(entry, b, s) for b, s in pairs], sums)
+                    for k, sums in enumerate(both):
+                        where = builder.add(builder.shl(loop.index, one), _INDEX(k))
+                        j = builder.zext(lanes.number(partners, where), _INDEX)
+                        entry = lanes.broadcast(lanes.number(entries, where))
+                        column = lanes.load(lanes.at(columns, j, lane))
+                        pairs = zip(column, lanes.values(sums), strict=True)
+                        lanes.store([lanes.fma(entry, b, s) for b, s in pairs], sums)
                 builder.store(end, start)
                 column = lanes.load(lanes.at(columns, rows.index, lane))
-                triples = zip(lanes.values(sums), column, lanes.values(totals), strict=True)
+                pairs = zip(*(lanes.values(sums) for sums in both), strict=True)
+                row = [builder.fadd(s, t) for s, t in pairs]
+                triples = zip(row, column, lanes.values(totals), strict=True)
                 lanes.store([lanes.fma(p, b, t) for p, b, t in triples], totals)
             lanes.add_to(builder.gep(out.data, [lane]), lanes.values(totals))
             return context.get_dummy_value()
@@ -353,7 +384,8 @@ def fill_column(
         )
         row, lane = arguments[4:6]
         kind = context.get_value_type(signature.args[6].dtype)
-        n_terms, n_rows, _ = cgutils.unpack_tuple(builder, terms.shape)
+        (n_terms,) = cgutils.unpack_tuple(builder, steps.shape)
+        n_rows = builder.sdiv(cgutils.unpack_tuple(builder, terms.shape)[0], n_terms)
         x = lanes.load(lanes.at(a, row, lane))
         now, before = lanes.variables(), lanes.variables()
         for array, registers in ((this, now), (last, before)):

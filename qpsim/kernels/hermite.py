@@ -20,7 +20,7 @@ from numpy.polynomial.legendre import leggauss, legvander
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import erf, exp
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import OVERLOAD, jit
 
 # Beyond 9 deviations the Gaussian's square root, which bounds he_n(z) phi(z), is below 2e-9.
 REACH = 9.0
@@ -61,7 +61,6 @@ PROBES = -1.875 + 0.25 * np.array([0.31, 2.59, 4.83, 7.43, 9.19, 11.71, 14.37])
 _SEEN = 1e-7
 
 _INV_SQRT2 = 0.7071067811865476
-_LAZY = {"error_model": "numpy", "nogil": True}
 
 
 class QuadratureTable(NamedTuple):
@@ -117,7 +116,7 @@ def starts_as_sign(hyper, t):
     """Whether the rule is a scaled sign of the gradient at this step."""
 
 
-@overload(starts_as_sign, jit_options=_LAZY)
+@overload(starts_as_sign, jit_options=OVERLOAD)
 def _starts_as_sign(hyper, t):
     if dispatch.rule_of_type(hyper).form_at_first_step == "sign":
         return lambda hyper, t: t == 1.0
@@ -227,7 +226,7 @@ def between_nodes(hyper, mean, std, extra, states, i, t, table, values, second, 
     """Lanes in which the direction is something else between the nodes than they say, though they agree."""
 
 
-@overload(between_nodes, jit_options=_LAZY)
+@overload(between_nodes, jit_options=OVERLOAD)
 def _between_nodes(hyper, mean, std, extra, states, i, t, table, values, second, differences):
     if dispatch.rule_of_type(hyper).module.startswith("qpsim."):
         # Whose directions turn once.

@@ -13,11 +13,9 @@ from numba.extending import overload
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import fma, quick_erf
 from qpsim.kernels.hermite import row_moments
-from qpsim.kernels.jit import jit, jit_inline
+from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit_inline, jit_inner, wide_vectors
 from qpsim.kernels.observed import observe
 
-_LAZY = {"error_model": "numpy", "nogil": True}
-_INLINE = {**_LAZY, "forceinline": True}
 INV_SQRT2 = 0.7071067811865476
 # Stands for 1 / std at std = 0: erf is +-1 beyond it, and 0 at 0 where infinity gives NaN.
 LARGEST_INVERSE = 1e300
@@ -41,13 +39,13 @@ def add_row_moments(
     """
 
 
-@overload(is_linear, jit_options=_LAZY)
+@overload(is_linear, jit_options=OVERLOAD)
 def _is_linear(hyper):
     answer = dispatch.rule_of_type(hyper).form == "linear"
     return lambda hyper: answer
 
 
-@overload(closed_moments, jit_options=_INLINE)
+@overload(closed_moments, jit_options=OVERLOAD_INLINE)
 def _closed_moments(hyper, std, gradient, extra, states, i, lane, t):
     form = dispatch.rule_of_type(hyper).form
     return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _unknown}[form]
@@ -78,14 +76,14 @@ def _unknown(hyper, std, gradient, extra, states, i, lane, t):
 
 
 # Two answers of one name, since a closed form's loop is so short that a call costs a tenth of the whole step.
-@overload(add_row_moments, jit_options=_INLINE)
+@overload(add_row_moments, jit_options=OVERLOAD_INLINE)
 def _add_closed_row_moments(
     hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
 ):
     return None if dispatch.rule_of_type(hyper).form is None else _closed
 
 
-@overload(add_row_moments, jit_options=_LAZY)
+@overload(add_row_moments, jit_options=OVERLOAD)
 def _add_row_moments(
     hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
 ):
@@ -95,6 +93,7 @@ def _add_row_moments(
 def _closed(
     hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
 ):
+    wide_vectors()
     for lane in range(numerator.size):
         gradient = curvature * error[i, lane]
         extra = observe(hyper, gradient, std * std, estimates, i, lane)
@@ -128,7 +127,7 @@ def _quadrature(
         denominator[lane] += curvature * second[lane]
 
 
-@jit
+@jit_inner
 def ratio_or_zero(numerator, denominator, out):
     """alpha = numerator / denominator (Eq. 11); 0 where the direction vanishes or overflows."""
     for lane in range(out.size):

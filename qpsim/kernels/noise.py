@@ -13,7 +13,7 @@ import numpy as np
 from numpy.random import SeedSequence
 
 from qpsim.kernels.elementary import DROPPED_BITS, minus_twice_log, sincos_of_word
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, wide_vectors
 
 _WORD = 0xFFFFFFFF
 # The constants of O'Neill's seed_seq_fe, as numpy.random.SeedSequence uses them.
@@ -131,6 +131,7 @@ def fill_normals(state, out):
     (0, 1] and v in [0, 1) are the top 53 bits of two words. An odd d discards the last sine. Tails
     reach sqrt(2 * 53 log 2) = 8.57.
     """
+    wide_vectors()
     d, lanes = out.shape
     for k in range(0, d, 2):
         for lane in range(lanes):

@@ -16,10 +16,9 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import log
-from qpsim.kernels.jit import jit, jit_inline
+from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
 from qpsim.kernels.noise import fill_normals, fill_raw
 
-_LAZY = {"error_model": "numpy", "nogil": True}
 _DROPPED_BITS = np.uint64(11)
 _ONE = np.uint64(1)
 _TWO_TO_MINUS_53 = 2.0**-53
@@ -43,13 +42,13 @@ def observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
     """What the rule observes in all correlated coordinates; factor is C^T (d, d)."""
 
 
-@overload(draws_estimates, jit_options=_LAZY)
+@overload(draws_estimates, jit_options=OVERLOAD)
 def _draws_estimates(hyper):
     answer = dispatch.rule_of_type(hyper).observes == "variance_estimate"
     return lambda hyper: answer
 
 
-@overload(draw_estimates, jit_options=_LAZY)
+@overload(draw_estimates, jit_options=OVERLOAD)
 def _draw_estimates(hyper, stream, std, batch_size, estimates):
     if dispatch.rule_of_type(hyper).observes != "variance_estimate":
         return lambda hyper, stream, std, batch_size, estimates: None
@@ -63,7 +62,7 @@ def _draw_estimates(hyper, stream, std, batch_size, estimates):
     return draw
 
 
-@overload(observe, jit_options={**_LAZY, "forceinline": True})
+@overload(observe, jit_options=OVERLOAD_INLINE)
 def _observe(hyper, gradient, variance, estimates, i, lane):
     def oracle(hyper, gradient, variance, estimates, i, lane):
         return relative_variance(gradient, variance)
@@ -76,7 +75,7 @@ def _observe(hyper, gradient, variance, estimates, i, lane):
     return {None: nothing, "relative_variance": oracle, "variance_estimate": estimate}[observes]
 
 
-@overload(observe_all, jit_options=_LAZY)
+@overload(observe_all, jit_options=OVERLOAD)
 def _observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
     def oracle(hyper, gradient, std, factor, stream, batch_size, extra):
         for i in range(std.size):

@@ -20,20 +20,19 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import erf
-from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, padded
+from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, lane_array, padded
 from qpsim.kernels.hermite import (
     QuadratureTable,
     quadrature_table,
     row_coefficients,
     starts_as_sign,
 )
-from qpsim.kernels.jit import jit, jit_spliced
+from qpsim.kernels.jit import OVERLOAD, jit, jit_inner, jit_spliced
 from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE, two_values
 from qpsim.kernels.plane import add_planes
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.signs import SignTable, pair_table, sign_integrals
 
-_LAZY = {"error_model": "numpy", "nogil": True}
 # Terms computed at once at first, and the most there are: signs of coordinates correlated by more than 0.93 do not
 # reach 1e-9 with these, smooth directions do with about ten.
 _FIRST_TERMS = 24
@@ -101,7 +100,7 @@ def add_moments(
     """
 
 
-@overload(add_moments, jit_options=_LAZY)
+@overload(add_moments, jit_options=OVERLOAD)
 def _add_moments(
     hyper,
     hessian,
@@ -170,8 +169,8 @@ def _sign(
     error,
 ):
     d, lanes = gradient.shape
-    standard = np.empty((d, lanes))
-    scale = np.empty((d, lanes))
+    standard = lane_array(d, lanes)
+    scale = lane_array(d, lanes)
     for i in range(d):
         inverse = min(1.0 / std[i], LARGEST_INVERSE)
         for lane in range(lanes):
@@ -274,22 +273,23 @@ def _sign_then_series(
 def sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator):
     """Moments of scale * sign(standard + Z)."""
     d, lanes = gradient.shape
-    mean = np.zeros((1, padded(d, TILE_ROWS), padded(lanes, LANES)), scale.dtype)
+    mean = lane_array(padded(d, TILE_ROWS), padded(lanes, LANES))
+    mean[:] = 0.0
     for i in range(d):
         for lane in range(lanes):
-            mean[0, i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
-    inner(gradient, mean[0], numerator)
+            mean[i, lane] = scale[i, lane] * erf(standard[i, lane] * INV_SQRT2)
+    inner(gradient, mean, numerator)
     if policy == BOUND:
         if form.shape[0] == 1:
             for lane in range(lanes):
                 denominator[lane] = form[0, 0] * scale[0, lane] * scale[0, lane]
         else:
-            image = np.empty((d, lanes))
+            image = lane_array(d, lanes)
             np.dot(form, scale, image)
             inner(scale, image, denominator)
         return
     sign_integrals(table, standard, scale, denominator)
-    form_of_means = np.empty(mean.shape[2])
+    form_of_means = lane_array(np.int64(1), mean.shape[1])[0]
     form_of_means[:] = 0.0
     add_forms(table.double[:1], mean, form_of_means)
     for lane in range(lanes):
@@ -406,7 +406,7 @@ def series_moments(
         terms = min(wanted, _MOST_TERMS - begin, affordable)
 
 
-@jit
+@jit_inner
 def raise_power(power, correlation):
     """(Q - diag Q) o R^n to the next n; what has become negligible is 0, since subnormal numbers are slow."""
     for i in range(power.shape[0]):
@@ -415,7 +415,7 @@ def raise_power(power, correlation):
             power[i, j] = 0.0 if abs(value) < _NEGLIGIBLE else value
 
 
-@jit
+@jit_inner
 def add_term(term, image, second, tail, bounds, tolerance, open_lanes, denominator, error):
     """Add one term of the series to the lanes that still need it; returns how many need another."""
     d, lanes = term.shape
@@ -441,7 +441,7 @@ def add_term(term, image, second, tail, bounds, tolerance, open_lanes, denominat
     return n_open
 
 
-@jit
+@jit_inner
 def add_missed(hessian, second, missed, denominator, error):
     """Add to the error what coordinates miss that were not resolved: as much of E[z_i z_j] as of E[z_i^2]."""
     d, lanes = second.shape
@@ -453,14 +453,14 @@ def add_missed(hessian, second, missed, denominator, error):
                     error[lane] += share * abs(hessian[i, j]) * math.sqrt(second[j, lane])
 
 
-@jit
+@jit_inner
 def inner(a, b, out):
     """Inner products sum_i a_i b_i of the columns."""
     out[:] = 0.0
     add_inner(a, b, out)
 
 
-@jit
+@jit_inner
 def add_inner(a, b, out):
     """Add the columns' inner products."""
     for i in range(a.shape[0]):

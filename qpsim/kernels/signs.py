@@ -30,13 +30,13 @@ from qpsim.kernels.forms import (
     Lists,
     add_forms,
     add_list_forms,
-    aligned,
     fill_terms,
+    lane_array,
     lists,
     padded,
     triangle,
 )
-from qpsim.kernels.jit import jit, jit_spliced
+from qpsim.kernels.jit import jit, jit_inner, jit_spliced, wide_vectors
 from qpsim.kernels.sign_rules import (
     Split,
     bin_ends,
@@ -287,7 +287,7 @@ def quadrature_nodes(size: np.ndarray, n: int) -> np.ndarray:
     return table
 
 
-@jit_spliced
+@jit
 def sign_integrals(table, a, scale, out):
     """out[l] = sum over i < j of 2 q_ij s_i s_j (E[sgn_i sgn_j] - e_i e_j), for each lane l.
 
@@ -296,8 +296,9 @@ def sign_integrals(table, a, scale, out):
     overwritten. A nan in ``a`` gives any number.
     The whole form is then sum_i q_ii s_i^2 + sum_{i != j} q_ij (s_i e_i)(s_j e_j) + out[l].
     """
+    wide_vectors()
     d, lanes = a.shape
-    near = np.empty((d, lanes))
+    near = lane_array(d, lanes)
     for i in range(d):
         for lane in range(lanes):
             near[i, lane] = min(max(a[i, lane], -_FARTHEST), _FARTHEST)
@@ -315,7 +316,10 @@ def add_series(table, a, scale, out):
     d, lanes = a.shape
     rows, wide = padded(d, TILE_ROWS), padded(lanes, LANES)
     n_double, n_single = table.double.shape[0] - 1, table.single.ends.shape[0]
-    density, slope = np.zeros((d, wide)), np.zeros((d, wide))
+    density, slope, last = lane_array(d, wide), lane_array(d, wide), lane_array(d, wide)
+    density[:] = 0.0
+    slope[:] = 0.0
+    last[:] = 0.0
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
@@ -325,7 +329,9 @@ def add_series(table, a, scale, out):
             slope[i, lane] = x * (1.0 / _GROWTH)
     add_rest(table.rest_pairs, table.rest_nodes, a, density, scale, out)
     # Columns in multiples of a lane's largest scale fit into single precision whatever the scales are.
-    largest = np.zeros(wide)
+    sums = lane_array(np.int64(2), wide)
+    sums[:] = 0.0
+    largest, total = sums[0], sums[1]
     for i in range(d):
         for lane in range(lanes):
             size = table.root[i] if scale is None else table.root[i] * abs(scale[i, lane])
@@ -334,27 +340,31 @@ def add_series(table, a, scale, out):
         for lane in range(lanes):
             value = density[i, lane] * table.root[i] / max(largest[lane], _TINY)
             density[i, lane] = 0.0 if abs(value) < _NEGLIGIBLE_SCALE else value
-    total = np.zeros(wide)
     # He_n = a He_{n-1} - (n - 1) He_{n-2}; the scale is in all of them
-    this, last, steps = density, np.zeros((d, wide)), table.steps
-    double = aligned(n_double * rows * wide, table.double).reshape((n_double, rows, wide))
+    this, steps = density, table.steps
+    double = lane_array(n_double * rows, wide)
+    for n in range(n_double):
+        double[n * rows + d : (n + 1) * rows] = 0.0
     fill_terms(steps[:n_double], slope, this, last, double)
     add_forms(table.double[1:], double, total)
     at_once = min(n_single, _TERMS_AT_ONCE)
-    single = aligned(at_once * d * wide, table.single.entries).reshape((at_once, d, wide))
+    single = lane_array(at_once * d, wide // 2).view(np.float32)
     for begin in range(0, n_single, _TERMS_AT_ONCE):
-        some = single[: n_single - begin]
-        fill_terms(steps[n_double + begin :], slope, this, last, some)
+        n_terms = min(n_single - begin, _TERMS_AT_ONCE)
+        first = n_double + begin
+        some = single[: n_terms * d]
+        fill_terms(steps[first : first + n_terms], slope, this, last, some)
         add_list_forms(table.single, begin, some, total)
     for lane in range(lanes):
         out[lane] += total[lane] * largest[lane] * largest[lane]
 
 
-@jit
+@jit_inner
 def add_rest(pairs, nodes, a, density, scale, out):
     """Add the nodes behind the head: 2 phi(a_i) times a sum over j, row by row."""
+    wide_vectors()
     lanes = a.shape[1]
-    row = np.empty(lanes)
+    row = lane_array(np.int64(1), lanes)[0]
     g = 0
     while g < pairs.shape[0]:
         i = pairs[g, 0]
@@ -373,11 +383,13 @@ def add_rest(pairs, nodes, a, density, scale, out):
             out[lane] += row[lane] * density[i, lane]
 
 
-@jit
+@jit_inner
 def add_groups(pairs, nodes, a, scale, out):
     """Add the pairs that are integrated as they stand: so many nodes of one pair in a row."""
+    wide_vectors()
     lanes = a.shape[1]
-    square, product, total = np.empty(lanes), np.empty(lanes), np.empty(lanes)
+    work = lane_array(np.int64(3), lanes)
+    square, product, total = work[0], work[1], work[2]
     for g in range(pairs.shape[0]):
         i, j, sign = pairs[g, 0], pairs[g, 1], 1.0
         if j < 0:
