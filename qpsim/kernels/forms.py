@@ -32,6 +32,8 @@ _VECTORS = 2
 # Lanes that a tile of _VECTORS works on at once, and those that a list does.
 _WIDE = _VECTORS * _VECTOR_BYTES // 8
 _LIST_LANES = 64
+# Lanes of a column that are filled at once: four chains of products, which need not wait for each other.
+_COLUMN_LANES = 4 * _VECTOR_BYTES // 8
 # Rows of lists whose products are summed in single precision.
 _LISTS_AT_ONCE = 5
 # Columns that a list may reach: with as many lanes as it takes at once they stay in the L1 cache.
@@ -174,14 +176,21 @@ def add_list_forms(matrices, first_term, columns, out):
 def fill_terms(steps, a, this, last, terms):
     """Fill the columns c_n of some terms (n * rows, lanes) by c_{n+1} = a c_n + step_n c_{n-1}.
 
-    ``steps`` (n,), ``a`` (d, lanes), where rows may be more than d; ``this`` and ``last`` (d, lanes), in double precision, are the
-    next c_n and the one before, and left so. Lanes are whole multiples of LANES.
+    ``steps`` (n,), ``a`` (d, lanes), where rows may be more than d; ``this`` and ``last`` (d, lanes),
+    in double precision, are the next c_n and the one before, and left so. Lanes are whole multiples of
+    LANES.
     """
     if steps.size == 0:
         return
     for i in range(a.shape[0]):
-        for lane in range(0, a.shape[1], LANES):
-            fill_column(steps, a, this, last, i, lane, terms)
+        lane = 0
+        while lane < a.shape[1]:
+            if lane + _COLUMN_LANES <= a.shape[1]:
+                fill_wide_column(steps, a, this, last, i, lane, terms)
+                lane += _COLUMN_LANES
+            else:
+                fill_column(steps, a, this, last, i, lane, terms)
+                lane += LANES
 
 
 class _Lanes:
@@ -362,54 +371,60 @@ def _rows(n_lanes: int) -> Any:
     return add_rows
 
 
-@intrinsic
-def fill_column(
-    typing_context: Any,
-    steps: Any,
-    a: Any,
-    this: Any,
-    last: Any,
-    row: Any,
-    lane: Any,
-    terms: Any,
-) -> Any:
-    """LANES lanes of one row of `fill_terms`."""
-    _contiguous(steps, a, this, last, terms)
-    signature = types.void(steps, a, this, last, types.int64, types.int64, terms)
+def _column(n_lanes: int) -> Any:
+    """An intrinsic that fills so many lanes of one row of `fill_terms`."""
 
-    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        lanes = _Lanes(context, builder, _DOUBLE, 8 * LANES // _VECTOR_BYTES)
-        steps, a, this, last, terms = (
-            lanes.array(signature.args[k], arguments[k]) for k in (0, 1, 2, 3, 6)
-        )
-        row, lane = arguments[4:6]
-        kind = context.get_value_type(signature.args[6].dtype)
-        (n_terms,) = cgutils.unpack_tuple(builder, steps.shape)
-        n_rows = builder.sdiv(cgutils.unpack_tuple(builder, terms.shape)[0], n_terms)
-        x = lanes.load(lanes.at(a, row, lane))
-        now, before = lanes.variables(), lanes.variables()
-        for array, registers in ((this, now), (last, before)):
-            lanes.store(lanes.load(lanes.at(array, row, lane)), registers)
-        with cgutils.for_range(builder, n_terms) as loop:
-            values = lanes.values(now)
-            where = lanes.at(terms, builder.add(builder.mul(loop.index, n_rows), row), lane)
-            vector = ir.VectorType(kind, lanes.width)
-            rounded = [v if kind == _DOUBLE else builder.fptrunc(v, vector) for v in values]
-            lanes.store(rounded, lanes.pointers(where, vector))
-            step = lanes.broadcast(lanes.number(steps, loop.index))
-            products = [builder.fmul(step, v) for v in lanes.values(before)]
-            lanes.store(values, before)
-            triples = zip(x, values, products, strict=True)
-            lanes.store([lanes.fma(*triple) for triple in triples], now)
-        for array, registers in ((this, now), (last, before)):
-            start = lanes.at(array, row, lane)
-            lanes.store(lanes.values(registers), lanes.pointers(start, lanes.vector))
-        return context.get_dummy_value()
+    @intrinsic
+    def fill_column(
+        typing_context: Any,
+        steps: Any,
+        a: Any,
+        this: Any,
+        last: Any,
+        row: Any,
+        lane: Any,
+        terms: Any,
+    ) -> Any:
+        _contiguous(steps, a, this, last, terms)
+        signature = types.void(steps, a, this, last, types.int64, types.int64, terms)
 
-    return signature, generate
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            lanes = _Lanes(context, builder, _DOUBLE, 8 * n_lanes // _VECTOR_BYTES)
+            steps, a, this, last, terms = (
+                lanes.array(signature.args[k], arguments[k]) for k in (0, 1, 2, 3, 6)
+            )
+            row, lane = arguments[4:6]
+            kind = context.get_value_type(signature.args[6].dtype)
+            (n_terms,) = cgutils.unpack_tuple(builder, steps.shape)
+            n_rows = builder.sdiv(cgutils.unpack_tuple(builder, terms.shape)[0], n_terms)
+            x = lanes.load(lanes.at(a, row, lane))
+            now, before = lanes.variables(), lanes.variables()
+            for array, registers in ((this, now), (last, before)):
+                lanes.store(lanes.load(lanes.at(array, row, lane)), registers)
+            with cgutils.for_range(builder, n_terms) as loop:
+                values = lanes.values(now)
+                where = lanes.at(terms, builder.add(builder.mul(loop.index, n_rows), row), lane)
+                vector = ir.VectorType(kind, lanes.width)
+                rounded = [v if kind == _DOUBLE else builder.fptrunc(v, vector) for v in values]
+                lanes.store(rounded, lanes.pointers(where, vector))
+                step = lanes.broadcast(lanes.number(steps, loop.index))
+                products = [builder.fmul(step, v) for v in lanes.values(before)]
+                lanes.store(values, before)
+                triples = zip(x, values, products, strict=True)
+                lanes.store([lanes.fma(*triple) for triple in triples], now)
+            for array, registers in ((this, now), (last, before)):
+                start = lanes.at(array, row, lane)
+                lanes.store(lanes.values(registers), lanes.pointers(start, lanes.vector))
+            return context.get_dummy_value()
+
+        return signature, generate
+
+    return fill_column
 
 
 add_wide_tile = _tile(_VECTORS)
 add_narrow_tile = _tile(1)
 add_wide_rows = _rows(_LIST_LANES)
 add_narrow_rows = _rows(LANES)
+fill_wide_column = _column(_COLUMN_LANES)
+fill_column = _column(LANES)
