@@ -36,7 +36,7 @@ _LANES_AT_ONCE, _FEW_LANES = 8, 2
 _CACHED_ELEMENTS = 80_000
 _TURNS = 4
 # Coordinate-updates of a block that take ten times as long as beginning it.
-_LEAST_UPDATES = 1 << 21
+_LEAST_UPDATES = 1 << 22
 # Coordinate-updates between two looks at the stop flag: about a tenth of a second.
 _CHUNK_ELEMENTS = 1 << 24
 # Steps of a chunk at least, however large the problem.

@@ -7,25 +7,23 @@ The state of a block of lanes is an array (4, lanes) of uint64 with rows a, b, c
 """
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.random import SeedSequence
 
 from qpsim.kernels.elementary import DROPPED_BITS, minus_twice_log, sincos_of_word
-from qpsim.kernels.jit import jit, wide_vectors
+from qpsim.kernels.jit import jit, jit_inline, wide_vectors
 
 _WORD = 0xFFFFFFFF
 # The constants of O'Neill's seed_seq_fe, as numpy.random.SeedSequence uses them.
 _INIT_A, _MULT_A = 0x43B0D7E5, 0x931E8875
 _INIT_B, _MULT_B = 0x8B51F9DD, 0x58F38DED
-_MIX_LEFT, _MIX_RIGHT = 0xCA01F9DD, 0x4973F715
+_MIX_LEFT, _MIX_RIGHT = np.uint64(0xCA01F9DD), np.uint64(0x4973F715)
 _WARM_UP_WORDS = 12
-_POOL_WORDS = np.arange(6)  # SFC64 is seeded with six words, in turn from the pool
-_SHIFT_16 = np.uint32(16)
-# NumPy lets go of the interpreter while it works on 500 numbers or more, and threads that seed at once
-# would hand it to each other after every operation; the pool has four numbers a lane, SFC64 six.
-_SEEDED_AT_ONCE = 64
+_SEED_WORDS = 6  # SFC64 is seeded with three words of 64 bits, made from the pool's words in turn
+_LOW_WORD, _HALF_WORD, _ONE_WORD = np.uint64(_WORD), np.uint64(16), np.uint64(32)
 
 _ONE = np.uint64(1)
 _SHIFT_B, _SHIFT_C = np.uint64(11), np.uint64(3)
@@ -62,41 +60,34 @@ def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarra
     >>> bool(np.all(seed_lanes(np.random.SeedSequence(7), 2, 1)[:, 0] == state))
     True
     """
+    # numbers from 2^32 on are two words of entropy
+    wide = min(max((1 << 32) - first, 0), count)
+    if 0 < wide < count:
+        parts = (
+            seed_lanes(seed_sequence, first, wide),
+            seed_lanes(seed_sequence, 1 << 32, count - wide),
+        )
+        return np.concatenate(parts, axis=1)
     state = np.empty((4, count), dtype=np.uint64)
-    numbers = np.arange(first, first + count, dtype=np.uint64)
-    wide = min(max((1 << 32) - first, 0), count)  # numbers from 2^32 on are two words of entropy
-    for begin, end, n_words in ((0, wide, 1), (wide, count, 2)):
-        for k in range(begin, end, _SEEDED_AT_ONCE):
-            some = slice(k, min(k + _SEEDED_AT_ONCE, end))
-            words = [numbers[some], numbers[some] >> np.uint64(32)][:n_words]
-            state[:3, some] = _seed(seed_sequence, words)
-    state[3] = 1
+    pool = seed_sequence.pool.astype(np.uint64)
+    mixed = max(_n_words(seed_sequence.entropy), pool.size) + _n_words(seed_sequence.spawn_key)
+    n_hashed = pool.size * pool.size + pool.size * (mixed - pool.size)
+    output = _constants(_INIT_B, _MULT_B, 0, _SEED_WORDS)
+    mixing = _constants(_INIT_A, _MULT_A, n_hashed, (1 if wide > 0 else 2) * pool.size)
+    own = np.repeat(pool[:, None], count, axis=1)
+    fill_states(np.uint64(first), own, mixing, output, state)
     # NumPy drops the first words; here they make normals, which the step loop has compiled anyway.
     fill_normals(state, np.empty((_WARM_UP_WORDS, count)))
     return state
 
 
-def _seed(parent: SeedSequence, words: list[np.ndarray]) -> np.ndarray:
-    """The three words (3, lanes) that NumPy makes of a parent's pool and the words of lanes' numbers."""
-    pool_size = parent.pool_size
-    mixed = max(_n_words(parent.entropy), pool_size) + _n_words(parent.spawn_key)
-    n_hashed = pool_size * pool_size + pool_size * (mixed - pool_size)
-    constant = _INIT_A * pow(_MULT_A, n_hashed, 1 << 32) & _WORD
-    pool: np.ndarray = np.repeat(parent.pool[:, None], words[0].size, axis=1)
-    for word in words:
-        hashed, constant = _hash(word.astype(np.uint32), constant, _MULT_A, pool_size)
-        mix: np.ndarray = pool * np.uint32(_MIX_LEFT) - hashed * np.uint32(_MIX_RIGHT)
-        pool = mix ^ (mix >> _SHIFT_16)
-    halves = _hash(pool[_POOL_WORDS % pool_size], _INIT_B, _MULT_B, 6)[0].astype(np.uint64)
-    return np.asarray(halves[0::2] | (halves[1::2] << np.uint64(32)))
-
-
-def _hash(words: np.ndarray, constant: int, multiplier: int, n: int) -> tuple[np.ndarray, int]:
-    """Hash n rows of words, each with constants of its own, and give the constant that follows."""
-    powers = [constant * pow(multiplier, k, 1 << 32) & _WORD for k in range(n + 1)]
-    constants = np.array(powers, dtype=np.uint32)[:, None]
-    hashed: np.ndarray = (words ^ constants[:n]) * constants[1:]
-    return hashed ^ (hashed >> _SHIFT_16), powers[n]
+@lru_cache(maxsize=64)
+def _constants(first: int, multiplier: int, n_hashed: int, n: int) -> np.ndarray:
+    """What n words are hashed with after so many others, and the next number (n + 1,)."""
+    powers = [pow(multiplier, n_hashed + k, 1 << 32) for k in range(n + 1)]
+    constants = np.array([first * power & _WORD for power in powers], dtype=np.uint64)
+    constants.setflags(write=False)
+    return constants
 
 
 def _n_words(entropy: Any) -> int:
@@ -108,6 +99,36 @@ def _n_words(entropy: Any) -> int:
     if isinstance(entropy, int | np.integer):
         return max(1, -(-int(entropy).bit_length() // 32))
     return sum(_n_words(part) for part in entropy)
+
+
+@jit
+def fill_states(first, pools, mixing, output, state):
+    """Write NumPy's states (4, lanes) of the lanes from ``first`` on, before any word is drawn.
+
+    A lane's number is mixed, word by word, into its copy of the parent's pool, ``pools`` (words,
+    lanes); ``mixing`` and ``output`` are the constants to hash with. Words of 32 bits are kept in 64.
+    """
+    size, lanes = pools.shape
+    for n in range(mixing.size - 1):
+        k, shift = n % size, _ONE_WORD * np.uint64(n // size)
+        for lane in range(lanes):
+            hashed = hash_word((first + np.uint64(lane)) >> shift, mixing[n], mixing[n + 1])
+            mix = (pools[k, lane] * _MIX_LEFT - hashed * _MIX_RIGHT) & _LOW_WORD
+            pools[k, lane] = mix ^ (mix >> _HALF_WORD)
+    for k in range(3):
+        low, high = 2 * k, 2 * k + 1
+        for lane in range(lanes):
+            below = hash_word(pools[low % size, lane], output[low], output[high])
+            above = hash_word(pools[high % size, lane], output[high], output[high + 1])
+            state[k, lane] = below | (above << _ONE_WORD)
+            state[3, lane] = _ONE
+
+
+@jit_inline
+def hash_word(word, constant, following):
+    """The hash of a word of 32 bits, the lower ones of these 64."""
+    hashed = (((word & _LOW_WORD) ^ constant) * following) & _LOW_WORD
+    return hashed ^ (hashed >> _HALF_WORD)
 
 
 @jit
