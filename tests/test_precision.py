@@ -33,7 +33,7 @@ def both(problem, method, step_size, **options):
         ("adam", 0.1),
         ("adam", "optimal"),
         ("m-svag", 0.02),
-        ("rmsprop", "line-search"),
+        pytest.param("rmsprop", "line-search", marks=pytest.mark.long),
     ],
 )
 def test_the_error_is_far_below_the_ensembles_own(problem, method, step_size):

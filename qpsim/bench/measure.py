@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.bench import ceilings, memory, peers
+from qpsim.bench import ceilings, memory, peers, start
 from qpsim.bench.report import SCHEMA
+from qpsim.bench.start import spread
 from qpsim.bench.workloads import GROUPS, Workload, small, workloads
 from qpsim.errors import SimulationError, nearest
 from qpsim.progress import bar
@@ -25,6 +26,7 @@ from qpsim.provenance import environment
 from qpsim.simulate import default_workers, simulate
 
 ROUNDS = 7
+START = "start"
 _TURN_SECONDS = 0.2
 _LOOK_SECONDS = 0.2
 # Medians of final losses may differ by so many of their standard errors.
@@ -46,7 +48,8 @@ def run(
     ----------
     quick : bool, default False
         The core workloads with an eighth of the replicates and two rounds.
-    groups : sequence of {"core", "shape", "scale"}, default ("core", "shape")
+    groups : sequence of {"core", "shape", "scale", "start"}, default ("core", "shape")
+        "start" has no workloads: it is how long new processes take until they work.
     only : sequence of str, optional
         Names of workloads, of any group.
     peers : sequence of {"numpy", "numba", "jax", "torch"}, default all
@@ -69,12 +72,14 @@ def run(
     for name, value in (("rounds", 1 if rounds is None else rounds), ("workers", workers)):
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    chosen = _chosen(groups or (("core",) if quick else ("core", "shape")), only)
+    groups = groups or (("core",) if quick else ("core", "shape"))
+    chosen = _chosen(groups, only)
     if quick:
         chosen = [small(workload) for workload in chosen]
     names = _peers(peers)
     n_rounds = rounds or (2 if quick else ROUNDS)
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+    starts = start.measure(n_rounds) if START in groups and only is None else []
     with _cores(workers) as cores, bar("bench", len(chosen)) as tick:
         results = []
         for workload in chosen:
@@ -89,6 +94,7 @@ def run(
         "rounds": n_rounds,
         "quick": quick,
         "results": results,
+        "start": starts,
     }
 
 
@@ -116,17 +122,17 @@ def _measured(
     def fraction(operations: float | None = None) -> dict[str, float]:
         turns = zip(normals, flops, seconds["qpsim"], strict=True)
         least = ceilings.least_seconds
-        return _spread([least(workload, n, f, operations) / taken for n, f, taken in turns])
+        return spread([least(workload, n, f, operations) / taken for n, f, taken in turns])
 
     with_series = ceilings.flops_with_series(workload)
     entry: dict[str, Any] = {
         "workload": workload.as_dict(),
-        "seconds": _spread(seconds["qpsim"]),
-        "ns_per_update": _spread([1e9 * s / workload.updates for s in seconds["qpsim"]]),
+        "seconds": spread(seconds["qpsim"]),
+        "ns_per_update": spread([1e9 * s / workload.updates for s in seconds["qpsim"]]),
         "fraction_of_limit": fraction(),
         "fraction_with_series": None if with_series is None else fraction(with_series),
-        "normals_per_second": _spread(normals),
-        "flops_per_second": _spread(flops),
+        "normals_per_second": spread(normals),
+        "flops_per_second": spread(flops),
         "median_final_loss": float(np.median(final["qpsim"])),
         "peak_bytes": memory.peak_bytes(workload, workers) if workload.group == "scale" else None,
         "peers": {},
@@ -137,8 +143,8 @@ def _measured(
             continue
         ratios = [a / b for a, b in zip(seconds[name], seconds["qpsim"], strict=True)]
         entry["peers"][name] = {
-            "ns_per_update": _spread([1e9 * s / workload.updates for s in seconds[name]]),
-            "ratio": _spread(ratios),
+            "ns_per_update": spread([1e9 * s / workload.updates for s in seconds[name]]),
+            "ratio": spread(ratios),
             "median_final_loss": float(np.median(final[name])),
             "same_ensemble": same_median(final["qpsim"], final[name]),
         }
@@ -201,14 +207,12 @@ def _seconds(run: Callable[[int], np.ndarray], seed: int) -> float:
     return statistics.median(times)
 
 
-def _spread(values: Sequence[float]) -> dict[str, float]:
-    return {"median": statistics.median(values), "low": min(values), "high": max(values)}
-
-
 def _chosen(groups: Sequence[str], only: Sequence[str] | None) -> list[Workload]:
     for group in groups:
-        if group not in GROUPS:
-            raise SimulationError(f"Unknown group {group!r}; {nearest(str(group), GROUPS)}")
+        if group not in (*GROUPS, START):
+            raise SimulationError(
+                f"Unknown group {group!r}; {nearest(str(group), (*GROUPS, START))}"
+            )
     if only is None:
         return list(workloads(tuple(groups)))
     every = {workload.name: workload for workload in workloads(GROUPS)}

@@ -5,7 +5,8 @@ A report is a dict of plain JSON values. ``results`` has one entry a workload: `
 and matrix products alone would take; ``fraction_with_series``, or None, counts the series of the
 exact sign step too), ``peak_bytes`` of a process that runs it alone (group "scale"; else None), and
 for each peer the ``ratio`` of its time to ours in the same round, or why it was ``skipped``. A
-measured number is {"median", "low", "high"} over rounds.
+measured number is {"median", "low", "high"} over rounds. ``start`` is what
+:func:`qpsim.bench.start.measure` gives, or empty; older reports have none.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from qpsim.bench import start
 from qpsim.errors import FileError
 
 SCHEMA = 1
@@ -36,6 +38,7 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
             raise KeyError("schema")
         table(report)
         remarks(report)
+        start.table(starts(report))
     except OSError as error:
         raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
     except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
@@ -63,6 +66,12 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return columns, rows
+
+
+def starts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """How long new processes take until they work; empty if that was not measured."""
+    found: list[dict[str, Any]] = report.get("start", [])
+    return found
 
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
@@ -104,11 +113,16 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
 
 
 def markdown(report: Mapping[str, Any]) -> str:
-    """The table and its remarks in Markdown."""
-    columns, rows = table(report)
+    """The tables and the remarks in Markdown."""
+    text = _markdown(*table(report)) + "\n" if report["results"] or not starts(report) else ""
+    if starts(report):
+        text += _markdown(*start.table(starts(report))) + "\n"
+    return text + " ".join(remarks(report)) + "\n"
+
+
+def _markdown(columns: list[str], rows: list[list[str]]) -> str:
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
-    text = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    return text + "\n\n" + " ".join(remarks(report)) + "\n"
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:

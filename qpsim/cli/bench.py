@@ -20,7 +20,9 @@ def bench(
     ] = None,
     group: Annotated[
         list[str] | None,
-        typer.Option(help="core, shape or scale; may be repeated.", show_default="core and shape"),
+        typer.Option(
+            help="core, shape, scale or start; may be repeated.", show_default="core and shape"
+        ),
     ] = None,
     peer: Annotated[
         list[str] | None,
@@ -51,10 +53,11 @@ def bench(
       qpsim bench --out now.json --compare before.json
       qpsim bench --only "SSD, Haar, exact step" --peer jax --rounds 15
       qpsim bench --group scale --workers 4
+      qpsim bench --group start          how long one waits before anything is computed
       qpsim bench --report now.json --markdown
     """
     from qpsim.bench import report as reports
-    from qpsim.bench import run
+    from qpsim.bench import run, start
     from qpsim.files import check_writable, write_json
 
     before = None if compare is None else reports.read(compare)
@@ -78,7 +81,11 @@ def bench(
     elif markdown:
         typer.echo(reports.markdown(measured), nl=False)
     else:
-        print_table(*reports.table(measured))
+        starts = reports.starts(measured)
+        if measured["results"] or not starts:
+            print_table(*reports.table(measured))
+        if starts:
+            print_table(*start.table(starts))
     for remark in () if markdown else reports.remarks(measured):
         say(remark)
     if before is not None:

@@ -2,12 +2,13 @@
 
 import dataclasses
 import json
+import subprocess
 
 import numpy as np
 import pytest
 
 from qpsim import bench
-from qpsim.bench import ceilings, measure, memory, peers, report, workloads
+from qpsim.bench import ceilings, measure, memory, peers, report, start, workloads
 from qpsim.errors import FileError, SimulationError
 from qpsim.kernels import signs
 from tests import naive
@@ -119,6 +120,43 @@ def test_a_remark_tells_of_the_series(measured):
     said = " ".join(report.remarks({**measured, "results": [entry]}))
     assert "SGD, axis: 61 % of the limit if the products of its series count." in said
     assert "series" not in " ".join(report.remarks(measured))
+
+
+def test_starts_are_timed_beside_their_peers(monkeypatch):
+    seconds = {"-h": 3.0, "numpy, qpsim": 0.4, "figure": 9.0, "typer": 2.0, "numpy": 0.1}
+    asked = []
+
+    def took(command, cache=None):
+        asked.append(cache)
+        return next(value for key, value in seconds.items() if key in " ".join(command))
+
+    monkeypatch.setattr(start, "_seconds", took)
+    found = bench.run(groups=["start"], peers=[], rounds=5)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    assert found["results"] == []
+    shown, imported, cold, warm = found["start"]
+    assert shown["ratio"] == {"median": 1.5, "low": 1.5, "high": 1.5} and shown["beyond"] is None
+    assert imported["beyond"]["median"] == pytest.approx(0.3) and imported["ratio"] is None
+    assert cold["seconds"]["median"] == warm["seconds"]["median"] == 9.0
+    folders = [cache for cache in asked if cache is not None]
+    assert len(folders) == 3 + 5 and len(set(folders)) == 3 and set(folders[3:]) == {folders[0]}
+    text = bench.markdown(found)
+    assert text.startswith("| start |") and "| 1.50 x |" in text and "| +0.300 s |" in text
+    both = bench.markdown({**found, "results": [], "start": []})
+    assert both.startswith("| workload |")
+
+
+def test_the_programs_that_are_timed_run():
+    assert start._seconds([*start._QPSIM, "-h"]) > 0.0
+    assert start._seconds([start.sys.executable, "-c", start._BARE]) > 0.0
+    with pytest.raises(subprocess.CalledProcessError):
+        start._seconds([start.sys.executable, "-c", "import no_such_module"])
+
+
+def test_a_report_without_starts_is_still_one(measured, tmp_path):
+    path = tmp_path / "old.json"
+    path.write_text(json.dumps({key: measured[key] for key in measured if key != "start"}))
+    assert bench.markdown(report.read(path)).count("\n|") == 3
 
 
 def test_compare_shows_what_moved(measured):

@@ -38,6 +38,20 @@ def test_a_report_is_printed_again_as_it_was(saved):
     assert "|" not in run("--report", saved, "--compare", saved, "--json").stdout
 
 
+def test_starts_have_a_table_of_their_own(saved, tmp_path):
+    spread = {"median": 0.31, "low": 0.3, "high": 0.4}
+    entry = {"name": "qpsim --help", "target": "1.5 x", "seconds": spread, "beyond": None}
+    old = json.loads(saved.read_text())
+    for results in (old["results"], []):
+        path = tmp_path / "starts.json"
+        path.write_text(
+            json.dumps({**old, "results": results, "start": [{**entry, "ratio": spread}]})
+        )
+        shown = run("--report", path)
+        assert shown.exit_code == 0 and "qpsim --help" in shown.stdout
+        assert ("workload" in shown.stdout) == bool(results)
+
+
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -123,11 +123,15 @@ def case(method, t, rng):
     return problem, exact, arrays, extra
 
 
+# Each of these is compiled for seconds, and differs little from another that is not left for later.
+LATER = [
+    pytest.param(name, marks=pytest.mark.long)
+    for name in ("svag-ema", "m-svag-mb", "adam*-mb", "rmsprop", "adagrad", "adadelta")
+]
+
+
 @pytest.mark.parametrize("t", [1, 2, 3, 12])
-@pytest.mark.parametrize(
-    "name",
-    ["m-svag", "adam", "adam*", "svag-ema", "m-svag-mb", "adam*-mb", "rmsprop", "adagrad", "adadelta", "rprop"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", ["m-svag", "adam", "adam*", "rprop", *LATER])
 def test_the_exact_step_is_that_of_brute_force(name, t):
     method = qpsim.method(name)
     rng = np.random.Generator(np.random.PCG64(t))
@@ -191,6 +195,7 @@ def normal_cdf(x):
     return math.erfc(-x / math.sqrt(2)) / 2
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("step", [2.0, 1.0, 0.8])
 def test_many_jumps_are_all_resolved(step):
     """Rounding: a sum over its values where r = 0, one over the intervals of the gradient."""
@@ -208,6 +213,7 @@ def test_many_jumps_are_all_resolved(step):
     assert bound <= 1e-9
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("frequency", [5.0, 20.0, 25.0, 8 * math.pi, 45.0, 60.0, 100.0])
 def test_a_wave_that_looks_slow_at_the_nodes_is_seen(frequency):
     """Its nodes are a quarter of a deviation apart; what averages over the wave is left in closed form."""
