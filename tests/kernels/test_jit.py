@@ -13,6 +13,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import qpsim.kernels.jit as original
@@ -374,6 +375,29 @@ def test_old_fingerprints_are_deleted_and_strangers_kept(copy):
     newest = Path(copy.run()["folder"])
     kept = {path.name for path in current.parent.iterdir()}
     assert kept == {newest.name, current.name, f"{5:032x}", f"{4:032x}", "notes"}
+
+
+def scaled(x, out):
+    for k in range(x.size):
+        out[k] = x[k] / 3.0 + 1.0
+
+
+def scaled_in_wide_vectors(x, out):
+    original.wide_vectors()
+    for k in range(x.size):
+        out[k] = x[k] / 3.0 + 1.0
+
+
+def test_wide_vectors_are_asked_for_and_change_no_bit():
+    x = np.random.default_rng(0).standard_normal(101)
+    found = []
+    for function in (scaled, scaled_in_wide_vectors):
+        kernel = original.jit(function)
+        found.append(np.empty_like(x))
+        kernel(x, found[-1])
+        (text,) = kernel.inspect_llvm().values()
+        assert ('"prefer-vector-width"="512"' in text) == (function is scaled_in_wide_vectors)
+    assert np.array_equal(*found)
 
 
 def test_importing_the_package_does_not_import_numba():
