@@ -73,7 +73,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     -------
     Data
         ``dims``, ``replicate_counts``, ``step_counts`` and ``worker_counts`` (curve, value): least
-        seconds of a run, one array a panel; the values are the options of the same names.
+        seconds of a run, one array a panel; the values are the options of the same names. ``cores``
+        () is how many there were.
 
     Examples
     --------
@@ -116,6 +117,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         )
         for panel in PANELS
     }
+    arrays["cores"] = np.array(default_workers())
     provenance = {
         **environment(),
         "cores": default_workers(),
@@ -130,7 +132,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
 def table(data: Data) -> tuple[list[str], list[list[str]]]:
     """The same as columns and rows of text: milliseconds, and the exponent of the growth.
 
-    The exponent is that between a panel's last two values: 1 where cost is linear.
+    The exponent is that between a panel's last two values, of threads the last two for which there
+    was a core each: 1 where cost is linear, -1 where threads share it without loss.
     """
     columns = ["milliseconds", *(_label(method, basis) for method, basis in CURVES)]
     rows = []
@@ -138,8 +141,11 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
         values, seconds = getattr(data.options, panel), data[panel]
         for k, value in enumerate(values):
             rows.append([f"{value:g} {label}", *(f"{1e3 * s:.3g}" for s in seconds[:, k])])
-        if len(values) > 1:
-            growth = np.log(seconds[:, -1] / seconds[:, -2]) / np.log(values[-1] / values[-2])
+        most = int(data["cores"]) if panel == "worker_counts" else max(values)
+        fitting = [k for k, value in enumerate(values) if value <= most]
+        if len(fitting) > 1:
+            i, j = fitting[-2:]
+            growth = np.log(seconds[:, j] / seconds[:, i]) / np.log(values[j] / values[i])
             rows.append([f"exponent of {label}", *(f"{g:.2f}" for g in growth)])
     return columns, rows
 

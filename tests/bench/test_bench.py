@@ -123,7 +123,7 @@ def test_a_remark_tells_of_the_series(measured):
 
 
 def test_starts_are_timed_beside_their_peers(monkeypatch):
-    seconds = {"-h": 3.0, "numpy, qpsim": 0.4, "figure": 9.0, "typer": 2.0, "numpy": 0.1}
+    seconds = {"typer": 2.0, "-h": 3.0, "numpy, qpsim": 0.4, "figure": 9.0, "numpy": 0.1}
     asked = []
 
     def took(command, cache=None):

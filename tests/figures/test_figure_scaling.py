@@ -1,5 +1,6 @@
 """The figure of costs: shapes, refusals and what is drawn; no assertion is about a time's size."""
 
+import dataclasses
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -63,8 +64,12 @@ def test_it_is_drawn_again_from_its_file(made, tmp_path):
     assert np.array_equal(again.data["dims"], made.data["dims"])
 
 
+def on_cores(data, cores):
+    return dataclasses.replace(data, arrays={**data.arrays, "cores": np.array(cores)})
+
+
 def test_the_table_says_what_is_drawn(made):
-    columns, rows = figures.table(made.data)
+    columns, rows = figures.table(on_cores(made.data, 2))
     assert columns[1:] == [text.get_text() for text in made.artists["legend"].get_texts()]
     assert [row[0] for row in rows] == [
         "2 coordinates",
@@ -84,6 +89,11 @@ def test_the_table_says_what_is_drawn(made):
     assert float(rows[6][4]) == pytest.approx(
         np.log(seconds[2] / seconds[1]) / np.log(1.5), abs=6e-3
     )
+
+
+def test_threads_without_a_core_of_their_own_have_no_exponent(made):
+    rows = figures.table(on_cores(made.data, 1))[1]
+    assert [row[0] for row in rows][-2:] == ["1 workers", "2 workers"]
 
 
 def test_other_figures_have_no_table():
