@@ -130,12 +130,11 @@ def add_forms(packed, columns, out):
     """
     n_forms, lanes = packed.shape[0], columns.shape[1]
     rows = columns.shape[0] // n_forms if n_forms > 0 else 0
-    vector = _VECTOR_BYTES // packed.itemsize
     for n in range(n_forms):
         some = columns[n * rows : (n + 1) * rows]
         lane = 0
         while lane < lanes:
-            several = lane + _VECTORS * vector <= lanes
+            several = lane + _WIDE <= lanes
             begin = 0
             for first in range(0, rows, TILE_ROWS):
                 if several:
@@ -143,7 +142,7 @@ def add_forms(packed, columns, out):
                 else:
                     add_narrow_tile(packed[n], begin, some, first, lane, out)
                 begin += TILE_ROWS * (first + TILE_ROWS)
-            lane += _VECTORS * vector if several else vector
+            lane += _WIDE if several else _VECTOR_BYTES // 8
 
 
 @jit_inner
@@ -290,8 +289,7 @@ def _tile(vectors: int) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             kinds = signature.args
-            kind = context.get_value_type(kinds[0].dtype)
-            lanes = _Lanes(context, builder, kind, vectors)
+            lanes = _Lanes(context, builder, _DOUBLE, vectors)
             entries, begin, columns, first, lane, out = arguments
             entries, columns = lanes.array(kinds[0], entries), lanes.array(kinds[2], columns)
             sums = [lanes.variables() for _ in range(TILE_ROWS)]

@@ -80,9 +80,9 @@ def jit(function: Callable[..., Any]) -> Any:
 def jit_inner(function: Callable[..., Any]) -> Any:
     """Like `jit`, for what only kernels call: that Python could call it would take some 50 ms more.
 
-    Should Python call it nevertheless, numba ends the process: tests take a kernel of their own.
+    Should Python call it nevertheless, that is a TypeError; tests take a kernel of their own.
     """
-    return _compiled(function, no_cpython_wrapper=True)
+    return _closed_to_python(_compiled(function, no_cpython_wrapper=True))
 
 
 def jit_inline(function: Callable[..., Any]) -> Any:
@@ -91,7 +91,7 @@ def jit_inline(function: Callable[..., Any]) -> Any:
     A loop is vectorised only if nothing is called in it; the flag makes LLVM inline whatever its
     cost model says. As with `jit_inner`, Python cannot call it.
     """
-    return _compiled(function, forceinline=True, no_cpython_wrapper=True)
+    return _closed_to_python(_compiled(function, forceinline=True, no_cpython_wrapper=True))
 
 
 def jit_spliced(function: Callable[..., Any]) -> Any:
@@ -165,6 +165,25 @@ def _compiled(function: Callable[..., Any], **flags: Any) -> Any:
     dispatcher = numba.njit(**_FLAGS, **flags)(function)
     if not isinstance(dispatcher, FunctionType):  # NUMBA_DISABLE_JIT=1 hands the function back
         dispatcher._cache = _KernelCache(function)
+    return dispatcher
+
+
+def _closed_to_python(dispatcher: Any) -> Any:
+    """Without a wrapper there is nothing that Python could call; numba would try, and end the process."""
+    if isinstance(dispatcher, FunctionType):
+        return dispatcher
+
+    def refuse(*arguments: Any, **named: Any) -> None:
+        raise TypeError(
+            f"{dispatcher.__name__} is for kernels alone: call it in a jitted function of your own."
+        )
+
+    def add_overload(result: Any) -> None:
+        dispatcher.overloads[tuple(result.signature.args)] = result
+
+    # Known to kernels that call it, but not to numba's own search for what Python's arguments match.
+    dispatcher.add_overload = add_overload
+    dispatcher._compile_for_args = refuse
     return dispatcher
 
 

@@ -377,6 +377,23 @@ def test_old_fingerprints_are_deleted_and_strangers_kept(copy):
     assert kept == {newest.name, current.name, f"{5:032x}", f"{4:032x}", "notes"}
 
 
+@original.jit_inner
+def halved(x):
+    return x / 2.0
+
+
+@original.jit
+def quartered(x):
+    return halved(halved(x))
+
+
+def test_what_only_kernels_call_refuses_python_before_and_after_it_is_compiled():
+    for _ in range(2):
+        with pytest.raises(TypeError, match="halved is for kernels alone"):
+            halved(3.0)
+        assert quartered(3.0) == 0.75
+
+
 def scaled(x, out):
     for k in range(x.size):
         out[k] = x[k] / 3.0 + 1.0
