@@ -1,7 +1,7 @@
 """How fast it is: against peers doing the same ensemble, and against what the machine can do.
 
 ``workloads`` says what is measured, ``peers`` who else does it, ``ceilings`` what limits everybody,
-``measure`` takes turns and ``report`` writes it down.
+``start`` how long one waits before that, ``measure`` takes turns and ``report`` writes it down.
 
 Examples
 --------
