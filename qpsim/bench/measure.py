@@ -79,9 +79,12 @@ def run(
     names = _peers(peers)
     n_rounds = rounds or (2 if quick else ROUNDS)
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
-    starts = start.measure(n_rounds) if START in groups and only is None else []
+    starts = []
     with _cores(workers) as cores, bar("bench", len(chosen)) as tick:
         results = []
+        if START in groups and only is None:
+            _take_idle_cores(workers, mine)
+            starts = start.measure(n_rounds)
         for workload in chosen:
             _take_idle_cores(workers, mine)
             results.append(_measured(workload, names, n_rounds, workers))
@@ -208,11 +211,10 @@ def _seconds(run: Callable[[int], np.ndarray], seed: int) -> float:
 
 
 def _chosen(groups: Sequence[str], only: Sequence[str] | None) -> list[Workload]:
+    known = (*GROUPS, START)
     for group in groups:
-        if group not in (*GROUPS, START):
-            raise SimulationError(
-                f"Unknown group {group!r}; {nearest(str(group), (*GROUPS, START))}"
-            )
+        if group not in known:
+            raise SimulationError(f"Unknown group {group!r}; {nearest(str(group), known)}")
     if only is None:
         return list(workloads(tuple(groups)))
     every = {workload.name: workload for workload in workloads(GROUPS)}

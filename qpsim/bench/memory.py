@@ -19,11 +19,21 @@ def peak_bytes(workload: Workload, workers: int) -> int | None:
 
     The record of the losses is part of it, 8 bytes a replicate and step.
     """
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
     command = [sys.executable, "-c", _CHILD, json.dumps(workload.as_dict()), str(workers)]
-    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    done = subprocess.run(
+        command, env=child_environment(), stdout=subprocess.PIPE, text=True, check=True
+    )
     size: int | None = json.loads(done.stdout)
     return size
+
+
+def child_environment() -> dict[str, str]:
+    """The environment of a new process that finds what this one imports.
+
+    >>> "PYTHONPATH" in child_environment()
+    True
+    """
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
 
 
 def report_own_peak(workload: str, workers: str) -> None:

@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from qpsim.bench.memory import child_environment
+
 _BARE = """
 import typer
 app = typer.Typer()
@@ -98,7 +100,7 @@ def _alone(name: str, target: str, rounds: int, run: Callable[[int], float]) -> 
 
 
 def _seconds(command: list[str], cache: str | None = None) -> float:
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path or "." for path in sys.path)}
+    environment = child_environment()
     if cache is not None:
         environment["QPSIM_CACHE_DIR"] = cache
     began = time.perf_counter()

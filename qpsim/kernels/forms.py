@@ -113,8 +113,8 @@ def address(typing_context: Any, array: Any) -> Any:
 def lane_array(rows, lanes):
     """An array (rows, lanes) of doubles, not set, from the beginning of a line of the cache.
 
-    Kernels make all their arrays so: each other way would be compiled apart, and so would be a shape
-    that is a constant and not, say, np.int64(1).
+    The kernels of the exact sign step make all their arrays so: each other way would be compiled apart,
+    and so would be a shape that is a constant and not, say, np.int64(1).
     """
     room = np.empty(rows * lanes + _LINE_BYTES // 8)
     begin = (-address(room) % _LINE_BYTES) // 8
@@ -288,8 +288,8 @@ def _tile(vectors: int) -> Any:
         signature = types.void(packed, types.int64, columns, types.int64, types.int64, out)
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-            kinds = signature.args
             lanes = _Lanes(context, builder, _DOUBLE, vectors)
+            kinds = signature.args
             entries, begin, columns, first, lane, out = arguments
             entries, columns = lanes.array(kinds[0], entries), lanes.array(kinds[2], columns)
             sums = [lanes.variables() for _ in range(TILE_ROWS)]
