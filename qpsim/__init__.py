@@ -4,41 +4,35 @@ The flow is one way: ``problem + method + step-size policy -> simulate -> result
 Names are imported when first used, so that ``import qpsim`` stays cheap.
 """
 
-import sys as _sys
 from importlib import import_module as _import_module
-from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "QuadraticProblem": "qpsim.problem",
-    "random_problem": "qpsim.draw",
+    "QuadraticProblem": "qpsim.problem.quadratic",
+    "random_problem": "qpsim.problem.random",
     "method": "qpsim.methods",
+    "method_names": "qpsim.methods",
     "rule": "qpsim.methods",
+    "Method": "qpsim.methods",
+    "Rule": "qpsim.methods",
     "State": "qpsim.methods",
-    "simulate": "qpsim.simulate",
-    "best_constant_step": "qpsim.search",
-    "adaptation_factors": "qpsim.factors",
-    "Result": "qpsim.result",
-    "load": "qpsim.result",
+    "simulate": "qpsim.simulation.run",
+    "rerun": "qpsim.simulation.run",
+    "best_constant_step": "qpsim.tuning.constant_step",
+    "adaptation_factors": "qpsim.figures.adaptation_factors",
+    "Result": "qpsim.simulation.result",
+    "load": "qpsim.simulation.result",
     "QpsimError": "qpsim.errors",
+    "DivergenceWarning": "qpsim.errors",
+    "ArtefactWarning": "qpsim.errors",
+    "PrecisionWarning": "qpsim.errors",
 }
 
 _SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
-
-
-class _Package(_ModuleType):
-    """The package; importing its module ``simulate`` must not hide the function of that name."""
-
-    def __setattr__(self, name: str, value: _Any) -> None:
-        if not (name in _PUBLIC and isinstance(value, _ModuleType)):
-            super().__setattr__(name, value)
-
-
-_sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> _Any:

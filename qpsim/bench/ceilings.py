@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 
 from qpsim.bench.workloads import Workload
-from qpsim.blocks import BLOCK_SIZE, one_blas_thread
+from qpsim.execution.blas import one_blas_thread
+from qpsim.simulation.plan import BLOCK_SIZE
 
 _NORMALS_DIM = 100
 _FILLS = 200

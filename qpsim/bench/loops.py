@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from qpsim.bench.workloads import Workload
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 
 
 def prepare(

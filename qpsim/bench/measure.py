@@ -21,9 +21,9 @@ from qpsim.bench.report import SCHEMA
 from qpsim.bench.start import spread
 from qpsim.bench.workloads import GROUPS, Workload, small, workloads
 from qpsim.errors import SimulationError, nearest
-from qpsim.progress import bar
+from qpsim.execution.progress import bar
 from qpsim.provenance import environment
-from qpsim.simulate import default_workers, simulate
+from qpsim.simulation.run import default_workers, simulate
 
 ROUNDS = 7
 START = "start"

@@ -18,7 +18,7 @@ import numpy as np
 
 from qpsim.bench import loops
 from qpsim.bench.workloads import Workload
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 
 NAMES = ("numpy", "numba", "jax", "torch")
 # A peer's pairs x replicates at a time in eager libraries, about 64 MB an array.

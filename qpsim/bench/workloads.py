@@ -9,8 +9,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from qpsim.draw import random_problem
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.random import random_problem
 
 GROUPS = ("core", "shape", "scale")
 
@@ -26,7 +26,7 @@ class Workload:
     group : {"core", "shape", "scale"}
         "core" has the targets, "shape" varies one size, "scale" is too large for peers.
     step_size : "optimal", "bound" or float
-        As in :func:`qpsim.simulate`.
+        As in :func:`qpsim.simulation.run`.
     matrix_products : int
         Products of a (d, d) matrix with a vector that a replicate's step cannot do without.
     shared_nodes : bool

@@ -27,7 +27,7 @@ from qpsim.cli import (
     tune,
     verify,
 )
-from qpsim.cli.manners import mannered
+from qpsim.cli.report_errors import mannered
 
 __all__ = ["app", "main"]
 

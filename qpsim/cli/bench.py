@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qpsim.cli.manners import print_json, print_table, say
+from qpsim.cli.report_errors import print_json, print_table, say
 
 
 def bench(
@@ -58,7 +58,7 @@ def bench(
     """
     from qpsim.bench import report as reports
     from qpsim.bench import run, start
-    from qpsim.files import check_writable, write_json
+    from qpsim.files.archive import check_writable, write_json
 
     before = None if compare is None else reports.read(compare)
     if report is not None:

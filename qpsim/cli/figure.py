@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qpsim.cli.manners import file_lines, print_json, print_table, say
+from qpsim.cli.report_errors import file_lines, print_json, print_table, say
 from qpsim.cli.shared import CacheFolder, DataFolder, Seed, Workers, chosen_options
 
 

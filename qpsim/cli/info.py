@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qpsim.cli.manners import print_json
+from qpsim.cli.report_errors import print_json
 
 
 def info(
@@ -27,7 +27,7 @@ def info(
     """
     from qpsim.kernels.jit import cache_folder
     from qpsim.provenance import environment
-    from qpsim.simulate import default_workers
+    from qpsim.simulation.run import default_workers
 
     folder = cache_folder()
     about: dict[str, Any] = {
@@ -52,9 +52,9 @@ def info(
 
 def _timings() -> dict[str, float]:
     """Run what every simulation runs, tiny, and ask the compiler's clock."""
-    from qpsim.draw import random_problem
     from qpsim.kernels import jit
-    from qpsim.simulate import simulate
+    from qpsim.problem.random import random_problem
+    from qpsim.simulation.run import simulate
 
     for basis in ("axis", "haar"):
         problem = random_problem("mild", 3, basis, rng=0)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qpsim.cli.manners import assignments
+from qpsim.cli.report_errors import assignments
 
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
 Seed = Annotated[

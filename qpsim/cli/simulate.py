@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qpsim.cli.manners import file_lines, print_json, print_table, say
+from qpsim.cli.report_errors import file_lines, print_json, print_table, say
 from qpsim.cli.shared import Seed, Workers
 
 
@@ -79,7 +79,7 @@ def simulate(
       qpsim simulate experiment.toml --json | jq .methods
       generate | qpsim simulate -
     """
-    from qpsim.spec import read, summary
+    from qpsim.simulation.spec import read, summary
 
     experiment = read(
         spec,

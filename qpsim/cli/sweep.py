@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from qpsim.cli.manners import NOT_TRUE, file_lines, print_json, say
+from qpsim.cli.report_errors import NOT_TRUE, file_lines, print_json, say
 
 
 class RunUnlessNamed(TyperGroup):

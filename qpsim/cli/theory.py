@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qpsim.cli.manners import print_json, print_table, say
+from qpsim.cli.report_errors import print_json, print_table, say
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from qpsim.problem import QuadraticProblem
+    from qpsim.problem.quadratic import QuadraticProblem
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -247,8 +247,8 @@ def errata(
 def _problem(
     hessian: Path, noise: float, optimum: str | None, array: str | None
 ) -> QuadraticProblem:
-    from qpsim.arrays import read_array
-    from qpsim.problem import QuadraticProblem
+    from qpsim.files.arrays import read_array
+    from qpsim.problem.quadratic import QuadraticProblem
 
     matrix = read_array("HESSIAN", hessian, array, "--array")
     minimiser = None if optimum is None else _numbers("--optimum", optimum)
@@ -269,8 +269,8 @@ def _numbers(what: str, text: str) -> np.ndarray:
     """Numbers written a,b,c, or those in a file."""
     import numpy as np
 
-    from qpsim.arrays import read_array
     from qpsim.errors import SpecError
+    from qpsim.files.arrays import read_array
 
     if text.endswith(_ENDINGS):
         return read_array(what, Path(text), asked="a file of one array")

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qpsim.cli.manners import assignments, file_lines, print_json, print_table, say
+from qpsim.cli.report_errors import assignments, file_lines, print_json, print_table, say
 
 _ROWS = 12
 
@@ -79,7 +79,7 @@ def train(
     from qpsim import method as method_of
     from qpsim.nn.run import Run
     from qpsim.nn.tasks import task as task_of
-    from qpsim.nn.train import train as run_training
+    from qpsim.nn.training import train as run_training
 
     if list_:
         _list(json_)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qpsim.cli.manners import file_lines, print_json, print_table, say
+from qpsim.cli.report_errors import file_lines, print_json, print_table, say
 
 if TYPE_CHECKING:
-    from qpsim.nn.tune import Tuned
+    from qpsim.tuning.networks import Tuned
 
 
 def _tasks(incomplete: str) -> list[str]:
@@ -72,11 +72,11 @@ def tune(
     from qpsim.errors import TrainingError, nearest
     from qpsim.figures import style
     from qpsim.figures.networks import draw_sensitivity
-    from qpsim.files import check_writable, write_json
+    from qpsim.files.archive import check_writable, write_json
     from qpsim.nn.tasks import task as task_of
-    from qpsim.nn.tune import Protocol
-    from qpsim.nn.tune import tune as run_tuning
     from qpsim.provenance import environment
+    from qpsim.tuning.networks import Protocol
+    from qpsim.tuning.networks import tune as run_tuning
 
     criteria = ("test-accuracy", "training-loss")
     if criterion is not None and criterion not in criteria:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qpsim.cli.manners import NOT_TRUE, file_lines, print_json, print_table, say
+from qpsim.cli.report_errors import NOT_TRUE, file_lines, print_json, print_table, say
 from qpsim.cli.shared import CacheFolder, DataFolder, Seed, Workers, chosen_options
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def verify(
       qpsim verify all --workers 2
     """
     from qpsim import verdicts
-    from qpsim.files import check_writable
+    from qpsim.files.archive import check_writable
 
     wanted = list(dict.fromkeys(topic or ["theory"]))
     if "all" in wanted:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import os
 import pkgutil
+import re
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import import_module
@@ -57,7 +58,7 @@ def names() -> tuple[str, ...]:
     found = [
         item.name.removeprefix(_PREFIX).removeprefix("_")
         for item in pkgutil.iter_modules(__path__)
-        if item.name.startswith(_PREFIX)
+        if re.fullmatch(rf"{_PREFIX}(\d+|_\w+)", item.name)
     ]
     return tuple(sorted(found, key=lambda name: (not name.isdigit(), name.zfill(3))))
 
@@ -131,7 +132,7 @@ def make(
     width : {"full", "column"} or float, default "full"
         7 or 3.5 inches, or a number of inches.
     workers : None, int or concurrent.futures.Executor
-        As in :func:`qpsim.simulate`; the numbers do not depend on it.
+        As in :func:`qpsim.simulation.run`; the numbers do not depend on it.
     redraw : bool, default False
         Draw the data that ``out`` holds already instead of computing them.
     **options
@@ -171,7 +172,7 @@ def make(
     else:
         asked = figure.Options.given(f"Figure {name}", options)
     if out is not None:
-        from qpsim.files import check_writable
+        from qpsim.files.archive import check_writable
 
         check_writable(place)
     if not redraw:

@@ -15,7 +15,7 @@ import numpy as np
 
 from qpsim.errors import FileError
 from qpsim.figures.options import BaseOptions
-from qpsim.files import read_arrays, write_arrays, write_json
+from qpsim.files.archive import read_arrays, write_arrays, write_json
 
 _KIND = "figure"
 

@@ -1,7 +1,7 @@
 """SGD and SSD with exact optimal steps on four stochastic quadratic problems (Figure 2).
 
 The excess loss of Balles & Hennig (2018), Section 2.2, as a distribution over replicates of the
-twelve problems of :mod:`qpsim.figures.twelve`.
+twelve problems of :mod:`qpsim.figures.figure2_problems`.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 
 from qpsim.figures import style
 from qpsim.figures.data import Data
-from qpsim.figures.twelve import LEVELS, NOISE, ROW_NAMES, ROWS, Ensemble, EnsembleOptions
+from qpsim.figures.figure2_problems import LEVELS, NOISE, ROW_NAMES, ROWS, Ensemble, EnsembleOptions
 from qpsim.provenance import environment
 
 if TYPE_CHECKING:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.draw import random_problem
-from qpsim.factors import adaptation_factors
+from qpsim.execution.interrupts import deferred
 from qpsim.figures import style
+from qpsim.figures.adaptation_factors import adaptation_factors
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.interrupts import deferred
+from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.simulate import executor_of
+from qpsim.simulation.run import executor_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

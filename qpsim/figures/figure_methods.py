@@ -2,7 +2,7 @@
 
 Idealised methods (sgd, ssd, svag, va-ssd) know the relative variance and have no momentum; their
 estimated counterparts (m-sgd, m-ssd, m-svag, adam) average past gradients. All see the same starts
-and noise (:mod:`qpsim.figures.twelve`).
+and noise (:mod:`qpsim.figures.figure2_problems`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 
 from qpsim.figures import style
 from qpsim.figures.data import Data
+from qpsim.figures.figure2_problems import LEVELS, NOISE, ROW_NAMES, ROWS, Ensemble, EnsembleOptions
 from qpsim.figures.options import option
-from qpsim.figures.twelve import LEVELS, NOISE, ROW_NAMES, ROWS, Ensemble, EnsembleOptions
 from qpsim.provenance import environment
 
 if TYPE_CHECKING:

@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim import blocks, progress
 from qpsim.errors import FigureError
+from qpsim.execution import progress
+from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.interrupts import deferred
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.interrupts import deferred
 from qpsim.methods import method as find_method
 from qpsim.provenance import environment
-from qpsim.simulate import executor_of
+from qpsim.simulation.run import executor_of
 from qpsim.sweep import Cell, Sweep
 from qpsim.sweep.cell import read_cell
 
@@ -95,7 +96,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     pairs = [
         tuple(cells) for sweep in sweeps.values() for cells in zip(*_by_method(sweep), strict=True)
     ]
-    with executor_of(workers) as (pool, width), blocks.one_blas_thread():
+    with executor_of(workers) as (pool, width), one_blas_thread():
         with progress.bar("figure phase", len(pairs)) as tick:
             ratios = []
             try:

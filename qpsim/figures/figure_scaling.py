@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim import progress
-from qpsim.draw import random_problem
 from qpsim.errors import FigureError
+from qpsim.execution import progress
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.simulate import default_workers, simulate
+from qpsim.simulation.run import default_workers, simulate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim import progress
-from qpsim.draw import random_problem
+from qpsim.execution import progress
 from qpsim.figures import style
 from qpsim.figures.data import Data
+from qpsim.figures.figure2_problems import ROW_NAMES, ROWS
 from qpsim.figures.options import BaseOptions, option
-from qpsim.figures.twelve import ROW_NAMES, ROWS
+from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.search import best_constant_step
-from qpsim.simulate import executor_of
+from qpsim.simulation.run import executor_of
+from qpsim.tuning.constant_step import best_constant_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

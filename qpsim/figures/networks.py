@@ -1,7 +1,7 @@
 """What the figures on networks share: tuned runs as arrays, losses over steps, the table below.
 
 A figure says which problems and methods it compares. Each method's step size is tuned by the
-protocol of Section A.2 (:mod:`qpsim.nn.tune`), then run ten times; the runs are kept in a cache, so
+protocol of Section A.2 (:mod:`qpsim.tuning.networks`), then run ten times; the runs are kept in a cache, so
 that the figures share what they have in common and an interrupted one goes on where it was.
 """
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-    from qpsim.nn.tune import Tuned
+    from qpsim.tuning.networks import Tuned
 
 _REAL = {"digits-mlp": "mnist", "digits-cnn": "cifar10", "digits-whitened": "cifar100"}
 _TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
@@ -77,7 +77,7 @@ def compute(
         ``step_size`` (problem, method). What diverged is +inf, its accuracy NaN.
     """
     from qpsim.nn.tasks import task
-    from qpsim.nn.tune import Protocol, tune
+    from qpsim.tuning.networks import Protocol, tune
 
     began = time.perf_counter()
     names = [_REAL[name] for name in problems] if options.data else list(problems)

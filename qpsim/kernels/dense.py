@@ -10,7 +10,7 @@ from qpsim.kernels.observed import observe_all
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.quadratic import add_moments, inner
 from qpsim.kernels.record import record_loss
-from qpsim.methods.rule import rule_of
+from qpsim.rules.declaration import declaration_of
 
 
 def advance(
@@ -44,7 +44,7 @@ def advance(
     """
     d, lanes = error.shape
     # Only minibatch estimates need it, and at d = 2000 the copy takes as long as a product.
-    draws = rule_of(type(hyper)).observes == "variance_estimate"
+    draws = declaration_of(type(hyper)).observes == "variance_estimate"
     transposed_factor = noise_factor.T.copy() if draws else np.empty((0, 0))
     walk(
         hyper,

@@ -13,7 +13,7 @@ from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
-from qpsim.methods.rule import rule_of
+from qpsim.rules.declaration import declaration_of
 
 # Normals that are drawn at a time: they are used up before they leave the first cache.
 _CACHED_ELEMENTS = 1 << 11
@@ -43,7 +43,7 @@ def advance(
     (n_steps, lanes) and steps (n_steps, lanes) are written.
     """
     d, lanes = error.shape
-    ahead = rule_of(type(hyper)).observes == "variance_estimate"
+    ahead = declaration_of(type(hyper)).observes == "variance_estimate"
     rows = d if ahead else min(d, max(2, _CACHED_ELEMENTS // lanes // 2 * 2))
     walk(
         hyper,

@@ -21,8 +21,8 @@ from numba.extending import overload
 
 from qpsim.kernels import elementary
 from qpsim.kernels.jit import OVERLOAD_INLINE
-from qpsim.methods import scalar
-from qpsim.methods.rule import Rule, rule_of
+from qpsim.rules import scalar
+from qpsim.rules.declaration import Declaration, declaration_of
 
 
 @overload(scalar.sign, jit_options=OVERLOAD_INLINE)
@@ -144,12 +144,12 @@ def _is_sign(hyper):
     return lambda hyper: answer
 
 
-def rule_of_type(hyper: Any) -> Rule:
+def rule_of_type(hyper: Any) -> Declaration:
     """The rule behind numba's type of a rule's hyper-parameters."""
-    return rule_of(hyper.instance_class)
+    return declaration_of(hyper.instance_class)
 
 
-def _arguments(rule: Rule, first: list[str], extra: str) -> str:
+def _arguments(rule: Declaration, first: list[str], extra: str) -> str:
     observed = [extra] if rule.observes else []
     # Arithmetic is float64 whatever the arrays hold.
     states = [f"float(states[{k}, i, lane])" for k in range(len(rule.state_names))]

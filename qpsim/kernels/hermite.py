@@ -228,7 +228,7 @@ def between_nodes(hyper, mean, std, extra, states, i, t, table, values, second, 
 
 @overload(between_nodes, jit_options=OVERLOAD)
 def _between_nodes(hyper, mean, std, extra, states, i, t, table, values, second, differences):
-    if dispatch.rule_of_type(hyper).module.startswith("qpsim."):
+    if dispatch.rule_of_type(hyper).is_builtin:
         # Whose directions turn once.
         return lambda hyper, mean, std, extra, states, i, t, table, values, second, differences: (
             np.empty(0, np.int64)

@@ -42,7 +42,7 @@ types: Any = numba_types
 intrinsic: Any = numba_intrinsic
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_SOURCE_FOLDERS = (_PACKAGE / "kernels", _PACKAGE / "methods", _PACKAGE / "nn" / "kernels")
+_SOURCE_FOLDERS = tuple(_PACKAGE / room for room in ("rules", "methods", "kernels", "nn/kernels"))
 _KEPT_FINGERPRINTS = 4
 _DIGEST_BYTES = hashlib.sha256().digest_size
 

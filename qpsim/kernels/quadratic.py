@@ -9,7 +9,7 @@ series (Mehler's formula): with a_n the coordinates' Hermite coefficients, off-d
 What N + 1 terms leave is bounded by Cauchy and Schwarz and the energy tail_i = E[z_i^2] - sum_{n<=N} a_n(i)^2 that
 coordinate i has left: sum_{i != j} |q_ij| |r_ij|^(N+1) sqrt(tail_i tail_j) <= sum_i b_i tail_i with
 b_i = sum_j |q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until that is within the tolerance; the
-pairs for which there are never enough of them are integrated instead (:mod:`qpsim.kernels.plane`).
+pairs for which there are never enough of them are integrated instead (:mod:`qpsim.kernels.pair_quadrature`).
 """
 
 import math
@@ -29,7 +29,7 @@ from qpsim.kernels.hermite import (
 )
 from qpsim.kernels.jit import OVERLOAD, jit, jit_inner, jit_spliced
 from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE, two_values
-from qpsim.kernels.plane import add_planes
+from qpsim.kernels.pair_quadrature import add_planes
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.signs import SignTable, pair_table, sign_integrals
 

@@ -1,7 +1,10 @@
 """What moves: every method as one scalar rule, one family a file, and a registry of names."""
 
 from qpsim.methods import averaged, minibatch, oracle, plain, relatives
-from qpsim.methods.rule import Method, Rule, State, method, method_names, rule, rule_of
+from qpsim.methods.method import Method, Rule
+from qpsim.methods.registry import method, method_names
+from qpsim.methods.rule import rule
+from qpsim.methods.state import State
 
 __all__ = [
     "Method",
@@ -15,5 +18,4 @@ __all__ = [
     "plain",
     "relatives",
     "rule",
-    "rule_of",
 ]

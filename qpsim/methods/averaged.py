@@ -9,7 +9,7 @@ s is never negative, so nothing is clipped and no epsilon is added.
 """
 
 from qpsim.methods.rule import rule
-from qpsim.methods.scalar import (
+from qpsim.rules.scalar import (
     adapted,
     adapted_sign,
     averaging_weight,

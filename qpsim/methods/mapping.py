@@ -8,26 +8,27 @@ from typing import Any
 import numpy as np
 
 from qpsim.errors import MethodError
-from qpsim.methods.rule import Method, State
+from qpsim.methods.state import State
 from qpsim.methods.trial import try_rule
+from qpsim.rules.declaration import Declaration
 
 
 def update(
-    method: Method, gradient: Any, state: State, given: Mapping[str, Any]
+    rule: Declaration, hyper: Any, gradient: Any, state: State, given: Mapping[str, Any]
 ) -> tuple[np.ndarray, State]:
-    """See :meth:`qpsim.methods.rule.Method.update`."""
+    """See :meth:`qpsim.methods.method.Method.update`."""
     from qpsim.kernels.elementwise import move_all
 
-    try_rule(method)
+    try_rule(rule, hyper)
     g = _numbers(gradient, "The gradient")
     if not isinstance(state, State):
         raise MethodError(
             f"The state must be a qpsim.State, not {type(state).__name__}; "
             "start from method.initial_state(shape)."
         )
-    if tuple(state.arrays) != method.state_names:
+    if tuple(state.arrays) != rule.state_names:
         raise MethodError(
-            f"{method.name} keeps {_listed(method.state_names)}, but the state has "
+            f"{rule.name} keeps {_listed(rule.state_names)}, but the state has "
             f"{_listed(tuple(state.arrays))}; start from method.initial_state(shape)."
         )
     for name, array in state.arrays.items():
@@ -36,30 +37,29 @@ def update(
                 f"The state's {name} has shape {array.shape}, but the gradient {g.shape}; "
                 "both must agree."
             )
-    extra = _observed(method, g, given)
-    states = np.empty((len(method.state_names), g.size, 1), g.dtype)
-    for k, name in enumerate(method.state_names):
+    extra = _observed(rule, g, given)
+    states = np.empty((len(rule.state_names), g.size, 1), g.dtype)
+    for k, name in enumerate(rule.state_names):
         states[k, :, 0] = state.arrays[name].ravel()
     direction = np.empty(g.size, g.dtype)
-    move_all(method.hyper, g.reshape(-1), extra, states, float(state.t + 1), direction)
-    arrays = {name: states[k, :, 0].reshape(g.shape) for k, name in enumerate(method.state_names)}
+    move_all(hyper, g.reshape(-1), extra, states, float(state.t + 1), direction)
+    arrays = {name: states[k, :, 0].reshape(g.shape) for k, name in enumerate(rule.state_names)}
     return direction.reshape(g.shape), State(state.t + 1, arrays)
 
 
-def _observed(method: Method, g: np.ndarray, given: Mapping[str, Any]) -> np.ndarray:
+def _observed(rule: Declaration, g: np.ndarray, given: Mapping[str, Any]) -> np.ndarray:
     for name, value in given.items():
-        if (value is not None) != (name == method.observes):
-            need = f"needs {method.observes}" if method.observes else "observes nothing else"
+        if (value is not None) != (name == rule.observes):
+            need = f"needs {rule.observes}" if rule.observes else "observes nothing else"
             raise MethodError(
-                f"{method.name} {need}; {name} must {'' if value is None else 'not '}be given."
+                f"{rule.name} {need}; {name} must {'' if value is None else 'not '}be given."
             )
-    if method.observes is None:
+    if rule.observes is None:
         return np.zeros(1, g.dtype)
-    extra = _numbers(given[method.observes], method.observes).astype(g.dtype)
+    extra = _numbers(given[rule.observes], rule.observes).astype(g.dtype)
     if extra.shape != g.shape:
         raise MethodError(
-            f"{method.observes} has shape {extra.shape}, but the gradient {g.shape}; "
-            "both must agree."
+            f"{rule.observes} has shape {extra.shape}, but the gradient {g.shape}; both must agree."
         )
     return np.ascontiguousarray(extra.reshape(-1))
 

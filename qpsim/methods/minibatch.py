@@ -8,7 +8,7 @@ step sizes by that before comparing them. Adam*-mb's direction has no scale.
 """
 
 from qpsim.methods.rule import rule
-from qpsim.methods.scalar import adapted, adapted_sign
+from qpsim.rules.scalar import adapted, adapted_sign
 
 
 def _sum_vanishes(variance_estimate, r, variance, t, momentum):

@@ -5,7 +5,7 @@ Only a problem whose noise is known can run these; they are what the moving aver
 """
 
 from qpsim.methods.rule import rule
-from qpsim.methods.scalar import erf, sign, sqrt
+from qpsim.rules.scalar import erf, sign, sqrt
 
 
 @rule(form="linear")

@@ -1,7 +1,7 @@
 """The stochastic gradient and its sign, with and without momentum: the left column of Table 1."""
 
 from qpsim.methods.rule import rule
-from qpsim.methods.scalar import sign
+from qpsim.rules.scalar import sign
 
 
 @rule(form="linear", equivariant=True)

@@ -4,7 +4,7 @@ None of them divides by a bias correction; all but Rprop carry the epsilon of th
 """
 
 from qpsim.methods.rule import rule
-from qpsim.methods.scalar import sign, sqrt
+from qpsim.rules.scalar import sign, sqrt
 
 
 def _one_average(v, t, decay, eps):

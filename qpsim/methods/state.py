@@ -69,7 +69,7 @@ class State:
         FileError
             The place cannot be written.
         """
-        from qpsim.files import write_arrays
+        from qpsim.files.archive import write_arrays
 
         arrays = {f"state {name}": array for name, array in self.arrays.items()}
         return write_arrays(path, _KIND, {"t": self.t, "names": list(self.arrays)}, arrays)
@@ -91,7 +91,7 @@ class State:
         ...     qpsim.State.load(state.save(pathlib.Path(folder) / "state.npz"))
         State(t=3, buffer=array([ 0.5, -1. ]))
         """
-        from qpsim.files import read_arrays
+        from qpsim.files.archive import read_arrays
 
         header, arrays = read_arrays(path, _KIND)
         try:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from qpsim.errors import MethodError
-from qpsim.methods.rule import Method, Rule
+from qpsim.rules.declaration import Declaration
 
 # Both signs, and 0: a coordinate without a gradient is where 0/0 comes from.
 _GRADIENTS = (0.75, -0.5, 0.0)
@@ -22,10 +22,10 @@ _TIMES = (1, 2, 3, 4, 100, 10_000)
 # What a form promises is exact; its rounding, and an epsilon beside a gradient of 1, is not.
 _ROUNDING = 1e-6
 
-_passed: set[tuple[Rule, Any]] = set()
+_passed: set[tuple[Declaration, Any]] = set()
 
 
-def try_rule(method: Method) -> None:
+def try_rule(rule: Declaration, hyper: Any) -> None:
     """Try a method whose rule is not one of the package's, once for each of its hyper-parameters.
 
     Raises
@@ -35,28 +35,26 @@ def try_rule(method: Method) -> None:
         an infinity for ordinary gradients, does not have the form or the equivariance that it
         declares, or cannot be compiled.
     """
-    rule = method.rule
-    if rule.module.startswith("qpsim.") or (rule, method.hyper) in _passed:
+    if rule.is_builtin or (rule, hyper) in _passed:
         return
-    for point in _walk(method, rule.function, ""):
-        _try_helpers(method, *point)
-        _try_form(method, *point)
-        _try_equivariance(method, point[2])
+    for point in _walk(rule, hyper, rule.function, ""):
+        _try_helpers(rule, hyper, *point)
+        _try_form(rule, hyper, *point)
+        _try_equivariance(rule, hyper, point[2])
     arguments = 1 + (rule.observes is not None) + len(rule.state_names) + 1
-    _walk(method, _compiled(rule, rule.function, arguments, method.hyper), " when compiled")
+    _walk(rule, hyper, _compiled(rule, rule.function, arguments, hyper), " when compiled")
     for helper in (rule.offset, rule.breakpoint):
         if helper is not None:
-            _compiled(rule, helper, arguments - 1, method.hyper)
-    _passed.add((rule, method.hyper))
+            _compiled(rule, helper, arguments - 1, hyper)
+    _passed.add((rule, hyper))
 
 
 # What a rule has seen besides its state, the state, and t.
 Point = tuple[list[float], list[float], int]
 
 
-def _walk(method: Method, function: Callable[..., Any], how: str) -> list[Point]:
+def _walk(rule: Declaration, hyper: Any, function: Callable[..., Any], how: str) -> list[Point]:
     """Take the steps; the points that were passed."""
-    rule = method.rule
     names = ("direction", *rule.state_names)
     seen = [_OBSERVED] if rule.observes else []
     points: list[Point] = []
@@ -67,7 +65,7 @@ def _walk(method: Method, function: Callable[..., Any], how: str) -> list[Point]
             gradient = start * (-2.0) ** (k % 2)
             where = f"gradient = {gradient:g}, {_listed(rule.state_names, state)}t = {t}"
             try:
-                out = function(gradient, *seen, *state, float(t), *method.hyper)
+                out = function(gradient, *seen, *state, float(t), *hyper)
             except Exception as error:
                 raise MethodError(
                     f"Rule {rule.name!r} fails{how} at {where}: {type(error).__name__}: {error}."
@@ -88,14 +86,15 @@ def _walk(method: Method, function: Callable[..., Any], how: str) -> list[Point]
     return points
 
 
-def _try_helpers(method: Method, seen: list[float], state: list[float], t: int) -> None:
-    rule = method.rule
+def _try_helpers(
+    rule: Declaration, hyper: Any, seen: list[float], state: list[float], t: int
+) -> None:
     for what, helper in (("offset", rule.offset), ("breakpoint", rule.breakpoint)):
         if helper is None:
             continue
         where = f"{_listed(rule.state_names, state)}t = {t}"
         try:
-            value = helper(*seen, *state, float(t), *method.hyper)
+            value = helper(*seen, *state, float(t), *hyper)
         except Exception as error:
             raise MethodError(
                 f"Rule {rule.name!r}: its {what} fails at {where}: {type(error).__name__}: {error}."
@@ -107,23 +106,22 @@ def _try_helpers(method: Method, seen: list[float], state: list[float], t: int) 
             )
 
 
-def _try_form(method: Method, seen: list[float], state: list[float], t: int) -> None:
+def _try_form(rule: Declaration, hyper: Any, seen: list[float], state: list[float], t: int) -> None:
     """direction = scale * (g + c) resp. scale * sign(g + c) at a few g + c, one scale for all.
 
     Of a rule of two values, one for all positive g + c and one for all negative ones.
     """
-    rule = method.rule
     form = rule.form or (rule.form_at_first_step if t == 1 and not any(state) else None)
     if form is None:
         return
-    rest = (*seen, *state, float(t), *method.hyper)
+    rest = (*seen, *state, float(t), *hyper)
     offset = 0.0 if rule.offset is None else float(rule.offset(*rest))
     unit = max(1.0, abs(offset))
-    above, below = (_moved(method, side * unit - offset, rest)[0] for side in (1.0, -1.0))
+    above, below = (_moved(rule, hyper, side * unit - offset, rest)[0] for side in (1.0, -1.0))
     # Close to where a sign turns, a wrong offset shows; an epsilon at the first step does as well.
     near = (1e-3, -1e-3) if rule.form else ()
     for multiple in (-1.0, 0.5, -2.0, *near):
-        got = _moved(method, multiple * unit - offset, rest)[0]
+        got = _moved(rule, hyper, multiple * unit - offset, rest)[0]
         wanted = {
             "linear": above * multiple,
             "sign": math.copysign(1.0, multiple) * above,
@@ -144,15 +142,14 @@ def _try_form(method: Method, seen: list[float], state: list[float], t: int) -> 
             )
 
 
-def _try_equivariance(method: Method, t: int) -> None:
+def _try_equivariance(rule: Declaration, hyper: Any, t: int) -> None:
     """Only maps linear in gradient and state together commute with rotations."""
-    rule = method.rule
     if not rule.equivariant:
         return
     first = [1.0 - 0.3 * k for k in range(1 + len(rule.state_names))]
     second = [-0.7 + 0.45 * k * k for k in range(1 + len(rule.state_names))]
     both = [a - 2.0 * b for a, b in zip(first, second, strict=True)]
-    at = [_moved(method, x[0], (*x[1:], float(t), *method.hyper)) for x in (first, second, both)]
+    at = [_moved(rule, hyper, x[0], (*x[1:], float(t), *hyper)) for x in (first, second, both)]
     for name, a, b, got in zip(("direction", *rule.state_names), *at, strict=True):
         if not abs(got - (a - 2.0 * b)) <= _ROUNDING * max(abs(a), abs(b), abs(got)):
             raise MethodError(
@@ -162,18 +159,19 @@ def _try_equivariance(method: Method, t: int) -> None:
             )
 
 
-def _moved(method: Method, gradient: float, rest: tuple[Any, ...]) -> tuple[float, ...]:
+def _moved(
+    rule: Declaration, hyper: Any, gradient: float, rest: tuple[Any, ...]
+) -> tuple[float, ...]:
     try:
-        out = method.rule.function(gradient, *rest)
+        out = rule.function(gradient, *rest)
         return tuple(float(value) for value in (out if isinstance(out, tuple) else (out,)))
     except Exception as error:
         raise MethodError(
-            f"Rule {method.name!r} fails at gradient = {gradient:g}: {type(error).__name__}: "
-            f"{error}."
+            f"Rule {rule.name!r} fails at gradient = {gradient:g}: {type(error).__name__}: {error}."
         ) from error
 
 
-def _compiled(rule: Rule, function: Callable[..., Any], n_floats: int, hyper: Any) -> Any:
+def _compiled(rule: Declaration, function: Callable[..., Any], n_floats: int, hyper: Any) -> Any:
     import numba
 
     from qpsim.kernels import dispatch

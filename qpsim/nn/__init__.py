@@ -4,9 +4,7 @@
 and the per-example moments of the gradient. Names are imported when first used.
 """
 
-import sys as _sys
 from importlib import import_module as _import_module
-from types import ModuleType as _ModuleType
 from typing import Any as _Any
 
 _PUBLIC = {
@@ -31,23 +29,12 @@ _PUBLIC = {
     "Task": "qpsim.nn.tasks",
     "Optimizer": "qpsim.nn.optimizer",
     "Run": "qpsim.nn.run",
-    "train": "qpsim.nn.train",
-    "tune": "qpsim.nn.tune",
-    "Protocol": "qpsim.nn.tune",
+    "train": "qpsim.nn.training",
+    "tune": "qpsim.tuning.networks",
+    "Protocol": "qpsim.tuning.networks",
 }
 
 __all__ = [*_PUBLIC]
-
-
-class _Package(_ModuleType):
-    """The package; importing its modules ``train`` and ``tune`` must not hide the functions."""
-
-    def __setattr__(self, name: str, value: _Any) -> None:
-        if not (name in _PUBLIC and isinstance(value, _ModuleType)):
-            super().__setattr__(name, value)
-
-
-_sys.modules[__name__].__class__ = _Package
 
 
 def __getattr__(name: str) -> _Any:

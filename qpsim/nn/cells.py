@@ -19,10 +19,10 @@ from pathlib import Path
 import numpy as np
 
 from qpsim.errors import FileError
-from qpsim.files import check_writable, read_arrays, write_arrays
+from qpsim.files.archive import check_writable, read_arrays, write_arrays
 from qpsim.nn.data import Dataset
 from qpsim.nn.run import History, Run
-from qpsim.nn.train import train
+from qpsim.nn.training import train
 from qpsim.provenance import environment
 
 __all__ = ["Cell", "default_cache", "fingerprint", "run_cell"]

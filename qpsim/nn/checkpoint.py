@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import DataError, FileError
-from qpsim.files import read_arrays, write_arrays
+from qpsim.files.archive import read_arrays, write_arrays
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from qpsim.nn.train import Loop
+    from qpsim.nn.training import Loop
 
 __all__ = ["load", "save"]
 

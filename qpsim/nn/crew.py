@@ -13,9 +13,9 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
-from qpsim import progress
 from qpsim.errors import TrainingError
-from qpsim.interrupts import deferred
+from qpsim.execution import progress
+from qpsim.execution.interrupts import deferred
 from qpsim.nn.cells import Cell, run_cell
 from qpsim.nn.data import Dataset
 from qpsim.nn.parallel import available_cores

@@ -18,7 +18,7 @@ from typing import Any
 
 from threadpoolctl import ThreadpoolController
 
-from qpsim.interrupts import deferred
+from qpsim.execution.interrupts import deferred
 
 
 def available_cores() -> int:

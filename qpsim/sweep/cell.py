@@ -17,13 +17,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpsim import blocks
-from qpsim.draw import random_problem
 from qpsim.errors import FileError, QpsimError
-from qpsim.files import pack_arrays, unpack_arrays
+from qpsim.execution.blas import one_blas_thread
+from qpsim.files.archive import pack_arrays, unpack_arrays
 from qpsim.methods import method as find_method
-from qpsim.problem import QuadraticProblem
-from qpsim.simulate import make_plan
+from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.random import random_problem
+from qpsim.simulation import block as blocks
+from qpsim.simulation.plan import Plan, make_plan
 from qpsim.sweep.parameters import settled
 
 KIND = "cell"
@@ -85,7 +86,7 @@ class Cell:
         drawn = _draw(hashable, p["condition"], p["dim"], p["scale"], p["basis"], p["seed"])
         return drawn.with_noise(p["noise_std"])
 
-    def plan(self) -> blocks.Plan:
+    def plan(self) -> Plan:
         """The cell's simulation; its noise comes from the second child of its seed.
 
         Cells that differ in the method or the noise level alone share their draws, so that their
@@ -297,7 +298,7 @@ def _draw(
     spectrum: Any, condition: float | None, dim: int, scale: float, basis: float, seed: int
 ) -> QuadraticProblem:
     # A BLAS that changes its mind about threads would change the eigenvectors' last bits.
-    with blocks.one_blas_thread():
+    with one_blas_thread():
         return random_problem(
             list(spectrum) if isinstance(spectrum, tuple) else spectrum,
             dim,

@@ -30,8 +30,8 @@ from multiprocessing.connection import Connection
 from typing import Any, TypeVar
 
 from qpsim.errors import SweepError, nearest
-from qpsim.interrupts import deferred
-from qpsim.simulate import default_workers
+from qpsim.execution.interrupts import deferred
+from qpsim.simulation.run import default_workers
 from qpsim.sweep.cell import Cell, Outcome, stop_running, work
 
 T = TypeVar("T")

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.draw import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
 from qpsim.errors import SpecError, nearest
 from qpsim.methods import method as find_method
-from qpsim.stepsize import CODES
+from qpsim.problem.random import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
+from qpsim.simulation.stepsize import CODES
 
 HYPER = "hyper."
 RECORDS = ("summary", "full")

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qpsim import blocks
 from qpsim.errors import FileError, SweepError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.provenance import environment
 from qpsim.sweep.cell import Cell, Outcome
 from qpsim.sweep.executors import check, crew
@@ -132,7 +132,7 @@ def _computed(
     todo: Iterator[Cell], writer: Writer, executor: str | Executor, workers: int | None
 ) -> Generator[tuple[Cell, Outcome], None, None]:
     # The limit holds while any cell runs, so that no cell finds BLAS between two limits.
-    with crew(executor, workers) as hands, blocks.one_blas_thread():
+    with crew(executor, workers) as hands, one_blas_thread():
         with (
             _log(writer.path / RUNS, hands.name) as log,
             closing(hands.completed(todo)) as completed,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import ProblemError, StepSizeError, TheoryError, nearest
-from qpsim.problem import LARGEST_COUNT, QuadraticProblem, check_coordinates
+from qpsim.problem.quadratic import LARGEST_COUNT, QuadraticProblem, check_coordinates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

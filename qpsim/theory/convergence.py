@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qpsim.errors import TheoryError
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 
 if TYPE_CHECKING:

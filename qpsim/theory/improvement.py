@@ -16,7 +16,7 @@ import numpy as np
 from qpsim.errors import TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 from qpsim.theory.moments import direction_moments
 from qpsim.theory.signs import expected_sign

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qpsim.errors import StepSizeError
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 
 if TYPE_CHECKING:

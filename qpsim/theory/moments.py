@@ -17,7 +17,7 @@ import numpy as np
 from qpsim.errors import MethodError, TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 from qpsim.theory.series import coupled_moments, separate_moments
 from qpsim.theory.signs import correlated_pairs, expected_sign, pair_moments

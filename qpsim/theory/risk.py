@@ -18,7 +18,7 @@ import numpy as np
 from qpsim.errors import DivergenceWarning, MethodError, ProblemError, StepSizeError
 from qpsim.methods import Method, plain
 from qpsim.methods import method as method_of
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 from qpsim.theory.lattice import sign_descent_risk
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 
 if TYPE_CHECKING:

@@ -155,7 +155,7 @@ def measure(options: Options, workers: int | Executor | None = None) -> Report:
     ----------
     options : Options
     workers : None, int or concurrent.futures.Executor
-        As in :func:`qpsim.nn.tune.tune`.
+        As in :func:`qpsim.tuning.networks.tune`.
 
     Returns
     -------

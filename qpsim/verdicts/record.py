@@ -151,7 +151,7 @@ class Report:
         FileError
             The folder cannot be written.
         """
-        from qpsim.files import write_json
+        from qpsim.files.archive import write_json
 
         return write_json(Path(folder) / f"{self.topic}-verdicts.json", self.as_dict())
 
@@ -174,7 +174,7 @@ def bootstrap_median(
     values : array_like, shape (n,)
     groups : array_like of int, shape (n,)
         Members of a group carry the same number.
-    rng : as in :func:`qpsim.simulate`
+    rng : as in :func:`qpsim.simulation.run`
     draws : int, default 2000
     level : float, default 0.95
 

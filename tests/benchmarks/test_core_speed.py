@@ -10,7 +10,7 @@ import pytest
 from scipy.special import erf
 
 import qpsim
-from qpsim.blocks import one_blas_thread
+from qpsim.execution.blas import one_blas_thread
 from tests.naive import leggauss
 
 pytestmark = pytest.mark.benchmark

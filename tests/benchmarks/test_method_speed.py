@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.blocks import one_blas_thread
+from qpsim.execution.blas import one_blas_thread
 from qpsim.kernels import policy, quadratic
 
 pytestmark = pytest.mark.benchmark

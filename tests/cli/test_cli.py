@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 import qpsim
 from qpsim import figures, verdicts
 from qpsim.cli import app
-from qpsim.cli.manners import assignments
+from qpsim.cli.report_errors import assignments
 from qpsim.errors import FigureError
 
 SMALL = ["--replicates", "4", "--problems", "2", "--steps", "4", "--dim", "4", "--workers", "1"]
@@ -86,7 +86,7 @@ def test_every_help_text_has_examples(run, command, flag):
 
 
 def test_the_help_of_simulate_names_every_key():
-    from qpsim import spec
+    from qpsim.simulation import spec
 
     done = CliRunner().invoke(app, ["simulate", "--help"])
     for key in {*spec._TOP, *spec._PROBLEM, *spec._METHOD}:
@@ -96,7 +96,7 @@ def test_the_help_of_simulate_names_every_key():
 def test_the_example_in_the_help_of_simulate_is_valid(tmp_path):
     import tomllib
 
-    from qpsim import spec
+    from qpsim.simulation import spec
 
     text = CliRunner().invoke(app, ["simulate", "--help"]).stdout
     shown = text.split("every key")[1].split("steps = ", 1)[1].split("[problem]")

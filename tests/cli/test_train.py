@@ -9,7 +9,7 @@ import qpsim
 from qpsim.cli import app
 from qpsim.nn.run import Run
 from qpsim.nn.tasks import task, task_names
-from qpsim.nn.train import train as train_here
+from qpsim.nn.training import train as train_here
 
 WHITENED = ["train", "digits-whitened", "--method", "m-sgd", "--step-size", "0.3", "--workers", "1"]
 TUNE = ["tune", "digits-whitened", "--steps", "20", "--replicates", "2", "--orders", "1",

@@ -6,7 +6,7 @@ import pytest
 import qpsim
 from qpsim.errors import FileError, MethodError
 from qpsim.methods import method_names
-from qpsim.methods.scalar import momentum_correction, unbiased_momentum_correction
+from qpsim.rules.scalar import momentum_correction, unbiased_momentum_correction
 from tests import naive
 
 # name, hyper-parameters (no epsilon, which the transcriptions leave out)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 import qpsim
 from qpsim.errors import MethodError
 from qpsim.methods import Rule, method_names
-from qpsim.methods.scalar import erf, sign
+from qpsim.rules.scalar import erf, sign
 
 NAMES = method_names()
 

@@ -12,13 +12,13 @@ import pytest
 
 import qpsim
 from qpsim.errors import FileError, TrainingError
-from qpsim.files import read_arrays, write_arrays
+from qpsim.files.archive import read_arrays, write_arrays
 from qpsim.nn import Dense, Flatten, build, checkpoint, cifar100_allcnn
 from qpsim.nn.data import Dataset, Split
 from qpsim.nn.network import Network
 from qpsim.nn.run import Run
 from qpsim.nn.tasks import task
-from qpsim.nn.train import Loop, train
+from qpsim.nn.training import Loop, train
 
 
 def short(name="digits-mlp", **changes):

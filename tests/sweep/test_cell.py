@@ -7,7 +7,7 @@ import pytest
 
 import qpsim
 from qpsim.errors import FileError
-from qpsim.files import pack_arrays
+from qpsim.files.archive import pack_arrays
 from qpsim.sweep.cell import (
     KIND,
     QUANTILES,

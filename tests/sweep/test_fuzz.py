@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 import qpsim
 from qpsim.errors import QpsimError
-from qpsim.files import pack_arrays
+from qpsim.files.archive import pack_arrays
 from qpsim.sweep import Cell, Store, Sweep, run
 from qpsim.sweep.cell import KIND, read_cell
 from qpsim.sweep.parameters import DEFAULTS

@@ -17,7 +17,7 @@ p = qpsim.QuadraticProblem([[2.0, 1.0], [1.0, 3.0]])
 theory.compare_directions(p, [1.0, 0.0])
 theory.expected_excess_loss(p, "m-sgd", [1.0, 0.0], 0.1, 3)
 assert "scipy" in sys.modules
-assert not {"numba", "qpsim.kernels", "qpsim.simulate"} & set(sys.modules)
+assert not {"numba", "qpsim.kernels", "qpsim.simulation.run"} & set(sys.modules)
 """
 
 

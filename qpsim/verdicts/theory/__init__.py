@@ -15,8 +15,8 @@ from statistics import NormalDist
 
 import numpy as np
 
-from qpsim import progress
 from qpsim.errors import FigureError
+from qpsim.execution import progress
 from qpsim.figures.options import BaseOptions, option
 from qpsim.provenance import environment
 from qpsim.verdicts.record import Report

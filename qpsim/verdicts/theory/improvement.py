@@ -7,9 +7,9 @@ from functools import cache
 import numpy as np
 
 from qpsim import theory
-from qpsim.draw import random_problem
 from qpsim.methods import Method, State, method
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.random import random_problem
 from qpsim.verdicts.theory import setting
 from qpsim.verdicts.theory.setting import BUFFER, METHODS, MU, Array
 from qpsim.verdicts.theory.statement import Draw, Statement, columns

@@ -8,9 +8,9 @@ import numpy as np
 
 import qpsim
 from qpsim import theory
-from qpsim.draw import random_problem
 from qpsim.methods import Method, State
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.random import random_problem
 from qpsim.verdicts.theory import setting
 from qpsim.verdicts.theory.setting import MU, Array
 from qpsim.verdicts.theory.statement import Draw, Statement, columns

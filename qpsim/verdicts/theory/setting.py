@@ -11,8 +11,8 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from qpsim.draw import random_problem
-from qpsim.problem import QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.random import random_problem
 
 Array = NDArray[np.float64]
 

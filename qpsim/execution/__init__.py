@@ -1,0 +1,1 @@
+"""How work is run: pools of workers, the BLAS cap, interrupts, progress."""

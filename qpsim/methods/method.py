@@ -1,0 +1,188 @@
+"""A rule with hyper-parameters, which is a method: what a simulation or a training run moves by."""
+
+from __future__ import annotations
+
+import math
+import sys
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+from qpsim.errors import MethodError, nearest
+from qpsim.methods.state import State
+from qpsim.rules.declaration import Declaration
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Rule(Declaration):
+    """A scalar update rule with everything its signature says. Made by :func:`qpsim.rule`.
+
+    Calling it with hyper-parameters gives a :class:`Method`.
+    """
+
+    def __call__(self, **hyper: Any) -> Method:
+        """The method with these hyper-parameters; what is not named keeps its default."""
+        values = self.defaults
+        for key, value in hyper.items():
+            if key not in values:
+                if not values:
+                    raise MethodError(f"{self.name} has no hyper-parameters, so no {key!r}.")
+                raise MethodError(
+                    f"{self.name} has no hyper-parameter {key!r}; {nearest(key, values)}"
+                )
+            values[key] = self._checked(key, value)
+        return Method(self, self.hyper_class(**values))
+
+    def _checked(self, key: str, value: Any) -> float | bool:
+        default = self.defaults[key]
+        if isinstance(default, bool):
+            if not isinstance(value, bool):
+                raise MethodError(f"{self.name}: {key} is either true or false, not {value!r}.")
+            return value
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise MethodError(f"{self.name}: {key} must be a number, not {value!r}.")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
+        low, high, interval = self.ranges.get(key, (-math.inf, math.inf, "the finite numbers"))
+        if not (math.isfinite(number) and low <= number < high):
+            raise MethodError(f"{self.name}: {key} must lie in {interval}, not {number!r}.")
+        return number
+
+    def __repr__(self) -> str:
+        return f"<rule {self.name}({', '.join(f'{k}={v!r}' for k, v in self.defaults.items())})>"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if defined_rule(self.module, self.attribute) is not self:
+            raise MethodError(
+                f"The rule {self.name!r} cannot be found as {self.module}.{self.attribute}; define "
+                "it at the top level of a module, under its function's name."
+            )
+        return _find_rule, (self.module, self.attribute)
+
+
+@dataclass(frozen=True)
+class Method:
+    """A rule with its hyper-parameters fixed: what a simulation or a training run moves by.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> qpsim.method("adam", b2=0.99)
+    adam(b1=0.9, b2=0.99, eps=1e-08)
+    """
+
+    rule: Rule
+    hyper: Any
+
+    @property
+    def name(self) -> str:
+        """Registry name."""
+        return self.rule.name
+
+    @property
+    def state_names(self) -> tuple[str, ...]:
+        """Names of the state's arrays, in the rule's order."""
+        return self.rule.state_names
+
+    @property
+    def observes(self) -> str | None:
+        """What the rule sees besides the gradient: None, "relative_variance" or "variance_estimate"."""
+        return self.rule.observes
+
+    @property
+    def form(self) -> str | None:
+        """Closed form of the direction in the gradient: a name of ``FORMS``, or None."""
+        return self.rule.form
+
+    @property
+    def equivariant(self) -> bool:
+        """Whether the update commutes with rotations of the coordinates."""
+        return self.rule.equivariant
+
+    @property
+    def hyper_parameters(self) -> dict[str, Any]:
+        """Hyper-parameters by name."""
+        return dict(self.hyper._asdict())
+
+    def initial_state(self, shape: int | tuple[int, ...], dtype: Any = float) -> State:
+        """State before the first step: zeros of ``shape`` under each state name."""
+        import numpy as np
+
+        try:
+            return State(0, {name: np.zeros(shape, dtype) for name in self.state_names})
+        except (TypeError, ValueError):
+            raise MethodError(
+                f"A state's shape is a whole number or a tuple of them, and its dtype a NumPy type, "
+                f"not {shape!r} and {dtype!r}."
+            ) from None
+
+    def update(
+        self,
+        gradient: np.ndarray,
+        state: State,
+        *,
+        relative_variance: Any = None,
+        variance_estimate: Any = None,
+    ) -> tuple[np.ndarray, State]:
+        """One step's direction and the state after it; the step is theta - step_size * direction.
+
+        Parameters
+        ----------
+        gradient : ndarray, any shape, float64 or float32
+            Stochastic gradient; arithmetic is float64, results have the gradient's dtype.
+        state : State
+            From :meth:`initial_state` or the last update; not modified.
+        relative_variance, variance_estimate : array_like of the gradient's shape
+            The observed extra, for a rule that asks for it, and only then.
+
+        Returns
+        -------
+        direction : ndarray of the gradient's shape
+        state : State
+
+        Raises
+        ------
+        MethodError
+            A state of other names or shape, or an extra that is missing or not asked for.
+
+        Examples
+        --------
+        >>> import numpy as np, qpsim
+        >>> m = qpsim.method("ssd")
+        >>> direction, state = m.update(np.array([0.3, -2.0, 0.0]), m.initial_state(3))
+        >>> direction, state.t
+        (array([ 1., -1.,  0.]), 1)
+        """
+        from qpsim.methods.mapping import update
+
+        given = {"relative_variance": relative_variance, "variance_estimate": variance_estimate}
+        return update(self.rule, self.hyper, gradient, state, given)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # A user's class of hyper-parameters has another name in each process.
+        return _restored, (self.rule, self.hyper_parameters)
+
+    def __repr__(self) -> str:
+        return f"{self.name}({', '.join(f'{k}={v!r}' for k, v in self.hyper_parameters.items())})"
+
+
+def defined_rule(module: str, attribute: str) -> Rule | None:
+    """The rule of that name in a module this process has imported already, if there is one."""
+    found = getattr(sys.modules.get(module), attribute, None)
+    return found if isinstance(found, Rule) else None
+
+
+def _restored(rule: Rule, hyper: dict[str, Any]) -> Method:
+    return rule(**hyper)
+
+
+def _find_rule(module: str, attribute: str) -> Rule:
+    __import__(module)
+    found = defined_rule(module, attribute)
+    if found is None:
+        raise MethodError(f"{module}.{attribute} is not a rule any more.")
+    return found

@@ -1,0 +1,80 @@
+"""The frozen facts of an update rule, and the way from a class of hyper-parameters to them.
+
+Kernels know a rule by the type of its hyper-parameters: numba sees a NamedTuple class, and
+:func:`declaration_of` gives the facts that belong to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+FORMS = ("linear", "sign", "two-valued")
+
+
+@dataclass(frozen=True, eq=False)
+class Declaration:
+    """What the ``@rule`` decorator reads off a scalar update rule.
+
+    Attributes
+    ----------
+    name : str
+        Registry name.
+    function : callable
+        The scalar update rule, as plain Python.
+    state_names : tuple of str
+        Names of the state's arrays, in the order of the signature.
+    observes : None, "relative_variance" or "variance_estimate"
+        What the rule sees besides the gradient.
+    hyper_class : NamedTuple class
+        One field for each hyper-parameter, with its default.
+    form, offset, equivariant, breakpoint, form_at_first_step
+        See :func:`qpsim.rule`.
+    ranges : mapping of str to (low, high, text)
+        Admissible half-open intervals of the hyper-parameters.
+    module, attribute : str
+        Where the rule can be imported from.
+    """
+
+    name: str
+    function: Callable[..., Any]
+    state_names: tuple[str, ...]
+    observes: str | None
+    hyper_class: type[tuple]
+    form: str | None
+    offset: Callable[..., float] | None
+    equivariant: bool
+    breakpoint: Callable[..., float] | None
+    form_at_first_step: str | None
+    ranges: Mapping[str, tuple[float, float, str]]
+    module: str
+    attribute: str
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Hyper-parameters and their defaults, in the order of the signature."""
+        return dict(self.hyper_class._field_defaults)  # type: ignore[attr-defined]
+
+    @property
+    def is_builtin(self) -> bool:
+        """Whether the rule is part of the package, and so needs no trial before its use."""
+        return self.module.startswith("qpsim.")
+
+
+_BY_CLASS: dict[type, Declaration] = {}
+
+
+def register(declaration: Declaration) -> None:
+    """Make the declaration known under its class of hyper-parameters."""
+    _BY_CLASS[declaration.hyper_class] = declaration
+
+
+def declaration_of(hyper_class: type) -> Declaration:
+    """The declaration that a class of hyper-parameters belongs to."""
+    return _BY_CLASS[hyper_class]
+
+
+def number_of_declarations() -> int:
+    """How many rules are known to this process."""
+    return len(_BY_CLASS)

@@ -1,0 +1,1 @@
+"""An ensemble of runs: plan, blocks, result."""

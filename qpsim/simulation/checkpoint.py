@@ -1,0 +1,184 @@
+"""A long simulation's way back: where every block stands, in one file, from which it goes on.
+
+A block rests about every tenth of a second (:mod:`qpsim.simulation.block`). Every so often the place where it
+rests is kept, with all that was finished before, and the whole is written to one sealed file by
+rename. The continued run has the same bits as an uninterrupted one, on any workers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import threading
+import time
+import warnings
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import qpsim
+from qpsim.errors import FileError, SimulationError
+from qpsim.files.archive import check_writable, pack_arrays, read_bytes, unpack_arrays, write_bytes
+from qpsim.simulation.block import Block, Point
+from qpsim.simulation.plan import Plan, plan_spec
+
+_KIND = "checkpoint"
+_ARRAYS = tuple(field.name for field in fields(Point) if field.name != "t")
+
+
+class Checkpoint:
+    """Keeps a plan's points in a file.
+
+    Parameters
+    ----------
+    path : path
+        File to write; if it exists, the run goes on from it.
+    every : float, default 60
+        Seconds between two writes; 0 writes whenever a block rests.
+
+    Raises
+    ------
+    SimulationError
+        ``every`` is not a finite number >= 0.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], every: float = 60.0) -> None:
+        number = float(every) if isinstance(every, (int, float)) else math.nan
+        if isinstance(every, bool) or not (math.isfinite(number) and number >= 0):
+            raise SimulationError(
+                f"checkpoint_every is a finite number of seconds >= 0, not {every!r}."
+            )
+        self.path = Path(path)
+        self.every = number
+        self._lock = threading.Lock()
+        self._points: dict[int, Point] = {}
+        self._noted: dict[int, float] = {}
+        self._written = 0.0
+        self._n_steps = 0
+        self._digest = ""
+
+    def open(self, plan: Plan) -> dict[int, Point]:
+        """Points of the file, by a block's first replicate; none if there is no file.
+
+        Raises
+        ------
+        FileError
+            The file is damaged, another simulation's, or cannot be written.
+        """
+        self._n_steps, self._digest = plan.n_steps, digest(plan)
+        self._written = time.monotonic()
+        check_writable(self.path.parent)
+        self._points = _read(self.path, plan, self._digest) if self.path.exists() else {}
+        return {first: point.copy() for first, point in self._points.items()}
+
+    def note(self, first: int, point: Point) -> None:
+        """Take down where a block rests, if it is time to; called by the block's own thread."""
+        now = time.monotonic()
+        finished = point.t == self._n_steps
+        if not finished and now - self._noted.get(first, self._written) < self.every:
+            return
+        copy = point.copy()
+        with self._lock:
+            self._points[first], self._noted[first] = copy, now
+            if now - self._written >= self.every:
+                self._written = now
+                self._write()
+
+    def finish(self, block: Block) -> None:
+        """Take down a finished block, which may come from another process."""
+        known = self._points.get(block.first)
+        if known is None or known.t < self._n_steps:
+            lanes, nothing = block.losses.shape[1], np.zeros((0, 0))
+            steps = np.zeros((0, lanes)) if block.steps is None else block.steps
+            errors = np.zeros((0, lanes)) if block.errors is None else block.errors
+            theta = np.zeros((0, 0, lanes)) if block.theta is None else block.theta
+            point = Point(
+                self._n_steps,
+                *(nothing, nothing, nothing, nothing),
+                *(block.losses, steps, errors, theta),
+            )
+            self.note(block.first, point)
+
+    def close(self) -> None:
+        """Write what is known now."""
+        with self._lock:
+            self._write()
+
+    def _write(self) -> None:
+        arrays = {
+            f"{first}.{name}": getattr(point, name)
+            for first, point in sorted(self._points.items())
+            for name in _ARRAYS
+        }
+        at = {str(first): point.t for first, point in sorted(self._points.items())}
+        try:
+            write_bytes(self.path, pack_arrays(_KIND, {"plan": self._digest, "at": at}, arrays))
+        except FileError as error:
+            # Hours of work must not end because a copy of them could not be made.
+            warnings.warn(f"{error} The simulation goes on.", RuntimeWarning, stacklevel=2)
+
+
+def digest(plan: Plan) -> str:
+    """Hash of all that decides a plan's bits."""
+    found = hashlib.sha256()
+    spec = {**plan_spec(plan), "qpsim": qpsim.__version__}
+    found.update(json.dumps(spec, sort_keys=True, default=str).encode())
+    problem = plan.problem
+    arrays = (plan.theta0, problem.hessian, problem.eigenvalues, problem.eigenvectors)
+    for array in (*arrays, problem.optimum, plan.policy.given):
+        content = np.zeros(0) if array is None else np.ascontiguousarray(array)
+        found.update(f"{content.shape}".encode())
+        found.update(content.tobytes())
+    return found.hexdigest()
+
+
+def _read(path: Path, plan: Plan, expected: str) -> dict[int, Point]:
+    header, arrays = unpack_arrays(read_bytes(path), path, _KIND)
+    if header.get("plan") != expected:
+        raise FileError(
+            f"The checkpoint {path} is of another simulation (another problem, method, seed, size "
+            "or version); delete it, or give another place."
+        )
+    try:
+        points: dict[int, Any] = {}
+        for name, t in header["at"].items():
+            first = int(name)
+            kept: dict[str, Any] = {field: arrays[f"{name}.{field}"] for field in _ARRAYS}
+            points[first] = Point(int(t), **kept)
+            _check(plan, first, points[first])
+        return points
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        raise FileError(f"{path} is no complete checkpoint ({error}).") from None
+
+
+def _check(plan: Plan, first: int, point: Point) -> None:
+    """Kernels do not look at shapes: a point of others must not reach them."""
+    counts = dict(plan.blocks())
+    if first not in counts or not 0 <= point.t <= plan.n_steps:
+        raise ValueError(f"block {first} at step {point.t}")
+    lanes, dim, n = point.losses.shape[1], plan.problem.dim, plan.n_steps
+    shapes: dict[str, tuple[int, ...]] = {"losses": (n + 1, lanes)}
+    if plan.theta_steps:
+        shapes["theta"] = (len(plan.theta_steps), dim, lanes)
+    if plan.keep_step_size or point.t < n:
+        shapes["steps"] = (n, lanes)
+    if plan.uses_series or point.t < n:
+        shapes["errors"] = (n, lanes)
+    if point.t < n:
+        shapes["error"] = (dim, lanes)
+        shapes["states"] = (len(plan.method.state_names), dim, lanes)
+        shapes["stream"] = (4, lanes)
+        shapes["dead"] = (lanes,)
+    kinds = {"stream": np.dtype(np.uint64), "dead": np.dtype(np.uint8)}
+    if point.t < n:
+        kinds |= dict.fromkeys(("error", "states"), np.dtype(plan.dtype))
+    for name, shape in shapes.items():
+        array = getattr(point, name)
+        if array.shape != shape or array.dtype != kinds.get(name, np.dtype(float)):
+            raise ValueError(f"{name} of block {first} has shape {array.shape}")
+    if lanes < counts[first]:
+        raise ValueError(f"block {first} has {lanes} lanes")

@@ -1,0 +1,294 @@
+"""Everything a simulation needs, checked before any work: the plan."""
+
+from __future__ import annotations
+
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from numbers import Real
+from operator import index
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from qpsim.errors import (
+    ArtefactWarning,
+    MethodError,
+    ProblemError,
+    SimulationError,
+    nearest,
+)
+from qpsim.methods import Method, Rule
+from qpsim.methods import method as find_method
+from qpsim.methods.trial import try_rule
+from qpsim.problem.quadratic import LARGEST_COUNT, QuadraticProblem, real_array
+from qpsim.seeds import seed_sequence
+from qpsim.simulation.stepsize import Policy, StepSize, resolve
+
+RECORDS = ("excess_loss", "step_size", "theta")
+DTYPES = ("float64", "float32")
+# Lanes of a block: 8 AVX-512 vectors, wide enough for BLAS and small enough that a block of
+# 100 coordinates stays in the L2 cache.
+BLOCK_SIZE = 64
+# Coordinates x lanes of one block's array; a wide problem gets fewer lanes, never more memory.
+_BLOCK_ELEMENTS = 1 << 23
+# A vector of lanes.
+_LANES_AT_ONCE = 8
+# Numbers of a block that stay in the L2 cache together, and the least number of blocks a worker
+# should get, lest one of them be left alone with the last.
+_CACHED_ELEMENTS = 80_000
+_TURNS = 4
+# Coordinate-updates of a block that take ten times as long as beginning it.
+_LEAST_UPDATES = 1 << 22
+
+
+def block_size(dim: int) -> int:
+    """Replicates of one block: 64, and fewer only if 64 lanes of ``dim`` would fill the memory.
+
+    Whole vectors of lanes, if there is room for one.
+
+    Examples
+    --------
+    >>> from qpsim.simulation.plan import block_size
+    >>> block_size(100), block_size(1_000_000)
+    (64, 8)
+    """
+    size = max(1, min(BLOCK_SIZE, _BLOCK_ELEMENTS // dim))
+    return size if size < _LANES_AT_ONCE else size // _LANES_AT_ONCE * _LANES_AT_ONCE
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """Everything a worker needs, checked: plain arrays and values that pickle.
+
+    ``theta0`` has shape (d,) or (replicates, d), its first row being that of replicate
+    ``theta0_from``; ``theta_steps`` is sorted.
+    """
+
+    problem: QuadraticProblem
+    method: Method
+    policy: Policy
+    n_steps: int
+    n_replicates: int
+    batch_size: int
+    theta0: np.ndarray
+    seed: np.random.SeedSequence
+    block_size: int
+    keep_step_size: bool
+    theta_steps: tuple[int, ...]
+    tolerance: float
+    dtype: str
+    token: str
+    theta0_from: int = 0
+
+    def share(self, first: int, count: int) -> Plan:
+        """The plan with the starting points of one block only: what its worker has to be sent."""
+        if self.theta0.ndim == 1:
+            return self
+        return replace(self, theta0=self.theta0[first : first + count], theta0_from=first)
+
+    @property
+    def noise_std(self) -> float:
+        """nu / sqrt(B): the noise of a minibatch mean."""
+        return self.problem.noise_std / self.batch_size**0.5
+
+    @property
+    def runs_in_eigenbasis(self) -> bool:
+        """Whether coordinates couple through the step size alone, after a rotation at most."""
+        return self.problem.is_diagonal or self.method.equivariant
+
+    @property
+    def uses_series(self) -> bool:
+        """Whether the exact step's denominator is a truncated series, whose error is recorded."""
+        from qpsim.kernels import policy
+
+        series = self.method.form is None and not self.problem.is_diagonal
+        return series and self.policy.code == policy.OPTIMAL
+
+    def blocks(self, workers: int = 1) -> Iterator[tuple[int, int]]:
+        """(first replicate, count) of every block, as work for so many workers.
+
+        Where lanes do not see each other, not even in a product's rounding, several blocks are one:
+        what a block costs besides its steps is then paid once.
+        """
+        size = self.block_size
+        if self.runs_in_eigenbasis:
+            numbers = self.problem.dim * (1 + len(self.method.state_names))
+            while 2 * size * numbers <= _CACHED_ELEMENTS:
+                small = size * self.problem.dim * self.n_steps < _LEAST_UPDATES
+                if 2 * size * workers * (1 if small else _TURNS) > self.n_replicates:
+                    break
+                size *= 2
+        for first in range(0, self.n_replicates, size):
+            yield first, min(size, self.n_replicates - first)
+
+
+def make_plan(
+    problem: QuadraticProblem,
+    method: str | Method | Rule,
+    step_size: StepSize = "optimal",
+    n_steps: int = 100,
+    n_replicates: int = 256,
+    theta0: ArrayLike | None = None,
+    *,
+    rng: Any = None,
+    batch_size: int = 1,
+    tolerance: float = 1e-9,
+    dtype: str = "float64",
+    record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
+) -> Plan:
+    """Check the arguments of :func:`simulate` and put them together, without running anything."""
+    if not isinstance(problem, QuadraticProblem):
+        raise SimulationError(
+            f"A simulation needs a QuadraticProblem, not {type(problem).__name__}."
+        )
+    moving = find_method(method)
+    try_rule(moving.rule, moving.hyper)
+    check_count("n_steps", n_steps)
+    check_count("n_replicates", n_replicates)
+    check_count("batch_size", batch_size)
+    if moving.observes == "variance_estimate" and batch_size < 2:
+        raise MethodError(
+            f"{moving.name} estimates the variance within a minibatch, which takes a batch_size of "
+            f"at least 2, not {batch_size}."
+        )
+    if not (isinstance(tolerance, Real) and 0.0 < tolerance < 1.0):
+        raise SimulationError(f"tolerance must be a number in (0, 1), not {tolerance!r}.")
+    policy = resolve(step_size, int(n_steps))
+    if problem.noise_std == 0.0 and policy.name == "optimal":
+        # The direction is deterministic: minimising along it is the exact step (MATH: nu = 0).
+        policy = type(policy)(policy.name, resolve("line-search", 1).code, policy.given)
+    start = starting_points(theta0, problem, int(n_replicates))
+    kept, theta_steps = _records(record, int(n_steps))
+    if moving.form != "linear":
+        _warn_of_sign_vector(start - problem.optimum)
+    return Plan(
+        problem=problem,
+        method=moving,
+        policy=policy,
+        n_steps=int(n_steps),
+        n_replicates=int(n_replicates),
+        batch_size=int(batch_size),
+        theta0=start,
+        seed=seed_sequence(rng),
+        block_size=block_size(problem.dim),
+        keep_step_size="step_size" in kept,
+        theta_steps=theta_steps,
+        tolerance=float(tolerance),
+        dtype=_precision(dtype, problem, moving, start),
+        token=uuid.uuid4().hex,
+    )
+
+
+def plan_spec(plan: Plan) -> dict[str, Any]:
+    """A plan's full specification but for its arrays, as plain JSON values."""
+    return {
+        "problem": {
+            "dim": plan.problem.dim,
+            "diagonal": plan.problem.is_diagonal,
+            "noise_std": plan.problem.noise_std,
+        },
+        "method": {"name": plan.method.name, "hyper": plan.method.hyper_parameters},
+        "step_size": plan.policy.name,
+        "step_size_code": plan.policy.code,
+        "n_steps": plan.n_steps,
+        "n_replicates": plan.n_replicates,
+        "batch_size": plan.batch_size,
+        "tolerance": plan.tolerance,
+        "dtype": plan.dtype,
+        "block_size": plan.block_size,
+        "seed": {
+            "entropy": plan.seed.entropy,
+            "spawn_key": list(plan.seed.spawn_key),
+            "pool_size": plan.seed.pool_size,
+        },
+        "record": {"step_size": plan.keep_step_size, "theta": list(plan.theta_steps)},
+    }
+
+
+def check_count(name: str, value: Any) -> None:
+    """Refuse what is no whole number of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
+        raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
+    if value > LARGEST_COUNT:
+        raise SimulationError(f"{name} must be at most {LARGEST_COUNT}, not {value:.3g}.")
+
+
+def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+    """theta0 as a checked copy, shape (d,) or (n_replicates, d)."""
+    if theta0 is None:
+        return np.zeros(problem.dim)
+    try:
+        start = real_array(theta0, "theta0")
+    except ProblemError as error:
+        raise SimulationError(str(error)) from None
+    if start.shape not in ((problem.dim,), (n_replicates, problem.dim)):
+        raise SimulationError(
+            f"theta0 must have shape ({problem.dim},) or ({n_replicates}, {problem.dim}), "
+            f"not {start.shape}."
+        )
+    return start
+
+
+def _precision(dtype: Any, problem: QuadraticProblem, moving: Method, start: np.ndarray) -> str:
+    """The name of a precision that this simulation can have."""
+    name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
+    if name not in DTYPES:
+        raise SimulationError(f"dtype must be 'float64' or 'float32', not {dtype!r}.")
+    if name == "float64":
+        return name
+    if not (problem.is_diagonal or moving.equivariant):
+        raise SimulationError(
+            f"{moving.name} on a dense Hessian is simulated in float64 only; float32 takes a diagonal "
+            "Hessian, or a method that commutes with rotations, such as sgd."
+        )
+    largest = float(np.abs(start - problem.optimum).max())
+    if largest * problem.dim**0.5 > float(np.finfo(np.float32).max):
+        raise SimulationError(
+            f"theta0 - optimum is as large as {largest:.3g}, which float32 cannot hold; use float64."
+        )
+    return name
+
+
+def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
+    try:
+        names = [record] if isinstance(record, str) else record
+        wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(names, True)
+    except TypeError:
+        raise SimulationError(
+            f"record must be names or a mapping from names, not {record!r}; "
+            f"known are: {', '.join(RECORDS)}."
+        ) from None
+    for name in wanted:
+        if name not in RECORDS:
+            raise SimulationError(f"Cannot record {name!r}; {nearest(str(name), RECORDS)}")
+    kept = {name for name, value in wanted.items() if value is not False}
+    theta = wanted.get("theta", False)
+    if theta is False:
+        return kept, ()
+    steps = range(n_steps + 1) if theta is True else theta
+    try:
+        chosen = sorted({index(step) for step in steps})
+    except TypeError:
+        raise SimulationError(
+            f"The steps at which theta is recorded must be whole numbers, not {theta!r}."
+        ) from None
+    if not chosen or chosen[0] < 0 or chosen[-1] > n_steps:
+        raise SimulationError(
+            f"The steps at which theta is recorded must lie in 0 to {n_steps}, not {theta!r}."
+        )
+    return kept, tuple(chosen)
+
+
+def _warn_of_sign_vector(error: np.ndarray) -> None:
+    size = np.abs(error)
+    largest, smallest = size.max(axis=-1), size.min(axis=-1)
+    if error.shape[-1] > 1 and bool((smallest >= (1.0 - 1e-12) * largest)[largest > 0].any()):
+        warnings.warn(
+            "theta0 - optimum is a multiple of a sign vector, from where axis-aligned sign descent "
+            "reaches the optimum in one step; draw it at random instead.",
+            ArtefactWarning,
+            stacklevel=4,
+        )

@@ -1,0 +1,347 @@
+"""An ensemble of runs: problem + method + step-size policy -> simulate -> result.
+
+Replicates are cut into blocks (:mod:`qpsim.simulation.block`) that any executor may run in any order. Replicate
+k draws its noise from ``numpy.random.SFC64(seed_sequence.spawn(n)[k])``, so that methods simulated
+with the same ``rng`` see the same noise and may be compared pair by pair.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import time
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from qpsim.errors import (
+    ArtefactWarning,
+    DivergenceWarning,
+    MethodError,
+    PrecisionWarning,
+    QpsimError,
+    SimulationError,
+)
+from qpsim.execution import interrupts, progress
+from qpsim.execution.blas import one_blas_thread
+from qpsim.kernels import policy as codes
+from qpsim.methods import Method, Rule
+from qpsim.problem.quadratic import LARGEST_COUNT, QuadraticProblem
+from qpsim.provenance import environment
+from qpsim.simulation import block as blocks
+from qpsim.simulation.checkpoint import Checkpoint
+from qpsim.simulation.plan import Plan, make_plan
+from qpsim.simulation.result import Result
+from qpsim.simulation.stepsize import StepSize
+
+# Blocks handed out ahead: this thread gets little time to hand out more while the workers use all cores.
+_FLYING_PER_WORKER = 4
+
+
+def simulate(
+    problem: QuadraticProblem,
+    method: str | Method | Rule,
+    step_size: StepSize = "optimal",
+    n_steps: int = 100,
+    n_replicates: int = 256,
+    theta0: ArrayLike | None = None,
+    *,
+    rng: Any = None,
+    workers: int | Executor | None = None,
+    batch_size: int = 1,
+    tolerance: float = 1e-9,
+    dtype: str = "float64",
+    record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = 60.0,
+) -> Result:
+    """Run a method on a problem, many times.
+
+    Parameters
+    ----------
+    problem : QuadraticProblem
+    method : str, Method or Rule
+        A registry name, a method with its hyper-parameters, or a rule at its defaults.
+    step_size : {"optimal", "bound", "line-search"}, float, array_like or callable, default "optimal"
+        See :mod:`qpsim.simulation.stepsize`. A callable is called with t = 1, ..., n_steps.
+    n_steps, n_replicates : int, default 100 and 256
+    theta0 : array_like, shape (d,) or (n_replicates, d), default zeros
+        Starting point, common or one for each replicate.
+    rng : None, int, SeedSequence, BitGenerator or Generator
+        Seed (SPEC 7). The same seed gives the same bits for any ``workers``.
+    workers : None, int or concurrent.futures.Executor, default None
+        Threads to run blocks on (None: one a core), or an executor of threads or processes, which
+        is left open.
+    batch_size : int, default 1
+        B: every gradient is the mean of B draws, its noise nu / sqrt(B). At least 2 for a method
+        that estimates the variance within the minibatch.
+    tolerance : float, default 1e-9
+        Relative error allowed to E[z^T Q z] in the optimal step of a method without a closed form
+        on a dense Hessian: terms of its Hermite series are added until a rigorous bound is below
+        it, and coordinates too strongly correlated for that are integrated in pairs. The bound
+        reached is the result's ``moment_error``.
+    dtype : {"float64", "float32"}, default "float64"
+        Precision in which noise, theta - optimum and the method's state are kept between steps.
+        Arithmetic, moments and losses are float64 in either case. float32 takes half the memory; its
+        rounding, 6e-8 of each number and step, is far below the ensemble's own spread. Only where
+        coordinates couple through the step size alone: a diagonal Hessian, or a method that commutes
+        with rotations.
+    record : iterable of names, or mapping, default ("excess_loss", "step_size")
+        What to keep besides the excess loss: "step_size", and "theta" after every step or, as
+        ``{"theta": [0, 50, 100]}``, after the chosen ones.
+    checkpoint : path, optional
+        File in which to keep where the run stands; if it is there already, the run goes on from
+        it, to the same bits. It stays, complete, when the run is done. Needs a fixed ``rng``.
+    checkpoint_every : float, default 60
+        Seconds between two writes of the checkpoint.
+
+    Returns
+    -------
+    Result
+        ``excess_loss`` (n_replicates, n_steps + 1), ``step_size`` (n_replicates, n_steps),
+        ``theta`` (n_replicates, kept steps, d) and, where the optimal step takes a series,
+        ``moment_error`` (n_replicates, n_steps).
+
+    Raises
+    ------
+    ProblemError, MethodError, StepSizeError, SimulationError
+        Before any work, for input that does not fit together.
+    FileError
+        The checkpoint is damaged, another simulation's, or cannot be written.
+
+    Warns
+    -----
+    DivergenceWarning
+        A replicate left the finite numbers; its record is +inf from that step on.
+    ArtefactWarning
+        A method that is not linear starts at a multiple of a sign vector from the optimum, from
+        where axis-aligned sign descent lands on the optimum in one step; or every replicate starts
+        at the optimum, where every chosen step is 0.
+    PrecisionWarning
+        Some of ``moment_error`` is above the tolerance.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.random_problem("mild", dim=20, basis="axis", noise_std=0.0, rng=0)
+    >>> r = qpsim.simulate(p, "sgd", n_steps=5, n_replicates=2, rng=0, workers=1)
+    >>> r.excess_loss.shape, bool((r.excess_loss[:, 5] < r.excess_loss[:, 0]).all())
+    ((2, 6), True)
+    """
+    plan = make_plan(
+        problem,
+        method,
+        step_size,
+        n_steps,
+        n_replicates,
+        theta0,
+        rng=rng,
+        batch_size=batch_size,
+        tolerance=tolerance,
+        dtype=dtype,
+        record=record,
+    )
+    kept = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_every)
+    return run_plan(plan, workers, kept)
+
+
+def rerun(result: Result, workers: int | Executor | None = None) -> Result:
+    """Run the specification of a result again: the same bits in the same environment.
+
+    Parameters
+    ----------
+    result : Result
+        From :func:`simulate` or :func:`qpsim.load`.
+    workers : None, int or concurrent.futures.Executor
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.random_problem("mild", dim=5, basis="axis", rng=0)
+    >>> r = qpsim.simulate(p, "ssd", n_steps=3, n_replicates=2, rng=0, workers=1)
+    >>> bool((qpsim.rerun(r).excess_loss == r.excess_loss).all())
+    True
+    """
+    return run_plan(replace(result.plan, token=uuid.uuid4().hex), workers)
+
+
+def run_plan(
+    plan: Plan,
+    workers: int | Executor | None = None,
+    checkpoint: Checkpoint | None = None,
+) -> Result:
+    """Run a checked plan on the given workers, from and to a checkpoint if there is one."""
+    began = time.perf_counter()
+    points = {}
+    if checkpoint is not None:
+        points = checkpoint.open(plan)
+        blocks.watch(plan.token, checkpoint.note)
+    losses = np.empty((plan.n_replicates, plan.n_steps + 1))
+    steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
+    errors = np.empty((plan.n_replicates, plan.n_steps)) if plan.uses_series else None
+    theta = None
+    if plan.theta_steps:
+        theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
+    with executor_of(workers) as (executor, width):
+        # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
+        spans = list(plan.blocks(1 if checkpoint is not None else width))
+        if len(spans) == 1 and not isinstance(workers, Executor):
+            executor = _Here()
+        for block in _completed(plan, spans, points, executor, width):
+            if checkpoint is not None:
+                checkpoint.finish(block)
+            rows = slice(block.first, block.first + block.losses.shape[1])
+            losses[rows] = block.losses.T
+            if steps is not None and block.steps is not None:
+                steps[rows] = block.steps.T
+            if errors is not None and block.errors is not None:
+                # 0 / 0 where nothing moves: no direction, no error in its length.
+                errors[rows] = np.nan_to_num(block.errors.T, nan=0.0, posinf=np.inf)
+            if theta is not None and block.theta is not None:
+                theta[rows] = block.theta.transpose(2, 0, 1)
+    if checkpoint is not None:
+        checkpoint.close()
+    _warn_of_standing_still(plan)
+    _warn_of_divergence(plan, losses)
+    _warn_of_imprecision(plan, errors)
+    provenance = {
+        **environment(),
+        "seed_entropy": plan.seed.entropy,
+        "seed_spawn_key": list(plan.seed.spawn_key),
+        "block_size": plan.block_size,
+        "bit_generator": "SFC64",
+        "workers": width,
+        "wall_seconds": time.perf_counter() - began,
+    }
+    return Result(plan, losses, steps, errors, theta, provenance)
+
+
+class _Here(Executor):
+    """Runs what it is given at once, in this thread: one block is not worth starting another."""
+
+    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        try:
+            future.set_result(fn(*args, **kwargs))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+
+def default_workers() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
+    if isinstance(workers, Executor):
+        if getattr(workers, "_shutdown", False) or getattr(workers, "_shutdown_thread", False):
+            raise SimulationError("The executor was shut down; give one that is open.")
+        yield workers, int(getattr(workers, "_max_workers", None) or default_workers())
+        return
+    if workers is None:
+        workers = default_workers()
+    whole = isinstance(workers, (int, np.integer)) and not isinstance(workers, bool)
+    if not whole or not 1 <= workers <= LARGEST_COUNT:
+        raise SimulationError(
+            "workers must be None, a whole number of at least 1 or a concurrent.futures.Executor, "
+            f"not {workers!r}."
+        )
+    pool = ThreadPoolExecutor(int(workers), thread_name_prefix="qpsim")
+    try:
+        yield pool, int(workers)
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _completed(
+    plan: Plan,
+    spans: list[tuple[int, int]],
+    points: Mapping[int, blocks.Point],
+    executor: Executor,
+    width: int,
+) -> Iterator[blocks.Block]:
+    """Blocks in the order they finish; few are in flight, so memory stays flat and Ctrl-C quick."""
+    waiting = spans[::-1]
+    finished: queue.SimpleQueue[Future[blocks.Block]] = queue.SimpleQueue()
+    flying: set[Future[blocks.Block]] = set()
+    n_blocks = len(spans)
+    try:
+        with progress.bar(f"{plan.method.name}", n_blocks) as tick, one_blas_thread():
+            for _ in range(n_blocks):
+                while waiting and len(flying) < _FLYING_PER_WORKER * width:
+                    span = waiting.pop()
+                    share, point = plan.share(*span), points.get(span[0])
+                    with interrupts.deferred():
+                        future = executor.submit(blocks.run_block, share, *span, point)
+                        flying.add(future)
+                        future.add_done_callback(finished.put)
+                future = finished.get()
+                flying.discard(future)
+                yield _outcome(plan, future)
+                tick()
+    finally:
+        if flying:
+            blocks.stop(plan.token)
+        wait([future for future in flying if not future.cancel()])
+        blocks.forget(plan.token)
+
+
+def _outcome(plan: Plan, future: Future[blocks.Block]) -> blocks.Block:
+    """A block; what a user's rule raised late in its run is told in the rule's name."""
+    try:
+        return future.result()
+    except (ArithmeticError, ValueError, LookupError, AssertionError) as error:
+        if plan.method.rule.is_builtin or isinstance(error, QpsimError):
+            raise
+        raise MethodError(
+            f"Rule {plan.method.name!r} fails during the run: {type(error).__name__}: {error}; "
+            "it must give numbers at every gradient, state and t."
+        ) from error
+
+
+def _warn_of_standing_still(plan: Plan) -> None:
+    if plan.policy.code != codes.GIVEN and bool((plan.theta0 == plan.problem.optimum).all()):
+        warnings.warn(
+            "Every replicate starts at the optimum, where no step is taken; give another theta0, or "
+            "a problem with another optimum.",
+            ArtefactWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_divergence(plan: Plan, losses: np.ndarray) -> None:
+    # A replicate that has left stays away, so that the last step tells, and a step at a time keeps
+    # a large record from being copied.
+    gone = int(np.isinf(losses[:, -1]).sum())
+    if gone:
+        first = next(k for k in range(losses.shape[1]) if np.isinf(losses[:, k]).any())
+        cause = f"its {plan.policy.name} step size is too large"
+        if first == 0:
+            cause = "theta0 is too far from the optimum for its loss to be a finite number"
+        warnings.warn(
+            f"{plan.method.name} diverged in {gone} of {plan.n_replicates} replicates, first at "
+            f"step {first}; {cause}.",
+            DivergenceWarning,
+            stacklevel=4,
+        )
+
+
+def _warn_of_imprecision(plan: Plan, errors: np.ndarray | None) -> None:
+    if errors is not None and (worst := float(errors.max(initial=0.0))) > plan.tolerance:
+        share = float((errors > plan.tolerance).mean())
+        warnings.warn(
+            f"{plan.method.name}'s exact step is known to {worst:.1e} relatively at worst, above the "
+            f"tolerance of {plan.tolerance:.1e} in {share:.2%} of the steps: moment_error has the "
+            "bound of each.",
+            PrecisionWarning,
+            stacklevel=4,
+        )

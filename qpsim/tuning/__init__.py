@@ -1,0 +1,1 @@
+"""The search for a good constant step size, on problems and for networks."""

@@ -1,0 +1,178 @@
+"""Training: the paper's updates on a plain NumPy network, the same bits always, bad input."""
+
+import dataclasses
+import json
+import math
+
+import numpy as np
+import pytest
+
+import qpsim
+from qpsim.errors import DataError, MethodError, TrainingError
+from qpsim.nn.data import Dataset, Split, Stream
+from qpsim.nn.run import Run
+from qpsim.nn.tasks import NetworkSpec, task
+from qpsim.nn.training import LARGEST_LOSS, Loop, train
+from tests.nn.transcriptions import trajectory
+
+MLP = NetworkSpec("mlp", (("hidden", (32,)), ("weight", "he_normal")))
+SHAPES = ((64, 32), (32,), (32, 10), (10,))
+STEP_SIZES = {
+    "m-sgd": 0.03, "m-ssd": 0.001, "m-svag": 0.3, "adam": 0.003,
+    "adam*": 0.003, "m-svag-mb": 0.03, "adam*-mb": 0.003,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return task("digits-mlp").load()
+
+
+def variant(**changes):
+    options = {"network": MLP, "n_steps": 20, "evaluate_every": 10, **changes}
+    return dataclasses.replace(task("digits-mlp"), **options)
+
+
+@pytest.mark.parametrize("name", STEP_SIZES)
+def test_200_steps_agree_with_a_transcription_of_the_paper(name, digits):
+    chosen = variant(n_steps=200, l2=1e-3, evaluate_every=200)
+    run = Run(chosen, qpsim.method(name), STEP_SIZES[name], seed=3, dtype="float64")
+    start = Loop(run, digits, workers=1).network.parameters.copy()
+    trained = train(run, digits, workers=1)
+    batches = chosen.batches(digits.train, rng=Stream(3).child(1))
+    theta, losses = trajectory(name, start, SHAPES, batches, run.step_size, 200, chosen.l2)
+    np.testing.assert_allclose(trained.history.batch_loss, losses, rtol=1e-8)
+    np.testing.assert_allclose(trained.parameters, theta, rtol=1e-7, atol=1e-9)
+    assert losses[-20:].mean() < 0.7 * losses[0]
+
+
+def test_float32_follows_float64(digits):
+    runs = [
+        Run(variant(), qpsim.method("m-svag"), 0.3, seed=1, dtype=dtype)
+        for dtype in ("float32", "float64")
+    ]
+    single, double = (train(run, digits, workers=1) for run in runs)
+    assert single.parameters.dtype == np.float32
+    np.testing.assert_allclose(single.history.batch_loss, double.history.batch_loss, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["adam", "m-svag-mb"])
+def test_the_number_of_threads_does_not_show(name, digits):
+    # Large enough for several chunks of parameters, and several of examples.
+    wide = NetworkSpec("mlp", (("hidden", (512, 256)), ("weight", "he_normal")))
+    run = Run(variant(network=wide, n_steps=6, batch_size=64), qpsim.method(name), 0.01)
+    one, three = (train(run, digits, workers=workers) for workers in (1, 3))
+    assert one.parameters.size > 2 * 65536
+    np.testing.assert_array_equal(one.parameters, three.parameters)
+    assert vars(one.history) == vars(three.history)
+
+
+def test_methods_of_one_seed_share_start_and_batches(digits):
+    first = [
+        train(Run(variant(n_steps=1), qpsim.method(name), 0.01, seed=5), digits, workers=1).history
+        for name in ("m-sgd", "adam*-mb")
+    ]
+    assert first[0].batch_loss == first[1].batch_loss
+    other = train(Run(variant(n_steps=1), qpsim.method("m-sgd"), 0.01, seed=6), digits, workers=1)
+    assert other.history.batch_loss != first[0].batch_loss
+
+
+def test_the_schedule_divides_the_step_size(digits):
+    plain = Run(variant(), qpsim.method("sgd"), 0.1)
+    # A divisor this large stops all motion after step 10.
+    dropped = Run(variant(drops=(10,), drop_divisor=1e30), qpsim.method("sgd"), 0.1)
+    short = Run(variant(n_steps=10), qpsim.method("sgd"), 0.1)
+    moved, stopped, early = (train(run, digits, workers=1) for run in (plain, dropped, short))
+    np.testing.assert_array_equal(stopped.parameters, early.parameters)
+    assert (moved.parameters != early.parameters).any()
+
+
+def test_what_a_run_records(digits):
+    trained = train(Run(variant(n_steps=25), qpsim.method("adam"), 0.003), digits, workers=1)
+    history = trained.history
+    assert history.evaluated == [0, 10, 20, 25]
+    assert len(history.batch_loss) == len(history.batch_accuracy) == 25
+    assert history.test_loss[-1] < history.test_loss[0]
+    expected = [np.mean(history.batch_loss[a:b]) for a, b in ((0, 10), (10, 20), (20, 25))]
+    np.testing.assert_allclose(history.interval_loss(), expected)
+    found = trained.summary()
+    json.dumps(found, allow_nan=False)
+    assert found["status"] == "finished"
+    assert found["evaluations"]["test_accuracy"] == history.test_accuracy
+    assert found["mean_training_loss"] == pytest.approx(np.mean(history.batch_loss))
+
+
+def test_the_test_set_is_seen_whole_and_undistorted(digits):
+    run = Run(variant(n_steps=5), qpsim.method("adam"), 0.003)
+    trained = train(run, digits, workers=1)
+    loop = Loop(run, digits, workers=1)
+    loop.network.parameters = trained.parameters
+    logits = loop.network.predict(digits.test.images).astype(float)
+    hits = logits.argmax(axis=1) == digits.test.labels
+    assert trained.history.test_accuracy[-1] == pytest.approx(hits.mean())
+    peak = logits.max(axis=1)
+    losses = np.log(np.exp(logits - peak[:, None]).sum(axis=1)) + peak
+    losses -= logits[np.arange(len(hits)), digits.test.labels]
+    assert trained.history.test_loss[-1] == pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_a_run_that_diverges_is_recorded_as_such(digits):
+    trained = train(Run(variant(), qpsim.method("m-sgd"), 1e6), digits, workers=1)
+    history = trained.history
+    assert history.diverged_at == len(history.batch_loss) < 20
+    assert not history.batch_loss[-1] <= LARGEST_LOSS
+    assert history.mean_loss == math.inf and not history.stable
+    found = trained.summary()
+    assert found["status"] == "diverged" and found["mean_training_loss"] is None
+    json.dumps(found, allow_nan=False)
+
+
+def test_a_convolutional_network_trains():
+    chosen = dataclasses.replace(task("digits-cnn"), n_steps=40, evaluate_every=40)
+    history = train(Run(chosen, qpsim.method("adam"), 0.01), workers=1).history
+    assert history.test_accuracy[-1] > history.test_accuracy[0] + 0.1
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "error", "message"),
+    [
+        ({}, {"step_size": 0.0}, TrainingError, "finite positive number, not 0.0"),
+        ({}, {"step_size": math.nan}, TrainingError, "finite positive number"),
+        ({}, {"step_size": True}, TrainingError, "finite positive number"),
+        ({}, {"seed": -1}, TrainingError, "seed must be a whole number of at least 0"),
+        ({}, {"dtype": "float16"}, TrainingError, "float32 or float64"),
+        ({"n_steps": 0}, {}, TrainingError, "n_steps must be a whole number of at least 1"),
+        ({"n_steps": 2.5}, {}, TrainingError, "n_steps must be a whole number"),
+        ({"evaluate_every": 0}, {}, TrainingError, "evaluate_every must be"),
+        ({"batch_size": 0}, {}, TrainingError, "batch_size must be"),
+        ({"drops": (0,)}, {}, TrainingError, "a step after which the step size drops must be"),
+        ({"drop_divisor": 0.0}, {}, TrainingError, "drop_divisor must be finite and positive"),
+        ({}, {"method": qpsim.method("svag")}, MethodError, "exact relative variance"),
+        ({"batch_size": 1}, {"method": qpsim.method("adam*-mb")}, TrainingError, "at least 2"),
+    ],
+)
+def test_a_run_that_makes_no_sense_is_refused(changes, arguments, error, message):
+    given = {"method": qpsim.method("adam"), "step_size": 0.1, **arguments}
+    with pytest.raises(error, match=message):
+        Run(variant(**changes), **given)
+
+
+def test_what_only_the_data_can_tell_is_refused(digits):
+    adam = qpsim.method("adam")
+    with pytest.raises(DataError, match="batch size is 5000"):
+        train(Run(variant(batch_size=5000), adam, 0.1), digits)
+    with pytest.raises(TrainingError, match="workers must be a whole number"):
+        train(Run(variant(), adam, 0.1), digits, workers=0)
+    with pytest.raises(TrainingError, match="mnist_mlp reads examples of shape"):
+        train(Run(variant(network=NetworkSpec("mnist_mlp")), adam, 0.1), digits)
+    with pytest.raises(TrainingError, match="no network 'mpl'; did you mean 'mlp'"):
+        train(Run(variant(network=NetworkSpec("mpl")), adam, 0.1), digits)
+    unknown = NetworkSpec("mlp", (("weight", "he_norml"),))
+    with pytest.raises(TrainingError, match="no initial law 'he_norml'; did you mean 'he_normal'"):
+        train(Run(variant(network=unknown), adam, 0.1), digits)
+    odd = NetworkSpec("mlp", (("depth", 3),))
+    with pytest.raises(TrainingError, match="does not fit"):
+        train(Run(variant(network=odd), adam, 0.1), digits)
+    images = Dataset("pictures", *[Split(np.zeros((4, 8, 8, 1)), np.zeros(4, int))] * 2, 2)
+    with pytest.raises(TrainingError, match="mlp reads vectors"):
+        train(Run(variant(batch_size=2), adam, 0.1), images)

@@ -1,0 +1,264 @@
+"""The same bits for every way of running a plan: workers, processes, order, length, reruns."""
+
+import multiprocessing
+import pickle
+import random
+import threading
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+import qpsim
+from qpsim.errors import MethodError
+from qpsim.execution.blas import one_blas_thread
+from qpsim.simulation import block as blocks
+from qpsim.simulation import plan as plans
+from qpsim.simulation.plan import make_plan
+from tests import naive
+
+CASES = [
+    ("diagonal", "sgd"),
+    ("diagonal", "va-ssd"),
+    ("diagonal", "adam"),
+    ("dense", "sgd"),
+    ("dense", "ssd"),
+    ("dense", "svag"),
+]
+N = 150
+RECORD = {"step_size": True, "theta": [0, 5, 12]}
+
+
+def problem(kind):
+    basis = "axis" if kind == "diagonal" else "haar"
+    return qpsim.random_problem("structured", 17, basis, 0.4, rng=3)
+
+
+def run(kind, method, n_replicates=N, workers=1, **more):
+    step_size = 0.05 if method == "adam" else "optimal"
+    options = {"n_steps": 12, "rng": 5, "record": RECORD, **more}
+    return qpsim.simulate(
+        problem(kind), method, step_size, n_replicates=n_replicates, workers=workers, **options
+    )
+
+
+def assert_same_bits(a, b):
+    for name in ("excess_loss", "step_size", "theta"):
+        np.testing.assert_array_equal(getattr(a, name), getattr(b, name))
+
+
+class Shuffling(Executor):
+    """Runs what it was given in a random order, each in a thread of its own."""
+
+    def __init__(self, seed):
+        self._stream = random.Random(seed)
+        self._waiting = []
+        self._lock = threading.Lock()
+
+    def submit(self, function, /, *args, **kwargs):
+        future = Future()
+        with self._lock:
+            self._waiting.append((future, function, args, kwargs))
+        threading.Timer(0.01, self._run_one).start()
+        return future
+
+    def _run_one(self):
+        with self._lock:
+            k = self._stream.randrange(len(self._waiting))
+            future, function, args, kwargs = self._waiting.pop(k)
+        if future.set_running_or_notify_cancel():
+            future.set_result(function(*args, **kwargs))
+
+
+@pytest.fixture(scope="module")
+def processes():
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_threads_and_order_change_no_bit(kind, method):
+    reference = run(kind, method)
+    for workers in (2, 4, Shuffling(0), Shuffling(1)):
+        assert_same_bits(reference, run(kind, method, workers=workers))
+    with ThreadPoolExecutor(3) as pool:
+        assert_same_bits(reference, run(kind, method, workers=pool))
+        assert_same_bits(reference, run(kind, method, workers=pool))
+
+
+def test_processes_change_no_bit(processes):
+    for kind, method in CASES:
+        assert_same_bits(run(kind, method), run(kind, method, workers=processes))
+
+
+def test_a_worker_is_sent_its_own_starting_points_and_no_others(processes):
+    p = problem("dense")
+    theta0 = np.random.Generator(np.random.PCG64(0)).normal(size=(N, p.dim))
+    plan = make_plan(p, "ssd", n_steps=3, n_replicates=N, theta0=theta0, rng=0)
+    share = plan.share(64, 64)
+    assert np.array_equal(share.theta0, theta0[64:128])
+    assert len(pickle.dumps(plan)) - len(pickle.dumps(share)) > 0.9 * (N - 64) * p.dim * 8
+    alone, whole = blocks.run_block(share, 64, 64), blocks.run_block(plan, 64, 64)
+    blocks.forget(plan.token)
+    assert np.array_equal(alone.losses, whole.losses)
+    options = {"n_steps": 3, "n_replicates": N, "theta0": theta0, "rng": 0}
+    in_processes = qpsim.simulate(p, "ssd", workers=processes, **options)
+    assert np.array_equal(
+        in_processes.excess_loss, qpsim.simulate(p, "ssd", workers=2, **options).excess_loss
+    )
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_a_shorter_run_is_the_beginning_of_a_longer_one(kind, method):
+    reference = run(kind, method)
+    for n in (1, 2, 7, 64, 65, 100):
+        part = run(kind, method, n_replicates=n)
+        np.testing.assert_array_equal(part.excess_loss, reference.excess_loss[:n])
+        np.testing.assert_array_equal(part.theta, reference.theta[:n])
+    shorter = run(kind, method, n_steps=5, record=("step_size",))
+    np.testing.assert_array_equal(shorter.excess_loss, reference.excess_loss[:, :6])
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_what_is_recorded_changes_no_bit(kind, method):
+    reference = run(kind, method)
+    for record in ((), "theta", {"theta": [3]}, ["step_size"]):
+        again = run(kind, method, record=record)
+        np.testing.assert_array_equal(again.excess_loss, reference.excess_loss)
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_chunks_of_steps_change_no_bit(kind, method, monkeypatch):
+    reference = run(kind, method)
+    monkeypatch.setattr(blocks, "_CHUNK_ELEMENTS", 1)
+    assert_same_bits(reference, run(kind, method))
+
+
+@pytest.mark.parametrize(("kind", "method"), CASES)
+def test_the_block_size_changes_no_bit_of_a_diagonal_run(kind, method, monkeypatch):
+    reference = run(kind, method)
+    monkeypatch.setattr(plans, "BLOCK_SIZE", 24)
+    monkeypatch.setattr(blocks, "BLOCK_SIZE", 24)
+    again = run(kind, method)
+    assert again.provenance["block_size"] == 24
+    if kind == "diagonal":
+        assert_same_bits(reference, again)
+    else:
+        np.testing.assert_allclose(again.excess_loss, reference.excess_loss, rtol=1e-9)
+
+
+def test_a_saved_and_loaded_result_runs_again_with_the_same_bits(tmp_path, processes):
+    for kind, method in CASES:
+        reference = run(kind, method, rng=np.random.SeedSequence(1, spawn_key=(3, 4)))
+        again = qpsim.load(reference.save(tmp_path / "r.npz"))
+        assert_same_bits(reference, again)
+        assert_same_bits(reference, qpsim.rerun(again, workers=2))
+    assert_same_bits(reference, qpsim.rerun(again, workers=processes))
+
+
+@pytest.mark.parametrize("kind", ["diagonal", "dense"])
+def test_methods_share_their_noise_and_numpy_can_draw_it(kind):
+    p = problem(kind)
+    basis = np.eye(p.dim) if p.is_diagonal else p.eigenvectors
+    for method in ("sgd", "adam", "m-ssd"):
+        r = qpsim.simulate(
+            p, method, 0.01, n_steps=3, n_replicates=70, rng=8, workers=2, record="theta"
+        )
+        for k in (0, 69):
+            xi = naive.normals(np.random.SeedSequence(8), k, 3, p.dim)
+            buffer = np.zeros(p.dim)
+            for t in range(3):
+                drawn = p.matvec(r.theta[k, t] - p.optimum - p.noise_std * basis @ xi[t])
+                moved = (r.theta[k, t] - r.theta[k, t + 1]) / 0.01
+                if method == "sgd":
+                    np.testing.assert_allclose(moved, drawn, rtol=1e-9, atol=1e-9)
+                elif method == "m-ssd":
+                    buffer = 0.9 * buffer + drawn
+                    np.testing.assert_allclose(moved, np.sign(buffer), atol=1e-9)
+                elif t == 0:
+                    np.testing.assert_allclose(moved, np.sign(drawn), atol=1e-6)
+
+
+def test_an_rng_object_gives_the_same_stream_as_its_seed():
+    p = problem("diagonal")
+
+    def losses(rng):
+        return qpsim.simulate(p, "sgd", n_steps=3, n_replicates=3, rng=rng, workers=1).excess_loss
+
+    seed = np.random.SeedSequence(9)
+    np.testing.assert_array_equal(losses(9), losses(seed))
+    np.testing.assert_array_equal(losses(seed), losses(seed))
+    seed.spawn(4)
+    np.testing.assert_array_equal(losses(9), losses(seed))
+    generator = np.random.default_rng(9)
+    first, second = losses(generator), losses(generator)
+    assert (first[:, 1:] != second[:, 1:]).all()
+    again = np.random.default_rng(9)
+    np.testing.assert_array_equal(losses(again), first)
+    assert (losses(None)[:, 1:] != losses(None)[:, 1:]).all()
+
+
+def test_a_stopped_plan_gives_up_and_is_forgotten():
+    plan = make_plan(problem("dense"), "ssd", n_steps=5, n_replicates=8, rng=0)
+    blocks.stop(plan.token)
+    with pytest.raises(blocks.Interrupted):
+        blocks.run_block(plan, 0, 8)
+    blocks.forget(plan.token)
+    assert blocks.run_block(plan, 0, 8).losses.shape == (6, 8)
+    blocks.forget(plan.token)
+    assert plan.token not in blocks._prepared and plan.token not in blocks._stopped
+
+
+def test_a_failing_worker_is_reported_and_nothing_is_left_behind():
+    class Failing(ThreadPoolExecutor):
+        def submit(self, function, /, *args, **kwargs):
+            return super().submit(lambda: 1 / 0)
+
+    with Failing(2) as pool, pytest.raises(ZeroDivisionError):
+        run("dense", "ssd", workers=pool)
+    assert not blocks._prepared and not blocks._stopped
+
+
+def test_a_rule_that_processes_cannot_find_is_refused_in_one_sentence(processes):
+    @qpsim.rule
+    def local(gradient, t):
+        return gradient
+
+    with pytest.raises(MethodError, match="top level of a module"):
+        qpsim.simulate(problem("diagonal"), local, 0.1, n_replicates=N, workers=processes)
+    assert_same_bits(run("dense", "sgd"), run("dense", "sgd", workers=processes))
+
+
+def test_blas_has_one_thread_while_blocks_run_and_its_own_number_after():
+    from threadpoolctl import threadpool_info
+
+    def threads():
+        return [pool["num_threads"] for pool in threadpool_info() if pool["user_api"] == "blas"]
+
+    run("dense", "ssd")
+    before = threads()
+    with one_blas_thread():
+        assert set(threads()) == {1}
+        with one_blas_thread():
+            pass
+        assert set(threads()) == {1}
+    assert threads() == before
+
+
+def test_a_wide_problem_gets_fewer_lanes_and_never_none():
+    assert plans.block_size(1) == plans.block_size(65_536) == 64
+    assert plans.block_size(10**6) == 8
+    assert plans.block_size(10**8) == 1
+
+
+def test_a_problem_keeps_its_table_for_the_next_run_and_no_longer_than_itself():
+    problem = qpsim.random_problem("mild", dim=40, basis="haar", rng=0)
+    before = len(blocks._sign_tables)
+    first = qpsim.simulate(problem, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1)
+    table = blocks._sign_table(problem)
+    assert len(blocks._sign_tables) == before + 1
+    again = qpsim.simulate(problem, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1)
+    assert blocks._sign_table(problem) is table
+    assert np.array_equal(first.excess_loss, again.excess_loss)
+    del problem, first, again
+    assert len(blocks._sign_tables) == before
