@@ -121,8 +121,13 @@ def assemble(
         layer.connect(fields[source], fields[target], [views[name] for name in names[n]])
         stages.append(
             Stage(
-                layer, source, target, shapes[n], shapes[n + 1],
-                tuple(slices), tuple(p.shape for p in own),
+                layer,
+                source,
+                target,
+                shapes[n],
+                shapes[n + 1],
+                tuple(slices),
+                tuple(p.shape for p in own),
             )  # fmt: skip
         )
     for position, layer in enumerate(layer for layer in bound if isinstance(layer, Dropout)):
@@ -130,9 +135,7 @@ def assemble(
     return Assembly(stages, fields, parameters, MappingProxyType(views), decaying)
 
 
-def _names(
-    layers: Sequence[Layer], specified: Sequence[Sequence[Parameter]]
-) -> list[list[str]]:
+def _names(layers: Sequence[Layer], specified: Sequence[Sequence[Parameter]]) -> list[list[str]]:
     """``dense1.weight`` and the like: kind, number among the layers of that kind, parameter."""
     counts: dict[str, int] = {}
     names = []

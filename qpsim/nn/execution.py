@@ -222,9 +222,7 @@ class Plan:
         if run != self._run_trunk_forward:
             space.collect_into(
                 None if self._chunk_d is None else self._chunk_d[chunk],
-                None
-                if request.squares is None or self._chunk_q is None
-                else self._chunk_q[chunk],
+                None if request.squares is None or self._chunk_q is None else self._chunk_q[chunk],
             )
         for start in range(bounds[chunk], bounds[chunk + 1], self.block):
             stop = min(start + self.block, bounds[chunk + 1])
@@ -379,9 +377,7 @@ class Plan:
         self._each(add, len(bounds) - 1)
 
 
-def _seen(
-    layer: Layer, field: Field, shape: tuple[int, ...], values: np.ndarray
-) -> np.ndarray:
+def _seen(layer: Layer, field: Field, shape: tuple[int, ...], values: np.ndarray) -> np.ndarray:
     """A field's array with its margin or without, in the shape that the layer knows."""
     if not layer.whole_fields:
         values = field.image(values)

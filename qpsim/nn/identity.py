@@ -84,7 +84,9 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
         return value if math.isfinite(value) else repr(value)
     if isinstance(value, (np.generic, bytes, complex)):
         plain = value.item() if isinstance(value, np.generic) else value
-        return _described(plain, above) if isinstance(plain, (bool, int, float, str)) else repr(plain)
+        return (
+            _described(plain, above) if isinstance(plain, (bool, int, float, str)) else repr(plain)
+        )
     if id(value) in above:
         return "(contains itself)"
     above = (*above, id(value))
@@ -136,9 +138,7 @@ def _class(kind: type, above: tuple[int, ...]) -> Any:
     own = [base for base in kind.__mro__ if not _is_library(base.__module__)]
     if not own:
         return _name(kind)
-    parts = [
-        [_source(base), {k: _described(v, above) for k, v in _contents(base)}] for base in own
-    ]
+    parts = [[_source(base), {k: _described(v, above) for k, v in _contents(base)}] for base in own]
     return {"class": _name(kind), "source": digest(parts)}
 
 
@@ -173,7 +173,11 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
                 f"A run cannot depend on {value!r:.60}: objects of type {_name(kind)} cannot be "
                 "recorded."
             ) from None
-    found = {"kind": kind.__name__} if kind.__module__.startswith("qpsim.") else {"kind": _class(kind, above)}
+    found = (
+        {"kind": kind.__name__}
+        if kind.__module__.startswith("qpsim.")
+        else {"kind": _class(kind, above)}
+    )
     return {**found, **{str(key): _described(item, above) for key, item in held.items()}}
 
 
@@ -214,11 +218,15 @@ def _source(item: Any) -> str:
 
 
 def _has_source(function: types.FunctionType) -> bool:
-    return Path(function.__code__.co_filename).exists() or not function.__code__.co_filename.startswith("<string")
+    return Path(
+        function.__code__.co_filename
+    ).exists() or not function.__code__.co_filename.startswith("<string")
 
 
 def _code_text(code: types.CodeType) -> str:
-    constants = [_code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts]
+    constants = [
+        _code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
+    ]
     return repr((code.co_code, code.co_names, code.co_varnames, constants))
 
 

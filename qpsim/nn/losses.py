@@ -107,7 +107,10 @@ def filling(loss: Loss) -> Callable[..., np.ndarray]:
     """A loss of one's own with the signature of `softmax_cross_entropy`, its results checked."""
 
     def filled(
-        outputs: np.ndarray, targets: np.ndarray, d_outputs: np.ndarray | None = None, scale: Any = 1.0
+        outputs: np.ndarray,
+        targets: np.ndarray,
+        d_outputs: np.ndarray | None = None,
+        scale: Any = 1.0,
     ) -> np.ndarray:
         losses, gradients = loss(outputs, targets)
         losses, gradients = np.asarray(losses), np.asarray(gradients)

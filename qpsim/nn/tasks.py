@@ -162,7 +162,9 @@ class Task:
         if self.schedule is not None and (self.drops or not callable(self.schedule)):
             raise TrainingError("schedule is a function of the step, and there are no drops then.")
         if not (callable(self.loss) or self.loss in LOSSES):
-            raise TrainingError(f"There is no loss {self.loss!r}; {nearest(str(self.loss), LOSSES)}")
+            raise TrainingError(
+                f"There is no loss {self.loss!r}; {nearest(str(self.loss), LOSSES)}"
+            )
         checks.choice("criterion", self.criterion, _CRITERIA, TrainingError)
         for name in ("training", "evaluation"):
             if not callable(getattr(self.transform, name, None)):

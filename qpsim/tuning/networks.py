@@ -257,9 +257,7 @@ def tune(
         return drive(searches, crew, tick)
 
 
-def _search(
-    task: Task, data: dict[str, Any], mover: Method, protocol: Protocol
-) -> Asking[Tuned]:
+def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol) -> Asking[Tuned]:
     """The protocol of Section A.2."""
     # The search needs test accuracies only if it chooses by them.
     looks = task.evaluate_every if task.criterion == "test-accuracy" else task.n_steps

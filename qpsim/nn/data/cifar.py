@@ -178,7 +178,8 @@ def _has_all_examples(dataset: Dataset, n_classes: int) -> bool:
         np.bincount(split.labels, minlength=n_classes) for split in (dataset.train, dataset.test)
     ]
     return all(
-        (count == n // n_classes).all() for count, n in zip(counts, (_N_TRAIN, _N_TEST), strict=True)
+        (count == n // n_classes).all()
+        for count, n in zip(counts, (_N_TRAIN, _N_TEST), strict=True)
     )
 
 
@@ -204,7 +205,9 @@ def _reader(kind: _Format, base: Path) -> _Read:
 def _holds_pickles(kind: _Format, base: Path) -> bool:
     """Whether the version that is not read is there, as a folder, an archive or loose files."""
     loose = find_file(base, kind.pickled[-1])
-    return find_file(base, *kind.pickled[:-1]) is not None or (loose is not None and loose.is_file())
+    return find_file(base, *kind.pickled[:-1]) is not None or (
+        loose is not None and loose.is_file()
+    )
 
 
 def _folder_reader(folder: Path) -> _Read:

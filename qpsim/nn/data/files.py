@@ -103,9 +103,11 @@ def _opened(path: Path) -> Iterator[BinaryIO]:
     """A regular file's content, unpacked on the fly if it is gzip data, whatever its name."""
     # Opening a pipe would wait for its other end, were it not for O_NONBLOCK.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    with os.fdopen(os.open(path, flags), "rb") as stream:
-        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-            raise DataError(f"{path} is not a regular file")
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise DataError(f"{path} is not a regular file")
+    with os.fdopen(handle, "rb") as stream:
         packed = stream.read(len(_GZIP)) == _GZIP
         stream.seek(0)
         if not packed:

@@ -91,8 +91,9 @@ def load_mnist(directory: str | os.PathLike[str]) -> Dataset:
     for images, labels, name in zip(arrays[::2], arrays[1::2], _FILES[::2], strict=True):
         if len(images) != len(labels):
             raise DataError(
-                f"{folder}: {name} holds {len(images)} images but {len(labels)} labels belong to "
-                "it; every image needs one label"
+                f"{folder}: {name} holds {len(images)} images but "
+                f"{name.replace('images-idx3', 'labels-idx1')} {len(labels)} labels; every image "
+                "needs one label"
             )
     train, test = (
         Split(images[..., np.newaxis], labels)

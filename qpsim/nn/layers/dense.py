@@ -47,7 +47,9 @@ class Dense(Layer):
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(units,); images must be flattened first."""
         if len(shape) != 1:
-            raise NetworkError(f"Dense needs flat inputs, got shape {shape}: put Flatten() before it")
+            raise NetworkError(
+                f"Dense needs flat inputs, got shape {shape}: put Flatten() before it"
+            )
         return (self.units,)
 
     def parameters(self, shape: tuple[int, ...]) -> tuple[Parameter, ...]:
