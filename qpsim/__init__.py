@@ -28,6 +28,7 @@ _PUBLIC = {
     "DivergenceWarning": "qpsim.errors",
     "ArtefactWarning": "qpsim.errors",
     "PrecisionWarning": "qpsim.errors",
+    "RenamedWarning": "qpsim.errors",
 }
 
 _SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")

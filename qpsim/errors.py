@@ -72,6 +72,10 @@ class ArtefactWarning(RuntimeWarning):
     """A setting for which the result says something about the setting, not about the method."""
 
 
+class RenamedWarning(FutureWarning):
+    """A name that was replaced, and that is still understood in this version."""
+
+
 class PrecisionWarning(RuntimeWarning):
     """A result that is known less precisely than was asked; it says how precisely."""
 

@@ -127,8 +127,8 @@ def assemble(
                 shapes[n],
                 shapes[n + 1],
                 tuple(slices),
-                tuple(p.shape for p in own),
-            )  # fmt: skip
+                tuple(parameter.shape for parameter in own),
+            )
         )
     for position, layer in enumerate(layer for layer in bound if isinstance(layer, Dropout)):
         layer.position = position

@@ -19,7 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from qpsim.errors import FileError
-from qpsim.files.archive import check_writable, read_arrays, write_arrays
+from qpsim.files.archive import read_arrays, write_arrays
+from qpsim.files.writing import check_writable
 from qpsim.nn.checkpoint import LISTS
 from qpsim.nn.data import Dataset
 from qpsim.nn.run import History, Run

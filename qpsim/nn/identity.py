@@ -183,7 +183,7 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
 
 def _globals(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
     """The global variables that a function reads, and attributes of a user's modules among them."""
-    names = set()
+    names: set[str] = set()
     codes = [function.__code__]
     while codes:
         code = codes.pop()

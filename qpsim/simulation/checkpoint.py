@@ -22,7 +22,9 @@ import numpy as np
 
 import qpsim
 from qpsim.errors import FileError, SimulationError
-from qpsim.files.archive import check_writable, pack_arrays, read_bytes, unpack_arrays, write_bytes
+from qpsim.files.archive import pack_arrays, unpack_arrays
+from qpsim.files.reading import read_bytes
+from qpsim.files.writing import check_writable, write_bytes
 from qpsim.simulation.block import Block, Point
 from qpsim.simulation.plan import Plan, plan_spec
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gzip
 import os
-import stat
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,7 +17,8 @@ from pathlib import Path
 from typing import BinaryIO, cast
 
 from qpsim import checks
-from qpsim.errors import DataError
+from qpsim.errors import DataError, FileError
+from qpsim.files.reading import open_regular
 
 __all__ = ["check_directory", "find_file", "read_file", "read_tar_members"]
 
@@ -101,13 +101,11 @@ def _reading(path: Path) -> Iterator[None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[BinaryIO]:
     """A regular file's content, unpacked on the fly if it is gzip data, whatever its name."""
-    # Opening a pipe would wait for its other end, were it not for O_NONBLOCK.
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-    handle = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise DataError(f"{path} is not a regular file")
-    with os.fdopen(handle, "rb") as stream:
+    try:
+        opened = open_regular(path)
+    except FileError as error:
+        raise DataError(str(error)) from None
+    with opened as stream:
         packed = stream.read(len(_GZIP)) == _GZIP
         stream.seek(0)
         if not packed:

@@ -36,7 +36,7 @@ _FILES = (
 # The directory itself, then where common tools put the files below it.
 _PLACES = ("", "mnist", "MNIST", "MNIST/raw", "fashion-mnist", "FashionMNIST/raw", "KMNIST/raw")
 # Published MD5 sums of the four unpacked files, in the order of _FILES.
-_KNOWN = {
+_KNOWN: dict[tuple[str, ...], str] = {
     (
         "6bbc9ace898e44ae57da46a324031adb",
         "a25bea736e30d166cdddb491f175f624",
@@ -83,8 +83,8 @@ def load_mnist(directory: str | os.PathLike[str]) -> Dataset:
         path = _find(folder, name)
         if path is None:
             raise DataError(f"MNIST is incomplete: {name} or {name}.gz is expected in {folder}")
-        which, images = name.split("-")[0], "images" in name
-        most = (_MOST[which], _SIDE, _SIDE) if images else (_MOST[which],)
+        count = _MOST[name.split("-")[0]]
+        most = (count, _SIDE, _SIDE) if "images" in name else (count,)
         limit = _header_size(most) + math.prod(most)
         content[name] = path, read_file(path, limit), most
     arrays = [_parse(*content[name]) for name in _FILES]

@@ -111,7 +111,7 @@ def test_data_frames_sparse_matrices_and_arrow_columns_are_arrays():
         data = Dataset.from_arrays(examples, targets, examples, targets)
         assert data.fingerprint() == expected.fingerprint()
     nullable.iloc[1, 1] = pandas.NA
-    with pytest.raises(DataError, match="missing|finite"):
+    with pytest.raises(DataError, match=r"missing|finite"):
         Split(nullable, labels)
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import os
+from pathlib import Path
 
 import pytest
 
@@ -25,14 +26,14 @@ def test_a_pipe_is_refused_and_does_not_block(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "link").symlink_to(tmp_path / "pipe")
     for name in ("pipe", "link"):
-        with pytest.raises(DataError, match=f"{name} is not a regular file"):
+        with pytest.raises(DataError, match=f"Cannot read .*{name}: it is a pipe or a device"):
             read_file(tmp_path / name, 100)
 
 
 def test_a_device_and_a_folder_are_refused(tmp_path):
-    with pytest.raises(DataError, match="zero is not a regular file"):
-        read_file(type(tmp_path)("/dev/zero"), 100)
-    with pytest.raises(DataError, match="not a regular file|cannot be read"):
+    with pytest.raises(DataError, match=r"Cannot read /dev/zero: it is a pipe or a device"):
+        read_file(Path("/dev/zero"), 100)
+    with pytest.raises(DataError, match=r"it is a folder"):
         read_file(tmp_path, 100)
 
 
@@ -46,13 +47,13 @@ def test_a_link_to_a_file_is_followed(tmp_path):
 def test_what_may_not_be_read_is_named(tmp_path):
     folder = tmp_path / "closed"
     folder.mkdir(mode=0o000)
-    with pytest.raises(DataError, match="closed cannot be read: Permission denied"):
+    with pytest.raises(DataError, match=r"closed cannot be read: Permission denied"):
         find_file(folder, "data")
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match="nowhere cannot be read: No such file"):
+    with pytest.raises(DataError, match=r"Cannot read .*nowhere: No such file"):
         read_file(tmp_path / "nowhere", 1)
     assert find_file(tmp_path / "nowhere", "data") is None
-    with pytest.raises(DataError, match="the data directory .*nowhere does not exist"):
+    with pytest.raises(DataError, match=r"the data directory .*nowhere does not exist"):
         check_directory(tmp_path / "nowhere")

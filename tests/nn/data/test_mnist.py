@@ -161,7 +161,7 @@ def test_directory_in_place_of_a_file(tmp_path):
     write_mnist(tmp_path)
     (tmp_path / LABELS).unlink()
     (tmp_path / LABELS).mkdir()
-    with pytest.raises(DataError, match="not a regular file"):
+    with pytest.raises(DataError, match="it is a folder"):
         load_mnist(tmp_path)
 
 

@@ -71,7 +71,7 @@ PINNED = [7, 3, 5, 0, 6, 2, 1, 4]
 
 @pytest.mark.parametrize("rng", [-1, 1.5, "seed", True])
 def test_no_seed(rng):
-    with pytest.raises(QpsimError, match="whole number|negative"):
+    with pytest.raises(QpsimError, match=r"whole number|negative"):
         Stream(rng)
 
 
