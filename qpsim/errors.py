@@ -44,6 +44,10 @@ class DataError(QpsimError):
     """A data set whose files are missing, truncated or not in the format they claim."""
 
 
+class NetworkError(QpsimError):
+    """Layers that make no network, or parameters, inputs or labels that do not fit one."""
+
+
 class TrainingError(QpsimError):
     """A training or tuning run whose steps, step size, schedule or workers make no sense."""
 
