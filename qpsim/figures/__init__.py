@@ -172,7 +172,7 @@ def make(
     else:
         asked = figure.Options.given(f"Figure {name}", options)
     if out is not None:
-        from qpsim.files.archive import check_writable
+        from qpsim.files.writing import check_writable
 
         check_writable(place)
     if not redraw:

@@ -15,7 +15,8 @@ import numpy as np
 
 from qpsim.errors import FileError
 from qpsim.figures.options import BaseOptions
-from qpsim.files.archive import read_arrays, write_arrays, write_json
+from qpsim.files.archive import read_arrays, write_arrays
+from qpsim.files.writing import write_json
 
 _KIND = "figure"
 
