@@ -29,6 +29,7 @@ _PUBLIC = {
     "ArtefactWarning": "qpsim.errors",
     "PrecisionWarning": "qpsim.errors",
     "RenamedWarning": "qpsim.errors",
+    "StoreWarning": "qpsim.errors",
 }
 
 _SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
