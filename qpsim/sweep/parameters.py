@@ -15,7 +15,7 @@ from qpsim import checks
 from qpsim.errors import SpecError, nearest
 from qpsim.methods import method as find_method
 from qpsim.problem.random import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
-from qpsim.simulation.stepsize import CODES
+from qpsim.simulation.stepsize import POLICIES
 
 HYPER = "hyper."
 RECORDS = ("summary", "full")
@@ -168,7 +168,7 @@ def _method(name: str, value: Any) -> str | dict[str, Any]:
 
 def _step_size(name: str, value: Any) -> str | float:
     if isinstance(value, str):
-        return _choice(CODES)(name, value)
+        return _choice(POLICIES)(name, value)
     return checks.number(name, value, SpecError, "[0, inf)")
 
 

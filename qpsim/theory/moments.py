@@ -49,7 +49,7 @@ def direction_moments(
         Its noise is that of the gradient the method sees: of a minibatch of B draws,
         ``problem.with_noise(nu / sqrt(B))``.
     method : str or Method
-        Any. Closed forms are used where a rule declares one (``form="linear"`` or ``"sign"``), else
+        Any. Closed forms are used where a rule declares one (``closed_form="linear"`` or ``"sign"``), else
         quadrature and a Hermite series to 1e-8 relative (:mod:`qpsim.theory.series`). Oracle
         methods are given the exact relative variance sigma_i^2 / grad_i^2.
     theta : array_like, shape (..., d)
@@ -117,9 +117,9 @@ def _moments(
     seen: list[NDArray[np.float64]],
     t: float,
 ) -> tuple[NDArray[np.float64], Any]:
-    form = method.form
+    form = method.closed_form
     if form is None and t == 1.0:
-        form = method.rule.form_at_first_step
+        form = method.rule.closed_form_at_first_step
     if form not in ("linear", "sign"):
         return _by_quadrature(p, method, gradient, std, seen, t)
     scale, offset = _scale_and_offset(method, form, seen, t)
@@ -182,7 +182,7 @@ def _by_quadrature(
         return _asked(method, one, [g, *(array[row] for array in given)])
 
     def cut_at(*arguments: float) -> float:
-        if method.form == "two-valued":
+        if method.closed_form == "two-valued":
             return 0.0 if rule.offset is None else -rule.offset(*arguments, *rest)
         return math.nan if rule.breakpoint is None else rule.breakpoint(*arguments, *rest)
 
