@@ -31,6 +31,7 @@ _PUBLIC = {
     "PrecisionWarning": "qpsim.errors",
     "InfiniteVarianceWarning": "qpsim.errors",
     "RenamedWarning": "qpsim.errors",
+    "StoreWarning": "qpsim.errors",
 }
 
 _SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")

@@ -270,13 +270,13 @@ def _sweep(options: Options, name: str) -> Sweep:
     shared = {
         "dim": options.dim,
         "scale": options.scale,
-        "steps": options.steps,
-        "replicates": options.replicates,
+        "n_steps": options.steps,
+        "n_replicates": options.replicates,
         "step_size": options.step_size,
     }
     grid: dict[str, Any] = {
         "basis": options.tau,
-        "seed": [options.seed + k for k in range(options.problems)],
+        "rng": [options.seed + k for k in range(options.problems)],
         "method": options.methods,
     }
     if name == "noise":
@@ -300,7 +300,7 @@ def _ratios(cells: tuple[Cell, Cell]) -> tuple[float, float, float]:
     """Measured and predicted log10 loss ratio of one cell."""
     final = [read_cell(cell.run(), "a cell").mean_log10_loss[-1] for cell in cells]
     methods = tuple(find_method(**cell.parameters["method"]) for cell in cells)
-    n_steps = cells[0].parameters["steps"]
+    n_steps = cells[0].parameters["n_steps"]
     return (final[0] - final[1], *predicted(cells[0].problem(), (methods[0], methods[1]), n_steps))
 
 
@@ -329,7 +329,7 @@ def _sorted(sweep: Sweep, flat: np.ndarray, name: str, shape: tuple[int, ...]) -
     order = [axis for axis in sweep.axes if axis != "method"]
     cells = flat.reshape(*(len(sweep.axes[axis]) for axis in order), shape[-1])
     level = "noise_std" if name == "noise" else "condition"
-    wanted = [len(order), *(order.index(axis) for axis in ("seed", level, "basis"))]
+    wanted = [len(order), *(order.index(axis) for axis in ("rng", level, "basis"))]
     return np.ascontiguousarray(cells.transpose(wanted))
 
 
