@@ -9,24 +9,23 @@ law). A diagonal Hessian is held as its diagonal and never becomes a dense matri
 from __future__ import annotations
 
 from functools import cached_property
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import ProblemError
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-# Beyond any memory; it keeps a mistyped number from overflowing where it is first used.
-LARGEST_COUNT = 10**9
-
 # Entries of the Hessian, noise and coordinates beyond these have squares and cubes that no float
 # holds: a variance that underflows to 0 would pass for a problem without noise.
 _SMALLEST_HESSIAN, LARGEST = 1e-50, 1e50
-# Asymmetry that rounding in a user's own Q = V L V^T leaves; anything above is a mistake.
+# Asymmetry that rounding in a user's own Q = V L V^T leaves, in units of the largest entry; anything
+# above is a mistake. For a Hessian in single precision it is 256 of its rounding errors, 3e-5.
 _SYMMETRY_TOLERANCE = 1e-10
+_ROUNDING_ERRORS = 256
 
 
 class QuadraticProblem:
@@ -63,7 +62,8 @@ class QuadraticProblem:
     def __init__(
         self, hessian: ArrayLike, optimum: ArrayLike | None = None, noise_std: float = 0.1
     ) -> None:
-        matrix = real_array(hessian, "The Hessian")
+        given = checks.array("The Hessian", hessian, ProblemError)
+        matrix = real_array(given, "The Hessian")
         if matrix.size == 0:
             raise ProblemError("The Hessian is empty; give a (d, d) matrix or d eigenvalues.")
         if matrix.ndim == 2 and matrix.shape[0] != matrix.shape[1]:
@@ -78,7 +78,7 @@ class QuadraticProblem:
             )
         _check_magnitude(matrix)
         if matrix.ndim == 2:
-            matrix = _as_diagonal_if_so(_symmetric(matrix))
+            matrix = _as_diagonal_if_so(_symmetric(matrix, given.dtype))
         decomposition = None
         if matrix.ndim == 2:
             values, vectors = np.linalg.eigh(matrix)
@@ -304,7 +304,7 @@ class QuadraticProblem:
         return self._points(theta, "theta") - self._optimum
 
     def _points(self, values: ArrayLike, what: str) -> NDArray[np.float64]:
-        point = _numbers(values, what)
+        point = checks.numbers(what, values, ProblemError)
         if point.ndim == 0 or point.shape[-1] != self.dim:
             raise ProblemError(
                 f"{what} must have {self.dim} entries in its last axis, not shape {point.shape}."
@@ -337,10 +337,7 @@ class QuadraticProblem:
 
 def real_array(values: Any, what: str) -> NDArray[np.float64]:
     """A float64 copy of an array of finite real numbers; anything else is a ProblemError."""
-    array = np.array(_numbers(values, what))
-    if not np.isfinite(array).all():
-        raise ProblemError(f"{what} holds NaN or infinite entries; all must be finite.")
-    return array
+    return checks.finite_numbers(what, values, ProblemError)
 
 
 def check_coordinates(points: NDArray[np.float64], what: str) -> None:
@@ -350,21 +347,6 @@ def check_coordinates(points: NDArray[np.float64], what: str) -> None:
         raise ProblemError(
             f"{what} has a coordinate of size {largest:.3g}, beyond {LARGEST:g}; take another unit."
         )
-
-
-def _numbers(values: Any, what: str) -> NDArray[np.float64]:
-    """Real numbers as float64, not copied where they are that already; NaN may be among them."""
-    if np.ma.is_masked(values):
-        raise ProblemError(f"{what} has masked entries; fill them or leave them out.")
-    try:
-        given = np.asarray(values)
-    except ValueError:
-        raise ProblemError(f"{what} must be a rectangular array of real numbers.") from None
-    except Exception as error:  # what another library's array raises when asked for its numbers
-        raise ProblemError(f"{what} does not convert to a NumPy array: {error}") from error
-    if given.dtype.kind not in "fiu":
-        raise ProblemError(f"{what} must be an array of real numbers, not of type {given.dtype}.")
-    return np.asarray(given, dtype=np.float64)
 
 
 def _check_magnitude(hessian: NDArray[np.float64]) -> None:
@@ -377,9 +359,11 @@ def _check_magnitude(hessian: NDArray[np.float64]) -> None:
         )
 
 
-def _symmetric(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+def _symmetric(matrix: NDArray[np.float64], precision: np.dtype) -> NDArray[np.float64]:
     asymmetry = float(np.abs(matrix - matrix.T).max())
-    if asymmetry > _SYMMETRY_TOLERANCE * float(np.abs(matrix).max()):
+    rounding = float(np.finfo(precision).eps) if precision.kind == "f" else 0.0
+    tolerance = max(_SYMMETRY_TOLERANCE, _ROUNDING_ERRORS * rounding)
+    if asymmetry > tolerance * float(np.abs(matrix).max()):
         raise ProblemError(
             f"The Hessian must be symmetric, but max |Q - Q^T| is {asymmetry:.3g}; "
             "use (Q + Q.T) / 2 if that is what is meant."
@@ -394,21 +378,7 @@ def _as_diagonal_if_so(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _noise(noise_std: Any) -> float:
-    if not (is_real(noise_std) and 0.0 <= noise_std <= LARGEST):
-        raise ProblemError(
-            f"noise_std must be a finite number >= 0 (and at most {LARGEST:g}), "
-            f"not {shown(noise_std)}."
-        )
-    return abs(float(noise_std))
-
-
-def is_real(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool)
-
-
-def shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return checks.number("noise_std", noise_std, ProblemError, f"[0, {LARGEST:g}]")
 
 
 def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:

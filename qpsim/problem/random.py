@@ -11,15 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import ProblemError, nearest
-from qpsim.problem.quadratic import (
-    LARGEST,
-    LARGEST_COUNT,
-    QuadraticProblem,
-    is_real,
-    real_array,
-    shown,
-)
+from qpsim.problem.quadratic import LARGEST, QuadraticProblem, real_array
 from qpsim.seeds import seed_sequence
 
 if TYPE_CHECKING:
@@ -83,11 +77,7 @@ def random_problem(
     generators = [np.random.Generator(np.random.PCG64(seed)) for seed in seeds]
     eigenvalues = _draw_spectrum(spectrum, dim, condition, generators[0])
     d = eigenvalues.size
-    if not (is_real(scale) and 0 <= scale <= LARGEST):
-        raise ProblemError(
-            "The scale of the optimum must be a finite number >= 0 (and at most "
-            f"{LARGEST:g}), not {shown(scale)}."
-        )
+    scale = checks.number("The scale of the optimum", scale, ProblemError, f"[0, {LARGEST:g}]")
     tau = _fraction(basis)
     rotation = _partial_rotation(d, tau, generators[1])
     optimum = generators[2].uniform(-scale, scale, d)
@@ -110,12 +100,9 @@ def _draw_spectrum(
         return values
     if spectrum not in SPECTRA:
         raise ProblemError(f"Unknown spectrum {spectrum!r}; {nearest(spectrum, SPECTRA)}")
-    if isinstance(dim, bool) or not isinstance(dim, (int, np.integer)) or dim < 1:
-        raise ProblemError(f"dim must be a whole number of at least 1, not {dim!r}.")
-    if dim > LARGEST_COUNT:
-        raise ProblemError(f"dim must be at most {LARGEST_COUNT}, not {shown(dim)}.")
+    dim = checks.count("dim", dim, ProblemError)
     if spectrum in CONDITIONED:
-        return _conditioned(spectrum, int(dim), condition, generator)
+        return _conditioned(spectrum, dim, condition, generator)
     if spectrum == "mild":
         return generator.uniform(0.1, 1.1, dim)
     n_large = round(dim / 10)
@@ -128,7 +115,8 @@ def _conditioned(
     spectrum: str, dim: int, condition: Any, generator: np.random.Generator
 ) -> NDArray[np.float64]:
     """Eigenvalues condition^-u with u from 0 to 1, so that the largest is 1."""
-    kappa = _condition_number(DEFAULT_CONDITION if condition is None else condition)
+    kappa = DEFAULT_CONDITION if condition is None else condition
+    kappa = checks.number("A condition number", kappa, ProblemError, "[1, 1e15]")
     if dim == 1:
         return np.ones(1)
     if spectrum == "power-law":
@@ -140,13 +128,6 @@ def _conditioned(
     return kappa**-exponents
 
 
-def _condition_number(value: Any) -> float:
-    number = float(value) if isinstance(value, (int, float, np.number)) else math.nan
-    if isinstance(value, bool) or not 1.0 <= number <= 1e15:
-        raise ProblemError(f"A condition number lies between 1 and 1e15; got {value!r}.")
-    return number
-
-
 def _fraction(basis: str | float) -> float:
     if isinstance(basis, str):
         if basis not in BASES:
@@ -154,9 +135,7 @@ def _fraction(basis: str | float) -> float:
                 f"Unknown basis {basis!r}, and no number in [0, 1]; {nearest(basis, BASES)}"
             )
         return float(BASES.index(basis))
-    if not (is_real(basis) and 0.0 <= basis <= 1.0):
-        raise ProblemError(f"A basis is 'axis', 'haar' or a number in [0, 1], not {basis!r}.")
-    return float(basis)
+    return checks.number("A basis other than 'axis' and 'haar'", basis, ProblemError, "[0, 1]")
 
 
 def _haar_rotation(dim: int, generator: np.random.Generator) -> NDArray[np.float64]:

@@ -6,24 +6,18 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from numbers import Real
 from operator import index
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qpsim.errors import (
-    ArtefactWarning,
-    MethodError,
-    ProblemError,
-    SimulationError,
-    nearest,
-)
+from qpsim import checks
+from qpsim.errors import ArtefactWarning, MethodError, SimulationError, nearest
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.methods.trial import try_rule
-from qpsim.problem.quadratic import LARGEST_COUNT, QuadraticProblem, real_array
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.seeds import seed_sequence
 from qpsim.simulation.stepsize import Policy, StepSize, resolve
 
@@ -146,37 +140,36 @@ def make_plan(
         )
     moving = find_method(method)
     try_rule(moving.rule, moving.hyper)
-    check_count("n_steps", n_steps)
-    check_count("n_replicates", n_replicates)
-    check_count("batch_size", batch_size)
+    n_steps = checks.count("n_steps", n_steps, SimulationError)
+    n_replicates = checks.count("n_replicates", n_replicates, SimulationError)
+    batch_size = checks.count("batch_size", batch_size, SimulationError)
     if moving.observes == "variance_estimate" and batch_size < 2:
         raise MethodError(
             f"{moving.name} estimates the variance within a minibatch, which takes a batch_size of "
             f"at least 2, not {batch_size}."
         )
-    if not (isinstance(tolerance, Real) and 0.0 < tolerance < 1.0):
-        raise SimulationError(f"tolerance must be a number in (0, 1), not {tolerance!r}.")
-    policy = resolve(step_size, int(n_steps))
+    tolerance = checks.number("tolerance", tolerance, SimulationError, "(0, 1)")
+    policy = resolve(step_size, n_steps)
     if problem.noise_std == 0.0 and policy.name == "optimal":
         # The direction is deterministic: minimising along it is the exact step (MATH: nu = 0).
         policy = type(policy)(policy.name, resolve("line-search", 1).code, policy.given)
-    start = starting_points(theta0, problem, int(n_replicates))
-    kept, theta_steps = _records(record, int(n_steps))
+    start = starting_points(theta0, problem, n_replicates)
+    kept, theta_steps = _records(record, n_steps)
     if moving.form != "linear":
         _warn_of_sign_vector(start - problem.optimum)
     return Plan(
         problem=problem,
         method=moving,
         policy=policy,
-        n_steps=int(n_steps),
-        n_replicates=int(n_replicates),
-        batch_size=int(batch_size),
+        n_steps=n_steps,
+        n_replicates=n_replicates,
+        batch_size=batch_size,
         theta0=start,
         seed=seed_sequence(rng),
         block_size=block_size(problem.dim),
         keep_step_size="step_size" in kept,
         theta_steps=theta_steps,
-        tolerance=float(tolerance),
+        tolerance=tolerance,
         dtype=_precision(dtype, problem, moving, start),
         token=uuid.uuid4().hex,
     )
@@ -208,22 +201,11 @@ def plan_spec(plan: Plan) -> dict[str, Any]:
     }
 
 
-def check_count(name: str, value: Any) -> None:
-    """Refuse what is no whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
-    if value > LARGEST_COUNT:
-        raise SimulationError(f"{name} must be at most {LARGEST_COUNT}, not {value:.3g}.")
-
-
 def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
     """theta0 as a checked copy, shape (d,) or (n_replicates, d)."""
     if theta0 is None:
         return np.zeros(problem.dim)
-    try:
-        start = real_array(theta0, "theta0")
-    except ProblemError as error:
-        raise SimulationError(str(error)) from None
+    start = checks.finite_numbers("theta0", theta0, SimulationError)
     if start.shape not in ((problem.dim,), (n_replicates, problem.dim)):
         raise SimulationError(
             f"theta0 must have shape ({problem.dim},) or ({n_replicates}, {problem.dim}), "

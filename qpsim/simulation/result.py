@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qpsim import checks
 from qpsim.errors import FileError, SimulationError
 from qpsim.files.archive import read_arrays, write_arrays
 from qpsim.methods import Method
 from qpsim.methods.method import defined_rule
 from qpsim.problem.quadratic import QuadraticProblem
-from qpsim.simulation.plan import DTYPES, Plan, check_count, plan_spec, starting_points
+from qpsim.simulation.plan import DTYPES, Plan, plan_spec, starting_points
 from qpsim.simulation.stepsize import CODES, Policy
 
 _KIND = "result"
@@ -274,7 +275,7 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
     if not (np.isfinite(arrays["given"]) & (arrays["given"] >= 0)).all():
         raise ValueError("a given step size that is negative or not finite")
     for name in ("n_steps", "n_replicates", "batch_size", "block_size"):
-        check_count(name, spec[name])
+        checks.count(name, spec[name], SimulationError)
     return Plan(
         problem=problem,
         method=_method(spec["method"], header["rule"]),

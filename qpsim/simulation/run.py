@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qpsim import checks
 from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
@@ -33,7 +34,7 @@ from qpsim.execution import interrupts, progress
 from qpsim.execution.blas import one_blas_thread
 from qpsim.kernels import policy as codes
 from qpsim.methods import Method, Rule
-from qpsim.problem.quadratic import LARGEST_COUNT, QuadraticProblem
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.provenance import environment
 from qpsim.simulation import block as blocks
 from qpsim.simulation.checkpoint import Checkpoint
@@ -249,15 +250,10 @@ def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]
         return
     if workers is None:
         workers = default_workers()
-    whole = isinstance(workers, (int, np.integer)) and not isinstance(workers, bool)
-    if not whole or not 1 <= workers <= LARGEST_COUNT:
-        raise SimulationError(
-            "workers must be None, a whole number of at least 1 or a concurrent.futures.Executor, "
-            f"not {workers!r}."
-        )
-    pool = ThreadPoolExecutor(int(workers), thread_name_prefix="qpsim")
+    workers = checks.count("workers", workers, SimulationError)
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="qpsim")
     try:
-        yield pool, int(workers)
+        yield pool, workers
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import ProblemError, StepSizeError, TheoryError, nearest
-from qpsim.problem.quadratic import LARGEST_COUNT, QuadraticProblem, check_coordinates
+from qpsim.problem.quadratic import QuadraticProblem, check_coordinates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -23,13 +24,7 @@ if TYPE_CHECKING:
 
 def real(values: ArrayLike, what: str) -> NDArray[np.float64]:
     """An array of real numbers without NaN; infinities are left to the caller."""
-    try:
-        given = np.asarray(values)
-    except ValueError:
-        raise TheoryError(f"{what} must be a rectangular array of real numbers.") from None
-    if given.dtype.kind not in "fiu":
-        raise TheoryError(f"{what} must be an array of real numbers, not of type {given.dtype}.")
-    array = given.astype(float)
+    array = np.array(checks.numbers(what, values, TheoryError))
     if np.isnan(array).any():
         raise TheoryError(f"{what} holds NaN; every entry must be a number.")
     return array
@@ -142,11 +137,7 @@ def one_of(value: Any, known: Iterable[str], what: str) -> str:
 
 def count(value: Any, what: str) -> int:
     """A whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-        raise TheoryError(f"{what} must be a whole number of at least 1, not {value!r}.")
-    if value > LARGEST_COUNT:
-        raise TheoryError(f"{what} must be at most {LARGEST_COUNT}, not {value:.3g}.")
-    return int(value)
+    return checks.count(what, value, TheoryError)
 
 
 def schedule(step_size: Schedule, n_steps: int) -> NDArray[np.float64]:

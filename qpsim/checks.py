@@ -1,0 +1,259 @@
+"""Checks of what a user gives: counts, numbers, arrays, names and paths, each written once.
+
+Every check takes what the value is called, the value, and the error to raise. It returns the value
+in the one form that the rest of the package works with, or raises the error with one sentence: what
+is wrong, and what would be right. Text, booleans and missing entries never pass for numbers.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+from collections.abc import Iterable
+from functools import cache
+from numbers import Real
+from operator import index
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim.errors import QpsimError, nearest
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Refusal = type[QpsimError]
+
+# More than fits into any memory: a mistyped number is refused here, not where it overflows.
+LARGEST_COUNT = 10**9
+_LONGEST_SHOWN = 60
+
+
+def count(
+    what: str, value: Any, error: Refusal, low: int = 1, high: int | None = LARGEST_COUNT
+) -> int:
+    """A whole number from ``low`` to ``high``; ``high=None`` sets no limit.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> from qpsim.errors import SimulationError
+    >>> checks.count("n_steps", 3, SimulationError)
+    3
+    >>> checks.count("n_steps", 3.5, SimulationError)
+    Traceback (most recent call last):
+    ...
+    qpsim.errors.SimulationError: n_steps must be a whole number of at least 1, not 3.5.
+    """
+    try:
+        number = None if isinstance(value, (bool, np.bool_)) else index(value)
+    except Exception:  # another library's scalar may refuse with an error of its own
+        number = None
+    if number is None or number < low:
+        raise error(f"{what} must be a whole number of at least {low}, not {shown(value)}.")
+    if high is not None and number > high:
+        raise error(f"{what} must be at most {high}, not {shown(value)}.")
+    return number
+
+
+def number(what: str, value: Any, error: Refusal, interval: str = "(-inf, inf)") -> float:
+    """A finite real number in an interval, which is written as in mathematics: ``"[0, 1)"``.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> from qpsim.errors import ProblemError
+    >>> checks.number("noise_std", 2, ProblemError, "[0, inf)")
+    2.0
+    >>> checks.number("noise_std", -2, ProblemError, "[0, inf)")
+    Traceback (most recent call last):
+    ...
+    qpsim.errors.ProblemError: noise_std must be a finite number >= 0, not -2.
+    """
+    found = _as_float(value)
+    low, with_low, high, with_high = _ends(interval)
+    above = found >= low if with_low else found > low
+    below = found <= high if with_high else found < high
+    if not (math.isfinite(found) and above and below):
+        raise error(f"{what} must be {_wanted(interval)}, not {shown(value)}.")
+    # Adding 0 turns -0.0 into 0.0, which is written and hashed otherwise.
+    return found + 0.0
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is one finite real number."""
+    return math.isfinite(_as_float(value))
+
+
+def array(what: str, values: Any, error: Refusal) -> NDArray[Any]:
+    """Real numbers as a NumPy array of their own precision, not copied where they are one already.
+
+    Lists, NumPy arrays, sparse matrices, data frames and series (with nullable or Arrow columns
+    too), and PyTorch tensors are taken. NaN and infinities may be among the numbers; text, booleans,
+    complex numbers and missing entries may not.
+    """
+    if np.ma.is_masked(values):
+        raise error(f"{what} has masked entries; fill them or leave them out.")
+    try:
+        found = np.asarray(_unwrapped(values))
+    except ValueError:
+        raise error(f"{what} must be a rectangular array of real numbers.") from None
+    except MemoryError:
+        raise error(f"{what} is too large to be held as a dense array.") from None
+    except Exception as reason:  # what another library's array raises when asked for its numbers
+        raise error(f"{what} does not convert to a NumPy array: {reason}") from reason
+    if found.dtype.kind == "O":
+        found = _from_objects(what, found, error)
+    if found.dtype.kind not in "fiu" or _holds_boolean(values):
+        kind = (
+            "bool"
+            if found.dtype.kind in "fiu"
+            else "text"
+            if found.dtype.kind in "US"
+            else found.dtype
+        )
+        raise error(f"{what} must be an array of real numbers, not of type {kind}.")
+    return found
+
+
+def numbers(what: str, values: Any, error: Refusal) -> NDArray[np.float64]:
+    """As :func:`array`, in double precision."""
+    found = array(what, values, error)
+    if found.dtype == np.float64:
+        return found
+    # An entry beyond double precision becomes infinite, whatever NumPy is told to do about it.
+    with np.errstate(all="ignore"):
+        return found.astype(np.float64)
+
+
+def finite_numbers(what: str, values: Any, error: Refusal) -> NDArray[np.float64]:
+    """As :func:`numbers`, without NaN and infinities, and always a copy.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> from qpsim.errors import SimulationError
+    >>> checks.finite_numbers("theta0", [1, 2], SimulationError)
+    array([1., 2.])
+    >>> checks.finite_numbers("theta0", [1, True], SimulationError)
+    Traceback (most recent call last):
+    ...
+    qpsim.errors.SimulationError: theta0 must be an array of real numbers, not of type bool.
+    """
+    found = np.array(numbers(what, values, error))
+    if not np.isfinite(found).all():
+        raise error(f"{what} holds NaN or infinite entries; all must be finite.")
+    return found
+
+
+def choice(what: str, value: Any, known: Iterable[str], error: Refusal) -> str:
+    """One of the known names.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> from qpsim.errors import SpecError
+    >>> checks.choice("basis", "har", ["axis", "haar"], SpecError)
+    Traceback (most recent call last):
+    ...
+    qpsim.errors.SpecError: Unknown basis 'har'; did you mean 'haar'?
+    """
+    names = list(known)
+    if not isinstance(value, str):
+        raise error(f"{what} must be one of {', '.join(names)}, not {shown(value)}.")
+    if value not in names:
+        raise error(f"Unknown {what} {shown(value)}; {nearest(value, names)}")
+    return value
+
+
+def path(what: str, value: Any, error: Refusal) -> Path:
+    """A path that names something.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> from qpsim.errors import FileError
+    >>> checks.path("out", "", FileError)
+    Traceback (most recent call last):
+    ...
+    qpsim.errors.FileError: out must be a path, not ''.
+    """
+    text = os.fspath(value) if isinstance(value, (str, os.PathLike)) else ""
+    if not isinstance(text, str) or not text or "\0" in text:
+        raise error(f"{what} must be a path, not {shown(value)}.")
+    return Path(text)
+
+
+def shown(value: Any) -> str:
+    """A value in an error sentence: one line, and not a long one.
+
+    >>> shown([0] * 100)
+    '[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,...'
+    """
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a huge number"
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:  # a number of thousands of digits inside a list, or another class's own
+        text = f"a {type(value).__name__}"
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
+
+
+def _as_float(value: Any) -> float:
+    """A real number as a float; NaN for everything else."""
+    scalar = isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0
+    real = isinstance(value, Real) or (scalar and value.dtype.kind in "fiu")
+    try:
+        return float(value) if real and not isinstance(value, bool) else math.nan
+    except (OverflowError, ValueError):
+        return math.nan
+
+
+@cache
+def _ends(interval: str) -> tuple[float, bool, float, bool]:
+    low, high = interval[1:-1].split(",")
+    return float(low), interval[0] == "[", float(high), interval[-1] == "]"
+
+
+def _wanted(interval: str) -> str:
+    low, with_low, high, _ = _ends(interval)
+    if math.isinf(low):
+        return "a finite number"
+    if high > 1e15:
+        limit = "" if math.isinf(high) else f" (and at most {high:g})"
+        return f"a finite number {'>=' if with_low else '>'} {low:g}{limit}"
+    return f"a number in {interval}"
+
+
+def _unwrapped(values: Any) -> Any:
+    """Other libraries' arrays as what NumPy can convert."""
+    if "scipy.sparse" in sys.modules and sys.modules["scipy.sparse"].issparse(values):
+        return values.toarray()
+    if hasattr(values, "detach") and hasattr(values, "cpu"):
+        return values.detach().cpu()
+    return values
+
+
+def _from_objects(what: str, values: NDArray[Any], error: Refusal) -> NDArray[Any]:
+    """Numbers that NumPy holds as Python objects: of nullable columns, fractions, large integers."""
+    flat = values.ravel().tolist()
+    for item in flat:
+        if not isinstance(item, Real) or isinstance(item, bool):
+            if values.ndim and (item is None or type(item).__name__ in ("NAType", "NaTType")):
+                raise error(f"{what} has missing entries; fill them or leave them out.")
+            raise error(
+                f"{what} must be an array of real numbers, not of type {type(item).__name__}."
+            )
+    try:
+        return np.array([float(item) for item in flat]).reshape(values.shape)
+    except OverflowError:
+        raise error(f"{what} has an entry that is too large for a floating-point number.") from None
+
+
+def _holds_boolean(values: Any) -> bool:
+    """Whether a list hides True or False among its numbers: NumPy would make them 1 and 0."""
+    if isinstance(values, (list, tuple)):
+        return any(map(_holds_boolean, values))
+    return isinstance(values, (bool, np.bool_))
