@@ -21,7 +21,7 @@ _PUBLIC = {
     "simulate": "qpsim.simulation.run",
     "rerun": "qpsim.simulation.run",
     "best_constant_step": "qpsim.tuning.constant_step",
-    "adaptation_factors": "qpsim.figures.adaptation_factors",
+    "adaptation_factors": "qpsim.figures.figure_factors",
     "Result": "qpsim.simulation.result",
     "load": "qpsim.simulation.result",
     "QpsimError": "qpsim.errors",

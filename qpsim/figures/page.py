@@ -10,66 +10,86 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-
 from qpsim.figures.style import Look, looks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
-    from matplotlib.gridspec import GridSpec
 
-_LINE = 1.35  # height of a line of text, in ems
 _BAND_ALPHA = 0.22
 
 
 class Page:
-    """A figure or subfigure to be filled: note and legend first, then the axes between them.
+    """A figure or subfigure, or a part of it: note and legend first, then the axes between them.
+
+    Parameters
+    ----------
+    fig : matplotlib Figure or SubFigure
+    box : (left, bottom, width, height), default (0, 0, 1, 1)
+        The part of it, as fractions.
 
     Attributes
     ----------
     em : float
-        Size of the text in inches; all distances below are in multiples of it.
+        Size of the text in inches; all distances are in multiples of it.
     width, height : float
-        Inches.
+        Of the part, in ems.
     narrow : bool
-        Whether it is about as wide as a column of a printed page.
+        Whether the figure is about as wide as a column of a printed page.
     """
 
-    def __init__(self, fig: Figure | SubFigure) -> None:
+    def __init__(
+        self, fig: Figure | SubFigure, box: tuple[float, float, float, float] = (0, 0, 1, 1)
+    ) -> None:
         import matplotlib
 
-        self.fig = fig
+        self.fig, self.box = fig, box
         self.em = float(matplotlib.rcParams["font.size"]) / 72
-        self.width, self.height = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
-        self.narrow = self.width < 5.0
-        self._above = 0.2
-        self._below = 0.3
+        inches = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
+        self._whole = inches[0] / self.em, inches[1] / self.em
+        self.width, self.height = self._whole[0] * box[2], self._whole[1] * box[3]
+        self.narrow = inches[0] < 5.0
+        self._above = 0.3  # ems taken by texts at the top
+        self._below = 0.3  # ems taken by the note
 
-    @property
-    def top(self) -> float:
-        """Ems that titles and legends take above the axes."""
-        return self._above
+    def x(self, ems: float) -> float:
+        """A distance from the left of the part, as a fraction of the figure's width."""
+        return self.box[0] + ems / self._whole[0]
 
-    @property
-    def bottom(self) -> float:
-        """Ems that the note takes below the axes."""
-        return self._below
+    def y(self, ems: float) -> float:
+        """A distance from the bottom of the part, as a fraction of the figure's height."""
+        return self.box[1] + ems / self._whole[1]
 
-    def across(self, ems: float) -> float:
-        """A distance from the left as a fraction of the width."""
-        return ems * self.em / self.width
+    def split(self, shares: Sequence[float], *, stacked: bool = False) -> list[Page]:
+        """What is left between note and legend, in parts of these relative lengths.
 
-    def up(self, ems: float) -> float:
-        """A distance from the bottom as a fraction of the height."""
-        return ems * self.em / self.height
+        The parts stand beside each other, or above each other if they are ``stacked``.
+        """
+        left, width = self.box[0], self.box[2]
+        bottom, top = self.y(self._below), self.y(self.height - self._above)
+        parts, begin = [], 0.0
+        for share in shares:
+            end = begin + share / sum(shares)
+            if stacked:
+                high = (end - begin) * (top - bottom)
+                part = (left, top - end * (top - bottom), width, high)
+            else:
+                part = (left + begin * width, bottom, (end - begin) * width, top - bottom)
+            parts.append(Page(self.fig, part))
+            begin = end
+        return parts
+
+    def align(self, others: Sequence[Page]) -> None:
+        """Leave as much room on top as the fullest of some parts, so that their axes are level."""
+        self._above = max([self._above, *(other._above for other in others)])
 
     def note(self, text: str) -> Any:
         """Say at the bottom, in lines as long as fit, what the figure shows; returns the text."""
         size = max(6.0, 72 * self.em - 1)
         artist = self.fig.text(
-            self.across(0.8), self.up(0.4), "", fontsize=size, va="bottom", linespacing=1.25
+            self.x(0.8), self.y(0.5), "", fontsize=size, va="bottom", linespacing=1.25
         )
-        room = (self.width - 1.6 * self.em) * self.fig.dpi
+        room = (self.width - 1.6) * self.em * self.fig.dpi
         # A formula between two dollars stays in one line.
         words = re.findall(r"(?:\$[^$]*\$|[^\s$])+", text)
         lines = [words[0]]
@@ -80,48 +100,50 @@ class Page:
             else:
                 lines.append(word)
         artist.set_text("\n".join(lines))
-        self._below = 0.4 + artist.get_window_extent().height / self.fig.dpi / self.em + 0.5
+        self._below = 1.0 + self._ems(artist.get_window_extent().height)
         return artist
 
-    def legend(
-        self,
-        handles: Sequence[Any],
-        labels: Sequence[str],
-        *,
-        left: float = 0.0,
-        right: float = 1.0,
-        keep: bool = True,
-    ) -> Any:
-        """A legend below the last one on top, with as many columns as fit between two fractions.
+    def strip(self, height: float) -> Axes:
+        """Axes without frame or ticks above the note, over the whole width and so many ems high."""
+        ax = self.fig.add_axes(
+            (self.x(0.0), self.y(self._below), self.box[2], height / self._whole[1])
+        )
+        ax.set_axis_off()
+        self._below += height
+        return ax
 
-        Further texts go below it, unless ``keep`` is false: then the next legend stands beside it.
-        """
-        for columns in range(len(handles), 0, -1):
+    def legend(self, handles: Sequence[Any], labels: Sequence[str]) -> Any:
+        """A legend below what is on top already, with as many columns as fit."""
+        middle = 0.5 * (self.x(0.0) + self.x(self.width))
+        for rows in range(1, len(handles) + 1):
+            columns = -(-len(handles) // rows)
             legend = self.fig.legend(
                 handles,
                 labels,
                 loc="upper center",
-                bbox_to_anchor=(0.5 * (left + right), 1.0 - self.up(self._above)),
+                bbox_to_anchor=(middle, self.y(self.height - self._above)),
                 ncols=columns,
                 borderpad=0.1,
                 borderaxespad=0.0,
-                handlelength=3.0,
-                columnspacing=1.6,
+                handlelength=2.4,
+                handletextpad=0.6,
+                columnspacing=1.1,
                 labelspacing=0.25,
             )
             box = legend.get_window_extent()
-            if box.width <= (right - left) * self.width * self.fig.dpi or columns == 1:
+            if self._ems(box.width) <= self.width - 0.8 or columns == 1:
                 break
             legend.remove()
-        if keep:
-            self._above += box.height / self.fig.dpi / self.em + 0.3
+        self._above += self._ems(box.height) + 0.3
         return legend
 
-    def heading(self, text: str, x: float = 0.5, *, keep: bool = True) -> Any:
-        """A line of text on top, below what is there already."""
-        artist = self.fig.text(x, 1.0 - self.up(self._above), text, ha="center", va="top")
-        if keep:
-            self._above += text.count("\n") * _LINE + _LINE
+    def heading(self, text: str) -> Any:
+        """A line of text below what is on top already."""
+        middle = 0.5 * (self.x(0.0) + self.x(self.width))
+        artist = self.fig.text(
+            middle, self.y(self.height - self._above), text, ha="center", va="top"
+        )
+        self._above += self._ems(artist.get_window_extent().height) + 0.5
         return artist
 
     def grid(
@@ -132,35 +154,33 @@ class Page:
         left: float,
         right: float = 1.0,
         top: float = 1.6,
-        bottom: float = 3.0,
+        bottom: float = 3.2,
         across: float = 1.0,
         down: float = 1.0,
-    ) -> GridSpec:
-        """Places of axes; margins and the gaps between axes are in ems.
+    ) -> Any:
+        """Places of axes, as a matplotlib GridSpec; margins and the gaps between axes are in ems.
 
         The margins at the top and the bottom are those to the legend and to the note.
         """
-        margins = {
-            "left": self.across(left),
-            "right": 1.0 - self.across(right),
-            "top": 1.0 - self.up(self._above + top),
-            "bottom": self.up(self._below + bottom),
-        }
-        wide = (margins["right"] - margins["left"]) * self.width / self.em
-        high = (margins["top"] - margins["bottom"]) * self.height / self.em
+        wide = self.width - left - right
+        high = self.height - self._above - top - self._below - bottom
         return self.fig.add_gridspec(
             rows,
             columns,
-            **margins,
+            left=self.x(left),
+            right=self.x(self.width - right),
+            top=self.y(self.height - self._above - top),
+            bottom=self.y(self._below + bottom),
             wspace=_gap(wide, columns, across),
             hspace=_gap(high, rows, down),
         )
 
-    def side(self, text: str, x: float, y: float = 0.5, **settings: Any) -> Any:
-        """An upright text, ``x`` ems from the left and at a fraction ``y`` of the height."""
-        return self.fig.text(
-            self.across(x), y, text, rotation=90, va="center", ha="center", **settings
-        )
+    def side(self, text: str, x: float, y: float, **settings: Any) -> Any:
+        """An upright text, ``x`` ems from the left and at a fraction ``y`` of the figure's height."""
+        return self.fig.text(self.x(x), y, text, rotation=90, va="center", ha="center", **settings)
+
+    def _ems(self, pixels: float) -> float:
+        return pixels / self.fig.dpi / self.em
 
 
 def _gap(length: float, n: int, gap: float) -> float:
@@ -202,6 +222,13 @@ def handles(methods: Sequence[str], *, bands: bool = True, markers: bool = True)
     return made
 
 
+def handle(shape: Look) -> Any:
+    """What stands in a legend for a curve without a band and markers."""
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=shape.color, linestyle=shape.linestyle)
+
+
 def labels(methods: Sequence[str]) -> list[str]:
     """Names of methods as they stand in legends and tables."""
     return [shape.label for shape in looks(methods).values()]
@@ -220,7 +247,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
         ticks = [float(f"{step}e{k}") for k in range(first, last + 1) for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) >= 3:
-            return ticks[:: 1 + (len(ticks) - 1) // most]
+            return ticks[:: -(-len(ticks) // most)]
     from matplotlib.ticker import MaxNLocator
 
     within = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
@@ -229,11 +256,16 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
 
 def log_axis(axis: Any) -> None:
     """Make an axis of axes logarithmic, with labels 0.5, 1, 2 and the like between its limits."""
+    import matplotlib
     from matplotlib.ticker import FixedFormatter, FixedLocator, NullLocator
 
     name = axis.axis_name
     getattr(axis.axes, f"set_{name}scale")("log")
-    ticks = log_ticks(*axis.get_view_interval())
+    box = axis.axes.get_window_extent()
+    ems = (box.width / 3.4 if name == "x" else box.height / 1.8) / axis.axes.figure.dpi * 72
+    most = max(3, int(ems / matplotlib.rcParams["font.size"]))
+    low, high = axis.get_view_interval()
+    ticks = log_ticks(low, high, most)
     axis.set_major_locator(FixedLocator(ticks))
     axis.set_major_formatter(FixedFormatter([signed(tick) for tick in ticks]))
     axis.set_minor_locator(NullLocator())
@@ -248,12 +280,36 @@ def signed(value: float) -> str:
     return f"{value:g}".replace("-", "\N{MINUS SIGN}")
 
 
+def panel_axes(ax: Axes, x: Any, values: Any) -> None:
+    """Axes of a panel of losses over steps: three steps named, a little air around the values."""
+    from matplotlib.ticker import MaxNLocator
+
+    ax.set_xlim(0, x[-1])
+    ax.set_xticks(sorted({0, int(x[-1]) // 2, int(x[-1])}))
+    ends_inside(ax)
+    ax.set_ylim(*padded(float(values.min()), float(values.max())))
+    ax.yaxis.set_major_locator(MaxNLocator(4, steps=[1, 2, 5, 10], min_n_ticks=2))
+
+
 def ends_inside(ax: Axes) -> None:
     """Keep the first and last label below an axis from reaching into the neighbouring panels."""
     names = ax.get_xticklabels()
     if len(names) > 1:
         names[0].set_horizontalalignment("left")
         names[-1].set_horizontalalignment("right")
+
+
+def two_lines(problem: str) -> str:
+    """Name of a problem beside its row: spectrum above basis.
+
+    >>> two_lines("mild/haar"), two_lines("H.npy")
+    ('mild,\\nrotated', 'H.npy')
+    """
+    spectrum, slash, basis = problem.rpartition("/")
+    if not slash:
+        return problem
+    words = {"haar": "rotated", "axis": "axis-aligned"}
+    return f"{spectrum},\n{words.get(basis, f'rotation {basis}')}"
 
 
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
@@ -273,5 +329,3 @@ def _marked(shape: Look) -> dict[str, Any]:
         "marker": shape.marker,
         "markerfacecolor": shape.color if shape.filled else "white",
     }
-
-

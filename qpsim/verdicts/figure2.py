@@ -166,7 +166,7 @@ def measure(options: Options, workers: int | Executor | None = None) -> Report:
         for k, verdict in enumerate(main)
     )
     elapsed = {"wall_seconds": round(time.perf_counter() - began, 3)}
-    return Report("figure2", verdicts, options.as_dict(), {**provenance, **elapsed})
+    return Report("figure2", verdicts, options.to_dict(), {**provenance, **elapsed})
 
 
 def judge(data: Data) -> tuple[Verdict, ...]:
