@@ -88,6 +88,17 @@ def chosen_options(
     """
     named = given(common)
     named |= assignments(more, sorted({key for names in known.values() for key in names}))
-    if len(known) == 1:
-        return dict.fromkeys(known, named)
-    return {one: {k: v for k, v in named.items() if k in names} for one, names in known.items()}
+    return {
+        one: {
+            _present_name(key, names): value
+            for key, value in named.items()
+            if len(known) == 1 or _present_name(key, names) in names
+        }
+        for one, names in known.items()
+    }
+
+
+def _present_name(key: str, names: Sequence[str]) -> str:
+    """An option's name as it is called now, for things that have it under that name."""
+    now = _FORMER.get(f"--{key}", f"--{key}").removeprefix("--").replace("-", "_")
+    return now if key not in names and now in names else key

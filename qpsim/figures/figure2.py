@@ -148,7 +148,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         if last:
             ax.set_xlabel("eigenvalue")
         box = ax.get_position()
-        page.side(pages.two_lines(name), 1.2, 0.5 * (box.y0 + box.y1), multialignment="center")
+        page.side(pages.two_lines(name), 1.5, 0.5 * (box.y0 + box.y1), multialignment="center")
         for column, noise in enumerate(levels):
             ax = fig.add_subplot(panels[row, column])
             artists[row, noise] = draw_panel(data, row, column, ax)
@@ -181,6 +181,8 @@ def draw_panel(data: Data, row: int, column: int, ax: Axes) -> dict[str, Any]:
 
 def draw_spectrum(data: Data, row: int, ax: Axes) -> Any:
     """Histogram of the eigenvalues of a row's problem, mean over its draws, into any axes."""
+    from qpsim.figures import page as pages
+
     values = data["eigenvalues"][_spectrum_of(data, row)]
     known = values[np.isfinite(values)]
     largest = 1.2 if 1.0 < known.max() <= 1.2 else 60.0 if 30.0 < known.max() <= 60.0 else None
@@ -189,9 +191,7 @@ def draw_spectrum(data: Data, row: int, ax: Axes) -> Any:
     _, _, patches = ax.hist(known, list(edges), weights=weights, color="0.45", log=True)
     ax.set_xlim(0.0, edges[-1])
     ax.set_ylim(0.2, max(2.0, 2.0 * known.size / values.shape[0]))
-    powers = [10**k for k in range(7) if 10**k <= ax.get_ylim()[1]]
-    ax.set_yticks(powers, [str(power) for power in powers])
-    ax.minorticks_off()
+    pages.log_axis(ax.yaxis)
     return patches
 
 

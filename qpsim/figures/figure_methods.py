@@ -250,7 +250,7 @@ def _draw_group(
         box = ax.get_position()
         if with_names:
             middle = 0.5 * (box.y0 + box.y1)
-            page.side(pages.two_lines(name), 1.2, middle, multialignment="center")
+            page.side(pages.two_lines(name), 1.5, middle, multialignment="center")
     if with_names:
         page.side(r"$\log_{10}$ excess loss", 3.4, 0.5 * (grid.bottom + grid.top))
     return artists

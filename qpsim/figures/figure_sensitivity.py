@@ -142,7 +142,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
             if group == 0:
                 box = ax.get_position()
                 middle = 0.5 * (box.y0 + box.y1)
-                part.side(pages.two_lines(name), 1.2, middle, multialignment="center")
+                part.side(pages.two_lines(name), 1.5, middle, multialignment="center")
         if group == 0:
             middle = 0.5 * (grid.bottom + grid.top)
             part.side(r"$\log_{10}$ median final excess loss", 3.5, middle)

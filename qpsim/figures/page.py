@@ -237,7 +237,8 @@ def labels(methods: Sequence[str]) -> list[str]:
 def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
     """Values to label on a logarithmic axis: at least three of them wherever it begins and ends.
 
-    They are powers of ten, or 1, 2 and 5 times those, or as many digits as it takes.
+    They are powers of ten, or 1, 2 and 5 times those, or as many digits as it takes; of more than
+    about ``most`` of them some are left out.
 
     >>> log_ticks(0.8, 2.4), log_ticks(0.01, 300.0), log_ticks(0.93, 1.11)
     ([1.0, 1.5, 2.0], [0.01, 0.1, 1.0, 10.0, 100.0], [0.95, 1.0, 1.05, 1.1])
@@ -247,7 +248,7 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
         ticks = [float(f"{step}e{k}") for k in range(first, last + 1) for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) >= 3:
-            return ticks[:: -(-len(ticks) // most)]
+            return ticks[:: max(1, (len(ticks) - 1) // (most - 1))]
     from matplotlib.ticker import MaxNLocator
 
     within = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
