@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from functools import cache
 from numbers import Real
 from operator import index
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import QpsimError, nearest
+from qpsim.errors import QpsimError, RenamedWarning, nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # More than fits into any memory: a mistyped number is refused here, not where it overflows.
 LARGEST_COUNT = 10**9
 _LONGEST_SHOWN = 60
+# Names of version 0.1 in specifications and sweeps, and what they are called now.
+RENAMED = {"steps": "n_steps", "replicates": "n_replicates", "seed": "rng"}
 
 
 def count(
@@ -166,6 +169,29 @@ def choice(what: str, value: Any, known: Iterable[str], error: Refusal) -> str:
     if value not in names:
         raise error(f"Unknown {what} {shown(value)}; {nearest(value, names)}")
     return value
+
+
+def present_names(given: Mapping[Any, Any], error: Refusal) -> dict[Any, Any]:
+    """A table whose replaced keys (:data:`RENAMED`) have their present names.
+
+    Each replaced key is told of in a :class:`~qpsim.errors.RenamedWarning`.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> from qpsim.errors import SpecError
+    >>> checks.present_names({"n_steps": 3}, SpecError)
+    {'n_steps': 3}
+    """
+    table = {}
+    for name, value in given.items():
+        now = RENAMED.get(name, name) if isinstance(name, str) else name
+        if now != name:
+            if now in given:
+                raise error(f"{name} and {now} are the same; keep {now}.")
+            warnings.warn(f"{name} is called {now} now.", RenamedWarning, stacklevel=3)
+        table[now] = value
+    return table
 
 
 def path(what: str, value: Any, error: Refusal) -> Path:

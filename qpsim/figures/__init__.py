@@ -254,7 +254,10 @@ def make(
     else:
         asked = figure.Options.given(f"Figure {name}", options)
     if place is not None:
-        _check_places(place, stem(name), () if redraw else ("npz", "json"), wanted)
+        from qpsim.files.writing import check_file
+
+        for ending in (*(() if redraw else ("npz", "json")), *wanted):
+            check_file(place / f"{stem(name)}.{ending}")
     paths: list[Path] = []
     if not redraw:
         data = figure.compute(asked, workers=workers)
@@ -272,19 +275,6 @@ def _written(data: Data, drawn: Figure, path: Path, kind: str) -> Path:
     from qpsim.figures import style
 
     return style.save(drawn, path, kind)
-
-
-def _check_places(place: Path, name: str, data: Sequence[str], formats: Sequence[str]) -> None:
-    """Find out that a file cannot be written before the work of hours is done."""
-    from qpsim.files.archive import check_writable
-
-    check_writable(place)
-    for ending in (*data, *formats):
-        path = place / f"{name}.{ending}"
-        if path.exists() and not path.is_file():
-            raise FileError(
-                f"Cannot write {path}: it is no file; move it or choose another folder."
-            )
 
 
 def _formats(formats: str | Sequence[str]) -> tuple[str, ...]:

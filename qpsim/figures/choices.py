@@ -16,13 +16,11 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import FigureError, QpsimError, nearest
-from qpsim.files.arrays import read_array
+from qpsim.files.arrays import ENDINGS, read_array
 from qpsim.methods import Method
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import BASES, CONDITIONED, SPECTRA, random_problem
-
-_FILES = (".npy", ".npz", ".csv")
 
 
 @dataclass(frozen=True)
@@ -74,7 +72,7 @@ def problem_text(value: Any) -> str:
         folder, _, name = value.rpartition("/")
         if _fraction(name) is not None:
             return f"{Path(folder).name}/{name}"
-        return Path(value).name if Path(value).suffix.lower() in _FILES else value
+        return Path(value).name if Path(value).suffix.lower() in ENDINGS else value
     dim = value.dim if isinstance(value, QuadraticProblem) else len(np.atleast_1d(value))
     return f"Hessian, d = {dim}"
 
@@ -124,14 +122,14 @@ def _row(value: Any) -> Row:
     if not isinstance(value, str):
         problem = value if isinstance(value, QuadraticProblem) else QuadraticProblem(value)
         return _given(label, problem)
-    if Path(value).suffix.lower() in _FILES:
+    if Path(value).suffix.lower() in ENDINGS:
         return _given(label, QuadraticProblem(read_array(value, Path(value))))
     head, _, tail = value.rpartition("/")
     basis = _fraction(tail)
     if basis is None or not head:
         raise FigureError(
             f"{value!r} is no problem; give SPECTRUM/BASIS, as mild/haar, or a file with a Hessian "
-            f"({', '.join(_FILES)})."
+            f"({', '.join(ENDINGS)})."
         )
     spectrum, condition = _spectrum(head)
     shown = label.rpartition("/")[0]
@@ -149,13 +147,13 @@ def _given(label: str, problem: QuadraticProblem) -> Row:
 
 def _spectrum(text: str) -> tuple[Any, float | None]:
     """Name or eigenvalues of a spectrum, and its condition number if it has one."""
-    if Path(text).suffix.lower() in _FILES:
+    if Path(text).suffix.lower() in ENDINGS:
         return read_array(text, Path(text)), None
     name, colon, number = text.partition(":")
     if name not in SPECTRA:
         raise FigureError(
             f"There is no spectrum {name!r}; {nearest(name, SPECTRA)} A file with eigenvalues ends "
-            f"in {', '.join(_FILES)}."
+            f"in {', '.join(ENDINGS)}."
         )
     if not colon:
         return name, None

@@ -19,7 +19,8 @@ import numpy as np
 
 from qpsim.errors import FigureError, FileError
 from qpsim.figures.options import BaseOptions
-from qpsim.files.archive import read_arrays, write_arrays, write_bytes, write_json
+from qpsim.files.archive import read_arrays, write_arrays
+from qpsim.files.writing import write_bytes, write_json
 
 _KIND = "figure"
 

@@ -15,7 +15,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from qpsim.files.archive import write_bytes
+from qpsim.files.writing import write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from qpsim.errors import QpsimError, SpecError, nearest
-from qpsim.files.archive import read_bytes
+from qpsim.files.reading import read_bytes
 from qpsim.sweep.cell import Cell, identity
 from qpsim.sweep.parameters import DEFAULTS, HYPER, checked, label
 

@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 import qpsim
 from qpsim.errors import FileError, QpsimError, SweepError
-from qpsim.files.archive import check_writable, read_bytes, write_bytes, write_json
+from qpsim.files.reading import read_bytes
+from qpsim.files.writing import check_writable, write_bytes, write_json
 from qpsim.sweep import lock
 from qpsim.sweep.cell import Cell, Record, identity, read_cell
 from qpsim.sweep.grid import Sweep

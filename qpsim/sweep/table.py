@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 import numpy as np
 
 from qpsim.errors import SweepError
-from qpsim.files.archive import write_atomically
+from qpsim.files.writing import write_atomically
 from qpsim.sweep.cell import QUANTILES, Record
 from qpsim.sweep.parameters import DEFAULTS, HYPER, label
 

@@ -21,7 +21,7 @@ PLAIN = {"mnist": {}, "cifar10": {"fast": False}, "cifar100": {"fast": False}}
 def _batch(network, examples, seed=0):
     rng = np.random.default_rng(seed)
     x = rng.standard_normal((examples, *network.input_shape))
-    return x.astype(network.dtype), rng.integers(network.n_classes, size=examples)
+    return x.astype(network.dtype), rng.integers(network.n_outputs, size=examples)
 
 
 @pytest.mark.parametrize("name", PAPER)
