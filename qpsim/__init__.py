@@ -22,7 +22,7 @@ _PUBLIC = {
     "rerun": "qpsim.simulation.run",
     "best_constant_step": "qpsim.tuning.constant_step",
     "steps_to_loss": "qpsim.tuning.steps_to_loss",
-    "adaptation_factors": "qpsim.figures.adaptation_factors",
+    "adaptation_factors": "qpsim.figures.figure_factors",
     "Result": "qpsim.simulation.result",
     "load": "qpsim.simulation.result",
     "QpsimError": "qpsim.errors",

@@ -7,9 +7,9 @@ import pytest
 
 from qpsim import figures
 from qpsim.errors import DataError
-from qpsim.figures import figure3, figure6, networks
+from qpsim.figures import figure3, figure6, network_panels, networks
 
-SMALL = {"replicates": 2, "steps": 20}
+SMALL = {"n_replicates": 2, "n_steps": 20}
 
 
 @pytest.fixture(scope="module")
