@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
-from qpsim.cli.report_errors import assignments
+from qpsim.cli.report_errors import assignments, say
 
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
 Seed = Annotated[
@@ -41,3 +41,19 @@ def chosen_options(
     if len(known) == 1:
         return dict.fromkeys(known, given)
     return {one: {k: v for k, v in given.items() if k in names} for one, names in known.items()}
+
+
+def renamed(old: str, given: Any, new: str, value: Any) -> Any:
+    """The value of an option that had another name, with a hint if the old one was used.
+
+    Raises
+    ------
+    typer.BadParameter
+        Both are given.
+    """
+    if given is None:
+        return value
+    if value is not None:
+        raise typer.BadParameter(f"{old} is the old name of {new}; give one of them.")
+    say(f"hint: {old} is now {new}.")
+    return given

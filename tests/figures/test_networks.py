@@ -103,7 +103,7 @@ def test_the_sensitivity_plot_marks_the_chosen_step(tmp_path):
 
     from matplotlib.figure import Figure
 
-    from qpsim.nn.tasks import task
+    from qpsim.nn import task
     from qpsim.tuning.networks import Protocol, tune
 
     short = replace(task("digits-whitened"), n_steps=20)

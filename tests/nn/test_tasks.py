@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 
 from qpsim.errors import DataError
+from qpsim.nn.catalogue import stand_in, task, task_names
 from qpsim.nn.data import CifarAugmentation
-from qpsim.nn.tasks import NetworkSpec, stand_in, task, task_names
+from qpsim.nn.tasks import NetworkSpec
 from tests.nn.data.make_files import write_mnist
 
 EMBEDDED = [name for name in task_names() if not task(name).needs_directory]

@@ -9,10 +9,12 @@ import pytest
 
 import qpsim
 from qpsim.errors import DataError, MethodError, TrainingError
+from qpsim.nn import task
 from qpsim.nn.data import Dataset, Split, Stream
+from qpsim.nn.loop import LARGEST_LOSS, Loop
 from qpsim.nn.run import Run
-from qpsim.nn.tasks import NetworkSpec, task
-from qpsim.nn.training import LARGEST_LOSS, Loop, train
+from qpsim.nn.tasks import NetworkSpec
+from qpsim.nn.training import train
 from tests.nn.transcriptions import trajectory
 
 MLP = NetworkSpec("mlp", (("hidden", (32,)), ("weight", "he_normal")))
@@ -136,17 +138,17 @@ def test_a_convolutional_network_trains():
 @pytest.mark.parametrize(
     ("changes", "arguments", "error", "message"),
     [
-        ({}, {"step_size": 0.0}, TrainingError, "finite positive number, not 0.0"),
-        ({}, {"step_size": math.nan}, TrainingError, "finite positive number"),
-        ({}, {"step_size": True}, TrainingError, "finite positive number"),
+        ({}, {"step_size": 0.0}, TrainingError, "step_size must be a finite number > 0, not 0.0"),
+        ({}, {"step_size": math.nan}, TrainingError, "step_size must be a finite number > 0"),
+        ({}, {"step_size": True}, TrainingError, "step_size must be a finite number > 0"),
         ({}, {"seed": -1}, TrainingError, "seed must be a whole number of at least 0"),
-        ({}, {"dtype": "float16"}, TrainingError, "float32 or float64"),
+        ({}, {"dtype": "float16"}, TrainingError, "Unknown dtype 'float16'; did you mean 'float64'"),
         ({"n_steps": 0}, {}, TrainingError, "n_steps must be a whole number of at least 1"),
         ({"n_steps": 2.5}, {}, TrainingError, "n_steps must be a whole number"),
         ({"evaluate_every": 0}, {}, TrainingError, "evaluate_every must be"),
         ({"batch_size": 0}, {}, TrainingError, "batch_size must be"),
         ({"drops": (0,)}, {}, TrainingError, "a step after which the step size drops must be"),
-        ({"drop_divisor": 0.0}, {}, TrainingError, "drop_divisor must be finite and positive"),
+        ({"drop_divisor": 0.0}, {}, TrainingError, "drop_divisor must be a finite number > 0"),
         ({}, {"method": qpsim.method("svag")}, MethodError, "exact relative variance"),
         ({"batch_size": 1}, {"method": qpsim.method("adam*-mb")}, TrainingError, "at least 2"),
     ],
@@ -175,4 +177,4 @@ def test_what_only_the_data_can_tell_is_refused(digits):
         train(Run(variant(network=odd), adam, 0.1), digits)
     images = Dataset("pictures", *[Split(np.zeros((4, 8, 8, 1)), np.zeros(4, int))] * 2, 2)
     with pytest.raises(TrainingError, match="mlp reads vectors"):
-        train(Run(variant(batch_size=2), adam, 0.1), images)
+        train(Run(variant(batch_size=2, vectors=False), adam, 0.1), images)
