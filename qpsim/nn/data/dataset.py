@@ -196,7 +196,9 @@ class Dataset:
         return found if name else replace(found, name=f"data {found.fingerprint()[:8]}")
 
     def __repr__(self) -> str:
-        kind = f"{self.n_outputs} targets" if self.n_classes is None else f"{self.n_classes} classes"
+        kind = (
+            f"{self.n_outputs} targets" if self.n_classes is None else f"{self.n_classes} classes"
+        )
         return (
             f"<Dataset {self.name}: {len(self.train)} training and {len(self.test)} test examples "
             f"of shape {self.example_shape}, {kind}>"
