@@ -80,6 +80,10 @@ class PrecisionWarning(RuntimeWarning):
     """A result that is known less precisely than was asked; it says how precisely."""
 
 
+class InfiniteVarianceWarning(RuntimeWarning):
+    """A step is 0 because the noise has no variance: gradients of heavy tails, and a method linear in them."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """End of an error sentence: the nearest known name, or all of them.
 

@@ -141,7 +141,7 @@ def predicted(problem: Any, methods: tuple[Any, Any], n_steps: int) -> tuple[flo
     """
     from qpsim import theory
 
-    if any(method.form is None or method.state_names for method in methods):
+    if any(method.closed_form is None or method.state_names for method in methods):
         return np.nan, np.nan
     theta0 = np.zeros(problem.dim)
     improvement = [theory.expected_improvement(problem, method, theta0) for method in methods]

@@ -94,9 +94,9 @@ class Method:
         return self.rule.observes
 
     @property
-    def form(self) -> str | None:
-        """Closed form of the direction in the gradient: a name of ``FORMS``, or None."""
-        return self.rule.form
+    def closed_form(self) -> str | None:
+        """Closed form of the direction in the gradient: a name of ``CLOSED_FORMS``, or None."""
+        return self.rule.closed_form
 
     @property
     def equivariant(self) -> bool:

@@ -48,7 +48,7 @@ def adadelta(gradient, v, u, t, decay=0.95, eps=1e-6):
 
 
 @rule(
-    form="two-valued",
+    closed_form="two-valued",
     ranges={
         "increase": (1.0, float("inf")),
         "decrease": (0.0, 1.0),

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FORMS = ("linear", "sign", "two-valued")
+CLOSED_FORMS = ("linear", "sign", "two-valued")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Declaration:
         What the rule sees besides the gradient.
     hyper_class : NamedTuple class
         One field for each hyper-parameter, with its default.
-    form, offset, equivariant, breakpoint, form_at_first_step
+    closed_form, offset, equivariant, breakpoint, closed_form_at_first_step
         See :func:`qpsim.rule`.
     ranges : mapping of str to (low, high, text)
         Admissible half-open intervals of the hyper-parameters.
@@ -42,11 +42,11 @@ class Declaration:
     state_names: tuple[str, ...]
     observes: str | None
     hyper_class: type[tuple]
-    form: str | None
+    closed_form: str | None
     offset: Callable[..., float] | None
     equivariant: bool
     breakpoint: Callable[..., float] | None
-    form_at_first_step: str | None
+    closed_form_at_first_step: str | None
     ranges: Mapping[str, tuple[float, float, str]]
     module: str
     attribute: str

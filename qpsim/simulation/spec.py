@@ -32,6 +32,7 @@ from qpsim.files.reading import read_toml
 from qpsim.files.writing import check_file, check_writable, write_json
 from qpsim.methods import Method
 from qpsim.methods import method as find_method
+from qpsim.problem.interface import Problem
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 from qpsim.simulation import spec_keys as keys
@@ -62,7 +63,7 @@ class Experiment:
     out: Path | None = None
 
     @property
-    def problem(self) -> QuadraticProblem:
+    def problem(self) -> Problem:
         """The problem that all methods run on."""
         return next(iter(self.plans.values())).problem
 
@@ -211,14 +212,7 @@ def summary(results: Mapping[str, Result]) -> dict[str, Any]:
         rows[label] = {**row, "spec": result.spec}
     problem = first.problem
     return {
-        "problem": {
-            "dim": problem.dim,
-            "diagonal": problem.is_diagonal,
-            "noise_std": problem.noise_std,
-            "smallest_eigenvalue": float(problem.eigenvalues.min()),
-            "largest_eigenvalue": float(problem.eigenvalues.max()),
-            "diagonal_mass": problem.diagonal_mass,
-        },
+        "problem": {"kind": problem.kind, **problem.to_dict()},
         "methods": rows,
         "provenance": first.provenance,
     }

@@ -15,7 +15,7 @@ import numpy as np
 from qpsim.errors import SpecError, nearest
 from qpsim.methods import method as find_method
 from qpsim.problem.random import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
-from qpsim.simulation.stepsize import CODES
+from qpsim.simulation.stepsize import POLICIES
 
 HYPER = "hyper."
 RECORDS = ("summary", "full")
@@ -193,7 +193,7 @@ def _method(name: str, value: Any) -> str | dict[str, Any]:
 
 def _step_size(name: str, value: Any) -> str | float:
     if isinstance(value, str):
-        return _choice(tuple(CODES))(name, value)
+        return _choice(tuple(POLICIES))(name, value)
     return _number(name, value, 0.0, math.inf)
 
 

@@ -92,7 +92,7 @@ def test_single_precision_stores_less_and_computes_the_same(name):
         state = after
 
 
-@pytest.mark.parametrize("rule", [r for r in rules() if r.form], ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", [r for r in rules() if r.closed_form], ids=lambda r: r.name)
 @given(seed=st.integers(0, 2**32), t=st.integers(1, 50))
 @settings(deadline=None, max_examples=30)
 def test_the_declared_form_is_that_of_the_rule(rule, seed, t):
@@ -107,9 +107,9 @@ def test_the_declared_form_is_that_of_the_rule(rule, seed, t):
     scales, values = [], {-1.0: set(), 1.0: set()}
     for g in draws.normal(size=8):
         direction, _ = plain(rule, g, extra, states, t, hyper)
-        scales.append(direction / (g + shift if rule.form == "linear" else sign(g + shift)))
+        scales.append(direction / (g + shift if rule.closed_form == "linear" else sign(g + shift)))
         values[sign(g + shift)].add(direction)
-    if rule.form == "two-valued":
+    if rule.closed_form == "two-valued":
         assert max(len(side) for side in values.values()) == 1
     else:
         np.testing.assert_allclose(scales, scales[0], rtol=1e-9)
@@ -131,7 +131,7 @@ def test_an_equivariant_rule_commutes_with_rotations(name):
         apart = max(apart, np.abs(turned - rotation @ direction).max())
     if method.equivariant:
         assert apart < 1e-12
-    elif method.form != "linear":
+    elif method.closed_form != "linear":
         assert apart > 1e-3
 
 
@@ -219,12 +219,12 @@ def decaying(gradient, t, factor=0.25):
     return factor / t * gradient
 
 
-@qpsim.rule(form="linear", equivariant=True)
+@qpsim.rule(closed_form="linear", equivariant=True)
 def scaled(gradient, t, factor=0.25):
     return factor / t * gradient
 
 
-@qpsim.rule(form="sign")
+@qpsim.rule(closed_form="sign")
 def scaled_sign(gradient, t, factor=0.25):
     return factor * sign(gradient)
 
@@ -302,12 +302,12 @@ BAD_RULES = {
     "lambda": lambda: qpsim.rule(lambda gradient, t: gradient),
     "class": lambda: qpsim.rule(int),
     "text": lambda: qpsim.rule("sgd"),
-    "form": lambda: qpsim.rule(form="cubic")(good),
+    "closed_form": lambda: qpsim.rule(closed_form="cubic")(good),
     "too few": lambda: qpsim.rule(lambda_named("def f(gradient, m, t): return gradient")),
     "too many": lambda: qpsim.rule(lambda_named("def f(gradient, t): return gradient, t")),
     "none": lambda: qpsim.rule(lambda_named("def f(gradient, t): pass")),
     "list": lambda: qpsim.rule(lambda_named("def f(gradient, m, t): return [gradient, m]")),
-    "offset": lambda: qpsim.rule(form="linear", offset=lambda t: 0.0)(with_state),
+    "offset": lambda: qpsim.rule(closed_form="linear", offset=lambda t: 0.0)(with_state),
 }
 
 

@@ -45,15 +45,27 @@ def carried(m, t, b1=0.9, b2=0.99):
 
 
 FALSE = {
-    "a sign said to be linear": (signed, {"form": "linear"}, "form='linear'"),
-    "linear said to be a sign": (plain, {"form": "sign"}, "form='sign'"),
-    "a forgotten offset, linear": (heavy, {"form": "linear"}, "correct the offset"),
-    "a forgotten offset, sign": (lion, {"form": "sign"}, "correct the offset"),
-    "a state that is not linear": (squares, {"form": "linear", "equivariant": True}, "its v is"),
-    "no sign at first": (square, {"form_at_first_step": "sign"}, "form_at_first_step"),
-    "an offset that raises": (plain, {"form": "linear", "offset": raises}, "its offset fails"),
+    "a sign said to be linear": (signed, {"closed_form": "linear"}, "closed_form='linear'"),
+    "linear said to be a sign": (plain, {"closed_form": "sign"}, "closed_form='sign'"),
+    "a forgotten offset, linear": (heavy, {"closed_form": "linear"}, "correct the offset"),
+    "a forgotten offset, sign": (lion, {"closed_form": "sign"}, "correct the offset"),
+    "a state that is not linear": (
+        squares,
+        {"closed_form": "linear", "equivariant": True},
+        "its v is",
+    ),
+    "no sign at first": (
+        square,
+        {"closed_form_at_first_step": "sign"},
+        "closed_form_at_first_step",
+    ),
+    "an offset that raises": (
+        plain,
+        {"closed_form": "linear", "offset": raises},
+        "its offset fails",
+    ),
     "a breakpoint that raises": (plain, {"breakpoint": raises}, "its breakpoint fails"),
-    "an offset of NaN": (plain, {"form": "linear", "offset": lambda t: math.nan}, "is nan"),
+    "an offset of NaN": (plain, {"closed_form": "linear", "offset": lambda t: math.nan}, "is nan"),
 }
 
 
@@ -66,8 +78,8 @@ def test_a_false_declaration_is_refused(case):
 
 
 def test_true_declarations_pass():
-    try_rule(qpsim.rule(form="sign", offset=carried)(lion)())
-    carry = qpsim.rule(form="linear", offset=lambda m, t, b: b * m, equivariant=True)
+    try_rule(qpsim.rule(closed_form="sign", offset=carried)(lion)())
+    carry = qpsim.rule(closed_form="linear", offset=lambda m, t, b: b * m, equivariant=True)
     try_rule(carry(heavy)())
 
 
@@ -77,7 +89,7 @@ def test_true_declarations_pass():
         {"equivariant": True},
         {"equivariant": "yes"},
         {"offset": lambda t: 0.0},
-        {"form": "linear", "offset": 5},
+        {"closed_form": "linear", "offset": 5},
         {"name": 5},
         {"ranges": {"x": (0, 1)}},
         {"ranges": 5},

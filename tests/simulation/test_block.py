@@ -12,6 +12,7 @@ import pytest
 import qpsim
 from qpsim.errors import MethodError
 from qpsim.execution.blas import one_blas_thread
+from qpsim.problem import quadratic_kernel as preparing
 from qpsim.simulation import block as blocks
 from qpsim.simulation import plan as plans
 from qpsim.simulation.plan import make_plan
@@ -253,12 +254,12 @@ def test_a_wide_problem_gets_fewer_lanes_and_never_none():
 
 def test_a_problem_keeps_its_table_for_the_next_run_and_no_longer_than_itself():
     problem = qpsim.random_problem("mild", dim=40, basis="haar", rng=0)
-    before = len(blocks._sign_tables)
+    before = len(preparing._sign_tables)
     first = qpsim.simulate(problem, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1)
-    table = blocks._sign_table(problem)
-    assert len(blocks._sign_tables) == before + 1
+    table = preparing._sign_table(problem)
+    assert len(preparing._sign_tables) == before + 1
     again = qpsim.simulate(problem, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1)
-    assert blocks._sign_table(problem) is table
+    assert preparing._sign_table(problem) is table
     assert np.array_equal(first.excess_loss, again.excess_loss)
     del problem, first, again
-    assert len(blocks._sign_tables) == before
+    assert len(preparing._sign_tables) == before
