@@ -80,13 +80,13 @@ def _qpsim(
 
 
 app.command("figure", cls=Command)(figure.figure)
-app.command("simulate")(simulate.simulate)
+app.command("simulate", cls=Command)(simulate.simulate)
 app.add_typer(sweep.app, name="sweep")
-app.command("verify")(verify.verify)
+app.command("verify", cls=Command)(verify.verify)
 app.command("compare", cls=Command)(compare.compare)
 app.add_typer(theory.app, name="theory")
 app.command("bench")(bench.bench)
-app.command("train")(train.train)
+app.command("train", cls=Command)(train.train)
 app.command("tune")(tune.tune)
 app.command("info")(info.info)
 

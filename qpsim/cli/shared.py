@@ -48,6 +48,7 @@ _FORMER = {
     "--replicates": "--n-replicates",
     "--steps": "--n-steps",
     "--problems": "--n-draws",
+    "--batch": "--batch-size",
 }
 
 

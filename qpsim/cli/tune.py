@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def _tasks(incomplete: str) -> list[str]:
-    from qpsim.nn.tasks import task_names
+    from qpsim.nn import task_names
 
     return [name for name in task_names() if name.startswith(incomplete)]
 
@@ -37,6 +38,10 @@ def tune(
     steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")] = None,
     batch: Annotated[
         int | None, typer.Option(help="Batch size.", show_default="the task's")
+    ] = None,
+    l2: Annotated[
+        float | None,
+        typer.Option(help="L2 factor of the weights.", show_default="the task's"),
     ] = None,
     criterion: Annotated[
         str | None,
@@ -60,7 +65,8 @@ def tune(
     """Tune step sizes: largest stable one, down the grid 6, 3, 1 x 10^m, replicates at the best.
 
     Finished runs are kept: a tuning that was stopped goes on where it was. Writes
-    tune-TASK.json and a plot of how sensitive each method is to its step size.
+    tune-TASK.json and a plot of how sensitive each method is to its step size; if the files read
+    hold other data than the task's, such as Fashion-MNIST, their name comes behind TASK.
 
     \b
     Examples:
@@ -73,7 +79,7 @@ def tune(
     from qpsim.figures import style
     from qpsim.figures.network_panels import draw_sensitivity
     from qpsim.files.writing import check_writable, write_json
-    from qpsim.nn.tasks import task as task_of
+    from qpsim.nn import task as task_of
     from qpsim.provenance import environment
     from qpsim.tuning.networks import Protocol
     from qpsim.tuning.networks import tune as run_tuning
@@ -81,7 +87,12 @@ def tune(
     criteria = ("test-accuracy", "training-loss")
     if criterion is not None and criterion not in criteria:
         raise TrainingError(f"There is no criterion {criterion!r}; {nearest(criterion, criteria)}")
-    changes: dict[str, Any] = {"n_steps": steps, "batch_size": batch, "criterion": criterion}
+    changes: dict[str, Any] = {
+        "n_steps": steps,
+        "batch_size": batch,
+        "l2": l2,
+        "criterion": criterion,
+    }
     chosen = replace(
         task_of(task), **{key: value for key, value in changes.items() if value is not None}
     )
@@ -90,8 +101,13 @@ def tune(
     methods = method or ["m-sgd", "m-svag", "m-ssd", "adam"]
     tuned = run_tuning(chosen, methods, protocol, directory=data, workers=workers, cache=cache)
     found = [one.summary() for one in tuned]
-    stem = f"tune-{chosen.name}"
-    record = {"task": chosen.record(), "methods": found, "provenance": environment()}
+    stem = _stem(tuned[0])
+    record = {
+        "task": chosen.record(),
+        "data": tuned[0].data,
+        "methods": found,
+        "provenance": environment(),
+    }
     paths = [write_json(out / f"{stem}.json", record)]
     with style.use(3.5):
         figure = style.new_figure(3.5, 0.75)
@@ -103,6 +119,21 @@ def tune(
     else:
         _print(tuned)
     say(f"saved to {', '.join(file_lines(paths))}")
+
+
+def _stem(tuned: Tuned) -> str:
+    """The files' name: the task's, and what was trained on if the files of a task were others'.
+
+    Tunings of one task on MNIST and on Fashion-MNIST must not overwrite each other.
+    """
+    task, data = tuned.task, tuned.data["name"]
+    if task.data is not None and _letters(task.data) == _letters(data):
+        return f"tune-{task.name}"
+    return f"tune-{task.name}-{re.sub('[^a-z0-9]+', '-', data.lower())}"
+
+
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text.lower()))
 
 
 def _print(tuned: list[Tuned]) -> None:
@@ -122,8 +153,8 @@ def _print(tuned: list[Tuned]) -> None:
     print_table(columns, rows)
     first = tuned[0]
     typer.echo(
-        f"{first.task.name}: {first.protocol.replicates} replicates, mean +- sd; accuracies in %; "
-        f"step sizes chosen by {first.task.criterion}."
+        f"{first.task.name} on {first.data['name']}: {first.protocol.replicates} replicates, "
+        f"mean +- sd; accuracies in %; step sizes chosen by {first.task.criterion}."
     )
     for one in tuned:
         grid = "  ".join(f"{p.step_size:g}: {_score(p.score)}" for p in one.grid)

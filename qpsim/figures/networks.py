@@ -69,7 +69,7 @@ def compute(
         run, ``early_loss``: over its first quarter, each (problem, method, replicate);
         ``step_size`` (problem, method). What diverged is +inf, its accuracy NaN.
     """
-    from qpsim.nn.tasks import task
+    from qpsim.nn import task
     from qpsim.tuning.networks import Protocol, tune
 
     began = time.perf_counter()

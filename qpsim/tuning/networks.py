@@ -244,11 +244,17 @@ def tune(
             given = one.load(directory if one.needs_directory else None)
         dataset = one.prepared(given)
         record = dataset.record()
+        key = f"{record['fingerprint']} {record['shape']}"
+        if one.criterion == "test-accuracy" and dataset.n_classes is None:
+            raise TrainingError(
+                f"task {one.name!r} chooses by the test accuracy, which a regression does not have; "
+                "set its criterion to 'training-loss'."
+            )
         for mover in movers:
             # A run that makes no sense is refused before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
             asking = _search(one, record, mover, chosen)
-            searches.append(Search(asking, dataset, record["fingerprint"], folder))
+            searches.append(Search(asking, dataset, key, folder))
     each = (1 + 3 * chosen.orders) * chosen.tuning_seeds + chosen.replicates
     with (
         hired(workers) as crew,

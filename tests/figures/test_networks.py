@@ -7,7 +7,7 @@ import pytest
 
 from qpsim import figures
 from qpsim.errors import DataError
-from qpsim.figures import figure3, figure6, network_panels, networks
+from qpsim.figures import figure3, figure6, networks
 
 SMALL = {"n_replicates": 2, "n_steps": 20}
 
@@ -103,7 +103,7 @@ def test_the_sensitivity_plot_marks_the_chosen_step(tmp_path):
 
     from matplotlib.figure import Figure
 
-    from qpsim.nn.tasks import task
+    from qpsim.nn import task
     from qpsim.tuning.networks import Protocol, tune
 
     short = replace(task("digits-whitened"), n_steps=20)

@@ -15,23 +15,17 @@ import qpsim
 from qpsim.errors import DataError, MethodError, TrainingError
 from qpsim.files.archive import read_arrays
 from qpsim.nn import cells
-from qpsim.nn.cells import Cell, fingerprint, run_cell
-from qpsim.nn.data import Dataset, Plain, Split
+from qpsim.nn.cells import Cell, run_cell
+from qpsim.nn.data import Dataset, Split
 from qpsim.nn.run import History, Run
 from qpsim.nn.tasks import NetworkSpec, Task
 from qpsim.tuning.networks import Protocol, tune
 
 BLOBS = Task(
     name="blobs",
-    summary="two clouds in the plane",
-    notes="",
-    data="blobs",
     network=NetworkSpec("mlp", (("hidden", ()), ("weight", "glorot_normal"))),
     batch_size=8,
     n_steps=20,
-    l2=0.0,
-    transform=Plain(),
-    criterion="training-loss",
     evaluate_every=5,
 )
 FEW = Protocol(orders=1, replicates=3)
@@ -177,7 +171,7 @@ def test_a_damaged_checkpoint_costs_the_cell_from_its_start(tmp_path):
 
 def test_a_cells_key_knows_everything_that_decides_its_numbers(monkeypatch):
     run = Run(BLOBS, qpsim.method("adam"), 0.1)
-    one = Cell(run, DATA["blobs"], fingerprint(DATA["blobs"]), None)
+    one = Cell(run, DATA["blobs"], DATA["blobs"].fingerprint(), None)
     others = [
         dataclasses.replace(one, run=dataclasses.replace(run, step_size=0.2)),
         dataclasses.replace(one, run=dataclasses.replace(run, seed=1)),
@@ -192,13 +186,6 @@ def test_a_cells_key_knows_everything_that_decides_its_numbers(monkeypatch):
     before = one.key
     monkeypatch.setattr(cells, "_sources", lambda: "edited")
     assert one.key != before
-
-
-def test_the_fingerprint_sees_every_example():
-    data = _blobs()
-    assert fingerprint(data) == fingerprint(DATA["blobs"])
-    data.train.images[-1, -1] += 1e-6
-    assert fingerprint(data) != fingerprint(DATA["blobs"])
 
 
 def test_processes_give_the_same_numbers(tmp_path):
