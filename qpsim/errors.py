@@ -72,6 +72,10 @@ class ArtefactWarning(RuntimeWarning):
     """A setting for which the result says something about the setting, not about the method."""
 
 
+class StoreWarning(UserWarning):
+    """A sweep's store that works, but not with all that it promises elsewhere."""
+
+
 class RenamedWarning(FutureWarning):
     """A name that was replaced, and that is still understood in this version."""
 

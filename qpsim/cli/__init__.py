@@ -28,6 +28,7 @@ from qpsim.cli import (
     verify,
 )
 from qpsim.cli.report_errors import mannered
+from qpsim.cli.shared import Command
 
 __all__ = ["app", "main"]
 
@@ -78,15 +79,15 @@ def _qpsim(
     """
 
 
-app.command("figure")(figure.figure)
-app.command("simulate")(simulate.simulate)
+app.command("figure", cls=Command)(figure.figure)
+app.command("simulate", cls=Command)(simulate.simulate)
 app.add_typer(sweep.app, name="sweep")
-app.command("verify")(verify.verify)
-app.command("compare")(compare.compare)
+app.command("verify", cls=Command)(verify.verify)
+app.command("compare", cls=Command)(compare.compare)
 app.add_typer(theory.app, name="theory")
 app.command("bench")(bench.bench)
-app.command("train")(train.train)
-app.command("tune")(tune.tune)
+app.command("train", cls=Command)(train.train)
+app.command("tune", cls=Command)(tune.tune)
 app.command("info")(info.info)
 
 

@@ -43,7 +43,7 @@ class Cell:
     run : Run
     dataset : Dataset
     data_key : str
-        The data's fingerprint.
+        Tells the data: their fingerprint and the shape of an example.
     folder : Path or None
         Keeps its history; None keeps nothing.
     """

@@ -281,11 +281,17 @@ def tune(
             given = one.load(directory if one.needs_directory else None)
         dataset = one.prepared(given)
         record = dataset.record()
+        key = f"{record['fingerprint']} {record['shape']}"
+        if one.criterion == "test-accuracy" and dataset.n_classes is None:
+            raise TrainingError(
+                f"task {one.name!r} chooses by the test accuracy, which a regression does not have; "
+                "set its criterion to 'training-loss'."
+            )
         for mover in movers:
             # A run that makes no sense is refused before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
             asking = _search(one, record, mover, chosen)
-            searches.append(Search(asking, dataset, record["fingerprint"], folder))
+            searches.append(Search(asking, dataset, key, folder))
     each = _EXPECTED * chosen.tuning_seeds + chosen.n_replicates
     with (
         hired(workers) as crew,

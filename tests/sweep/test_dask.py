@@ -38,7 +38,7 @@ def pids(cluster):
 
 
 def test_a_killed_worker_costs_a_repetition_and_no_bit(cluster, tmp_path):
-    sweep = Sweep({**FIXED, "dim": 30, "steps": 200}, {"seed": list(range(40))})
+    sweep = Sweep({**FIXED, "dim": 30, "n_steps": 200}, {"rng": list(range(40))})
     run(sweep, tmp_path / "expected", workers=1, progress=None)
     victims = pids(cluster)
 
@@ -57,7 +57,7 @@ def test_a_killed_worker_costs_a_repetition_and_no_bit(cluster, tmp_path):
 
 
 def test_a_lost_scheduler_ends_the_run_with_one_sentence_and_what_is_finished(tmp_path):
-    sweep = Sweep({**FIXED, "dim": 30, "steps": 200}, {"seed": list(range(40))})
+    sweep = Sweep({**FIXED, "dim": 30, "n_steps": 200}, {"rng": list(range(40))})
     with distributed.LocalCluster(
         n_workers=1,
         threads_per_worker=1,
