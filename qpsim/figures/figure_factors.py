@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.execution.interrupts import deferred
+from qpsim.execution.pool import threads
 from qpsim.figures import style
-from qpsim.figures.adaptation_factors import adaptation_factors
+from qpsim.figures.adaptation_factors import AdaptationFactors, adaptation_factors
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.simulation.run import executor_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -70,20 +70,10 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     )
     noisier = problem.with_noise(options.noise * options.batch**0.5)
 
-    with executor_of(workers) as (pool, _):
-        with deferred():
-            waiting = [
-                pool.submit(
-                    adaptation_factors,
-                    noisier if method in _MINIBATCH else problem,
-                    method,
-                    n_steps=options.steps,
-                    rng=seeds[1],
-                    batch_size=options.batch if method in _MINIBATCH else 1,
-                )
-                for method in METHODS
-            ]
-        runs = [future.result() for future in waiting]
+    cases = [(noisier if method in _MINIBATCH else problem, method) for method in METHODS]
+    tasks = enumerate((*case, options, seeds[1]) for case in cases)
+    with threads(workers) as pool, pool.run(_factors, tasks) as results:
+        runs = list(results.in_order())
     arrays = {
         "factor": np.array([np.quantile(run.factor, LEVELS, axis=1) for run in runs]),
         "oracle": np.array([np.quantile(run.oracle, LEVELS, axis=1) for run in runs]),
@@ -99,6 +89,13 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     labels: dict[str, list[Any]] = {"method": list(METHODS), "level": list(LEVELS)}
     provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
     return Data("factors", options, arrays, axes, labels, provenance)
+
+
+def _factors(
+    problem: QuadraticProblem, method: str, options: Options, seed: np.random.SeedSequence
+) -> AdaptationFactors:
+    batch = options.batch if method in _MINIBATCH else 1
+    return adaptation_factors(problem, method, n_steps=options.steps, rng=seed, batch_size=batch)
 
 
 def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:

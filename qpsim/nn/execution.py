@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.execution.threads import for_each
 from qpsim.nn.layers import Context, Dense, Field, Layer
 from qpsim.nn.losses import softmax_cross_entropy
 from qpsim.nn.memory import aligned_zeros
-from qpsim.nn.parallel import for_each
 
 _MAX_CHUNKS = 16
 _CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it brings

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.cores import available_cores
 from qpsim.nn.execution import Plan, Request, Stage
 from qpsim.nn.layers import Conv2D, Dropout, Field, Layer
 from qpsim.nn.layers.fusion import fused
 from qpsim.nn.losses import softmax_cross_entropy
 from qpsim.nn.memory import aligned_zeros
-from qpsim.nn.parallel import available_cores, single_threaded_blas
 
 _PREDICTED_AT_ONCE = 256
 
@@ -296,7 +297,7 @@ class Network:
         x = self._checked_examples(x)
         logits = np.empty((len(x), self.n_classes), self.dtype)
         plan = self._plan(False, min(len(x), _PREDICTED_AT_ONCE))
-        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
+        with one_blas_thread(load_scipy=False), np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(x), _PREDICTED_AT_ONCE):
                 part = x[start : start + _PREDICTED_AT_ONCE]
                 logits[start : start + len(part)] = plan.forward(part)
@@ -343,7 +344,10 @@ class Network:
         key = self._dropout_key(rng, train)
         request = Request(x, labels, key, weight_decay, gradient, squares)
         # A diverging run overflows; that is the optimizer's to notice, in the loss.
-        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with (
+            one_blas_thread(load_scipy=False),
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
             plan = self._plan(True, len(x))
             loss, penalty = plan.backward(request)
         hits = plan.logits[: len(x)].argmax(axis=1) == labels

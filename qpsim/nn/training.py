@@ -9,11 +9,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,10 +19,12 @@ import numpy as np
 
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
+from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.cores import worker_count
+from qpsim.execution.interrupts import deferred
 from qpsim.nn.build import build_network
 from qpsim.nn.data import Dataset, Stream
 from qpsim.nn.optimizer import Optimizer
-from qpsim.nn.parallel import single_threaded_blas
 from qpsim.nn.run import History, Run
 from qpsim.provenance import environment
 
@@ -161,7 +160,9 @@ def train(
     Raises
     ------
     TrainingError
-        The checkpoint exists and ``resume`` is False, or numbers that make no sense.
+        The checkpoint exists and ``resume`` is False.
+    ExecutionError
+        ``workers`` is below 1 or no whole number.
     FileError
         The checkpoint cannot be written, is damaged or belongs to another run.
     DataError
@@ -183,19 +184,14 @@ def train(
     from qpsim.nn import checkpoint as files
 
     began = time.perf_counter()
+    n_workers = worker_count(workers)
     dataset = run.task.load(directory) if data is None else data
     path = None if checkpoint is None else Path(checkpoint)
     if path is not None and path.exists() and not resume:
         raise TrainingError(
             f"{path} exists already: resume it, remove it, or name another checkpoint."
         )
-    if (
-        isinstance(workers, bool)
-        or not (workers is None or isinstance(workers, int))
-        or (workers is not None and workers < 1)
-    ):
-        raise TrainingError(f"workers must be a whole number of at least 1, not {workers!r}.")
-    loop = Loop(run, dataset, workers)
+    loop = Loop(run, dataset, n_workers)
     if path is not None:
         if path.exists():
             files.load(path, loop)
@@ -205,13 +201,13 @@ def train(
     title = f"{run.task.name} {run.method.name} {run.step_size:g}"
     taken = loop.batches.step
     with (
-        single_threaded_blas(),
-        progress.bar(title, run.task.n_steps, done=taken) as tick,
-        _patient() as interrupted,
+        one_blas_thread(load_scipy=False),
+        progress.bar(title, run.task.n_steps, done=taken) as bar,
+        deferred(second_at_once=True) as interrupted,
     ):
         while not loop.finished:
             loss = loop.advance()
-            tick(f"loss {loss:.3f}")
+            bar.tick(f"loss {loss:.3f}")
             if interrupted() or (stop is not None and stop()):
                 if path is not None:
                     files.save(path, loop)
@@ -229,29 +225,6 @@ def train(
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
     return Trained(run, loop.history, loop.network.parameters.copy(), provenance)
-
-
-@contextmanager
-def _patient() -> Iterator[Callable[[], bool]]:
-    """Hear the first Ctrl-C only when asked, between steps; the second one is immediate."""
-    heard: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and before is signal.default_int_handler
-    )
-
-    def hear(number: int, frame: Any) -> None:
-        heard.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    if ours:
-        signal.signal(signal.SIGINT, hear)
-    try:
-        yield lambda: bool(heard)
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, before)
 
 
 def _finite(value: float) -> float | None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.stopping import stop_requested
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 
@@ -83,21 +84,14 @@ class _Prepared(NamedTuple):
 # megabytes, about as much as the problem itself, and a tenth of a second.
 _sign_tables: weakref.WeakKeyDictionary[QuadraticProblem, Any] = weakref.WeakKeyDictionary()
 _KEPT_UP_TO_DIM = 1024
-_stopped: set[str] = set()
 _prepared: dict[str, _Prepared] = {}
 _lock = threading.Lock()
-
-
-def stop(token: str) -> None:
-    """Make the running blocks of a plan in this process give up at their next look."""
-    _stopped.add(token)
 
 
 def forget(token: str) -> None:
     """Drop what this process keeps for a plan."""
     with _lock:
         _prepared.pop(token, None)
-    _stopped.discard(token)
     _watchers.pop((token, os.getpid()), None)
 
 
@@ -119,7 +113,7 @@ def run_block(plan: Plan, first: int, count: int, point: Point | None = None) ->
     Raises
     ------
     Interrupted
-        The plan was stopped.
+        Nobody waits for the result any more.
     """
     # A diverging lane may overflow in NumPy's products; its record says so, no warning is due.
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
@@ -148,7 +142,7 @@ def _run(plan: Plan, first: int, count: int, point: Point | None) -> Block:
     for end in _chunk_ends(plan, here.losses.shape[1]):
         if end <= here.t:
             continue
-        if plan.token in _stopped:
+        if stop_requested():
             raise Interrupted
         window = slice(here.t, end)
         after = slice(here.t + 1, end + 1)

@@ -70,7 +70,7 @@ class Store:
     >>> from qpsim.sweep import Sweep, run
     >>> fixed = {"spectrum": "mild", "dim": 4, "steps": 3, "replicates": 8, "basis": "axis"}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     store = run(Sweep(fixed, {"noise_std": [0.1, 1.0]}), folder, progress=None).store
+    ...     store = run(Sweep(fixed, {"noise_std": [0.1, 1.0]}), folder, progress=False).store
     ...     store.status(), [record.diverged for record in store]
     (Status(total=2, done=2, failed=0, strangers=[]), [0, 0])
     """

@@ -36,7 +36,7 @@ def rows(store: Store, steps: bool = False) -> Iterator[dict[str, Any]]:
     >>> from qpsim.sweep import Sweep, run
     >>> sweep = Sweep({"spectrum": "mild", "dim": 4, "basis": "axis"}, {"noise_std": [0.0, 1.0]})
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found = list(rows(run(sweep, folder, progress=None).store))
+    ...     found = list(rows(run(sweep, folder, progress=False).store))
     >>> [(row["method"], row["noise_std"], row["diverged"]) for row in found]
     [('sgd', 0.0, 0), ('sgd', 1.0, 0)]
     """

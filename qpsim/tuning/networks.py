@@ -27,16 +27,19 @@ import numpy as np
 
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
+from qpsim.execution.processes import processes
 from qpsim.methods import Method, method
 from qpsim.nn.cells import default_cache, fingerprint, score
-from qpsim.nn.crew import Asking, Search, drive, hired
 from qpsim.nn.data import Dataset
 from qpsim.nn.run import History, Run
 from qpsim.nn.tasks import Task
 from qpsim.tuning.grid import downwards, grid_step, largest_stable, translated
+from qpsim.tuning.searches import Asking, Search, drive
 
 __all__ = ["GridPoint", "Protocol", "Tuned", "tune"]
 
+# What a worker has to end its step and keep where its run stands, when the tuning is interrupted.
+_PATIENCE_SECONDS = 10.0
 _LOWEST, _HIGHEST = -24, 15  # 1e-8 and 1e5: beyond them something else is wrong
 
 
@@ -212,6 +215,8 @@ def tune(
     ------
     TrainingError
         No step size is stable, a worker died, or a setting that makes no sense.
+    ExecutionError
+        The workers cannot be had.
 
     Examples
     --------
@@ -232,6 +237,7 @@ def tune(
     if not listed or not movers:
         raise TrainingError("Tuning needs at least one task and one method.")
     folder = default_cache() if cache is None else Path(cache)
+    each = (1 + 3 * chosen.orders) * chosen.tuning_seeds + chosen.replicates
     searches = []
     for one in listed:
         dataset = (data or {}).get(one.name) or one.load(directory if one.needs_directory else None)
@@ -239,13 +245,12 @@ def tune(
         for mover in movers:
             # A run that makes no sense is refused before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
-            searches.append(Search(_search(one, mover, chosen), dataset, key, folder))
-    each = (1 + 3 * chosen.orders) * chosen.tuning_seeds + chosen.replicates
+            searches.append(Search(_search(one, mover, chosen), dataset, key, folder, each))
     with (
-        hired(workers) as crew,
-        progress.bar("tuning", each * len(searches)) as tick,
+        processes(workers, _PATIENCE_SECONDS, spare_one=True) as pool,
+        progress.bar("tuning", each * len(searches)) as bar,
     ):
-        return drive(searches, crew, tick)
+        return drive(searches, pool, bar)
 
 
 def _search(task: Task, mover: Method, protocol: Protocol) -> Asking[Tuned]:

@@ -39,7 +39,7 @@ def pids(cluster):
 
 def test_a_killed_worker_costs_a_repetition_and_no_bit(cluster, tmp_path):
     sweep = Sweep({**FIXED, "dim": 30, "steps": 200}, {"seed": list(range(40))})
-    run(sweep, tmp_path / "expected", workers=1, progress=None)
+    run(sweep, tmp_path / "expected", workers=1, progress=False)
     victims = pids(cluster)
 
     class Killer(Progress):
@@ -75,11 +75,11 @@ def test_a_lost_scheduler_ends_the_run_with_one_sentence_and_what_is_finished(tm
 
         with pytest.raises(SweepError, match=r"connection to the Dask scheduler .* was lost"):
             run(sweep, tmp_path / "s", executor=address(cluster), progress=Closer)
-    report = run(sweep, tmp_path / "s", progress=None)
+    report = run(sweep, tmp_path / "s", progress=False)
     assert report.found >= 1 and report.found + report.computed == 40
 
 
 def test_a_local_cluster_is_started_and_ended(tmp_path):
-    run(small(), tmp_path / "threads", progress=None)
-    run(small(), tmp_path / "dask", executor="dask", workers=2, progress=None)
+    run(small(), tmp_path / "threads", progress=False)
+    run(small(), tmp_path / "dask", executor="dask", workers=2, progress=False)
     assert data(tmp_path / "dask") == data(tmp_path / "threads")

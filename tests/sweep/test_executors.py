@@ -20,14 +20,14 @@ from tests.sweep.examples import data, small
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     store = tmp_path_factory.mktemp("expected") / "store"
-    run(small(), store, progress=None, workers=1)
+    run(small(), store, progress=False, workers=1)
     return data(store)
 
 
 def test_any_executor_gives_the_same_bytes(tmp_path, expected):
-    run(small(), tmp_path / "threads", workers=3, progress=None)
+    run(small(), tmp_path / "threads", workers=3, progress=False)
     with ThreadPoolExecutor(2) as pool:
-        run(small(), tmp_path / "pool", executor=pool, progress=None)
+        run(small(), tmp_path / "pool", executor=pool, progress=False)
         assert pool.submit(int, 3).result() == 3
     assert data(tmp_path / "threads") == data(tmp_path / "pool") == expected
 
@@ -93,7 +93,7 @@ def test_the_cell_that_kills_its_worker_fails_and_its_neighbours_do_not():
 def test_an_executor_of_the_callers_that_breaks_is_named(tmp_path):
     poison = next(iter(small())).parameters
     with pytest.raises(SweepError, match="workers died"):
-        run(small(), tmp_path / "s", executor=Inline(poison), progress=None)
+        run(small(), tmp_path / "s", executor=Inline(poison), progress=False)
 
 
 def test_few_cells_are_in_flight():

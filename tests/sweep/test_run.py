@@ -44,30 +44,30 @@ def test_a_failed_cell_does_not_stop_the_others(tmp_path, faulty):
 
 
 def test_failed_cells_wait_until_they_are_asked_for(tmp_path, faulty):
-    run(small(), tmp_path / "s", progress=None)
+    run(small(), tmp_path / "s", progress=False)
     faulty["on"] = False
-    report = run(small(), tmp_path / "s", progress=None)
+    report = run(small(), tmp_path / "s", progress=False)
     assert (report.computed, report.found, report.failed) == (0, 3, 3)
-    report = run(small(), tmp_path / "s", progress=None, retry_failed=True)
+    report = run(small(), tmp_path / "s", progress=False, retry_failed=True)
     assert (report.computed, report.found, report.failed) == (3, 3, 0)
-    run(small(), tmp_path / "other", progress=None)
+    run(small(), tmp_path / "other", progress=False)
     assert data(tmp_path / "s") == data(tmp_path / "other")
     assert list((tmp_path / "s" / "failed").iterdir()) == []
 
 
 def test_a_damaged_failure_note_is_still_a_failure(tmp_path, faulty):
-    run(small(), tmp_path / "s", progress=None)
+    run(small(), tmp_path / "s", progress=False)
     notes = sorted((tmp_path / "s" / "failed").iterdir())
     for note, content in zip(notes, (b"", b"[1]", b"\xff"), strict=True):
         note.write_bytes(content)
     assert [f["error"].endswith("is damaged") for f in Store(tmp_path / "s").failures()] == [
         True
     ] * 3
-    assert run(small(), tmp_path / "s", progress=None).failed == 3
+    assert run(small(), tmp_path / "s", progress=False).failed == 3
 
 
 def test_the_log_says_where_every_cell_ran_and_for_how_long(tmp_path):
-    run(small(), tmp_path / "s", progress=None)
+    run(small(), tmp_path / "s", progress=False)
     (log,) = (tmp_path / "s" / "runs").iterdir()
     first, *lines = map(json.loads, log.read_text().splitlines())
     assert first["executor"] == "threads" and "cpu" in first
@@ -88,10 +88,10 @@ def test_a_full_disk_ends_the_run_with_what_is_finished_kept(tmp_path, monkeypat
 
     monkeypatch.setattr(room, "write_bytes", write_or_fail)
     with pytest.raises(FileError, match="No space left"):
-        run(small(), tmp_path / "s", progress=None)
+        run(small(), tmp_path / "s", progress=False)
     monkeypatch.undo()
     assert Store(tmp_path / "s").status() == (6, 2, 0, [])
-    report = run(small(), tmp_path / "s", progress=None)
+    report = run(small(), tmp_path / "s", progress=False)
     assert (report.found, report.computed) == (2, 4)
 
 
@@ -103,7 +103,7 @@ def test_an_interrupt_ends_the_workers_and_frees_the_store(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         run(small(), tmp_path / "s", progress=Interrupted)
     assert not [t for t in threading.enumerate() if t.name.startswith("qpsim-sweep")]
-    assert run(small(), tmp_path / "s", progress=None).failed == 0
+    assert run(small(), tmp_path / "s", progress=False).failed == 0
 
 
 def test_only_a_sweep_is_run(tmp_path):
