@@ -7,7 +7,7 @@ Names are imported when first used, so that ``import qpsim`` stays cheap.
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 _PUBLIC = {
     "QuadraticProblem": "qpsim.problem.quadratic",
@@ -21,18 +21,24 @@ _PUBLIC = {
     "simulate": "qpsim.simulation.run",
     "rerun": "qpsim.simulation.run",
     "best_constant_step": "qpsim.tuning.constant_step",
-    "adaptation_factors": "qpsim.figures.adaptation_factors",
+    "steps_to_loss": "qpsim.tuning.steps_to_loss",
+    "adaptation_factors": "qpsim.figures.figure_factors",
     "Result": "qpsim.simulation.result",
     "load": "qpsim.simulation.result",
     "QpsimError": "qpsim.errors",
     "DivergenceWarning": "qpsim.errors",
     "ArtefactWarning": "qpsim.errors",
     "PrecisionWarning": "qpsim.errors",
+    "InfiniteVarianceWarning": "qpsim.errors",
+    "RenamedWarning": "qpsim.errors",
+    "StoreWarning": "qpsim.errors",
 }
 
 _SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
+# Modules of the problem room that users name without it.
+_MODULES = {"noise": "qpsim.problem.noise", "gallery": "qpsim.problem.gallery"}
 
-__all__ = [*_PUBLIC, *_SUBPACKAGES, "__version__"]
+__all__ = [*_PUBLIC, *_SUBPACKAGES, *_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> _Any:
@@ -42,6 +48,8 @@ def __getattr__(name: str) -> _Any:
         return value
     if name in _SUBPACKAGES:
         return _import_module(f"qpsim.{name}")
+    if name in _MODULES:
+        return _import_module(_MODULES[name])
     raise AttributeError(f"module 'qpsim' has no attribute {name!r}")
 
 

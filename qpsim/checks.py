@@ -10,7 +10,8 @@ from __future__ import annotations
 import math
 import os
 import sys
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Mapping
 from functools import cache
 from numbers import Real
 from operator import index
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import QpsimError, nearest
+from qpsim.errors import QpsimError, RenamedWarning, nearest
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 # More than fits into any memory: a mistyped number is refused here, not where it overflows.
 LARGEST_COUNT = 10**9
 _LONGEST_SHOWN = 60
+# Names of version 0.1 in specifications and sweeps, and what they are called now.
+RENAMED = {"steps": "n_steps", "replicates": "n_replicates", "seed": "rng"}
 
 
 def count(
@@ -168,6 +171,31 @@ def choice(what: str, value: Any, known: Iterable[str], error: Refusal) -> str:
     return value
 
 
+def present_names(given: Mapping[Any, Any], error: Refusal, told: bool = True) -> dict[Any, Any]:
+    """A table whose replaced keys (:data:`RENAMED`) have their present names.
+
+    Each replaced key is told of in a :class:`~qpsim.errors.RenamedWarning`, unless the table was
+    written by the package itself (``told=False``).
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> from qpsim.errors import SpecError
+    >>> checks.present_names({"n_steps": 3}, SpecError)
+    {'n_steps': 3}
+    """
+    table = {}
+    for name, value in given.items():
+        now = RENAMED.get(name, name) if isinstance(name, str) else name
+        if now != name:
+            if now in given:
+                raise error(f"{name} and {now} are the same; keep {now}.")
+            if told:
+                warnings.warn(f"{name} is called {now} now.", RenamedWarning, stacklevel=3)
+        table[now] = value
+    return table
+
+
 def path(what: str, value: Any, error: Refusal) -> Path:
     """A path that names something.
 
@@ -219,8 +247,8 @@ def _ends(interval: str) -> tuple[float, bool, float, bool]:
 
 def _wanted(interval: str) -> str:
     low, with_low, high, _ = _ends(interval)
-    if math.isinf(low):
-        return "a finite number"
+    if low < -1e15:
+        return "a finite number" + ("" if math.isinf(high) else f" (of size at most {high:g})")
     if high > 1e15:
         limit = "" if math.isinf(high) else f" (and at most {high:g})"
         return f"a finite number {'>=' if with_low else '>'} {low:g}{limit}"

@@ -56,6 +56,10 @@ class DataError(QpsimError):
     """A data set whose files are missing, truncated or not in the format they claim."""
 
 
+class NetworkError(QpsimError):
+    """Layers that make no network, or parameters, inputs or labels that do not fit one."""
+
+
 class TrainingError(QpsimError):
     """A training or tuning run whose steps, step size, schedule or workers make no sense."""
 
@@ -80,8 +84,20 @@ class ArtefactWarning(RuntimeWarning):
     """A setting for which the result says something about the setting, not about the method."""
 
 
+class StoreWarning(UserWarning):
+    """A sweep's store that works, but not with all that it promises elsewhere."""
+
+
+class RenamedWarning(FutureWarning):
+    """A name that was replaced, and that is still understood in this version."""
+
+
 class PrecisionWarning(RuntimeWarning):
     """A result that is known less precisely than was asked; it says how precisely."""
+
+
+class InfiniteVarianceWarning(RuntimeWarning):
+    """A step is 0 because the noise has no variance: gradients of heavy tails, and a method linear in them."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

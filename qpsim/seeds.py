@@ -1,4 +1,8 @@
-"""What an ``rng`` argument means: a seed, however it is given (SPEC 7)."""
+"""The ``rng`` argument of every function that draws: a seed, in any of the forms that NumPy takes.
+
+SPEC 7 of the Scientific Python project says what users may expect: the same seed gives the same
+numbers, and a generator that is used twice does not give the same numbers twice.
+"""
 
 from __future__ import annotations
 
@@ -6,31 +10,95 @@ from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import ProblemError
+
+# Words of 32 bits drawn from a generator that cannot be spawned: 256 bits, twice SeedSequence's own pool.
+_N_WORDS = 8
 
 
 def seed_sequence(rng: Any) -> np.random.SeedSequence:
-    """The SeedSequence behind an ``rng`` argument (SPEC 7), advanced if it is a generator.
+    """The SeedSequence that an ``rng`` argument stands for.
+
+    Parameters
+    ----------
+    rng : None, int, sequence of int, SeedSequence, BitGenerator or Generator
+        None takes fresh entropy from the operating system. A generator is spawned from, so that its
+        next use gives another seed: from its seed sequence, as :meth:`numpy.random.Generator.spawn`
+        does, if its state is known to come from there. For all others (``Philox(key=...)``,
+        ``PCG64(1).jumped()``, a state that was restored, an SFC64 or MT19937 that has already been
+        drawn from) the seed is made of the next numbers that the generator draws: the same state
+        gives the same seed.
+
+    Raises
+    ------
+    ProblemError
+        Anything else, or a negative seed.
 
     Examples
     --------
+    >>> import numpy as np
     >>> from qpsim.seeds import seed_sequence
     >>> seed_sequence(7).entropy
     7
+    >>> generator = np.random.default_rng(7)
+    >>> [seed_sequence(generator).spawn_key for _ in range(2)]
+    [(0,), (1,)]
     """
     if isinstance(rng, np.random.SeedSequence):
         return _fresh(rng)
-    if isinstance(rng, (np.random.Generator, np.random.BitGenerator)):
-        bits = rng.bit_generator if isinstance(rng, np.random.Generator) else rng
-        # Spawning advances the caller's generator: a second call must not repeat the first.
-        return _fresh(bits.seed_seq.spawn(1)[0])  # type: ignore[attr-defined]
-    if rng is not None and (isinstance(rng, bool) or not isinstance(rng, (int, np.integer))):
+    if isinstance(rng, np.random.Generator):
+        return _spawned(rng.bit_generator)
+    if isinstance(rng, np.random.BitGenerator):
+        return _spawned(rng)
+    if rng is None:
+        return np.random.SeedSequence()
+    if isinstance(rng, (list, tuple, np.ndarray)) and np.ndim(rng) == 1 and len(rng) > 0:
+        return np.random.SeedSequence([_whole(word) for word in rng])
+    return np.random.SeedSequence(_whole(rng))
+
+
+def _whole(seed: Any) -> int:
+    if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
         raise ProblemError(
-            f"rng must be None, a whole number, a SeedSequence or a Generator, not {rng!r}."
+            "rng must be None, a whole number (or several), a SeedSequence, a BitGenerator or a "
+            f"Generator, not {checks.shown(seed)}."
         )
-    if rng is not None and rng < 0:
-        raise ProblemError(f"A seed must not be negative; got {rng}.")
-    return np.random.SeedSequence(rng if rng is None else int(rng))
+    if seed < 0:
+        raise ProblemError(f"A seed must not be negative; got {seed}.")
+    return int(seed)
+
+
+def _spawned(bits: np.random.BitGenerator) -> np.random.SeedSequence:
+    seed: Any = bits.seed_seq
+    if isinstance(seed, np.random.SeedSequence) and _comes_from(bits, seed):
+        return _fresh(seed.spawn(1)[0])
+    words = bits.random_raw(_N_WORDS) & np.uint64(0xFFFFFFFF)
+    return np.random.SeedSequence(words.tolist())
+
+
+def _comes_from(bits: np.random.BitGenerator, seed: np.random.SeedSequence) -> bool:
+    """Whether the state of a bit generator is known to have begun at this seed sequence.
+
+    NumPy gives a seed sequence of random entropy to a generator that was jumped, unpickled or whose
+    state was set, so that its children would differ from run to run.
+    """
+    try:
+        begun: Any = type(bits)(seed).state
+    except Exception:  # a bit generator of another package, whose arguments are not known
+        return False
+    state: Any = bits.state
+    # What drawing leaves as it is: the stream's number, or its key.
+    for constant in ("inc", "key"):
+        if state["bit_generator"] != "MT19937" and constant in state["state"]:
+            return bool(np.array_equal(state["state"][constant], begun["state"][constant]))
+    return _equal(state, begun)
+
+
+def _equal(one: Any, other: Any) -> bool:
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(_equal(one[key], other[key]) for key in one)
+    return bool(np.array_equal(one, other))
 
 
 def _fresh(seed: np.random.SeedSequence) -> np.random.SeedSequence:

@@ -13,9 +13,9 @@ PACKAGE = Path(qpsim.__file__).parent
 # From the ground up: a room may import from itself and from the rooms before it.
 ROOMS = (
     "errors",
+    "checks",
     "seeds",
     "provenance",
-    "checks",
     "files",
     "execution",
     "rules",

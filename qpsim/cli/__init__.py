@@ -28,6 +28,7 @@ from qpsim.cli import (
     verify,
 )
 from qpsim.cli.report_errors import mannered
+from qpsim.cli.shared import Command
 
 __all__ = ["app", "main"]
 
@@ -78,11 +79,11 @@ def _qpsim(
     """
 
 
-app.command("figure")(figure.figure)
+app.command("figure", cls=Command)(figure.figure)
 app.command("simulate")(simulate.simulate)
 app.add_typer(sweep.app, name="sweep")
 app.command("verify")(verify.verify)
-app.command("compare")(compare.compare)
+app.command("compare", cls=Command)(compare.compare)
 app.add_typer(theory.app, name="theory")
 app.command("bench")(bench.bench)
 app.command("train")(train.train)

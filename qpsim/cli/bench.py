@@ -58,7 +58,7 @@ def bench(
     """
     from qpsim.bench import report as reports
     from qpsim.bench import run, start
-    from qpsim.files.archive import check_writable, write_json
+    from qpsim.files.writing import check_writable, write_json
 
     before = None if compare is None else reports.read(compare)
     if report is not None:

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
-from qpsim.cli.report_errors import assignments
+from qpsim.cli.report_errors import assignments, say
 
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
 Seed = Annotated[
@@ -23,6 +24,59 @@ CacheFolder = Annotated[
 ]
 
 
+Problems = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PROBLEM",
+        help="SPECTRUM/BASIS, such as mild/haar, log-uniform:1000/axis or eigenvalues.npy/0.3, or a "
+        "file with a Hessian; may be repeated.",
+        show_default="the paper's four",
+    ),
+]
+NoiseLevels = Annotated[
+    list[float] | None,
+    typer.Option(help="Noise level nu; may be repeated.", show_default="0, 0.1 and 4"),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(help="Method by name; may be repeated.", show_default="the figure's own"),
+]
+
+
+# Options of earlier versions, by what they are called now.
+_FORMER = {
+    "--replicates": "--n-replicates",
+    "--steps": "--n-steps",
+    "--problems": "--n-draws",
+}
+
+
+class Command(TyperCommand):
+    """A command that understands the option names of earlier versions, and says the present ones."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        known = {name for parameter in self.params for name in parameter.opts}
+        present = []
+        for argument in args:
+            name, equals, value = argument.partition("=")
+            now = _FORMER.get(name, name)
+            if now != name and now in known and name not in known:
+                say(f"hint: {name} is now {now}.")
+                argument = now + equals + value
+            present.append(argument)
+        return super().parse_args(ctx, present)
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given on the command line: those that are neither None nor empty."""
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in options.items()
+        if value is not None and value != []
+    }
+
+
 def chosen_options(
     common: Mapping[str, Any], more: Sequence[str] | None, known: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, Any]]:
@@ -32,12 +86,19 @@ def chosen_options(
     each thing's own options. Of several things each takes what it knows; a single one is given all,
     to say itself what it does not know.
     """
-    given = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in common.items()
-        if value is not None
+    named = given(common)
+    named |= assignments(more, sorted({key for names in known.values() for key in names}))
+    return {
+        one: {
+            _present_name(key, names): value
+            for key, value in named.items()
+            if len(known) == 1 or _present_name(key, names) in names
+        }
+        for one, names in known.items()
     }
-    given |= assignments(more, sorted({key for names in known.values() for key in names}))
-    if len(known) == 1:
-        return dict.fromkeys(known, given)
-    return {one: {k: v for k, v in given.items() if k in names} for one, names in known.items()}
+
+
+def _present_name(key: str, names: Sequence[str]) -> str:
+    """An option's name as it is called now, for things that have it under that name."""
+    now = _FORMER.get(f"--{key}", f"--{key}").removeprefix("--").replace("-", "_")
+    return now if key not in names and now in names else key

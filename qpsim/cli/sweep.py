@@ -107,7 +107,7 @@ def run(
     if report.failed:
         say(f"{report.failed} cells failed; --retry-failed runs them again.")
     if json_:
-        print_json({"store": str(place), **_without_store(report)})
+        print_json(report.to_dict())
     else:
         typer.echo(
             f"{report.total} cells: {report.computed} computed, {report.found} found, "
@@ -137,9 +137,9 @@ def status(
     failures = list(found.failures()) if counts.failed else []
     damaged = found.damaged() if check else counts.strangers
     if json_:
-        known = {"total": counts.total, "done": counts.done, "failed": counts.failed}
         errors = [{name: f.get(name) for name in ("id", "error", "parameters")} for f in failures]
-        print_json({**known, "left": counts.left, "damaged": damaged, "failures": errors})
+        known = {name: value for name, value in counts.to_dict().items() if name != "strangers"}
+        print_json({**known, "damaged": damaged, "failures": errors})
     else:
         typer.echo(f"{counts.done}/{counts.total} cells done, {counts.failed} failed, ", nl=False)
         typer.echo(f"{counts.left} left: {found.sweep!r}")
@@ -164,9 +164,9 @@ def table(
 ) -> None:
     """The finished cells as a tidy table: parameters, then the losses."""
     from qpsim.sweep import Store
-    from qpsim.sweep.table import rows, write, write_csv
+    from qpsim.sweep.table import write, write_csv
 
-    found = rows(Store(store), steps)
+    found = Store(store).to_rows(steps)
     if out is not None:
         count = write(found, out)
         say(f"{count} rows written to {file_lines([out])[0]}")
@@ -176,10 +176,6 @@ def table(
         print_json([{name: _plain(value) for name, value in row.items()} for row in found])
     else:
         write_csv(found, sys.stdout)
-
-
-def _without_store(report: Any) -> dict[str, Any]:
-    return {name: value for name, value in report._asdict().items() if name != "store"}
 
 
 def _plain(value: Any) -> Any:

@@ -70,7 +70,7 @@ def verify(
       qpsim verify all --workers 2
     """
     from qpsim import verdicts
-    from qpsim.files.archive import check_writable
+    from qpsim.files.writing import check_writable
 
     wanted = list(dict.fromkeys(topic or ["theory"]))
     if "all" in wanted:

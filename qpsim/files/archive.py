@@ -1,7 +1,6 @@
-"""Files that are never half-written and never trusted: one .npz with a JSON header.
+"""Arrays and a JSON header in one .npz, whose content is never trusted.
 
-Writing goes to a temporary name in the same folder, is flushed to disk and then renamed. Reading
-refuses pickled objects and anything that does not carry our header.
+Reading refuses pickled objects and anything that does not carry our header.
 """
 
 from __future__ import annotations
@@ -10,92 +9,21 @@ import hashlib
 import io
 import json
 import os
-import secrets
-import stat
-import tempfile
 import zipfile
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from qpsim.errors import FileError
+from qpsim.files.reading import read_bytes
+from qpsim.files.writing import write_atomically
 
 _HEADER = "header"
 _MAGIC = "qpsim"
 _SEAL = b"sha256:"
 _DIGEST = 64
-
-
-def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> Path:
-    """Call ``write`` on a temporary file beside ``path`` and rename it when it is complete.
-
-    Raises
-    ------
-    FileError
-        The folder is missing or not writable, or the disk is full; ``path`` is as it was. So is
-        a device or a pipe, which renaming would replace.
-    """
-    _check_target(path)
-    target = Path(path)
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(4)}.part"
-    try:
-        # "x" makes the file with the process's umask, which mkstemp would ignore.
-        with temporary.open("xb") as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(target)
-    except BaseException as error:
-        with suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise FileError(f"Cannot write {target}: {error.strerror or error}.") from error
-        raise
-    return target
-
-
-def _check_target(path: str | os.PathLike[str]) -> None:
-    """Refuse what is no place for a file: a rename would put one even where a device was."""
-    try:
-        target = Path(path)
-    except TypeError:
-        raise FileError(f"A place to write is a path, not {path!r}.") from None
-    if not target.name or "\0" in str(target):
-        raise FileError(f"Cannot write {str(path)!r}: it names no file.")
-    try:
-        mode = target.stat().st_mode
-    except OSError:  # nothing there yet; or why not is said when it is written
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise FileError(f"Cannot write {target}: it is a device or a pipe; give a file's name.")
-
-
-def check_writable(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder and try to write in it, so that a long run need not end in a refusal.
-
-    Raises
-    ------
-    FileError
-        The folder cannot be made or written.
-    """
-    place = Path(folder)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=place):
-            pass
-    except OSError as error:
-        raise FileError(
-            f"Cannot write to the folder {place}: {error.strerror or error}; choose another one."
-        ) from error
-    return place
-
-
-def write_json(path: str | os.PathLike[str], data: Any) -> Path:
-    """Write data as indented JSON, atomically."""
-    return write_bytes(path, (json.dumps(data, indent=2, allow_nan=False) + "\n").encode())
 
 
 def write_arrays(
@@ -172,20 +100,6 @@ def _is_sealed(content: bytes) -> bool:
     return body.endswith(_SEAL) and hashlib.sha256(body).hexdigest().encode() == seal
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """Content of a file.
-
-    Raises
-    ------
-    FileError
-        It cannot be read.
-    """
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
-
-
 def _parse(
     content: bytes, source: str | os.PathLike[str], kind: str
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -205,12 +119,3 @@ def _parse(
     if header.get("kind") != kind:
         raise FileError(f"{source} holds a qpsim {header.get('kind')}, not a {kind}.")
     return header, arrays
-
-
-def write_bytes(path: str | os.PathLike[str], content: bytes) -> Path:
-    """Write bytes, atomically."""
-    return write_atomically(path, lambda stream: _put(stream, content))
-
-
-def _put(stream: BinaryIO, content: bytes) -> None:
-    stream.write(content)

@@ -1,26 +1,31 @@
-"""A user's numbers from their own files: .npy, .npz or .csv, and nothing that could run code."""
+"""A user's numbers from their own files: .npy, .npz, .csv or .parquet, and nothing that could run code."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
-from qpsim.errors import FileError, SpecError, nearest
+from qpsim import checks
+from qpsim.errors import FileError, QpsimError, SpecError, nearest
+from qpsim.files.reading import open_regular, reason
+
+ENDINGS = (".npy", ".npz", ".csv", ".parquet")
 
 
 def read_array(
     what: str, source: Path, name: str | None = None, asked: str = "problem.array"
 ) -> np.ndarray:
-    """The array in a .npy, .npz or .csv file; pickled objects are refused.
+    """The array in a .npy, .npz, .csv or .parquet file; pickled objects are refused.
 
     Parameters
     ----------
     what : str
         What is being read, for error messages.
     source : Path
-        A .csv holds numbers between commas and nothing else; a single row or column is a vector.
+        A .csv holds numbers between commas and nothing else. In a .csv or .parquet a single row or
+        column is a vector. Capitals in the ending do not matter.
     name : str, optional
         Which array of an .npz that holds several.
     asked : str, default "problem.array"
@@ -29,43 +34,76 @@ def read_array(
     Raises
     ------
     FileError
-        The file is missing, damaged, or holds no array of numbers.
+        The file is missing, damaged, no regular file, or holds no array of numbers.
     SpecError
-        Another kind of file, an empty one, or an .npz without that array.
+        Another kind of file, an empty one, an .npz without that array, or pyarrow is not installed
+        for .parquet.
     """
-    if source.suffix not in (".npy", ".npz", ".csv"):
-        raise SpecError(f"{what}: {source.name} must end in .npy, .npz or .csv.")
+    ending = source.suffix.lower()
+    if ending not in ENDINGS:
+        raise SpecError(f"{what}: {source.name} must end in {', '.join(ENDINGS[:-1])} or .parquet.")
     try:
-        if source.suffix == ".csv":
-            with open(source, encoding="utf-8-sig") as lines:
-                rows = [line for line in lines if line.strip()]
-            if not rows:
-                raise SpecError(f"{what}: {source.name} is empty.")
-            return np.loadtxt(rows, delimiter=",", ndmin=1)
-        with open(source, "rb") as stream:
-            content = np.load(stream, allow_pickle=False)
-            if isinstance(content, np.ndarray):
-                return content
-            return _member(what, source, content, name, asked)
-    except SpecError:
+        stream = open_regular(source)
+    except FileError as error:
+        text = str(error)
+        raise FileError(f"{what}: {text[0].lower()}{text[1:]}") from None
+    try:
+        with stream:
+            if ending == ".csv":
+                content = _from_csv(stream)
+            elif ending == ".parquet":
+                content = _from_parquet(stream)
+            else:
+                content = np.load(stream, allow_pickle=False)
+                if not isinstance(content, np.ndarray):
+                    content = _member(source, content, name, asked)
+        return checks.array(f"{what} ({source.name})", content, FileError)
+    except FileError:
         raise
-    except OSError as error:
-        raise FileError(f"{what}: cannot read {source}: {error.strerror or error}.") from None
+    except QpsimError as error:
+        raise SpecError(f"{what}: {source.name} {error}") from None
     except Exception as error:
-        # NumPy, zipfile and zlib each have their own errors for content that is not theirs.
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{what}: {source} holds no array of numbers ({reason}).") from None
+        # NumPy, zipfile, zlib and pyarrow have errors of their own for content that is not theirs.
+        first = reason(error).splitlines()[0]
+        raise FileError(f"{what}: {source} holds no array of numbers ({first}).") from None
 
 
-def _member(what: str, source: Path, archive: Any, name: str | None, asked: str) -> np.ndarray:
+def _from_csv(stream: BinaryIO) -> np.ndarray:
+    rows = [line for line in stream.read().decode("utf-8-sig").splitlines() if line.strip()]
+    if not rows:
+        raise SpecError("is empty.")
+    return np.loadtxt(rows, delimiter=",", ndmin=1)
+
+
+def _from_parquet(stream: BinaryIO) -> Any:
+    parquet = _pyarrow_parquet()
+    columns = [
+        checks.array(f"column {k + 1}", column.to_numpy(), SpecError)
+        for k, column in enumerate(parquet.read_table(stream).columns)
+    ]
+    if not columns:
+        raise SpecError("is empty.")
+    table = np.stack(columns, axis=1)
+    return table.ravel() if 1 in table.shape else table
+
+
+def _pyarrow_parquet() -> Any:
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise SpecError(
+            'needs pyarrow to be read; install it with: pip install "qpsim[parquet]"'
+        ) from None
+    return pyarrow.parquet
+
+
+def _member(source: Path, archive: Any, name: str | None, asked: str) -> np.ndarray:
     names = list(archive.files)
     if name is None and len(names) == 1:
         return archive[names[0]]
     if name is None:
-        raise SpecError(
-            f"{what}: {source.name} holds {', '.join(names) or 'nothing'}; say which one with "
-            f"{asked}."
-        )
+        listed = ", ".join(names) or "nothing"
+        raise SpecError(f"holds {listed}; say which one with {asked}.")
     if name not in names:
-        raise SpecError(f"{what}: {source.name} has no array {name!r}; {nearest(name, names)}")
+        raise SpecError(f"has no array {name!r}; {nearest(name, names)}")
     return archive[name]

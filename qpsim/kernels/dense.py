@@ -1,163 +1,135 @@
-"""The step loop on a dense Hessian: matrix products couple the coordinates, lanes stay apart."""
+"""A quadratic problem with a dense Hessian, as the step loop needs it."""
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.jit import arguments_are_apart, jit, wide_vectors
-from qpsim.kernels.moments import ratio_or_zero
+from qpsim.kernels.arguments import Moments
+from qpsim.kernels.columns import inner
+from qpsim.kernels.gradient_noise import FactorNoise, fill_noise
+from qpsim.kernels.laws import Gaussian, draw_scales, variance_of
 from qpsim.kernels.noise import fill_normals
-from qpsim.kernels.observed import observe_all
-from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
-from qpsim.kernels.quadratic import add_moments, inner
-from qpsim.kernels.record import record_loss
-from qpsim.rules.declaration import declaration_of
+from qpsim.kernels.observed import fill_batch, fill_correlated_estimates, observe_all
+from qpsim.kernels.problems import ProblemKernels, add_moments, register
+from qpsim.kernels.quadratic import choose_gaussian_moments
 
 
-def advance(
-    hyper,
-    hessian,
-    noise_factor,
-    std,
-    form_matrix,
-    table,
-    batch_size,
-    error,
-    gradient,
-    states,
-    stream,
-    t0,
-    policy,
-    given,
-    losses,
-    steps,
-    errors,
-    dead,
-):
-    """Take ``given.size`` steps from t0 in every lane.
+class DenseProblem(NamedTuple):
+    """Arrays of a quadratic problem with a dense Hessian.
 
-    hessian (d, d); noise_factor (d, d) = nu V diag(lambda), so that the noise is noise_factor @
-    normals; std (d,) the gradient's deviations; form_matrix (d, d) what the policy's quadratic form
-    needs beside Q: nu^2 Q o QQ for a linear rule's exact step, |Q| or its sum for the bound; table and
-    errors (n_steps, lanes), the relative error of the exact step's denominator, as in
-    :mod:`qpsim.kernels.quadratic`; gradient (d, lanes) = hessian @ error, updated with it. The rest is
-    as in :func:`qpsim.kernels.diagonal.advance`.
+    Attributes
+    ----------
+    hessian : array (d, d)
+    noise : FactorNoise or LowRankNoise
+        How the noise of a minibatch is drawn.
+    law : a type of :mod:`qpsim.kernels.laws`
+    std : array (d,)
+        Scale of a minibatch's noise in each coordinate, sqrt(C_ii): its standard deviation, if it is Gaussian.
+    form_matrix : array (d, d), (1, 1) or (0, 0)
+        What the step-size policy's quadratic form needs beside Q: Q o C for the exact step of a linear rule; |Q| for
+        the bound, or its sum for signs of one scale; else empty.
+    table : SignTable, SeriesTable or ()
+        What the exact step of the rule's closed form has tabulated (:mod:`qpsim.kernels.quadratic`).
+    batch_size : int
+    transposed_factor : array (d, d) or (0, 0)
+        factor^T, for a rule that observes a minibatch's variance estimate.
     """
-    d, lanes = error.shape
-    # Only minibatch estimates need it, and at d = 2000 the copy takes as long as a product.
-    draws = declaration_of(type(hyper)).observes == "variance_estimate"
-    transposed_factor = noise_factor.T.copy() if draws else np.empty((0, 0))
-    walk(
-        hyper,
-        hessian,
-        noise_factor,
-        std,
-        form_matrix,
-        table,
-        batch_size,
-        error,
-        gradient,
-        states,
-        stream,
-        t0,
-        policy,
-        given,
-        losses,
-        steps,
-        errors,
-        dead,
-        transposed_factor,
-        *[np.zeros((d, lanes)) for _ in range(5)],
-        *[np.zeros(lanes) for _ in range(4)],
-    )
+
+    hessian: np.ndarray
+    noise: Any
+    law: Any
+    std: np.ndarray
+    form_matrix: np.ndarray
+    table: Any
+    batch_size: int
+    transposed_factor: np.ndarray
 
 
-@jit
-def walk(
-    hyper,
-    hessian,
-    noise_factor,
-    std,
-    form_matrix,
-    table,
-    batch_size,
-    error,
-    gradient,
-    states,
-    stream,
-    t0,
-    policy,
-    given,
-    losses,
-    steps,
-    errors,
-    dead,
-    transposed_factor,
-    normals,
-    noise,
-    direction,
-    extra,
-    image,
-    numerator,
-    denominator,
-    alpha,
-    loss,
-):
-    """`advance` with its scratch arrays, which as arguments are known not to overlap."""
-    arguments_are_apart()
-    wide_vectors()
-    d, lanes = error.shape
-    for step in range(given.size):
-        t = float(t0 + step + 1)
-        fill_normals(stream, normals)
-        np.dot(noise_factor, normals, noise)
-        observe_all(hyper, gradient, std, transposed_factor, stream, batch_size, extra)
-        if policy == OPTIMAL or policy == BOUND:
-            add_moments(
-                hyper,
-                hessian,
-                form_matrix,
-                table,
-                gradient,
-                std,
-                extra,
-                states,
-                t,
-                policy,
-                numerator,
-                denominator,
-                errors[step],
-            )
-        for i in range(d):
-            for lane in range(lanes):
-                g = gradient[i, lane] - noise[i, lane]
-                direction[i, lane] = dispatch.move(hyper, g, extra[i, lane], states, i, lane, t)
-        if policy == LINE_SEARCH:
-            np.dot(hessian, direction, image)
-            inner(gradient, direction, numerator)
-            inner(direction, image, denominator)
-        if policy == GIVEN:
-            alpha[:] = given[step]
-        else:
-            ratio_or_zero(numerator, denominator, alpha)
-        for i in range(d):
-            for lane in range(lanes):
-                error[i, lane] -= alpha[lane] * direction[i, lane]
-        np.dot(hessian, error, gradient)
-        inner(error, gradient, loss)
+def _evaluate(problem, offset, gradient, loss):
+    np.dot(problem.hessian, offset, gradient)
+    inner(offset, gradient, loss)
+    for lane in range(loss.size):
+        loss[lane] *= 0.5
+
+
+def _multiply(problem, direction, image):
+    np.dot(problem.hessian, direction, image)
+
+
+def _choose_noise(problem: Any, hyper: Any) -> Any:
+    estimated = dispatch.rule_of_type(hyper).observes == "variance_estimate"
+    gaussian = dispatch.field_class(problem, "law") is Gaussian
+    if gaussian and dispatch.field_class(problem, "noise") is FactorNoise:
+        return _gaussian_estimates if estimated else _gaussian
+    return _batch if estimated else _scaled
+
+
+def _gaussian(problem, hyper, offset, gradient, stream, normals, noise, extra):
+    fill_normals(stream, normals)
+    np.dot(problem.noise.factor, normals, noise)
+    observe_all(hyper, gradient, problem.std, extra)
+
+
+def _gaussian_estimates(problem, hyper, offset, gradient, stream, normals, noise, extra):
+    fill_normals(stream, normals)
+    np.dot(problem.noise.factor, normals, noise)
+    fill_correlated_estimates(stream, problem.transposed_factor, problem.batch_size, extra)
+
+
+def _scaled(problem, hyper, offset, gradient, stream, normals, noise, extra):
+    d, lanes = noise.shape
+    scales = np.ones(lanes)
+    draw_scales(problem.law, stream, scales)
+    fill_noise(problem.noise, stream, noise)
+    for i in range(d):
         for lane in range(lanes):
-            loss[lane] *= 0.5
-        record_loss(loss, dead, losses[step])
+            noise[i, lane] *= scales[lane]
+    std = np.empty(d)
+    for i in range(d):
+        std[i] = np.sqrt(variance_of(problem.law, problem.std[i]))
+    observe_all(hyper, gradient, std, extra)
+
+
+def _batch(problem, hyper, offset, gradient, stream, normals, noise, extra):
+    scales = np.empty(noise.shape[1])
+    fill_batch(problem.noise, problem.law, problem.batch_size, stream, noise, scales, extra)
+
+
+def _choose_moments(problem: Any, hyper: Any) -> Any:
+    # The form matrix of a linear rule holds the variance of any law.
+    if dispatch.field_class(problem, "law") is Gaussian or dispatch.is_linear_type(hyper):
+        return choose_gaussian_moments(hyper)
+    return _averaged_moments
+
+
+def _averaged_moments(problem, hyper, step, policy, moments):
+    """Moments given the noise's scale, averaged over it."""
+    lanes = moments.numerator.size
+    part = Moments(np.zeros(lanes), np.zeros(lanes), np.zeros(lanes))
+    moments.numerator[:] = 0.0
+    moments.denominator[:] = 0.0
+    moments.error[:] = 0.0
+    law = problem.law
+    for n in range(law.scales.size):
+        given_scale = DenseProblem(
+            problem.hessian,
+            problem.noise,
+            Gaussian(1.0),
+            problem.std * law.scales[n],
+            problem.form_matrix,
+            problem.table,
+            problem.batch_size,
+            problem.transposed_factor,
+        )
+        add_moments(given_scale, hyper, step, policy, part)
         for lane in range(lanes):
-            steps[step, lane] = alpha[lane]
+            moments.numerator[lane] += law.weights[n] * part.numerator[lane]
+            moments.denominator[lane] += law.weights[n] * part.denominator[lane]
+            # A sum of absolute errors, made relative below.
+            moments.error[lane] += law.weights[n] * part.error[lane] * part.denominator[lane]
+    for lane in range(lanes):
+        moments.error[lane] /= moments.denominator[lane]
 
 
-def excess_loss(hessian, error, gradient, out):
-    """0.5 e^T Q e in every lane; the gradient Q e (d, lanes) is written too."""
-    multiply(hessian, error, gradient)
-    np.multiply(0.5, np.sum(error * gradient, axis=0), out=out)
-
-
-@jit
-def multiply(matrix, columns, out):
-    """A product by the BLAS of the steps, whose bits that of NumPy may not give."""
-    np.dot(matrix, columns, out)
+register(DenseProblem, ProblemKernels(_evaluate, _choose_noise, _multiply, _choose_moments))

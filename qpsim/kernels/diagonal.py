@@ -1,15 +1,25 @@
-"""The step loop on a diagonal Hessian: coordinates couple through the step size alone.
+"""The step loop for problems whose coordinates couple through the step size alone.
 
-It also runs rotation-equivariant rules on any Hessian, in its eigenbasis.
+These are a diagonal Hessian under any noise, and any Hessian in its eigenbasis for a rule that commutes with rotations.
+Only the noise may correlate the coordinates: the moments of a step are sums over coordinates all the same (Eq. 11).
 """
+
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from qpsim.kernels import dispatch
+from qpsim.kernels.arguments import Lanes, Record, Steps
 from qpsim.kernels.elementary import fma
+from qpsim.kernels.gradient_noise import (
+    IndependentNoise,
+    coordinate_noise,
+    fill_noise,
+    is_correlated,
+)
 from qpsim.kernels.jit import arguments_are_apart, jit, wide_vectors
+from qpsim.kernels.laws import draw_scales, scaled, variance_of
 from qpsim.kernels.moments import add_row_moments, closed_moments, is_linear, ratio_or_zero
-from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
@@ -19,108 +29,107 @@ from qpsim.rules.declaration import declaration_of
 _CACHED_ELEMENTS = 1 << 11
 
 
-def advance(
-    hyper,
-    eigenvalues,
-    noise_std,
-    batch_size,
-    table,
-    error,
-    states,
-    stream,
-    t0,
-    policy,
-    given,
-    losses,
-    steps,
-    dead,
-):
-    """Take ``given.size`` steps from t0 in every lane.
+class DiagonalProblem(NamedTuple):
+    """A quadratic problem in coordinates in which its Hessian is diagonal.
 
-    noise_std is that of a minibatch mean of batch_size draws; table a
-    :class:`qpsim.kernels.hermite.QuadratureTable` for a rule without a closed form. error (d,
-    lanes), states (names, d, lanes), stream (4, lanes) and dead (lanes) are updated in place; losses
-    (n_steps, lanes) and steps (n_steps, lanes) are written.
+    Attributes
+    ----------
+    eigenvalues : array (d,)
+        The Hessian's diagonal q.
+    std : array (d,)
+        Scale of the gradient noise of a minibatch in each coordinate: its standard deviation, if it is Gaussian.
+    noise : a type of :mod:`qpsim.kernels.gradient_noise`
+        How the noise of a minibatch is drawn.
+    law : a type of :mod:`qpsim.kernels.laws`
+    table : QuadratureTable, or () for a rule with a closed form
+    batch_size : int
+        Draws of which a gradient is the mean.
     """
-    d, lanes = error.shape
-    ahead = declaration_of(type(hyper)).observes == "variance_estimate"
-    rows = d if ahead else min(d, max(2, _CACHED_ELEMENTS // lanes // 2 * 2))
-    walk(
-        hyper,
-        eigenvalues,
-        noise_std * eigenvalues,
-        batch_size,
-        table,
-        error,
-        states,
-        stream,
-        t0,
-        policy,
-        given,
-        losses,
-        steps,
-        dead,
-        np.empty((rows, lanes), error.dtype),
-        np.empty((d if ahead else 0, lanes)),
-        np.empty((d if policy == LINE_SEARCH else 0, lanes)),
-        np.empty((4, lanes)),
-        np.zeros(lanes),
-        np.zeros(lanes),
-        np.empty(lanes),
-        np.empty(lanes),
+
+    eigenvalues: np.ndarray
+    std: np.ndarray
+    noise: Any
+    law: Any
+    table: Any
+    batch_size: int
+
+
+class Scratch(NamedTuple):
+    """Arrays that `walk` writes over; as arguments they are known not to overlap."""
+
+    drawn: np.ndarray
+    scales: np.ndarray
+    estimates: np.ndarray
+    direction: np.ndarray
+    work: np.ndarray
+    numerator: np.ndarray
+    denominator: np.ndarray
+    alpha: np.ndarray
+    loss: np.ndarray
+
+
+def advance(
+    hyper: Any, problem: DiagonalProblem, lanes: Lanes, steps: Steps, record: Record
+) -> None:
+    """Take ``steps.given.size`` steps of the rule of ``hyper`` in every lane.
+
+    The lanes are updated in place, the record is written; see :mod:`qpsim.kernels.arguments` for their shapes.
+    """
+    d, count = lanes.offset.shape
+    estimated = declaration_of(type(hyper)).observes == "variance_estimate"
+    # Estimates and correlated noise are drawn for all coordinates before the first is moved.
+    ahead = estimated or not isinstance(problem.noise, IndependentNoise)
+    rows = d if ahead else min(d, max(2, _CACHED_ELEMENTS // count // 2 * 2))
+    scratch = Scratch(
+        drawn=np.empty((rows, count), lanes.states.dtype),
+        scales=np.ones(count),
+        estimates=np.empty((d if estimated else 0, count)),
+        direction=np.empty((d if steps.policy == LINE_SEARCH else 0, count)),
+        work=np.empty((4, count)),
+        numerator=np.zeros(count),
+        denominator=np.zeros(count),
+        alpha=np.empty(count),
+        loss=np.empty(count),
     )
+    walk(hyper, problem, lanes, steps, record, scratch)
 
 
 @jit
-def walk(
-    hyper,
-    eigenvalues,
-    stds,
-    batch_size,
-    table,
-    error,
-    states,
-    stream,
-    t0,
-    policy,
-    given,
-    losses,
-    steps,
-    dead,
-    normals,
-    estimates,
-    direction,
-    work,
-    numerator,
-    denominator,
-    alpha,
-    loss,
-):
-    """`advance` with its scratch arrays, which as arguments are known not to overlap."""
+def walk(hyper, problem, lanes, steps, record, scratch):
+    """`advance` with its scratch arrays."""
     arguments_are_apart()
     wide_vectors()
-    d, lanes = error.shape
-    rows = normals.shape[0]
+    offset, states, stream = lanes.offset, lanes.states, lanes.stream
+    law, policy, given = problem.law, steps.policy, steps.given
+    drawn, estimates, direction = scratch.drawn, scratch.estimates, scratch.direction
+    numerator, denominator = scratch.numerator, scratch.denominator
+    alpha, loss, scales = scratch.alpha, scratch.loss, scratch.scales
+    d, count = offset.shape
+    rows = drawn.shape[0]
     ahead = draws_estimates(hyper)
     exact = policy == OPTIMAL or policy == BOUND
     for step in range(given.size):
-        t = float(t0 + step + 1)
+        t = float(steps.taken + step + 1)
         if ahead:
-            fill_normals(stream, normals)
-            draw_estimates(hyper, stream, stds, batch_size, estimates)
+            draw_estimates(hyper, problem, stream, drawn, scales, estimates)
+        else:
+            draw_scales(law, stream, scales)
+            if is_correlated(problem.noise):
+                fill_noise(problem.noise, stream, drawn)
         if exact and (ahead or step == 0):
             for i in range(d):
                 add_row_moments(
                     hyper,
-                    eigenvalues[i],
-                    stds[i],
-                    error,
+                    law,
+                    problem.eigenvalues[i],
+                    problem.std[i],
+                    offset,
                     estimates,
                     states,
                     i,
                     t,
-                    table,
-                    work,
+                    problem.table,
+                    scratch.work,
                     numerator,
                     denominator,
                 )
@@ -134,81 +143,85 @@ def walk(
         following = exact and not ahead and step + 1 < given.size
         for first in range(0, d, rows):
             last = min(first + rows, d)
-            if not ahead:
-                fill_normals(stream, normals[: last - first])
+            if not (ahead or is_correlated(problem.noise)):
+                fill_noise(problem.noise, stream, drawn[: last - first])
             for i in range(first, last):
-                q, std = eigenvalues[i], stds[i]
-                variance = std * std
+                q, std = problem.eigenvalues[i], problem.std[i]
+                variance = variance_of(law, std)
                 if policy == LINE_SEARCH:
-                    for lane in range(lanes):
-                        mean = q * error[i, lane]
-                        noise = std * normals[i - first, lane]
+                    for lane in range(count):
+                        mean = q * offset[i, lane]
+                        noise = coordinate_noise(problem.noise, std, drawn[i - first, lane])
+                        g = mean - scaled(law, noise, scales, lane)
                         extra = observe(hyper, mean, variance, estimates, i, lane)
-                        z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
+                        z = dispatch.move(hyper, g, extra, states, i, lane, t)
                         direction[i, lane] = z
                         numerator[lane] += mean * z
                         denominator[lane] += q * z * z
                 elif following and is_linear(hyper):
                     # The next step's sums are taken while the coordinate is at hand.
-                    for lane in range(lanes):
-                        mean = q * error[i, lane]
-                        noise = std * normals[i - first, lane]
+                    for lane in range(count):
+                        mean = q * offset[i, lane]
+                        noise = coordinate_noise(problem.noise, std, drawn[i - first, lane])
+                        g = mean - scaled(law, noise, scales, lane)
                         extra = observe(hyper, mean, variance, estimates, i, lane)
-                        z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
-                        error[i, lane] -= alpha[lane] * z
-                        e = float(error[i, lane])
+                        z = dispatch.move(hyper, g, extra, states, i, lane, t)
+                        offset[i, lane] -= alpha[lane] * z
+                        e = float(offset[i, lane])
                         mean = q * e
                         loss[lane] = fma(mean, e, loss[lane])
                         extra = observe(hyper, mean, variance, estimates, i, lane)
                         first_moment, second_moment = closed_moments(
-                            hyper, std, mean, extra, states, i, lane, t + 1.0
+                            hyper, law, std, mean, extra, states, i, lane, t + 1.0
                         )
                         numerator[lane] = fma(mean, first_moment, numerator[lane])
                         denominator[lane] = fma(q, second_moment, denominator[lane])
                 else:
-                    for lane in range(lanes):
-                        mean = q * error[i, lane]
-                        noise = std * normals[i - first, lane]
+                    for lane in range(count):
+                        mean = q * offset[i, lane]
+                        noise = coordinate_noise(problem.noise, std, drawn[i - first, lane])
+                        g = mean - scaled(law, noise, scales, lane)
                         extra = observe(hyper, mean, variance, estimates, i, lane)
-                        z = dispatch.move(hyper, mean - noise, extra, states, i, lane, t)
-                        error[i, lane] -= alpha[lane] * z
-                        e = float(error[i, lane])
+                        z = dispatch.move(hyper, g, extra, states, i, lane, t)
+                        offset[i, lane] -= alpha[lane] * z
+                        e = float(offset[i, lane])
                         loss[lane] = fma(q * e, e, loss[lane])
                     if following:
                         add_row_moments(
                             hyper,
+                            law,
                             q,
                             std,
-                            error,
+                            offset,
                             estimates,
                             states,
                             i,
                             t + 1.0,
-                            table,
-                            work,
+                            problem.table,
+                            scratch.work,
                             numerator,
                             denominator,
                         )
         if policy == LINE_SEARCH:
             ratio_or_zero(numerator, denominator, alpha)
             for i in range(d):
-                q = eigenvalues[i]
-                for lane in range(lanes):
-                    error[i, lane] -= alpha[lane] * direction[i, lane]
-                    e = float(error[i, lane])
+                q = problem.eigenvalues[i]
+                for lane in range(count):
+                    offset[i, lane] -= alpha[lane] * direction[i, lane]
+                    e = float(offset[i, lane])
                     loss[lane] = fma(q * e, e, loss[lane])
-        for lane in range(lanes):
+        for lane in range(count):
             loss[lane] *= 0.5
-        record_loss(loss, dead, losses[step])
+        record_loss(loss, lanes.diverged, record.loss[step])
         # An assignment of whole rows would compile its error message too: two seconds.
-        for lane in range(lanes):
-            steps[step, lane] = alpha[lane]
+        for lane in range(count):
+            record.step_size[step, lane] = alpha[lane]
 
 
 @jit
-def excess_loss(eigenvalues, error, out):
+def excess_loss(eigenvalues, offset, out):
     """0.5 sum_i lambda_i e_i^2 in every lane."""
     out[:] = 0.0
-    for i in range(error.shape[0]):
+    for i in range(offset.shape[0]):
         for lane in range(out.size):
-            out[lane] += 0.5 * eigenvalues[i] * error[i, lane] * error[i, lane]
+            out[lane] += 0.5 * eigenvalues[i] * offset[i, lane] * offset[i, lane]

@@ -131,7 +131,7 @@ def _scale(hyper, extra, states, i, lane, t):
     body += ["    probe = max(1.0, abs(shift))"]
     body += [f"    out = rule({_arguments(rule, ['probe - shift'], 'extra')})"]
     body += [f"    value = {'out[0]' if rule.state_names else 'out'}"]
-    body += ["    return value" if rule.form == "sign" else "    return value / probe"]
+    body += ["    return value" if rule.closed_form == "sign" else "    return value / probe"]
     functions = {"rule": scalar_rule(rule.function)}
     if rule.offset is not None:
         functions["offset"] = scalar_rule(rule.offset)
@@ -140,13 +140,23 @@ def _scale(hyper, extra, states, i, lane, t):
 
 @overload(is_sign, jit_options=OVERLOAD_INLINE)
 def _is_sign(hyper):
-    answer = rule_of_type(hyper).form == "sign"
+    answer = rule_of_type(hyper).closed_form == "sign"
     return lambda hyper: answer
 
 
 def rule_of_type(hyper: Any) -> Declaration:
     """The rule behind numba's type of a rule's hyper-parameters."""
     return declaration_of(hyper.instance_class)
+
+
+def is_linear_type(hyper: Any) -> bool:
+    """Whether the rule behind numba's type of its hyper-parameters has the closed form of a linear one."""
+    return rule_of_type(hyper).closed_form == "linear"
+
+
+def field_class(kind: Any, name: str) -> type:
+    """The class of a named tuple that is a field of another, from numba's type of the outer one."""
+    return kind[kind.fields.index(name)].instance_class
 
 
 def _arguments(rule: Declaration, first: list[str], extra: str) -> str:

@@ -253,7 +253,7 @@ def exp(x):
     mantissa = 1.0 + fma(r * r, _exp_curvature(r), r)
     value = from_bits(bits_of(mantissa) + (bits_of(rounded) << 52))
     value = 0.0 if x < EXP_LOWEST else value
-    value = float("inf") if x > EXP_HIGHEST else value
+    value = np.inf if x > EXP_HIGHEST else value
     return x if x != x else value
 
 

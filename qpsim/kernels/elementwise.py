@@ -16,18 +16,40 @@ def move_all(hyper, gradient, extra, states, t, direction):
 
 @jit
 def step_all(hyper, gradient, observed, states, t, step_size, smallest, theta, start, stop):
-    """theta[i] -= step_size * direction for start <= i < stop; arithmetic in float64.
+    """One step of a method, in place: theta[i] -= step_size * direction[i] for start <= i < stop.
 
-    States are (name, 1, parameter): the parameters are the lanes, so that the loop vectorises.
-    ``observed`` is read only by a rule that observes something; any vector will do for others.
+    Arithmetic is float64 whatever the arrays hold.
+
+    Parameters
+    ----------
+    hyper : NamedTuple
+        The method's hyper-parameters; their type selects the rule.
+    gradient, observed : (n_parameters,)
+        ``observed`` is read only by a rule that observes a variance; any vector will do for others.
+    states : (n_states, 1, n_parameters)
+        The parameters are the last axis, so that the loop vectorises.
+    t : float
+        Number of this step, the first being 1.
+    smallest : float
+        Smallest normal number of the arrays' dtype.
+    theta : (n_parameters,)
+    start, stop : int
+        Range of parameters to move.
     """
     for n in range(stop - start):
-        # An index that cannot be negative: with one that may count from the end nothing vectorises.
+        # An unsigned index: a signed one may count from the end, and the loop does not vectorise.
         i = np.uintp(start + n)
         direction = dispatch.move(hyper, float(gradient[i]), float(observed[i]), states, 0, i, t)
         theta[i] -= step_size * direction
-    # An average of a gradient that has become 0 fades through the denormal numbers, with which some
-    # processors are many times slower; here it ends at the smallest normal one.
+    # Numbers below the smallest normal one ("subnormal") slow many processors down by a factor of
+    # ten and more. A moving average of gradients that have become 0 fades through them, and so does
+    # a weight that nothing but L2 moves. Both become 0 here. Weights do so below the square root
+    # already, because the network multiplies them with each other and with small gradients.
+    smallest_theta = np.sqrt(smallest)
+    for n in range(stop - start):
+        i = np.uintp(start + n)
+        if abs(theta[i]) < smallest_theta:
+            theta[i] = 0.0
     for k in range(states.shape[0]):
         for n in range(stop - start):
             i = np.uintp(start + n)

@@ -118,7 +118,7 @@ def starts_as_sign(hyper, t):
 
 @overload(starts_as_sign, jit_options=OVERLOAD)
 def _starts_as_sign(hyper, t):
-    if dispatch.rule_of_type(hyper).form_at_first_step == "sign":
+    if dispatch.rule_of_type(hyper).closed_form_at_first_step == "sign":
         return lambda hyper, t: t == 1.0
     return lambda hyper, t: False
 

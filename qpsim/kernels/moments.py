@@ -8,123 +8,153 @@ constant to a sign.
 
 import math
 
+import numpy as np
 from numba.extending import overload
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.elementary import fma, quick_erf
+from qpsim.kernels.elementary import fma
 from qpsim.kernels.hermite import row_moments
 from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit_inline, jit_inner, wide_vectors
+from qpsim.kernels.laws import Gaussian, mean_sign, variance_of
 from qpsim.kernels.observed import observe
-
-INV_SQRT2 = 0.7071067811865476
-# Stands for 1 / std at std = 0: erf is +-1 beyond it, and 0 at 0 where infinity gives NaN.
-LARGEST_INVERSE = 1e300
 
 
 def is_linear(hyper):
     """Whether the rule has the closed form of a linear one, whose moments are cheap."""
 
 
-def closed_moments(hyper, std, gradient, extra, states, i, lane, t):
+def closed_moments(hyper, law, std, gradient, extra, states, i, lane, t):
     """One coordinate's E[z] and E[z^2] in one lane (Eq. 11); NaN without a closed form."""
 
 
 def add_row_moments(
-    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
+    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
 ):
     """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11).
 
-    error (d, lanes), estimates as in :mod:`qpsim.kernels.observed`; table a QuadratureTable if the rule
+    offset (d, lanes), estimates as in :mod:`qpsim.kernels.observed`; table a QuadratureTable if the rule
     has no closed form; work (4, lanes) is written over.
     """
 
 
 @overload(is_linear, jit_options=OVERLOAD)
 def _is_linear(hyper):
-    answer = dispatch.rule_of_type(hyper).form == "linear"
+    answer = dispatch.rule_of_type(hyper).closed_form == "linear"
     return lambda hyper: answer
 
 
 @overload(closed_moments, jit_options=OVERLOAD_INLINE)
-def _closed_moments(hyper, std, gradient, extra, states, i, lane, t):
-    form = dispatch.rule_of_type(hyper).form
+def _closed_moments(hyper, law, std, gradient, extra, states, i, lane, t):
+    form = dispatch.rule_of_type(hyper).closed_form
     return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _unknown}[form]
 
 
-def _linear(hyper, std, gradient, extra, states, i, lane, t):
+def _linear(hyper, law, std, gradient, extra, states, i, lane, t):
     s = dispatch.scale(hyper, extra, states, i, lane, t)
     mean = s * (gradient + dispatch.offset(hyper, extra, states, i, lane, t))
-    return mean, fma(mean, mean, s * s * (std * std))
+    return mean, fma(mean, mean, s * s * variance_of(law, std))
 
 
-def _sign(hyper, std, gradient, extra, states, i, lane, t):
-    inverse = min(INV_SQRT2 / std, LARGEST_INVERSE)
+def _sign(hyper, law, std, gradient, extra, states, i, lane, t):
     s = dispatch.scale(hyper, extra, states, i, lane, t)
     c = dispatch.offset(hyper, extra, states, i, lane, t)
-    return s * quick_erf((gradient + c) * inverse), s * s
+    return s * mean_sign(law, gradient + c, std), s * s
 
 
-def _two_valued(hyper, std, gradient, extra, states, i, lane, t):
-    middle, half, standard = two_values(hyper, gradient, std, extra, states, i, lane, t)
-    mean = middle + half * quick_erf(standard * INV_SQRT2)
+def _two_valued(hyper, law, std, gradient, extra, states, i, lane, t):
+    middle, half, above = two_values(hyper, gradient, std, extra, states, i, lane, t)
+    mean = middle + half * mean_sign(law, above, std)
     # The two values' squares have the mean middle^2 + half^2, and differ by 4 middle half.
     return mean, middle * (2.0 * mean - middle) + half * half
 
 
-def _unknown(hyper, std, gradient, extra, states, i, lane, t):
+def _unknown(hyper, law, std, gradient, extra, states, i, lane, t):
     return math.nan, math.nan
 
 
 # Two answers of one name, since a closed form's loop is so short that a call costs a tenth of the whole step.
 @overload(add_row_moments, jit_options=OVERLOAD_INLINE)
 def _add_closed_row_moments(
-    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
+    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
 ):
-    return None if dispatch.rule_of_type(hyper).form is None else _closed
+    return None if dispatch.rule_of_type(hyper).closed_form is None else _closed
 
 
 @overload(add_row_moments, jit_options=OVERLOAD)
 def _add_row_moments(
-    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
+    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
 ):
-    return _quadrature if dispatch.rule_of_type(hyper).form is None else None
+    return _quadrature if dispatch.rule_of_type(hyper).closed_form is None else None
 
 
 def _closed(
-    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
+    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
 ):
     wide_vectors()
     for lane in range(numerator.size):
-        gradient = curvature * error[i, lane]
-        extra = observe(hyper, gradient, std * std, estimates, i, lane)
-        first, second = closed_moments(hyper, std, gradient, extra, states, i, lane, t)
+        gradient = curvature * offset[i, lane]
+        extra = observe(hyper, gradient, variance_of(law, std), estimates, i, lane)
+        first, second = closed_moments(hyper, law, std, gradient, extra, states, i, lane, t)
         numerator[lane] = fma(gradient, first, numerator[lane])
         denominator[lane] = fma(curvature, second, denominator[lane])
 
 
 @jit_inline
 def two_values(hyper, gradient, std, extra, states, i, lane, t):
-    """The mean of a rule's two values, half their difference, and the deviations by which g + c is above 0."""
+    """The mean of a rule's two values, half their difference, and the mean of g + c, above which it has the first."""
     c = dispatch.offset(hyper, extra, states, i, lane, t)
     if std > 0.0:
         probe = max(1.0, abs(c))
         above = dispatch.peek(hyper, probe - c, extra, states, i, lane, t)
         below = dispatch.peek(hyper, -probe - c, extra, states, i, lane, t)
-        return 0.5 * (above + below), 0.5 * (above - below), (gradient + c) / std
+        return 0.5 * (above + below), 0.5 * (above - below), gradient + c
     return dispatch.peek(hyper, gradient, extra, states, i, lane, t), 0.0, 0.0
 
 
 def _quadrature(
-    hyper, curvature, std, error, estimates, states, i, t, table, work, numerator, denominator
+    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
 ):
     gradient, extra, first, second = work[0], work[1], work[2], work[3]
     for lane in range(numerator.size):
-        gradient[lane] = curvature * error[i, lane]
-        extra[lane] = observe(hyper, gradient[lane], std * std, estimates, i, lane)
-    row_moments(hyper, gradient, std, extra, states, i, t, table, first, second)
+        gradient[lane] = curvature * offset[i, lane]
+        extra[lane] = observe(hyper, gradient[lane], variance_of(law, std), estimates, i, lane)
+    averaged_row_moments(hyper, law, gradient, std, extra, states, i, t, table, first, second)
     for lane in range(numerator.size):
         numerator[lane] += gradient[lane] * first[lane]
         denominator[lane] += curvature * second[lane]
+
+
+def averaged_row_moments(hyper, law, gradient, std, extra, states, i, t, table, first, second):
+    """E[z] and E[z^2] of coordinate i in every lane, averaged over the noise's scale."""
+
+
+@overload(averaged_row_moments, jit_options=OVERLOAD)
+def _averaged_row_moments(hyper, law, gradient, std, extra, states, i, t, table, first, second):
+    def gaussian(hyper, law, gradient, std, extra, states, i, t, table, first, second):
+        row_moments(hyper, gradient, std, extra, states, i, t, table, first, second)
+
+    def mixture(hyper, law, gradient, std, extra, states, i, t, table, first, second):
+        given_scale = np.empty((2, first.size))
+        first[:] = 0.0
+        second[:] = 0.0
+        for n in range(law.scales.size):
+            row_moments(
+                hyper,
+                gradient,
+                std * law.scales[n],
+                extra,
+                states,
+                i,
+                t,
+                table,
+                given_scale[0],
+                given_scale[1],
+            )
+            for lane in range(first.size):
+                first[lane] += law.weights[n] * given_scale[0, lane]
+                second[lane] += law.weights[n] * given_scale[1, lane]
+
+    return gaussian if law.instance_class is Gaussian else mixture
 
 
 @jit_inner

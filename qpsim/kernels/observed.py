@@ -11,12 +11,16 @@ normals, exactly, without the B draws:
   one column in memory, and at most d of them however large B is.
 """
 
+import math
+
 import numpy as np
 from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import log
+from qpsim.kernels.gradient_noise import IndependentNoise, fill_noise, is_correlated
 from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
+from qpsim.kernels.laws import Gaussian, draw_single_scales
 from qpsim.kernels.noise import fill_normals, fill_raw
 
 _DROPPED_BITS = np.uint64(11)
@@ -30,16 +34,19 @@ def draws_estimates(hyper):
     """Whether the rule observes a variance estimate, drawn after all normals of the step."""
 
 
-def draw_estimates(hyper, stream, std, batch_size, estimates):
-    """Draw a step's variance estimates (d, lanes) of uncorrelated coordinates, if the rule observes them."""
+def draw_estimates(hyper, problem, stream, drawn, scales, estimates):
+    """Draw a step's noise and, if the rule observes them, its variance estimates (d, lanes).
+
+    problem is a :class:`qpsim.kernels.diagonal.DiagonalProblem`.
+    """
 
 
 def observe(hyper, gradient, variance, estimates, i, lane):
     """What the rule observes of one coordinate in one lane; 0 if nothing."""
 
 
-def observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
-    """What the rule observes in all correlated coordinates; factor is C^T (d, d)."""
+def observe_all(hyper, gradient, std, extra):
+    """What the rule observes in all coordinates but an estimate, which is drawn: extra (d, lanes)."""
 
 
 @overload(draws_estimates, jit_options=OVERLOAD)
@@ -49,17 +56,37 @@ def _draws_estimates(hyper):
 
 
 @overload(draw_estimates, jit_options=OVERLOAD)
-def _draw_estimates(hyper, stream, std, batch_size, estimates):
+def _draw_estimates(hyper, problem, stream, drawn, scales, estimates):
     if dispatch.rule_of_type(hyper).observes != "variance_estimate":
-        return lambda hyper, stream, std, batch_size, estimates: None
+        return lambda hyper, problem, stream, drawn, scales, estimates: None
 
-    def draw(hyper, stream, std, batch_size, estimates):
-        fill_chi_squares(stream, batch_size - 1, estimates)
-        for i in range(std.size):
+    def by_chi_squares(hyper, problem, stream, drawn, scales, estimates):
+        fill_noise(problem.noise, stream, drawn)
+        fill_chi_squares(stream, problem.batch_size - 1, estimates)
+        for i in range(problem.std.size):
+            std = problem.std[i]
             for lane in range(estimates.shape[1]):
-                estimates[i, lane] *= std[i] * std[i] / (batch_size - 1)
+                estimates[i, lane] *= std * std / (problem.batch_size - 1)
 
-    return draw
+    def by_all_draws(hyper, problem, stream, drawn, scales, estimates):
+        fill_batch(
+            problem.noise,
+            problem.law,
+            problem.batch_size,
+            stream,
+            drawn,
+            scales,
+            estimates,
+        )
+        if not is_correlated(problem.noise):
+            for i in range(problem.std.size):
+                std = problem.std[i]
+                for lane in range(estimates.shape[1]):
+                    estimates[i, lane] *= std * std
+
+    noise = dispatch.field_class(problem, "noise")
+    independent = noise is IndependentNoise and dispatch.field_class(problem, "law") is Gaussian
+    return by_chi_squares if independent else by_all_draws
 
 
 @overload(observe, jit_options=OVERLOAD_INLINE)
@@ -76,19 +103,15 @@ def _observe(hyper, gradient, variance, estimates, i, lane):
 
 
 @overload(observe_all, jit_options=OVERLOAD)
-def _observe_all(hyper, gradient, std, factor, stream, batch_size, extra):
-    def oracle(hyper, gradient, std, factor, stream, batch_size, extra):
+def _observe_all(hyper, gradient, std, extra):
+    def oracle(hyper, gradient, std, extra):
         for i in range(std.size):
             variance = std[i] * std[i]
             for lane in range(extra.shape[1]):
                 extra[i, lane] = relative_variance(gradient[i, lane], variance)
 
-    def estimate(hyper, gradient, std, factor, stream, batch_size, extra):
-        fill_correlated_estimates(stream, factor, batch_size, extra)
-
-    observes = dispatch.rule_of_type(hyper).observes
-    nothing = lambda hyper, gradient, std, factor, stream, batch_size, extra: None  # noqa: E731
-    return {None: nothing, "relative_variance": oracle, "variance_estimate": estimate}[observes]
+    oracles = dispatch.rule_of_type(hyper).observes == "relative_variance"
+    return oracle if oracles else (lambda hyper, gradient, std, extra: None)
 
 
 @jit_inline
@@ -130,6 +153,32 @@ def fill_chi_squares(stream, degrees, out):
             for lane in range(lanes):
                 out[i, lane] -= 2.0 * log(product[lane])
             left -= now
+
+
+@jit
+def fill_batch(noise, law, batch_size, stream, mean, scales, estimates):
+    """Draw a minibatch one by one: the mean of its noise (d, lanes) and the variance estimates (d, lanes).
+
+    noise is that of the mean of batch_size draws, one draw's being sqrt(batch_size) times it. ``scales`` (lanes) become
+    1, since the mean has its scale in it already.
+    """
+    d, lanes = estimates.shape
+    one = np.empty((d, lanes))
+    mean[:] = 0.0
+    estimates[:] = 0.0
+    for _ in range(batch_size):
+        draw_single_scales(law, stream, scales)
+        fill_noise(noise, stream, one)
+        for i in range(d):
+            for lane in range(lanes):
+                g = math.sqrt(batch_size) * scales[lane] * one[i, lane]
+                mean[i, lane] += g / batch_size
+                estimates[i, lane] += g * g / batch_size
+    for i in range(d):
+        for lane in range(lanes):
+            square = float(mean[i, lane]) * mean[i, lane]
+            estimates[i, lane] = max(estimates[i, lane] - square, 0.0) / (batch_size - 1)
+    scales[:] = 1.0
 
 
 @jit

@@ -13,12 +13,12 @@ pairs for which there are never enough of them are integrated instead (:mod:`qps
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from qpsim.kernels import dispatch
+from qpsim.kernels.columns import add_inner, inner
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, lane_array, padded
 from qpsim.kernels.hermite import (
@@ -27,8 +27,9 @@ from qpsim.kernels.hermite import (
     row_coefficients,
     starts_as_sign,
 )
-from qpsim.kernels.jit import OVERLOAD, jit, jit_inner, jit_spliced
-from qpsim.kernels.moments import INV_SQRT2, LARGEST_INVERSE, two_values
+from qpsim.kernels.jit import jit, jit_inner, jit_spliced
+from qpsim.kernels.laws import INV_SQRT2, LARGEST_INVERSE
+from qpsim.kernels.moments import two_values
 from qpsim.kernels.pair_quadrature import add_planes
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.signs import SignTable, pair_table, sign_integrals
@@ -78,195 +79,157 @@ def series_table(hessian: np.ndarray, correlation: np.ndarray, tolerance: float)
     )
 
 
-def add_moments(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
-    """grad^T E[z], E[z^T Q z] or its bound, and the relative error of the series, in every lane.
+def choose_gaussian_moments(hyper: Any) -> Any:
+    """The function for Gaussian noise that belongs to numba's type of a rule's hyper-parameters.
 
-    form (d, d) is |Q| for the bound, or the sum of its elements (1, 1) for signs of one scale, and nu^2 Q o QQ for a
-    linear rule; table a SignTable or SeriesTable.
+    Its arguments are those of :func:`qpsim.kernels.problems.add_moments`; the problem is a
+    :class:`qpsim.kernels.dense.DenseProblem`.
     """
-
-
-@overload(add_moments, jit_options=OVERLOAD)
-def _add_moments(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
     rule = dispatch.rule_of_type(hyper)
-    if rule.form is None and rule.form_at_first_step == "sign":
+    if rule.closed_form is None and rule.closed_form_at_first_step == "sign":
         return _sign_then_series
-    # The function itself and no call of it: every call on the way compiles all that is below again.
-    series = series_moments.py_func
-    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: series}[rule.form]
+    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _series}[
+        rule.closed_form
+    ]
 
 
-def _linear(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
-    d, lanes = gradient.shape
+def _linear(problem, hyper, step, policy, moments):
+    d, lanes = step.gradient.shape
     mean = np.empty((d, lanes))
     scale = np.empty((d, lanes))
     for i in range(d):
         for lane in range(lanes):
-            s = dispatch.scale(hyper, extra[i, lane], states, i, lane, t)
-            c = dispatch.offset(hyper, extra[i, lane], states, i, lane, t)
+            s = dispatch.scale(hyper, step.extra[i, lane], step.states, i, lane, step.t)
+            c = dispatch.offset(hyper, step.extra[i, lane], step.states, i, lane, step.t)
             scale[i, lane] = s
-            mean[i, lane] = s * (gradient[i, lane] + c)
-    inner(gradient, mean, numerator)
-    inner(mean, np.dot(hessian, mean), denominator)
-    add_inner(scale, np.dot(form, scale), denominator)
+            mean[i, lane] = s * (step.gradient[i, lane] + c)
+    inner(step.gradient, mean, moments.numerator)
+    inner(mean, np.dot(problem.hessian, mean), moments.denominator)
+    add_inner(scale, np.dot(problem.form_matrix, scale), moments.denominator)
 
 
-def _sign(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
-    d, lanes = gradient.shape
+def _sign(problem, hyper, step, policy, moments):
+    d, lanes = step.gradient.shape
     standard = lane_array(d, lanes)
     scale = lane_array(d, lanes)
     for i in range(d):
-        inverse = min(1.0 / std[i], LARGEST_INVERSE)
+        inverse = min(1.0 / problem.std[i], LARGEST_INVERSE)
         for lane in range(lanes):
-            c = dispatch.offset(hyper, extra[i, lane], states, i, lane, t)
-            scale[i, lane] = dispatch.scale(hyper, extra[i, lane], states, i, lane, t)
-            standard[i, lane] = (gradient[i, lane] + c) * inverse
-    sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator)
+            c = dispatch.offset(hyper, step.extra[i, lane], step.states, i, lane, step.t)
+            scale[i, lane] = dispatch.scale(
+                hyper, step.extra[i, lane], step.states, i, lane, step.t
+            )
+            standard[i, lane] = (step.gradient[i, lane] + c) * inverse
+    sign_moments(
+        problem.hessian,
+        problem.form_matrix,
+        problem.table,
+        step.gradient,
+        standard,
+        scale,
+        policy,
+        moments.numerator,
+        moments.denominator,
+    )
 
 
-def _two_valued(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
-    d, lanes = gradient.shape
+def _two_valued(problem, hyper, step, policy, moments):
+    d, lanes = step.gradient.shape
     mean = np.empty((d, lanes))
     middle = np.empty((d, lanes))
     half = np.empty((d, lanes))
     standard = np.empty((d, lanes))
     for i in range(d):
+        std = problem.std[i]
         for lane in range(lanes):
-            m, h, a = two_values(
-                hyper, gradient[i, lane], std[i], extra[i, lane], states, i, lane, t
+            m, h, above = two_values(
+                hyper,
+                step.gradient[i, lane],
+                std,
+                step.extra[i, lane],
+                step.states,
+                i,
+                lane,
+                step.t,
             )
+            a = above / std if std > 0.0 else 0.0
             middle[i, lane], half[i, lane], standard[i, lane] = m, h, a
             mean[i, lane] = m + h * erf(a * INV_SQRT2)
-    inner(gradient, mean, numerator)
+    inner(step.gradient, mean, moments.numerator)
+    denominator = moments.denominator
     if policy == BOUND:
         for i in range(d):
             for lane in range(lanes):
                 m, h = middle[i, lane], half[i, lane]
                 middle[i, lane] = math.sqrt(max(m * (2.0 * mean[i, lane] - m) + h * h, 0.0))
-        inner(middle, np.dot(form, middle), denominator)
+        inner(middle, np.dot(problem.form_matrix, middle), denominator)
     else:
         # What is constant has no covariance: that of the signs is all there is beside the means.
-        sign_integrals(table, standard, half, denominator)
-        add_inner(mean, np.dot(hessian, mean), denominator)
+        sign_integrals(problem.table, standard, half, denominator)
+        add_inner(mean, np.dot(problem.hessian, mean), denominator)
         for i in range(d):
             for lane in range(lanes):
                 h, s = half[i, lane], mean[i, lane] - middle[i, lane]
-                denominator[lane] += hessian[i, i] * (h * h - s * s)
+                denominator[lane] += problem.hessian[i, i] * (h * h - s * s)
 
 
-def _sign_then_series(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
-    if starts_as_sign(hyper, t):
-        d, lanes = gradient.shape
+def _sign_then_series(problem, hyper, step, policy, moments):
+    if starts_as_sign(hyper, step.t):
+        d, lanes = step.gradient.shape
         standard = np.empty((d, lanes))
         scale = np.empty((d, lanes))
         for i in range(d):
-            inverse = min(1.0 / std[i], LARGEST_INVERSE)
+            inverse = min(1.0 / problem.std[i], LARGEST_INVERSE)
             for lane in range(lanes):
-                scale[i, lane] = dispatch.peek(hyper, 1.0, extra[i, lane], states, i, lane, t)
-                standard[i, lane] = gradient[i, lane] * inverse
+                scale[i, lane] = dispatch.peek(
+                    hyper, 1.0, step.extra[i, lane], step.states, i, lane, step.t
+                )
+                standard[i, lane] = step.gradient[i, lane] * inverse
         sign_moments(
-            hessian, form, table.signs, gradient, standard, scale, policy, numerator, denominator
+            problem.hessian,
+            problem.form_matrix,
+            problem.table.signs,
+            step.gradient,
+            standard,
+            scale,
+            policy,
+            moments.numerator,
+            moments.denominator,
         )
     else:
         series_moments(
             hyper,
-            hessian,
-            form,
-            table,
-            gradient,
-            std,
-            extra,
-            states,
-            t,
+            problem.hessian,
+            problem.form_matrix,
+            problem.table,
+            step.gradient,
+            problem.std,
+            step.extra,
+            step.states,
+            step.t,
             policy,
-            numerator,
-            denominator,
-            error,
+            moments.numerator,
+            moments.denominator,
+            moments.error,
         )
+
+
+def _series(problem, hyper, step, policy, moments):
+    series_moments(
+        hyper,
+        problem.hessian,
+        problem.form_matrix,
+        problem.table,
+        step.gradient,
+        problem.std,
+        step.extra,
+        step.states,
+        step.t,
+        policy,
+        moments.numerator,
+        moments.denominator,
+        moments.error,
+    )
 
 
 @jit_spliced
@@ -451,18 +414,3 @@ def add_missed(hessian, second, missed, denominator, error):
                 share = 2.0 * missed[i, lane] / math.sqrt(second[i, lane]) / denominator[lane]
                 for j in range(d):
                     error[lane] += share * abs(hessian[i, j]) * math.sqrt(second[j, lane])
-
-
-@jit_inner
-def inner(a, b, out):
-    """Inner products sum_i a_i b_i of the columns."""
-    out[:] = 0.0
-    add_inner(a, b, out)
-
-
-@jit_inner
-def add_inner(a, b, out):
-    """Add the columns' inner products."""
-    for i in range(a.shape[0]):
-        for lane in range(out.size):
-            out[lane] += a[i, lane] * b[i, lane]

@@ -1,18 +1,17 @@
-"""What a step leaves behind: losses that are finite, or +inf from the step on which a lane left."""
+"""What a step leaves behind: losses that are finite, or +inf from the step on which a lane diverged."""
 
 import numpy as np
 
 from qpsim.kernels.jit import jit
 
-# Well before overflow, so that products of a diverging lane's numbers do not turn into NaN first.
-LARGEST_LOSS = 1e300
+LARGEST_LOSS = float(np.finfo(np.float64).max)
 
 
 @jit
-def record_loss(loss, dead, out):
-    """Write the lanes' losses; a lane beyond LARGEST_LOSS, or NaN, stays +inf from here on."""
+def record_loss(loss, diverged, out):
+    """Write the losses (lanes,); a lane whose loss is infinite or NaN stays +inf from here on."""
     for lane in range(loss.size):
         value = loss[lane]
-        gone = dead[lane] != 0 or not value <= LARGEST_LOSS
-        dead[lane] = 1 if gone else 0
+        gone = diverged[lane] != 0 or not value <= LARGEST_LOSS
+        diverged[lane] = 1 if gone else 0
         out[lane] = np.inf if gone else max(value, 0.0)

@@ -65,7 +65,7 @@ def m_svag(gradient, m, s, t, momentum=0.9, bias_corrected=False):
     return adapted(m, m, factor * s), m, s
 
 
-@rule(name="adam*", breakpoint=_mean_vanishes, form_at_first_step="sign")
+@rule(name="adam*", breakpoint=_mean_vanishes, closed_form_at_first_step="sign")
 def adam_star(gradient, m, s, t, momentum=0.9, bias_corrected=False):
     """Adam with the momentum correction kappa (Balles & Hennig, 2018, Alg. 4).
 

@@ -8,19 +8,19 @@ from qpsim.methods.rule import rule
 from qpsim.rules.scalar import erf, sign, sqrt
 
 
-@rule(form="linear")
+@rule(closed_form="linear")
 def svag(gradient, relative_variance, t):
     """Variance-adapted gradient (Eq. 16): z = g / (1 + eta^2)."""
     return gradient / (1.0 + relative_variance)
 
 
-@rule(form="sign")
+@rule(closed_form="sign")
 def va_ssd(gradient, relative_variance, t):
     """Sign with Adam's factor (Eq. 6): z = sign(g) / sqrt(1 + eta^2)."""
     return sign(gradient) / sqrt(1.0 + relative_variance)
 
 
-@rule(form="sign")
+@rule(closed_form="sign")
 def va_ssd_erf(gradient, relative_variance, t):
     """Sign with the factor of Lemma 1 (Eq. 15): z = sign(g) erf(1 / (sqrt(2) eta))."""
     eta = sqrt(relative_variance)

@@ -10,27 +10,28 @@ from __future__ import annotations
 import inspect
 import sys
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any
 
 from qpsim.errors import MethodError
 from qpsim.methods import registry
 from qpsim.methods.method import Rule
-from qpsim.rules.declaration import FORMS, number_of_declarations, register
-from qpsim.rules.signature import RANGES, check_helper, read_ranges, read_signature
+from qpsim.rules.declaration import CLOSED_FORMS, number_of_declarations, register
+from qpsim.rules.signature import RANGES, check_helper, read_order, read_ranges, read_signature
 
 
 def rule(
     function: Callable[..., Any] | None = None,
     *,
     name: str | None = None,
-    form: str | None = None,
+    closed_form: str | None = None,
     offset: Callable[..., float] | None = None,
     equivariant: bool = False,
     breakpoint: Callable[..., float] | None = None,
-    form_at_first_step: str | None = None,
+    closed_form_at_first_step: str | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
+    ordered: Iterable[tuple[str, str]] = (),
 ) -> Any:
     """Declare a method by its scalar update rule.
 
@@ -45,7 +46,7 @@ def rule(
     ----------
     name : str, default: the function's name with "-" for "_"
         Registry name.
-    form : {"linear", "sign", "two-valued"} or None
+    closed_form : {"linear", "sign", "two-valued"} or None
         Closed form of the direction, ``scale * (gradient + offset)`` or
         ``scale * sign(gradient + offset)`` with scale and offset free of the gradient, or one value
         where ``gradient + offset`` is positive and another where it is negative. It makes the exact
@@ -56,15 +57,17 @@ def rule(
         Whether the update commutes with rotations, so that a rotated problem may be simulated in
         its eigenbasis.
     breakpoint : callable, optional
-        Scalar function of the same arguments without ``gradient``, for a rule without a form: the
+        Scalar function of the same arguments without ``gradient``, for a rule without a closed form: the
         gradient near which the direction jumps, bends or turns sharply. The quadrature of the
         exact step finds such places itself; told where, it is faster and exact at a jump. Only a
         peak or gap far narrower than the gradient's deviation, with a direction to either side
         that shows no trace of it, may fall between the nodes.
-    form_at_first_step : {"sign"}, optional
-        For a rule without a form: at t = 1 the direction is ``scale * sign(gradient)``.
+    closed_form_at_first_step : {"sign"}, optional
+        For a rule without a closed form: at t = 1 the direction is ``scale * sign(gradient)``.
     ranges : mapping of str to (low, high), optional
         Admissible half-open intervals [low, high) of hyper-parameters.
+    ordered : iterable of (str, str), optional
+        Pairs of hyper-parameters of which the first must not be larger than the second.
 
     Raises
     ------
@@ -86,12 +89,13 @@ def rule(
         return lambda f: rule(
             f,
             name=name,
-            form=form,
+            closed_form=closed_form,
             offset=offset,
             equivariant=equivariant,
             breakpoint=breakpoint,
-            form_at_first_step=form_at_first_step,
+            closed_form_at_first_step=closed_form_at_first_step,
             ranges=ranges,
+            ordered=ordered,
         )
     if not inspect.isfunction(function) or not function.__name__.isidentifier():
         raise MethodError(f"A rule is a function written with def, not {function!r}.")
@@ -99,23 +103,27 @@ def rule(
         raise MethodError(f"A rule's name is a text, not {name!r}.")
     title = name or function.__name__.replace("_", "-")
     observes, state_names, defaults = read_signature(title, function)
-    if form is not None and form not in FORMS:
+    if closed_form is not None and closed_form not in CLOSED_FORMS:
         raise MethodError(
-            f"Rule {title!r}: form must be 'linear', 'sign', 'two-valued' or None, not {form!r}."
+            f"Rule {title!r}: closed_form must be 'linear', 'sign', 'two-valued' or None, not {closed_form!r}."
         )
-    if form_at_first_step not in (None, "sign") or (form and form_at_first_step):
+    if closed_form_at_first_step not in (None, "sign") or (
+        closed_form and closed_form_at_first_step
+    ):
         raise MethodError(
-            f"Rule {title!r}: form_at_first_step is 'sign' or None, and only where form is None."
+            f"Rule {title!r}: closed_form_at_first_step is 'sign' or None, and only where closed_form is None."
         )
     if not isinstance(equivariant, bool):
         raise MethodError(f"Rule {title!r}: equivariant is True or False, not {equivariant!r}.")
-    if equivariant and (form != "linear" or observes):
+    if equivariant and (closed_form != "linear" or observes):
         raise MethodError(
-            f"Rule {title!r}: only a rule of form='linear' that observes nothing but the gradient "
+            f"Rule {title!r}: only a rule of closed_form='linear' that observes nothing but the gradient "
             "commutes with rotations; leave equivariant=True out."
         )
-    if offset is not None and form is None:
-        raise MethodError(f"Rule {title!r}: an offset is part of a form; say which, or drop it.")
+    if offset is not None and closed_form is None:
+        raise MethodError(
+            f"Rule {title!r}: an offset is part of a closed form; say which, or drop it."
+        )
     class_name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
     ours = str(function.__module__).startswith("qpsim.")
     if not ours:
@@ -139,12 +147,13 @@ def rule(
         state_names=state_names,
         observes=observes,
         hyper_class=hyper_class,
-        form=form,
+        closed_form=closed_form,
         offset=offset,
         equivariant=equivariant,
         breakpoint=breakpoint,
-        form_at_first_step=form_at_first_step,
+        closed_form_at_first_step=closed_form_at_first_step,
         ranges={key: known[key] for key in defaults if key in known},
+        ordered=read_order(title, defaults, ordered),
         module=function.__module__,
         attribute=function.__name__,
     )

@@ -111,7 +111,9 @@ def _try_form(rule: Declaration, hyper: Any, seen: list[float], state: list[floa
 
     Of a rule of two values, one for all positive g + c and one for all negative ones.
     """
-    form = rule.form or (rule.form_at_first_step if t == 1 and not any(state) else None)
+    form = rule.closed_form or (
+        rule.closed_form_at_first_step if t == 1 and not any(state) else None
+    )
     if form is None:
         return
     rest = (*seen, *state, float(t), *hyper)
@@ -119,7 +121,7 @@ def _try_form(rule: Declaration, hyper: Any, seen: list[float], state: list[floa
     unit = max(1.0, abs(offset))
     above, below = (_moved(rule, hyper, side * unit - offset, rest)[0] for side in (1.0, -1.0))
     # Close to where a sign turns, a wrong offset shows; an epsilon at the first step does as well.
-    near = (1e-3, -1e-3) if rule.form else ()
+    near = (1e-3, -1e-3) if rule.closed_form else ()
     for multiple in (-1.0, 0.5, -2.0, *near):
         got = _moved(rule, hyper, multiple * unit - offset, rest)[0]
         wanted = {
@@ -128,7 +130,7 @@ def _try_form(rule: Declaration, hyper: Any, seen: list[float], state: list[floa
             "two-valued": above if multiple > 0.0 else below,
         }[form]
         if not abs(got - wanted) <= _ROUNDING * max(abs(above), abs(got)):
-            declared = "form" if rule.form else "form_at_first_step"
+            declared = "closed_form" if rule.closed_form else "closed_form_at_first_step"
             shape = {
                 "linear": "scale * (gradient + offset)",
                 "sign": "scale * sign(gradient + offset)",

@@ -2,7 +2,8 @@
 
 What the paper leaves open is taken from the later benchmark of the same group (DeepOBS: Schneider,
 Balles and Hennig, 2019) and can be set: initial weights, the padding of the CIFAR-10 convolutions,
-the L2 factors, All-CNN's biases of 0.1.
+the L2 factors, All-CNN's biases of 0.1. Options that are not explained are those of
+:class:`qpsim.nn.Network`.
 """
 
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from qpsim.nn.layers import (
     MaxPool,
     ReLU,
 )
+from qpsim.nn.losses import Loss
 from qpsim.nn.network import Network
 
 SMALL_NORMAL = truncated_normal(0.03)
@@ -39,6 +41,7 @@ def mnist_mlp(
     weight: Initializer = SMALL_NORMAL,
     bias: Initializer = zeros,
     weight_decay: float = 5e-4,
+    loss: str | Loss = "cross-entropy",
     dtype: Any = np.float32,
     rng: Any = None,
     workers: int | None = None,
@@ -47,12 +50,15 @@ def mnist_mlp(
 
     Assumed: weights from a normal of scale 0.03 truncated at two of them, biases 0, L2 5e-4.
 
+    Examples
+    --------
     >>> mnist_mlp(rng=0).parameters.size
     1336610
     """
     return mlp(
         784, (1000, 500, 100), 10,
-        weight=weight, bias=bias, weight_decay=weight_decay, dtype=dtype, rng=rng, workers=workers,
+        weight=weight, bias=bias, weight_decay=weight_decay, loss=loss, dtype=dtype, rng=rng,
+        workers=workers,
     )  # fmt: skip
 
 
@@ -63,6 +69,7 @@ def cifar10_cnn(
     dense_weight: Initializer = glorot_uniform,
     bias: Initializer = zeros,
     weight_decay: float = 2e-3,
+    loss: str | Loss = "cross-entropy",
     dtype: Any = np.float32,
     rng: Any = None,
     workers: int | None = None,
@@ -76,6 +83,8 @@ def cifar10_cnn(
     Assumed: the three convolutions' ``padding``, Glorot-normal convolutions, Glorot-uniform dense
     weights, biases 0, L2 2e-3.
 
+    Examples
+    --------
     >>> cifar10_cnn(rng=0).parameters.size
     895210
     """
@@ -91,6 +100,7 @@ def cifar10_cnn(
         layers,
         (32, 32, 3),
         weight_decay=weight_decay,
+        loss=loss,
         dtype=dtype,
         rng=rng,
         workers=workers,
@@ -104,6 +114,7 @@ def cifar100_allcnn(
     weight: Initializer = glorot_normal,
     bias: Initializer = TENTHS,
     weight_decay: float = 5e-4,
+    loss: str | Loss = "cross-entropy",
     dtype: Any = np.float32,
     rng: Any = None,
     workers: int | None = None,
@@ -118,6 +129,8 @@ def cifar100_allcnn(
 
     Assumed: Glorot-normal weights, biases 0.1, L2 5e-4, and the seventh convolution unpadded.
 
+    Examples
+    --------
     >>> cifar100_allcnn(rng=0).parameters.size
     1387108
     """
@@ -135,6 +148,7 @@ def cifar100_allcnn(
         layers,
         (32, 32, 3),
         weight_decay=weight_decay,
+        loss=loss,
         dtype=dtype,
         rng=rng,
         workers=workers,
@@ -150,12 +164,15 @@ def mlp(
     weight: Initializer = glorot_uniform,
     bias: Initializer = zeros,
     weight_decay: float = 0.0,
+    loss: str | Loss = "cross-entropy",
     dtype: Any = np.float32,
     rng: Any = None,
     workers: int | None = None,
 ) -> Network:
     """Dense layers with ReLU between; without ``hidden`` it is softmax regression.
 
+    Examples
+    --------
     >>> mlp(64, hidden=(), classes=10, rng=0).parameters.size
     650
     """
@@ -164,7 +181,13 @@ def mlp(
         layers += [Dense(units, weight, bias), ReLU()]
     layers.append(Dense(classes, weight, bias))
     return Network(
-        layers, (inputs,), weight_decay=weight_decay, dtype=dtype, rng=rng, workers=workers
+        layers,
+        (inputs,),
+        weight_decay=weight_decay,
+        loss=loss,
+        dtype=dtype,
+        rng=rng,
+        workers=workers,
     )
 
 
@@ -179,6 +202,7 @@ def small_cnn(
     dense_weight: Initializer = glorot_uniform,
     bias: Initializer = zeros,
     weight_decay: float = 0.0,
+    loss: str | Loss = "cross-entropy",
     dtype: Any = np.float32,
     rng: Any = None,
     workers: int | None = None,
@@ -188,6 +212,8 @@ def small_cnn(
 
     ``sizes`` are those of the kernels, one for each number of filters; 3 x 3 by default.
 
+    Examples
+    --------
     >>> small_cnn((8, 8, 1), rng=0).views["dense1.weight"].shape
     (128, 64)
     """
@@ -203,6 +229,7 @@ def small_cnn(
         layers,
         input_shape,
         weight_decay=weight_decay,
+        loss=loss,
         dtype=dtype,
         rng=rng,
         workers=workers,

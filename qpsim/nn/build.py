@@ -1,4 +1,4 @@
-"""From what a task says of its network, a name and numbers, to the network itself."""
+"""From what a task says of its network, layers or a name with numbers, to the network itself."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build_network(
     dtype: Any = np.float32,
     workers: int | None = None,
 ) -> Network:
-    """The network of a task, for the shape of its examples, with the task's L2 factor.
+    """The network of a task, for the shape of its examples, with the task's loss and L2 factor.
 
     Parameters
     ----------
@@ -55,25 +55,37 @@ def build_network(
     Raises
     ------
     TrainingError
-        An unknown network, option or initial law, or examples of a shape that it does not read.
+        An unknown network, option or initial law, or examples of a shape or targets of a number
+        that it is not made for.
+    NetworkError
+        Layers that do not fit together.
 
     Examples
     --------
-    >>> from qpsim.nn.tasks import task
+    >>> from qpsim.nn import task
     >>> digits = task("digits-cnn")
     >>> network = build_network(digits, digits.load(), rng=0)
     >>> network.views["conv1.weight"].shape
     (5, 5, 1, 16)
     """
     spec = task.network
+    shape, classes = task.input_shape(dataset), dataset.n_outputs
     common: dict[str, Any] = {
         "weight_decay": task.l2,
+        "loss": task.loss,
         "rng": rng,
         "dtype": dtype,
         "workers": workers,
-        **_options(spec),
     }
-    shape, classes = dataset.example_shape, dataset.n_classes
+    if not isinstance(spec, NetworkSpec):
+        network = Network(spec, shape, **common)
+        if network.n_outputs != classes and (not network.has_own_loss or dataset.n_classes is None):
+            raise TrainingError(
+                f"The network of task {task.name!r} gives {network.n_outputs} outputs; "
+                f"{dataset.name} has {classes} classes or targets for each example."
+            )
+        return network
+    common |= _options(spec)
     try:
         if spec.name in _FIXED:
             make, wanted, n_classes = _FIXED[spec.name]

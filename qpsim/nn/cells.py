@@ -1,8 +1,8 @@
 """A cell is one training run of a tuning; finished ones are kept on disk and never made twice.
 
 A cell's file is named by a hash of everything that its numbers depend on: the run, the data, and
-the sources of the rooms that compute it. A changed task, rule or layer is another cell, so that a
-stale result cannot be met.
+the sources of the code that computes it. A changed task, rule or layer therefore has another file,
+and a result is never taken for another's.
 """
 
 from __future__ import annotations
@@ -13,28 +13,40 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from qpsim.errors import FileError
-from qpsim.files.archive import check_writable, read_arrays, write_arrays
+from qpsim.execution.sources import source_fingerprint
+from qpsim.files.archive import read_arrays, write_arrays
+from qpsim.files.writing import check_writable
+from qpsim.nn.checkpoint import LISTS
 from qpsim.nn.data import Dataset
 from qpsim.nn.run import History, Run
 from qpsim.nn.training import train
 from qpsim.provenance import environment
 
-__all__ = ["Cell", "default_cache", "fingerprint", "run_cell"]
+__all__ = ["Cell", "default_cache", "run_cell"]
 
 _KIND = "training cell"
-_LISTS = ("batch_loss", "batch_accuracy", "evaluated", "test_loss", "test_accuracy")
-_ROOMS = ("nn", "kernels", "methods")
+# The rooms whose sources decide a cell's numbers.
+_ROOMS = ("nn", "kernels", "methods", "rules")
 
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """A run, its data, and the folder that keeps its history (None keeps nothing)."""
+    """A run of a tuning.
+
+    Attributes
+    ----------
+    run : Run
+    dataset : Dataset
+    data_key : str
+        The data's fingerprint.
+    folder : Path or None
+        Keeps its history; None keeps nothing.
+    """
 
     run: Run
     dataset: Dataset
@@ -44,7 +56,7 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of all that decides the cell's numbers."""
-        content = {"run": self.run.record(), "data": self.data_key, "sources": _sources()}
+        content = {"run": self.run.record(), "data": self.data_key, "sources": source_fingerprint(*_ROOMS)}
         text = json.dumps(content, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -62,16 +74,6 @@ def default_cache() -> Path | None:
     return None if root is None else root / "training"
 
 
-def fingerprint(dataset: Dataset) -> str:
-    """Hash of a data set's examples and labels."""
-    digest = hashlib.blake2b(digest_size=16)
-    for split in (dataset.train, dataset.test):
-        for array in (split.images, split.labels):
-            digest.update(f"{array.dtype}{array.shape}".encode())
-            digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
-
-
 def find(cell: Cell) -> History | None:
     """The history of a finished cell; None if it is not there or its file is damaged."""
     path = cell.path
@@ -79,7 +81,7 @@ def find(cell: Cell) -> History | None:
         return None
     try:
         header, arrays = read_arrays(path, _KIND)
-        lists = {name: arrays[name].tolist() for name in _LISTS}
+        lists = {name: arrays[name].tolist() for name in LISTS}
         return History(**lists, diverged_at=header["diverged_at"])
     except (FileError, KeyError, TypeError):
         return None
@@ -104,43 +106,31 @@ def run_cell(cell: Cell, stop: Callable[[], bool] | None = None) -> History:
     if path is not None:
         check_writable(path.parent)
         partial = path.with_suffix(".part.npz")
-    # One thread a cell: tuning runs cells beside each other.
     try:
         history = _trained(cell, partial, stop)
     except FileError:
         if partial is None or not partial.exists():
             raise
-        # A damaged checkpoint costs the run from its start and nothing else.
+        # The checkpoint is damaged: the run starts anew.
         partial.unlink()
         history = _trained(cell, partial, stop)
     if path is not None and partial is not None:
         header = {
             "run": cell.run.record(),
+            "data": cell.data_key,
             "diverged_at": history.diverged_at,
             "seconds": round(time.perf_counter() - began, 3),
             "provenance": environment(),
         }
-        arrays = {name: np.array(getattr(history, name)) for name in _LISTS}
+        arrays = {name: np.array(getattr(history, name)) for name in LISTS}
         write_arrays(path, _KIND, header, arrays)
         partial.unlink(missing_ok=True)
     return history
 
 
 def _trained(cell: Cell, partial: Path | None, stop: Callable[[], bool] | None) -> History:
-    return train(
-        cell.run, cell.dataset, workers=1, checkpoint=partial, resume=True, stop=stop
-    ).history
-
-
-@cache
-def _sources() -> str:
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:32]
+    # One thread is enough: a tuning runs many cells side by side.
+    return train(cell.run, cell.dataset, workers=1, checkpoint=partial, stop=stop).history
 
 
 def score(history: History, criterion: str) -> float:

@@ -1,33 +1,35 @@
-"""A training run put down in one file, and taken up again to the bit.
+"""A training run in one file, from which it goes on to the same bits.
 
-Because all randomness is a function of the seed and a count, the file holds three things besides
-parameters and optimizer state: the run's description, the step counter, and the history so far.
-It is written as a whole or not at all, and nothing in it is executed when it is read.
+All randomness is a function of the seed and a count. Besides parameters and optimizer state, the
+file therefore holds only the run's description, the data's fingerprint, the step counter, and the
+history so far. It is written as a whole or not at all, and nothing in it is executed when it is
+read.
 """
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from qpsim.errors import DataError, FileError
 from qpsim.files.archive import read_arrays, write_arrays
+from qpsim.nn.loop import Loop
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from qpsim.nn.training import Loop
-
-__all__ = ["load", "save"]
+__all__ = ["LISTS", "load", "save"]
 
 _KIND = "training checkpoint"
-_LISTS = ("batch_loss", "batch_accuracy", "evaluated", "test_loss", "test_accuracy")
+# The fields of a History that are lists of numbers.
+LISTS = ("batch_loss", "batch_accuracy", "evaluated", "test_loss", "test_accuracy")
+# What may differ when a run goes on: it may be made longer, and a listing's text decides no number.
+_FREE = ("task.n_steps", "task.summary", "task.notes")
 
 
-def save(path: str | os.PathLike[str], loop: Loop) -> Path:
-    """Write a run as it is between two steps.
+def save(path: str | os.PathLike[str], loop: Loop, data: Mapping[str, Any]) -> Path:
+    """Write a run as it is between two steps; ``data`` is what `Dataset.record` says.
 
     Raises
     ------
@@ -36,32 +38,36 @@ def save(path: str | os.PathLike[str], loop: Loop) -> Path:
     """
     header = {
         "run": loop.run.record(),
-        "data": loop.dataset.name,
+        "data": dict(data),
         "t": loop.optimizer.t,
         "batches": loop.batches.state(),
         "diverged_at": loop.history.diverged_at,
     }
-    arrays = {name: np.array(getattr(loop.history, name)) for name in _LISTS}
+    arrays = {name: np.array(getattr(loop.history, name)) for name in LISTS}
     arrays["parameters"] = loop.network.parameters
     for name, state in zip(loop.run.method.state_names, loop.optimizer.states, strict=True):
         arrays[f"state.{name}"] = state[0]
     return write_arrays(path, _KIND, header, arrays)
 
 
-def load(path: str | os.PathLike[str], loop: Loop) -> None:
-    """Bring a fresh loop of the same run to where the checkpoint was written.
+def load(path: str | os.PathLike[str], loop: Loop, data: Mapping[str, Any]) -> None:
+    """Bring a fresh loop of the same run on the same data to where the checkpoint was written.
 
     Raises
     ------
     FileError
-        The file is missing, damaged, or belongs to another run: its first difference is named.
-        Only the number of steps may differ, if no fewer than are taken already.
+        The file is missing, damaged, or belongs to another run or other data: the first difference
+        is named. Only the number of steps may differ, if no fewer than are taken already.
     """
     header, arrays = read_arrays(path, _KIND)
     try:
-        _same_run(path, header["run"], loop.run.record())
-        if header["data"] != loop.dataset.name:
-            raise FileError(f"{path} was trained on {header['data']}, not on {loop.dataset.name}.")
+        if not isinstance(header["data"], Mapping):
+            raise FileError(
+                f"{path} was written by a development version of qpsim 0.1.0 that did not record "
+                "what the data are; finish it with that version, or give another checkpoint."
+            )
+        _check_same_run(path, header["run"], loop.run.record())
+        _check_same_data(path, header["data"], data)
         step = header["batches"]["step"]
         if step > loop.run.task.n_steps:
             raise FileError(
@@ -73,7 +79,7 @@ def load(path: str | os.PathLike[str], loop: Loop) -> None:
         for name, state in zip(loop.run.method.state_names, loop.optimizer.states, strict=True):
             _fill(state[0], arrays[f"state.{name}"], name)
         loop.optimizer.t = int(header["t"])
-        for name in _LISTS:
+        for name in LISTS:
             getattr(loop.history, name)[:] = arrays[name].tolist()
         diverged = header["diverged_at"]
         loop.history.diverged_at = None if diverged is None else int(diverged)
@@ -91,13 +97,23 @@ def _fill(target: np.ndarray, values: np.ndarray, name: str) -> None:
     target[:] = values
 
 
-def _same_run(path: Any, found: Any, asked: Any, where: str = "") -> None:
+def _check_same_data(path: Any, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """By content: a name may be another's, and the same data may have two names."""
+    if found["fingerprint"] == asked["fingerprint"]:
+        return
+    other = " with other examples or labels" if found["name"] == asked["name"] else ""
+    raise FileError(
+        f"{path} was trained on other data: {found['name']} (fingerprint "
+        f"{found['fingerprint'][:8]}), not {asked['name']}{other} ({asked['fingerprint'][:8]})."
+    )
+
+
+def _check_same_run(path: Any, found: Any, asked: Any, where: str = "") -> None:
     if isinstance(found, dict) and isinstance(asked, dict):
         for key in {**found, **asked}:
             below = f"{where}.{key}" if where else key
-            # What a listing says of a task decides no number.
-            if below not in ("task.n_steps", "task.summary", "task.notes"):
-                _same_run(path, found.get(key), asked.get(key), below)
+            if below not in _FREE:
+                _check_same_run(path, found.get(key), asked.get(key), below)
     elif found != asked:
         raise FileError(
             f"{path} belongs to another run: its {where} is {found!r}, the one asked for {asked!r}."

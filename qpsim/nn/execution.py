@@ -1,8 +1,8 @@
-"""How one step runs: which examples form a task, where activations live, what is added when.
+"""How one step runs: which examples form a task, where activations lie, what is added when.
 
-A network falls in two. The *trunk*, everything before the first dense layer, is done block by
-block: a few images pass through all its layers while they are in cache. The *head*, from the first
-dense layer on, wants many examples at once. A step is at most four rounds of tasks:
+A network falls in two. The *trunk*, up to the first dense layer, is done block by block: a few
+images pass through all its layers while they are in cache. The *head*, from that dense layer on, is
+faster with many examples at once. A step is at most four rounds of tasks:
 
 1. trunk forward, a chunk of examples a task;
 2. head forward, loss, and head backward, some rows of the batch a task;
@@ -11,58 +11,50 @@ dense layer on, wants many examples at once. A step is at most four rounds of ta
 4. the chunks' sums added, in the order of the chunks.
 
 Without a head, rounds 1 to 3 are one: a block goes forward and at once backward, so that only
-blocks, not the batch, take memory. How the work is cut depends on the problem alone, never on the
-number of workers.
+blocks, not the batch, take memory. How the work is cut depends on the network and the batch alone,
+never on the number of workers, and so do the bits of the result.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from qpsim.execution.threads import for_each
+from qpsim.nn.assembly import Stage
 from qpsim.nn.layers import Context, Dense, Field, Layer
-from qpsim.nn.losses import softmax_cross_entropy
-from qpsim.nn.memory import aligned_zeros
+from qpsim.nn.workspace import Request, Workspace, equal_bounds, zeros_for
 
 _MAX_CHUNKS = 16
-_CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it brings
-_BLOCK_BYTES = 56e6  # activations and gradients of a block: products want many images, a cache few
-_HEAD_ROWS = 64  # enough for each weight that comes from memory to be used while it is here
+_CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it saves
+# Activations and gradients of a block: matrix products want many images, the cache has room for few.
+_BLOCK_BYTES = 56e6
+_HEAD_ROWS = 64  # so many that each weight fetched from memory is used often enough
 _SLAB_WORK = 1.6e7
-_COMPILED_SUM = 10_000  # numbers from which a compiled sum pays, and small networks have none
-
-
-@dataclass(frozen=True)
-class Stage:
-    """A layer and its place: fields before and after, where its parameters lie in the vector."""
-
-    layer: Layer
-    source: int
-    target: int
-    slices: tuple[slice, ...]
-    shapes: tuple[tuple[int, ...], ...]
-
-
-@dataclass
-class Request:
-    """One call's task: what goes in and what is wanted."""
-
-    x: np.ndarray
-    labels: np.ndarray | None
-    dropout_key: int | None
-    weight_decay: float = 0.0
-    gradient: np.ndarray | None = None
-    squares: np.ndarray | None = None
-    penalties: dict[int, float] = field(default_factory=dict)
+_COMPILED_SUM = 10_000  # numbers from which a compiled sum is faster; small networks need none
 
 
 class Plan:
-    """The cutting, and all the memory, for batches of up to ``capacity`` examples.
+    """How the work is cut, and all the memory, for batches of up to ``capacity`` examples.
 
-    ``training`` False plans the forward pass only, and then nothing is kept but the logits.
+    Parameters
+    ----------
+    stages : list of Stage
+    fields : list of Field
+        Between the stages, the input first and the outputs last.
+    dtype
+    capacity : int
+    training : bool
+        False plans the forward pass only, and then nothing is kept but the outputs.
+    workers : int
+    loss : callable
+        With the signature of `qpsim.nn.losses.softmax_cross_entropy`.
+    decaying : sequence of (slice, array)
+        Places and views of the parameters that the L2 term includes.
     """
 
     def __init__(
@@ -73,16 +65,14 @@ class Plan:
         capacity: int,
         training: bool,
         workers: int,
+        loss: Callable[..., np.ndarray],
         decaying: Sequence[tuple[slice, np.ndarray]] = (),
     ) -> None:
-        first_dense = next(
-            (n for n, stage in enumerate(stages) if isinstance(stage.layer, Dense)), None
-        )
-        flat_input = len(fields[0].shape) == 1
-        cut = 0 if flat_input else len(stages) if first_dense is None else first_dense
+        cut = _first_of_head(stages, fields)
         self.trunk, self.head = stages[:cut], stages[cut:]
         self.fields, self.dtype, self.capacity = fields, dtype, capacity
-        self.training, self.workers, self._decaying = training, workers, decaying
+        self.training, self.workers = training, workers
+        self._loss_of, self._decaying = loss, decaying
         self.has_head = bool(self.head)
         self._boundary = self.head[0].source if self.head else self.trunk[-1].target
         self._first_trained = next(n for n, stage in enumerate(stages) if stage.slices)
@@ -95,35 +85,34 @@ class Plan:
         self.trunk_parameters = max(
             (s.stop for stage in self.trunk for s in stage.slices), default=0
         )
-        self._kept = self._kept_fields()
-        self._whole = {n: self._zeros(n, capacity) for n in self._kept}
+        self._whole = {n: self._zeros(n) for n in self._kept_fields()}
         self._whole_memory = {
             n: np.empty((capacity, *memory[0]), memory[1])
             for n, stage in enumerate(self.trunk)
             if training and self.has_head and (memory := stage.layer.memory())
         }
         self._head_gradients = {
-            n: self._zeros(n, capacity)
+            n: self._zeros(n)
             for n in range(self._boundary, len(fields))
             if training and self.has_head
         }
-        self.logits = np.empty((capacity, *fields[-1].shape), dtype)
+        self.outputs = np.empty((capacity, *fields[-1].shape), dtype)
         if self.has_head:
-            self.logits = self._whole[len(fields) - 1]
+            self.outputs = self._whole[len(fields) - 1]
         self.losses = np.empty(capacity)
         self._chunk_d: np.ndarray | None = None
         self._chunk_q: np.ndarray | None = None
-        self._benches: list[_Bench] = []
+        self._idle: list[Workspace] = []
 
     def forward(self, x: np.ndarray) -> np.ndarray:
-        """The logits of at most ``capacity`` examples, in memory that the next call overwrites."""
+        """The outputs of at most ``capacity`` examples, in memory that the next call overwrites."""
         self._prepare()
         request = Request(x, None, None)
         self._trunk_round(request, self._run_trunk_forward)
         if self.has_head:
             bounds = self._head_bounds(len(x))
             self._each(lambda r: self._run_head(request, bounds[r], bounds[r + 1]), len(bounds) - 1)
-        return self.logits[: len(x)]
+        return self.outputs[: len(x)]
 
     def backward(self, request: Request) -> tuple[float, float]:
         """Fill the request's gradient and squares; return the mean loss and the L2 term."""
@@ -152,34 +141,34 @@ class Plan:
             self._trunk_round(request, self._run_trunk_both)
         if self.trunk_parameters:
             self._add_chunks(request, len(chunks) - 1)
-        # By parameter, not by the order in which threads came to them.
+        # By parameter, not in the order in which threads came to them.
         penalty = sum(request.penalties[start] for start in sorted(request.penalties))
         return float(self.losses[:n].sum()) / n, 0.5 * request.weight_decay * penalty
 
     def _prepare(self) -> None:
         self._each(lambda n: self.trunk[n].layer.prepare(self.training), len(self.trunk))
 
-    # The cutting.
+    # How the work is cut.
 
     def _chunk_bounds(self, n: int) -> list[int]:
-        return _bounds(n, min(int(n * self._trunk_work / _CHUNK_WORK) + 1, _MAX_CHUNKS))
+        return equal_bounds(n, min(int(n * self._trunk_work / _CHUNK_WORK) + 1, _MAX_CHUNKS))
 
     def _head_bounds(self, n: int) -> list[int]:
         work = sum(stage.layer.work() for stage in self.head)
-        return _bounds(n, min(int(n * work / _CHUNK_WORK) + 1, -(-n // _HEAD_ROWS)))
+        return equal_bounds(n, min(int(n * work / _CHUNK_WORK) + 1, -(-n // _HEAD_ROWS)))
 
     def _weight_slabs(self, n: int) -> list[tuple[Stage, int, int]]:
         """(stage, first row, last row) for each dense layer, the large ones in several slabs."""
         slabs = []
         for stage in self.head:
-            if isinstance(stage.layer, Dense):
+            if stage.slices:
                 inputs, units = stage.shapes[0]
                 pieces = min(int(n * inputs * units / _SLAB_WORK) + 1, inputs)
-                bounds = _bounds(inputs, pieces)
+                bounds = equal_bounds(inputs, pieces)
                 slabs += [(stage, bounds[p], bounds[p + 1]) for p in range(pieces)]
         return slabs
 
-    # The memory.
+    # Memory.
 
     def _kept_fields(self) -> list[int]:
         """Fields that hold the whole batch: what the head or a backward pass reads later."""
@@ -191,8 +180,8 @@ class Plan:
             kept |= {stage.target for stage in self.trunk if stage.layer.reads_output}
         return sorted(kept)
 
-    def _zeros(self, field: int, examples: int) -> np.ndarray:
-        return aligned_zeros((examples, *self.fields[field].buffer_shape), self.dtype)
+    def _zeros(self, field: int) -> np.ndarray:
+        return zeros_for(self.fields[field], self.capacity, self.dtype)
 
     def _chunk_sums(self, held: np.ndarray | None, chunks: int) -> np.ndarray:
         if held is None or len(held) < chunks:
@@ -201,6 +190,21 @@ class Plan:
 
     def _each(self, task: Any, n_tasks: int) -> None:
         for_each(task, n_tasks, self.workers)
+
+    def _workspace(self) -> Workspace:
+        """One that is idle, or a new one; list.pop is safe between threads."""
+        try:
+            return self._idle.pop()
+        except IndexError:
+            return Workspace(
+                self.trunk,
+                self.fields[: self._boundary + 1],
+                self.dtype,
+                self.block,
+                self._whole,
+                self._whole_memory,
+                self.training,
+            )
 
     # Round 1, and the trunk's part of round 3.
 
@@ -213,80 +217,88 @@ class Plan:
         self._each(lambda c: self._run_chunk(request, c, chunks, run), len(chunks) - 1)
 
     def _run_chunk(self, request: Request, chunk: int, bounds: list[int], run: Any) -> None:
-        bench = self._borrow()
+        space = self._workspace()
         context = Context(dropout_key=request.dropout_key, scale=len(request.x))
-        backward = run != self._run_trunk_forward
-        if backward:
-            bench.open(self, chunk, request.squares is not None)
+        if run != self._run_trunk_forward:
+            space.collect_into(
+                None if self._chunk_d is None else self._chunk_d[chunk],
+                None if request.squares is None or self._chunk_q is None else self._chunk_q[chunk],
+            )
         for start in range(bounds[chunk], bounds[chunk + 1], self.block):
             stop = min(start + self.block, bounds[chunk + 1])
-            run(request, bench, replace(context, first=start), start, stop)
-        self._benches.append(bench)
+            run(request, space, replace(context, first=start), start, stop)
+        self._idle.append(space)
 
-    def _borrow(self) -> "_Bench":
-        try:
-            return self._benches.pop()
-        except IndexError:
-            return _Bench(self)
-
-    def _activation(self, bench: "_Bench", field: int, start: int, stop: int) -> np.ndarray:
+    def _activation(self, space: Workspace, field: int, start: int, stop: int) -> np.ndarray:
         if field in self._whole:
             return self._whole[field][start:stop]
-        return bench.activations[field][: stop - start]
+        return space.activations[field][: stop - start]
 
-    def _memory(self, bench: "_Bench", stage: int, start: int, stop: int) -> np.ndarray | None:
+    def _memory(self, space: Workspace, stage: int, start: int, stop: int) -> np.ndarray | None:
         if stage in self._whole_memory:
             return self._whole_memory[stage][start:stop]
-        memory = bench.memories[stage]
+        memory = space.memories[stage]
         return None if memory is None else memory[: stop - start]
 
+    def _before(self, stage: Stage, values: np.ndarray) -> np.ndarray:
+        """The array of the field before a stage, as its layer wants it."""
+        return _seen(stage.layer, self.fields[stage.source], stage.input_shape, values)
+
+    def _behind(self, stage: Stage, values: np.ndarray) -> np.ndarray:
+        """The array of the field behind a stage, as its layer wants it."""
+        return _seen(stage.layer, self.fields[stage.target], stage.output_shape, values)
+
     def _run_trunk_forward(
-        self, request: Request, bench: "_Bench", context: Context, start: int, stop: int
+        self, request: Request, space: Workspace, context: Context, start: int, stop: int
     ) -> None:
-        source = self.fields[0]
-        top, left = source.origin
-        height, width, _ = source.shape
-        x = self._activation(bench, 0, start, stop)
-        x[:, top : top + height, left : left + width] = request.x[start:stop]
+        x = self._activation(space, 0, start, stop)
+        self.fields[0].image(x)[:] = request.x[start:stop]
         for n, stage in enumerate(self.trunk):
-            context.memory = self._memory(bench, n, start, stop)
-            context.scratch = bench.scratches[n]
-            y = self._activation(bench, stage.target, start, stop)
-            stage.layer.forward(self._activation(bench, stage.source, start, stop), y, context)
+            context.memory = self._memory(space, n, start, stop)
+            context.scratch = space.scratches[n]
+            x = self._activation(space, stage.source, start, stop)
+            y = self._activation(space, stage.target, start, stop)
+            stage.layer.forward(self._before(stage, x), self._behind(stage, y), context)
         if not self.has_head:
-            last = self._activation(bench, self._boundary, start, stop)
-            self.logits[start:stop] = last.reshape(stop - start, -1)
+            last = self._activation(space, self._boundary, start, stop)
+            self.outputs[start:stop] = last.reshape(stop - start, -1)
 
     def _run_trunk_backward(
-        self, request: Request, bench: "_Bench", context: Context, start: int, stop: int
+        self, request: Request, space: Workspace, context: Context, start: int, stop: int
     ) -> None:
         if self.has_head:
             source = self._head_gradients[self._boundary][start:stop]
-            bench.gradients[self._boundary][: stop - start] = source
+            space.gradients[self._boundary][: stop - start] = source
         for n in range(len(self.trunk) - 1, self._first_trained - 1, -1):
             stage = self.trunk[n]
-            context.memory = self._memory(bench, n, start, stop)
-            context.scratch = bench.scratches[n]
-            context.d, context.q = bench.d[n], bench.q[n]
-            x = self._activation(bench, stage.source, start, stop)
-            y = self._activation(bench, stage.target, start, stop)
-            dx = bench.gradients[stage.source][: stop - start]
-            dy = bench.gradients[stage.target][: stop - start]
-            stage.layer.backward(x, y, None if n == self._first_trained else dx, dy, context)
+            context.memory = self._memory(space, n, start, stop)
+            context.scratch = space.scratches[n]
+            context.d, context.q = space.d[n], space.q[n]
+            x = self._activation(space, stage.source, start, stop)
+            y = self._activation(space, stage.target, start, stop)
+            dx = space.gradients[stage.source][: stop - start]
+            dy = space.gradients[stage.target][: stop - start]
+            stage.layer.backward(
+                self._before(stage, x),
+                self._behind(stage, y),
+                None if n == self._first_trained else self._before(stage, dx),
+                self._behind(stage, dy),
+                context,
+            )
 
     def _run_trunk_both(
-        self, request: Request, bench: "_Bench", context: Context, start: int, stop: int
+        self, request: Request, space: Workspace, context: Context, start: int, stop: int
     ) -> None:
-        self._run_trunk_forward(request, bench, context, start, stop)
-        self._loss(request, bench.gradients[self._boundary][: stop - start], start, stop)
-        self._run_trunk_backward(request, bench, context, start, stop)
+        self._run_trunk_forward(request, space, context, start, stop)
+        self._loss(request, space.gradients[self._boundary][: stop - start], start, stop)
+        self._run_trunk_backward(request, space, context, start, stop)
 
-    def _loss(self, request: Request, d_logits: np.ndarray, start: int, stop: int) -> None:
-        assert request.labels is not None
-        self.losses[start:stop] = softmax_cross_entropy(
-            self.logits[start:stop],
-            request.labels[start:stop],
-            d_logits.reshape(stop - start, -1),
+    def _loss(self, request: Request, d_outputs: np.ndarray, start: int, stop: int) -> None:
+        assert request.targets is not None
+        self.losses[start:stop] = self._loss_of(
+            self.outputs[start:stop],
+            request.targets[start:stop],
+            d_outputs.reshape(stop - start, -1),
             1 / len(request.x),
         )
 
@@ -349,7 +361,8 @@ class Plan:
                 request.penalties[low] = float(np.dot(weight, weight))
 
     def _add_chunks(self, request: Request, chunks: int) -> None:
-        bounds = _bounds(self.trunk_parameters, int(self.trunk_parameters * chunks / 1e6) + 1)
+        pieces = int(self.trunk_parameters * chunks / 1e6) + 1
+        bounds = equal_bounds(self.trunk_parameters, pieces)
 
         def add(piece: int) -> None:
             part = slice(bounds[piece], bounds[piece + 1])
@@ -364,42 +377,24 @@ class Plan:
         self._each(add, len(bounds) - 1)
 
 
-class _Bench:
-    """One worker's place: a block's activations and gradients, scratch, and where sums go."""
-
-    def __init__(self, plan: Plan) -> None:
-        trunk_fields = range(plan._boundary + 1)
-        self.activations = {
-            n: plan._zeros(n, plan.block) for n in trunk_fields if n not in plan._whole
-        }
-        self.gradients = [plan._zeros(n, plan.block) for n in trunk_fields if plan.training]
-        self.scratches = [stage.layer.scratch() for stage in plan.trunk]
-        self.memories = [
-            np.empty((plan.block, *memory[0]), memory[1])
-            if (memory := stage.layer.memory()) and n not in plan._whole_memory
-            else None
-            for n, stage in enumerate(plan.trunk)
-        ]
-        self.d: list[list[np.ndarray]] = [[] for _ in plan.trunk]
-        self.q: list[list[np.ndarray]] = [[] for _ in plan.trunk]
-
-    def open(self, plan: Plan, chunk: int, squares: bool) -> None:
-        """Direct the sums to this chunk's own vectors, set to zero."""
-        for held, sums in ((self.d, plan._chunk_d), (self.q, plan._chunk_q if squares else None)):
-            if sums is not None:
-                sums[chunk] = 0
-            for n, stage in enumerate(plan.trunk):
-                held[n] = (
-                    []
-                    if sums is None
-                    else [
-                        sums[chunk, part].reshape(shape)
-                        for part, shape in zip(stage.slices, stage.shapes, strict=True)
-                    ]
-                )
+def _seen(layer: Layer, field: Field, shape: tuple[int, ...], values: np.ndarray) -> np.ndarray:
+    """A field's array with its margin or without, in the shape that the layer knows."""
+    if not layer.whole_fields:
+        values = field.image(values)
+    return values if field.shape == shape else values.reshape(len(values), *shape)
 
 
-def _bounds(total: int, pieces: int) -> list[int]:
-    """Where to cut ``total`` things into ``pieces`` nearly equal runs."""
-    pieces = max(min(pieces, total), 1)
-    return [total * piece // pieces for piece in range(pieces + 1)]
+def _first_of_head(stages: list[Stage], fields: list[Field]) -> int:
+    """Number of the stage from which on all layers may see the whole batch at once."""
+    last_of_trunk = max((n for n, s in enumerate(stages) if _needs_trunk(s)), default=-1)
+    if last_of_trunk < 0 and len(fields[0].shape) == 1:
+        return 0
+    denses = (n for n, s in enumerate(stages) if type(s.layer) is Dense and n > last_of_trunk)
+    return next(denses, len(stages))
+
+
+def _needs_trunk(stage: Stage) -> bool:
+    """Whether a layer has parameters, memory or scratch that only the trunk provides for."""
+    kind = type(stage.layer)
+    own = kind.memory is not Layer.memory or kind.scratch is not Layer.scratch
+    return own or (bool(stage.slices) and kind is not Dense)

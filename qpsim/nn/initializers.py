@@ -1,7 +1,8 @@
-"""Where training starts: functions ``(rng, shape) -> array``, with fans read off the shape.
+"""Initial parameters: functions ``(rng, shape) -> array``.
 
 Weights have shape (inputs, units) in a dense layer, (height, width, channels, filters) in a
-convolution; the fan-in is everything but the last axis, the fan-out all but the last but one.
+convolution. The fan-in is the product of all sizes but the last, the fan-out that of all but the
+last but one.
 """
 
 from collections.abc import Callable
@@ -19,6 +20,8 @@ _TRUNCATED_STD = 0.87962566103423978
 def constant(value: float) -> Initializer:
     """Every entry the same.
 
+    Examples
+    --------
     >>> constant(0.1)(np.random.default_rng(0), (2,))
     array([0.1, 0.1])
     """
@@ -28,6 +31,8 @@ def constant(value: float) -> Initializer:
 def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Every entry 0.
 
+    Examples
+    --------
     >>> zeros(np.random.default_rng(0), (2,))
     array([0., 0.])
     """
@@ -37,6 +42,8 @@ def zeros(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 def truncated_normal(std: float) -> Initializer:
     """Normal of scale ``std``, redrawn where it falls beyond two of them (the true std is .88 std).
 
+    Examples
+    --------
     >>> weights = truncated_normal(0.03)(np.random.default_rng(0), (784, 100))
     >>> bool(abs(weights).max() <= 0.06)
     True
@@ -47,6 +54,8 @@ def truncated_normal(std: float) -> Initializer:
 def glorot_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Truncated normal of variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
 
+    Examples
+    --------
     >>> weights = glorot_normal(np.random.default_rng(0), (300, 100))
     >>> round(float(weights.std() * 200**0.5), 2)
     1.0
@@ -58,6 +67,8 @@ def glorot_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarra
 def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Uniform of variance 2 / (fan_in + fan_out) (Glorot and Bengio, 2010).
 
+    Examples
+    --------
     >>> weights = glorot_uniform(np.random.default_rng(0), (30, 20))
     >>> bool(abs(weights).max() <= (6 / 50) ** 0.5)
     True
@@ -69,6 +80,8 @@ def glorot_uniform(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarr
 def he_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
     """Normal of variance 2 / fan_in, made for ReLU (He et al., 2015).
 
+    Examples
+    --------
     >>> weights = he_normal(np.random.default_rng(0), (200, 300))
     >>> round(float(weights.std() * 10), 2)
     1.0

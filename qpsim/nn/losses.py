@@ -1,6 +1,18 @@
-"""The loss of a classifier, and what the spread of its per-example gradients says of their mean."""
+"""What is minimised for each example, and what the spread of per-example gradients says of their mean."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+
+from qpsim.errors import NetworkError, nearest
+
+__all__ = ["LOSSES", "Loss", "minibatch_variance", "softmax_cross_entropy", "squared_error"]
+
+# A loss of one's own: (outputs (n, k), targets) -> (losses (n,), their gradients by outputs (n, k)).
+Loss = Callable[[np.ndarray, np.ndarray], "tuple[np.ndarray, np.ndarray]"]
 
 
 def softmax_cross_entropy(
@@ -10,20 +22,21 @@ def softmax_cross_entropy(
 
     Parameters
     ----------
-    logits
-        (examples, classes).
-    labels
-        (examples,) integers, each a class.
-    d_logits
-        If given, receives ``scale`` times the gradient of each example's loss by its logits, the
-        softmax minus the label's indicator. May be ``logits`` itself.
-    scale
-        1 for single losses, 1 / B for the mean over a batch of B.
+    logits : array (examples, classes)
+    labels : array (examples,) of integers
+        Each a class.
+    d_logits : array (examples, classes), optional
+        Receives ``scale`` times the gradient of each example's loss by its logits, the softmax
+        minus the label's indicator. May be ``logits`` itself.
+    scale : float, default 1
+        1 / B for the mean over a batch of B.
 
     Returns
     -------
-    (examples,) losses in float64.
+    array (examples,) of float64
 
+    Examples
+    --------
     >>> softmax_cross_entropy(np.array([[0.0, 0.0]]), np.array([1])).round(4)
     array([0.6931])
     """
@@ -39,6 +52,81 @@ def softmax_cross_entropy(
     return losses
 
 
+def squared_error(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half the squared distance of each example's outputs from its targets, and its gradient.
+
+    Parameters
+    ----------
+    outputs, targets : array (examples, k)
+
+    Returns
+    -------
+    losses : array (examples,)
+    gradients : array (examples, k)
+        Of each example's loss by its outputs.
+
+    Raises
+    ------
+    NetworkError
+        Targets of another shape.
+
+    Examples
+    --------
+    >>> losses, gradients = squared_error(np.array([[1.0, 2.0]]), np.array([[1.0, 0.0]]))
+    >>> losses, gradients
+    (array([2.]), array([[0., 2.]]))
+    """
+    if targets.shape != outputs.shape:
+        raise NetworkError(
+            f"the squared error needs targets of shape {outputs.shape}, not {targets.shape}"
+        )
+    gradients = outputs - targets
+    return 0.5 * np.square(gradients, dtype=np.float64).sum(axis=1), gradients
+
+
+# By the names that a task and a network take; None stands for the built-in cross-entropy.
+LOSSES: dict[str, Loss | None] = {"cross-entropy": None, "squared-error": squared_error}
+
+
+def find_loss(loss: str | Loss) -> Loss | None:
+    """The function of a name or a function; None for the cross-entropy.
+
+    Raises
+    ------
+    NetworkError
+        There is no loss of that name.
+    """
+    if callable(loss):
+        return loss
+    if loss not in LOSSES:
+        raise NetworkError(f"There is no loss {loss!r}; {nearest(str(loss), LOSSES)}")
+    return LOSSES[loss]
+
+
+def filling(loss: Loss) -> Callable[..., np.ndarray]:
+    """A loss of one's own with the signature of `softmax_cross_entropy`, its results checked."""
+
+    def filled(
+        outputs: np.ndarray,
+        targets: np.ndarray,
+        d_outputs: np.ndarray | None = None,
+        scale: Any = 1.0,
+    ) -> np.ndarray:
+        losses, gradients = loss(outputs, targets)
+        losses, gradients = np.asarray(losses), np.asarray(gradients)
+        if losses.shape != outputs.shape[:1] or gradients.shape != outputs.shape:
+            raise NetworkError(
+                f"A loss must return one number for each example and a gradient of the outputs' "
+                f"shape, {outputs.shape[:1]} and {outputs.shape}, not {losses.shape} and "
+                f"{gradients.shape}."
+            )
+        if d_outputs is not None:
+            np.multiply(gradients, scale, out=d_outputs, casting="same_kind")
+        return losses
+
+    return filled
+
+
 def minibatch_variance(
     gradient: np.ndarray, sum_of_squares: np.ndarray, batch_size: int, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -48,31 +136,33 @@ def minibatch_variance(
 
         s = ((1/B) sum_k g_k^2 - g^2) / (B - 1)
 
-    has the variance of *g* (not of one g_k) as its expectation; the paper prints B for B - 1 and
-    has the expectation (B - 1)/B of it. Rounding can leave s slightly negative where all g_k
+    has the variance of *g* (not of one g_k) as its expectation. The paper prints B for B - 1, of
+    which the expectation is (B - 1)/B of it. Rounding can leave s slightly negative where all g_k
     agree: such values become 0.
 
     Parameters
     ----------
-    gradient
+    gradient : array (P,)
         g, the mean of the data gradients, without the L2 term (which does not vary).
-    sum_of_squares
+    sum_of_squares : array (P,)
         ``sum_k g_k^2``, as `Network.per_example_moments` gives it.
-    batch_size
+    batch_size : int
         B, at least 2.
-    out
-        Receives the result if given.
+    out : array (P,), optional
+        Receives the result.
 
     Raises
     ------
-    ValueError
-        For a batch of fewer than two examples.
+    NetworkError
+        A batch of fewer than two examples.
 
+    Examples
+    --------
     >>> minibatch_variance(np.array([2.0]), np.array([1.0**2 + 3.0**2]), 2)
     array([1.])
     """
     if batch_size < 2:
-        raise ValueError(f"a variance needs a batch of at least 2 examples, got {batch_size}")
+        raise NetworkError(f"a variance needs a batch of at least 2 examples, not {batch_size}")
     squared = np.multiply(gradient, gradient, out=out)
     variance = np.subtract(sum_of_squares / batch_size, squared, out=squared)
     variance *= 1 / (batch_size - 1)

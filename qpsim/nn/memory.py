@@ -1,4 +1,4 @@
-"""Memory that begins where a cache line does, so that a vector register's load never crosses one."""
+"""Arrays that begin at a cache line, so that loading a vector register never crosses one."""
 
 from math import prod
 from typing import Any

@@ -1,28 +1,41 @@
 """A network: layers in a row, one flat parameter vector, and what an optimizer asks of them."""
 
+from __future__ import annotations
+
+import os
 from collections.abc import Iterator, Mapping, Sequence
-from types import MappingProxyType
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from qpsim import checks
+from qpsim.errors import FileError, NetworkError
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.cores import available_cores
-from qpsim.nn.execution import Plan, Request, Stage
-from qpsim.nn.layers import Conv2D, Dropout, Field, Layer
-from qpsim.nn.layers.fusion import fused
-from qpsim.nn.losses import softmax_cross_entropy
+from qpsim.execution.cores import worker_count
+from qpsim.files.archive import read_arrays, write_arrays
+from qpsim.nn.assembly import assemble
+from qpsim.nn.execution import Plan
+from qpsim.nn.layers import Dropout, Layer
+from qpsim.nn.losses import Loss, filling, find_loss, softmax_cross_entropy
 from qpsim.nn.memory import aligned_zeros
+from qpsim.nn.workspace import Request
 
 _PREDICTED_AT_ONCE = 256
+_KIND = "network weights"
 
 
 class PerExampleMoments(NamedTuple):
     """What `Network.per_example_moments` returns, all about the data loss, without L2.
 
-    ``loss`` is the mean loss, ``gradient`` (P,) its gradient (1/B) sum_k g_k, and
-    ``sum_of_squares`` (P,) the sum over examples sum_k g_k^2, with g_k the gradient of example k's
-    own loss (not divided by B).
+    Attributes
+    ----------
+    loss : float
+        Mean loss.
+    gradient : array (P,)
+        Its gradient, (1/B) sum_k g_k.
+    sum_of_squares : array (P,)
+        sum_k g_k^2, with g_k the gradient of example k's own loss (not divided by B).
     """
 
     loss: float
@@ -31,41 +44,57 @@ class PerExampleMoments(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """How well a batch was fitted: its mean loss, without L2, and accuracy."""
+    """How well a batch was fitted: its mean loss, without L2, and accuracy.
+
+    The accuracy is the share of examples whose largest output is the one of the label; NaN where
+    targets are no labels.
+    """
 
     loss: float
     accuracy: float
 
 
 class Network:
-    """Layers in a row with a softmax cross-entropy on top.
+    """Layers in a row with a loss on top.
 
     The objective is the mean loss of the batch plus ``weight_decay / 2`` times the sum of squares
     of all weights (not the biases).
 
     Parameters
     ----------
-    layers
-        From input to logits. The network binds copies; the same layers can make another network.
-    input_shape
+    layers : sequence of Layer
+        From input to outputs. The network binds copies; the same layers can make another network.
+    input_shape : tuple of int
         Of one example: (features,) or (height, width, channels).
-    weight_decay
-        The L2 factor, 0 by default.
-    dtype
-        numpy.float32 (default), or numpy.float64 for checks.
-    rng
-        Seed or generator of the initial parameters.
-    workers
+    weight_decay : float, default 0
+        The L2 factor.
+    loss : "cross-entropy", "squared-error" or callable, default "cross-entropy"
+        The softmax cross-entropy of class scores and labels; half the squared distance from
+        targets; or a function ``(outputs (n, k), targets) -> (losses (n,), gradients (n, k))`` of
+        each example's loss and its gradient by the outputs.
+    dtype : numpy.float32 (default) or numpy.float64
+    rng : seed or Generator
+        Of the initial parameters.
+    workers : int or None
         Threads; None means one per available core. The results do not depend on it.
-    fast
-        Let float32 convolutions of 3 x 3 and stride 1 use Winograd's algorithm where it pays: about
-        twice as fast, with rounding errors some five times larger (2e-6 of the result's spread).
-        float64 never does.
+    fast : bool, default True
+        Let float32 convolutions of 3 x 3 and stride 1 use Winograd's algorithm where it is faster,
+        by a factor of about two, with rounding errors some five times larger (2e-6 of the result's
+        spread). float64 never does.
+
+    Attributes
+    ----------
+    last_fit : Fit
+        Of the last batch that a gradient was computed for.
+
+    Raises
+    ------
+    NetworkError
+        Layers that do not fit together, or an option that makes no sense.
 
     Notes
     -----
     One network serves one thread at a time. Its working memory is made at the first step and kept.
-    ``last_fit`` says how well the last batch was fitted that a gradient was asked for.
 
     Examples
     --------
@@ -84,6 +113,7 @@ class Network:
         input_shape: tuple[int, ...],
         *,
         weight_decay: float = 0.0,
+        loss: str | Loss = "cross-entropy",
         dtype: Any = np.float32,
         rng: Any = None,
         workers: int | None = None,
@@ -91,73 +121,29 @@ class Network:
     ) -> None:
         self.dtype = np.dtype(dtype)
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-            raise ValueError(f"a network's dtype is float32 or float64, got {self.dtype}")
-        if not (np.isfinite(weight_decay) and weight_decay >= 0):
-            raise ValueError(f"weight_decay must be finite and not negative, got {weight_decay!r}")
-        if workers is not None and (not isinstance(workers, int) or workers < 1):
-            raise ValueError(f"workers must be None or an integer of at least 1, got {workers!r}")
-        self.weight_decay = float(weight_decay)
-        self.workers = available_cores() if workers is None else workers
+            raise NetworkError(f"a network's dtype is float32 or float64, not {self.dtype}")
+        self.weight_decay = checks.number("weight_decay", weight_decay, NetworkError, "[0, inf)")
+        self.workers = worker_count(workers)
         self.fast = bool(fast)
         self.layers = tuple(layers)
-        self.input_shape = tuple(int(size) for size in input_shape)
-        self._build(np.random.default_rng(rng))
+        self.input_shape = tuple(
+            checks.count("a size in input_shape", size, NetworkError) for size in input_shape
+        )
+        self.loss = loss
+        own = find_loss(loss)
+        self._loss_of = softmax_cross_entropy if own is None else filling(own)
+        self._parts = assemble(
+            self.layers, self.input_shape, self.dtype, np.random.default_rng(rng), self.fast,
+            fewest_outputs=1 if self.has_own_loss else 2,
+        )  # fmt: skip
+        self._parameters = self._parts.parameters
         self._plans: dict[bool, Plan] = {}
         self.last_fit = Fit(float("nan"), float("nan"))
 
-    def _build(self, rng: np.random.Generator) -> None:
-        """Lay out fields and parameters, bind copies of the layers, draw the start."""
-        stages, shapes, fields = fused(self.layers), [self.input_shape], []
-        for layer in stages:
-            shapes.append(layer.output_shape(shapes[-1]))
-        if not any(layer.parameters(s) for layer, s in zip(stages, shapes, strict=False)):
-            raise ValueError("a network needs at least one layer with parameters")
-        if len(shapes[-1]) != 1 or shapes[-1][0] < 2:
-            raise ValueError(
-                f"the last layer must give at least two class scores per example, got shape "
-                f"{shapes[-1]}"
-            )
-        places = [0]
-        for layer in stages:
-            places.append(places[-1] if layer.in_place else places[-1] + 1)
-        for place in range(places[-1] + 1):
-            # Who reads a field decides its margin; in-place layers may change its shape (flatten).
-            at = places.index(place)
-            readers = [n for n in range(len(stages)) if places[n] == place]
-            margins = [stages[n].margin(shapes[n]) for n in readers if stages[n].margin(shapes[n])]
-            fields.append(Field(shapes[at], margins[-1] if margins else (0, 0, 0, 0)))
-        specified = [layer.parameters(s) for layer, s in zip(stages, shapes, strict=False)]
-        total = sum(p.size for parameters in specified for p in parameters)
-        self._parameters = aligned_zeros(total, self.dtype)
-        self._stages: list[Stage] = []
-        self._decaying: list[slice] = []
-        views: dict[str, np.ndarray] = {}
-        counts: dict[str, int] = {}
-        start = 0
-        for n, (layer, parameters) in enumerate(zip(stages, specified, strict=True)):
-            counts[layer.kind] = counts.get(layer.kind, 0) + 1
-            parts, values = [], []
-            for parameter in parameters:
-                part = slice(start, start + parameter.size)
-                view = self._parameters[part].reshape(parameter.shape)
-                view[:] = parameter.initial(rng, parameter.shape)
-                views[f"{layer.kind}{counts[layer.kind]}.{parameter.name}"] = view
-                parts.append(part)
-                values.append(view)
-                if parameter.decays:
-                    self._decaying.append(part)
-                start = part.stop
-            source, target = places[n], places[n + 1]
-            if isinstance(layer, Conv2D):
-                layer.fast = self.fast
-            layer.connect(fields[source], fields[target], values)
-            self._stages.append(
-                Stage(layer, source, target, tuple(parts), tuple(p.shape for p in parameters))
-            )
-        for position, layer in enumerate(layer for layer in stages if isinstance(layer, Dropout)):
-            layer.position = position
-        self._fields = fields
-        self._views = MappingProxyType(views)
+    @property
+    def has_own_loss(self) -> bool:
+        """Whether the loss is another one than the cross-entropy of class scores."""
+        return self._loss_of is not softmax_cross_entropy
 
     @property
     def parameters(self) -> np.ndarray:
@@ -169,22 +155,22 @@ class Network:
 
     @parameters.setter
     def parameters(self, values: np.ndarray) -> None:
-        values = np.asarray(values)
-        if values.shape != self._parameters.shape:
-            raise ValueError(
-                f"this network has parameters of shape {self._parameters.shape}, got {values.shape}"
+        given = checks.array("parameters", values, NetworkError)
+        if given.shape != self._parameters.shape:
+            raise NetworkError(
+                f"this network has parameters of shape {self._parameters.shape}, not {given.shape}"
             )
-        self._parameters[:] = values
+        self._parameters[:] = given
 
     @property
     def views(self) -> Mapping[str, np.ndarray]:
         """The named arrays inside the vector, such as ``conv1.weight`` and ``dense2.bias``."""
-        return self._views
+        return self._parts.views
 
     @property
-    def n_classes(self) -> int:
-        """Length of the logits."""
-        return self._fields[-1].shape[0]
+    def n_outputs(self) -> int:
+        """Numbers that it gives for an example: scores of the classes, or a target's length."""
+        return self._parts.fields[-1].shape[0]
 
     def named(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """Views of any vector like `parameters`, a gradient for example, by the same names.
@@ -194,10 +180,10 @@ class Network:
         >>> network.named(network.parameters)["dense1.weight"].shape
         (3, 2)
         """
-        parts: Iterator[slice] = (part for stage in self._stages for part in stage.slices)
+        parts: Iterator[slice] = (part for stage in self._parts.stages for part in stage.slices)
         return {
             name: vector[part].reshape(view.shape)
-            for (name, view), part in zip(self._views.items(), parts, strict=True)
+            for (name, view), part in zip(self._parts.views.items(), parts, strict=True)
         }
 
     def loss_and_gradient(
@@ -212,26 +198,33 @@ class Network:
 
         Parameters
         ----------
-        x
-            (B, *input_shape).
-        y
-            (B,) integer labels from 0 to n_classes - 1.
-        rng
+        x : array (B, *input_shape)
+        y : array (B,) of integers, or (B, ...) of numbers
+            Labels from 0 to n_outputs - 1; or what else the loss compares outputs with.
+        rng : Generator, optional
             Where dropout comes from: one number is drawn per call if the network drops anything.
-        train
+        train : bool, default True
             False leaves dropout out.
-        out
-            Receives the gradient if given, which spares a large network the page faults of a new
-            array.
+        out : array (P,), optional
+            Receives the gradient.
 
         Returns
         -------
-        (float, (P,) array)
+        loss : float
+        gradient : array (P,)
 
         Raises
         ------
-        ValueError
-            For shapes or labels that do not fit, and for dropout without ``rng``.
+        NetworkError
+            Shapes or labels that do not fit, or dropout without ``rng``.
+
+        Examples
+        --------
+        >>> from qpsim.nn import Dense
+        >>> network = Network([Dense(2)], (3,), rng=0)
+        >>> loss, gradient = network.loss_and_gradient(np.eye(3), [0, 1, 1])
+        >>> loss > 0, gradient.shape
+        (True, (8,))
         """
         return self._differentiate(x, y, rng, train, out, None, self.weight_decay)
 
@@ -252,13 +245,20 @@ class Network:
         ----------
         x, y, rng, train
             As for `loss_and_gradient`.
-        out
-            Two vectors (P,) for gradient and sum of squares.
+        out : two arrays (P,), optional
+            Receive gradient and sum of squares.
 
         Returns
         -------
         PerExampleMoments
 
+        Raises
+        ------
+        NetworkError
+            As `loss_and_gradient`.
+
+        Examples
+        --------
         >>> from qpsim.nn import Dense
         >>> network = Network([Dense(2)], (3,), rng=0)
         >>> x, y = np.eye(3), [0, 1, 1]
@@ -276,6 +276,8 @@ class Network:
     def add_weight_decay(self, gradient: np.ndarray) -> float:
         """Add the L2 term's gradient, in place, and return the L2 term.
 
+        Examples
+        --------
         >>> from qpsim.nn import Dense
         >>> network = Network([Dense(2)], (3,), weight_decay=0.1, rng=0)
         >>> network.parameters = np.ones(8)
@@ -286,37 +288,86 @@ class Network:
         if self.weight_decay == 0:
             return 0.0
         total = 0.0
-        for part in self._decaying:
+        for part in self._parts.decaying:
             weight = self._parameters[part]
             total += float(np.dot(weight, weight))
             gradient[part] += self.dtype.type(self.weight_decay) * weight
         return 0.5 * self.weight_decay * total
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The logits (B, n_classes), nothing dropped; their argmax is the predicted class."""
+        """The outputs (B, n_outputs), nothing dropped; of class scores the argmax is the class.
+
+        Examples
+        --------
+        >>> from qpsim.nn import Dense
+        >>> Network([Dense(2)], (3,), rng=0).predict(np.ones((5, 3))).shape
+        (5, 2)
+        """
         x = self._checked_examples(x)
-        logits = np.empty((len(x), self.n_classes), self.dtype)
+        outputs = np.empty((len(x), self.n_outputs), self.dtype)
         plan = self._plan(False, min(len(x), _PREDICTED_AT_ONCE))
         with one_blas_thread(load_scipy=False), np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(x), _PREDICTED_AT_ONCE):
                 part = x[start : start + _PREDICTED_AT_ONCE]
-                logits[start : start + len(part)] = plan.forward(part)
-        return logits
+                outputs[start : start + len(part)] = plan.forward(part)
+        return outputs
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-        """Mean data loss (without L2) and accuracy, nothing dropped.
+        """Mean data loss (without L2) and accuracy, nothing dropped; `Fit` says what accuracy is.
 
+        Examples
+        --------
         >>> from qpsim.nn import Dense
         >>> network = Network([Dense(2)], (3,), rng=0)
         >>> loss, accuracy = network.evaluate(np.eye(3), [0, 1, 1])
         >>> 0 <= accuracy <= 1
         True
         """
-        logits = self.predict(x)
-        labels = self._checked_labels(y, len(logits))
+        outputs = self.predict(x)
+        targets = self._checked_targets(y, len(outputs))
         with np.errstate(over="ignore", invalid="ignore"):
-            losses = softmax_cross_entropy(logits, labels)
-        return float(losses.mean()), float((logits.argmax(axis=1) == labels).mean())
+            losses = self._loss_of(outputs, targets)
+        return float(losses.mean()), _accuracy(outputs, targets)
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write the parameters, by their names, to an .npz file.
+
+        Raises
+        ------
+        FileError
+            The place cannot be written.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from qpsim.nn import Dense
+        >>> network, other = (Network([Dense(2)], (3,), rng=seed) for seed in (0, 1))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     other.load(network.save(f"{folder}/weights.npz"))
+        >>> bool((other.parameters == network.parameters).all())
+        True
+        """
+        return write_arrays(path, _KIND, {"dtype": self.dtype.name}, dict(self._parts.views))
+
+    def load(self, path: str | os.PathLike[str]) -> None:
+        """Take the parameters of a file that `save` wrote for a network of the same layers.
+
+        Raises
+        ------
+        FileError
+            The file is missing or damaged, or holds the parameters of other layers.
+        """
+        _, arrays = read_arrays(path, _KIND)
+        expected = {name: view.shape for name, view in self._parts.views.items()}
+        found = {name: array.shape for name, array in arrays.items()}
+        for name in {**expected, **found}:
+            if expected.get(name) != found.get(name):
+                raise FileError(
+                    f"{path} holds the weights of another network: {name} is "
+                    f"{found.get(name, 'missing')} there and {expected.get(name, 'missing')} here."
+                )
+        for name, view in self._parts.views.items():
+            view[:] = arrays[name]
 
     def _differentiate(
         self,
@@ -329,7 +380,7 @@ class Network:
         weight_decay: float,
     ) -> tuple[float, np.ndarray]:
         x = self._checked_examples(x)
-        labels = self._checked_labels(y, len(x))
+        targets = self._checked_targets(y, len(x))
         gradient = aligned_zeros(self._parameters.size, self.dtype) if out is None else out
         for vector in (gradient, squares):
             if vector is not None and (
@@ -337,21 +388,20 @@ class Network:
                 or vector.dtype != self.dtype
                 or not vector.flags.c_contiguous
             ):
-                raise ValueError(
-                    f"out must be contiguous {self.dtype} of shape {self._parameters.shape}, got "
+                raise NetworkError(
+                    f"out must be contiguous {self.dtype} of shape {self._parameters.shape}, not "
                     f"{vector.dtype} of shape {vector.shape}"
                 )
         key = self._dropout_key(rng, train)
-        request = Request(x, labels, key, weight_decay, gradient, squares)
-        # A diverging run overflows; that is the optimizer's to notice, in the loss.
+        request = Request(x, targets, key, weight_decay, gradient, squares)
+        # In a run that diverges numbers overflow, which the caller sees in the loss.
         with (
             one_blas_thread(load_scipy=False),
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),
         ):
             plan = self._plan(True, len(x))
             loss, penalty = plan.backward(request)
-        hits = plan.logits[: len(x)].argmax(axis=1) == labels
-        self.last_fit = Fit(loss, float(hits.mean()))
+        self.last_fit = Fit(loss, _accuracy(plan.outputs[: len(x)], targets))
         return loss + penalty, gradient
 
     def _dropout_key(self, rng: np.random.Generator | None, train: bool) -> int | None:
@@ -359,41 +409,67 @@ class Network:
         if not (train and drops):
             return None
         if rng is None:
-            raise ValueError("this network has dropout: training needs rng, a numpy Generator")
+            raise NetworkError("this network has dropout: training needs rng, a numpy Generator")
         return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
 
     def _plan(self, training: bool, examples: int) -> Plan:
         plan = self._plans.get(training)
         if plan is None or plan.capacity < examples:
-            decaying = [(part, self._parameters[part]) for part in self._decaying]
+            decaying = [(part, self._parameters[part]) for part in self._parts.decaying]
             plan = Plan(
-                self._stages, self._fields, self.dtype, examples, training, self.workers, decaying
-            )
+                self._parts.stages, self._parts.fields, self.dtype, examples, training, self.workers,
+                self._loss_of, decaying,
+            )  # fmt: skip
             self._plans[training] = plan
         plan.workers = self.workers
         return plan
 
     def _checked_examples(self, x: np.ndarray) -> np.ndarray:
-        x = np.asarray(x)
+        x = checks.array("x", x, NetworkError)
         if x.shape[1:] != self.input_shape or x.ndim == 0 or len(x) == 0:
-            raise ValueError(
-                f"x must be (B, {', '.join(map(str, self.input_shape))}) with B >= 1, got {x.shape}"
-            )
+            sizes = ", ".join(map(str, self.input_shape))
+            raise NetworkError(f"x must be (B, {sizes}) with B >= 1, not {x.shape}")
         return x
 
-    def _checked_labels(self, y: np.ndarray, examples: int) -> np.ndarray:
-        y = np.asarray(y)
+    def _checked_targets(self, y: np.ndarray, examples: int) -> np.ndarray:
+        y = checks.array("y", y, NetworkError)
+        if self.has_own_loss:
+            if y.shape[:1] != (examples,):
+                raise NetworkError(f"y must be {examples} targets, not of shape {y.shape}")
+            return y
         if y.shape != (examples,) or y.dtype.kind not in "iu":
-            raise ValueError(
-                f"y must be {examples} integer labels, got {y.dtype} of shape {y.shape}"
+            raise NetworkError(
+                f"y must be {examples} integer labels, not {y.dtype} of shape {y.shape}"
             )
-        if y.min() < 0 or y.max() >= self.n_classes:
-            raise ValueError(
-                f"labels must lie in 0..{self.n_classes - 1}, got {y.min()}..{y.max()}"
+        if y.min() < 0 or y.max() >= self.n_outputs:
+            raise NetworkError(
+                f"labels must lie in 0..{self.n_outputs - 1}, not in {y.min()}..{y.max()}"
             )
         return y
 
-    def __getstate__(self) -> dict[str, Any]:
-        raise TypeError(
-            "a Network is not pickled: save network.parameters, and build it again from its layers"
-        )
+    def __reduce__(self) -> tuple[Any, ...]:
+        options = {
+            "weight_decay": self.weight_decay,
+            "loss": self.loss,
+            "dtype": self.dtype,
+            "workers": self.workers,
+            "fast": self.fast,
+        }
+        return _restored, (self.layers, self.input_shape, options, self.parameters)
+
+
+def _restored(
+    layers: Sequence[Layer],
+    input_shape: tuple[int, ...],
+    options: dict[str, Any],
+    parameters: np.ndarray,
+) -> Network:
+    network = Network(layers, input_shape, rng=0, **options)
+    network.parameters = parameters
+    return network
+
+
+def _accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
+    if targets.ndim != 1 or targets.dtype.kind not in "iu":
+        return float("nan")
+    return float((outputs.argmax(axis=1) == targets).mean())

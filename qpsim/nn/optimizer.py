@@ -1,8 +1,8 @@
-"""The optimizer's step on a network: the scalar rule of a method, mapped over the flat vector.
+"""The optimizer's step on a network: a method's scalar rule, mapped over the vector of parameters.
 
-The rules are those that move quadratics; nothing is written again for networks. Parameters and
-state are stored in the network's dtype, float32 as a rule, and the rule's arithmetic is float64:
-squares of small averages do not underflow, so that a sign survives.
+The rules are the same as on quadratic problems. Parameters and state are stored in the network's
+dtype, usually float32, and the rule's arithmetic is float64: squares of small averages do not
+underflow there, so that a sign is not lost.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from qpsim.nn.network import Fit, Network
 
 __all__ = ["Optimizer", "check_trains"]
 
-# Parameters a thread takes at a time; fixed, so that the number of threads does not show in a bit.
+# Parameters that a thread takes at a time; the results do not depend on it.
 _CHUNK = 1 << 16
 
 

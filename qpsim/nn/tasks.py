@@ -1,23 +1,23 @@
-"""Named tasks: a data set, a network, and how long and with what decay it is trained.
+"""What is trained: a network, how long and with what step sizes, and perhaps where its data come from.
 
-A task is a frozen value that says *what* is trained and leaves open *how*: the method, its step
-size and the seed come with each run. It names its network by a `NetworkSpec`, a name and numbers,
-so that a provenance record can hold all of it; `qpsim.nn` builds the network.
+A task leaves open the method, its step size and the seed, which come with each run. It is a frozen
+value that a record can hold as plain JSON values.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
-from pathlib import Path
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
-from qpsim.errors import DataError, nearest
+import numpy as np
+
+from qpsim import checks
+from qpsim.errors import DataError, TrainingError, nearest
 from qpsim.nn.data import (
     Batches,
-    CifarAugmentation,
     Dataset,
-    PixelNoise,
     Plain,
     Seed,
     Split,
@@ -30,15 +30,30 @@ from qpsim.nn.data import (
     synthetic_images,
     whitened_digits,
 )
+from qpsim.nn.identity import describe
+from qpsim.nn.losses import LOSSES, Loss
 
-__all__ = ["NetworkSpec", "Task", "stand_in", "task", "task_names"]
+__all__ = ["NetworkSpec", "Task"]
 
 Criterion = Literal["test-accuracy", "training-loss"]
+_CRITERIA = ("test-accuracy", "training-loss")
+_READERS: dict[str, Callable[[str | os.PathLike[str]], Dataset]] = {
+    "mnist": load_mnist,
+    "cifar10": load_cifar10,
+    "cifar100": load_cifar100,
+}
+_SMALL = (16, 16, 3)
+_EMBEDDED: dict[str, Callable[[], Dataset]] = {
+    "digits": load_digits,
+    "digits-whitened": whitened_digits,
+    "synthetic-10": lambda: synthetic_images(10, shape=_SMALL),
+    "synthetic-100": lambda: synthetic_images(100, n_train=20_000, n_test=4_000, shape=_SMALL),
+}
 
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network by name, with the choices that its name leaves open.
+    """A network of the package by name, with the choices that its name leaves open.
 
     Parameters
     ----------
@@ -70,56 +85,111 @@ class NetworkSpec:
 
 @dataclass(frozen=True)
 class Task:
-    """What is trained: frozen, comparable, and built into nothing until asked.
+    """What is trained.
 
     Parameters
     ----------
     name : str
-    summary : str
-        One line for a listing.
-    notes : str
-        What was assumed where the paper is silent, or searched to find the task.
-    data : str
-        The source's name, see `load`.
-    network : NetworkSpec
+    network : sequence of layers, or NetworkSpec
+        Layers from input to outputs, such as ``[nn.Dense(32), nn.ReLU(), nn.Dense(10)]``; or one
+        of the package's networks by name.
     batch_size, n_steps : int
-    l2 : float
-        Factor lambda of ``lambda / 2 * |weights|^2`` in the loss; biases are left out.
-    transform : Transform
+    l2 : float, default 0
+        Factor lambda of ``lambda / 2 * |weights|^2`` in the objective; biases are left out.
+    loss : "cross-entropy", "squared-error" or callable, default "cross-entropy"
+        As for :class:`qpsim.nn.Network`.
+    transform : Transform, default Plain()
         What happens to examples on the way to the network.
-    vectors : bool
-        Whether the network reads examples as vectors (features,) instead of images.
-    drops : tuple of int
+    drops : tuple of int, default ()
         After each of these steps the step size is divided by `drop_divisor`.
-    criterion : "test-accuracy" or "training-loss"
-        What the best step size is chosen by: the highest test accuracy seen, as in the paper, or
-        the lowest mean training loss over the run, where the accuracy does not tell methods apart.
-        This loss is the batches' cross-entropy, without the L2 term.
-    evaluate_every : int
+    drop_divisor : float, default 10
+    schedule : callable, optional
+        ``step -> factor`` by which the step size is multiplied at a step, 1 being the first; in
+        place of `drops`.
+    criterion : "training-loss" or "test-accuracy", default "training-loss"
+        What the best step size is chosen by: the lowest mean training loss over the run (the
+        batches' loss without the L2 term), or, as in the paper, the highest test accuracy seen.
+    evaluate_every : int, default 100
         Steps between evaluations.
+    data : str, optional
+        The source that `load` reads; needed only if data are not given to the run.
+    vectors : bool, default False
+        Whether the network reads images as vectors (features,).
+    summary, notes : str, default ""
+        One line for a listing; what was assumed or searched.
+
+    Raises
+    ------
+    TrainingError
+        A number, loss or criterion that makes no sense.
+
+    Examples
+    --------
+    >>> from qpsim import nn
+    >>> layers = [nn.Dense(32), nn.ReLU(), nn.Dense(10)]
+    >>> Task("mine", layers, batch_size=16, n_steps=100, schedule=lambda t: 1 / t).step_factor(4)
+    0.25
     """
 
     name: str
-    summary: str
-    notes: str
-    data: str
-    network: NetworkSpec
+    network: Any
     batch_size: int
     n_steps: int
-    l2: float
-    transform: Transform
-    vectors: bool = False
+    l2: float = 0.0
+    loss: str | Loss = "cross-entropy"
+    transform: Transform = Plain()  # noqa: RUF009 - a frozen value
     drops: tuple[int, ...] = ()
     drop_divisor: float = 10.0
-    criterion: Criterion = "test-accuracy"
+    schedule: Callable[[int], float] | None = None
+    criterion: Criterion = "training-loss"
     evaluate_every: int = 100
+    data: str | None = None
+    vectors: bool = False
+    summary: str = ""
+    notes: str = ""
+
+    def __post_init__(self) -> None:
+        def put(name: str, value: Any) -> None:
+            object.__setattr__(self, name, value)
+
+        for name in ("batch_size", "n_steps", "evaluate_every"):
+            put(name, checks.count(name, getattr(self, name), TrainingError))
+        put("l2", checks.number("l2", self.l2, TrainingError, "[0, inf)"))
+        divisor = checks.number("drop_divisor", self.drop_divisor, TrainingError, "(0, inf)")
+        put("drop_divisor", divisor)
+        drop = "a step after which the step size drops"
+        put("drops", tuple(checks.count(drop, step, TrainingError) for step in self.drops))
+        if self.schedule is not None and (self.drops or not callable(self.schedule)):
+            raise TrainingError("schedule is a function of the step, and there are no drops then.")
+        if not (callable(self.loss) or self.loss in LOSSES):
+            raise TrainingError(
+                f"There is no loss {self.loss!r}; {nearest(str(self.loss), LOSSES)}"
+            )
+        checks.choice("criterion", self.criterion, _CRITERIA, TrainingError)
+        for name in ("training", "evaluation"):
+            if not callable(getattr(self.transform, name, None)):
+                raise TrainingError(
+                    f"a transform has the methods training and evaluation; {self.transform!r} has "
+                    f"no {name}"
+                )
+        if not isinstance(self.network, NetworkSpec):
+            if isinstance(self.network, str) or not isinstance(self.network, Sequence):
+                raise TrainingError(
+                    "a task's network is a list of layers, or a NetworkSpec with the name of one "
+                    f"of the package's, not {self.network!r}"
+                )
+            put("network", tuple(self.network))
+
+    def __hash__(self) -> int:
+        # A user's transform, layer or loss may have no hash.
+        return hash((self.name, self.batch_size, self.n_steps, self.evaluate_every))
 
     @property
     def needs_directory(self) -> bool:
         """Whether `load` reads files that the user must have."""
         return self.data in _READERS
 
-    def load(self, directory: str | Path | None = None) -> Dataset:
+    def load(self, directory: str | os.PathLike[str] | None = None) -> Dataset:
         """The task's data set, of examples as its network reads them.
 
         Parameters
@@ -130,23 +200,41 @@ class Task:
         Raises
         ------
         DataError
-            A directory is needed and not given, or given and not needed, or its files are
-            missing or malformed.
+            The task names no data; a directory is needed and not given, or given and not needed;
+            or its files are missing or malformed.
         QpsimError
             The digits need scikit-learn, which is not installed.
+
+        Examples
+        --------
+        >>> from qpsim.nn import task
+        >>> task("digits-mlp").load().example_shape
+        (64,)
         """
+        if self.data is None:
+            raise DataError(f"task {self.name!r} names no data; give a Dataset with the run")
         if self.needs_directory:
             if directory is None:
                 raise DataError(
                     f"task {self.name!r} reads the files of {self.data}: give their directory "
                     "(--data DIR); nothing is downloaded"
                 )
-            dataset = _READERS[self.data](directory)
-        elif directory is not None:
+            return self.prepared(_READERS[self.data](directory))
+        if directory is not None:
             raise DataError(f"task {self.name!r} has its data built in and reads no directory")
-        else:
-            dataset = _EMBEDDED[self.data]()
+        if self.data not in _EMBEDDED:
+            known = nearest(self.data, [*_READERS, *_EMBEDDED])
+            raise DataError(f"task {self.name!r}: there are no data {self.data!r}; {known}")
+        return self.prepared(_EMBEDDED[self.data]())
+
+    def prepared(self, dataset: Dataset) -> Dataset:
+        """A data set with examples of the shape that the network reads."""
         return dataset.as_vectors() if self.vectors else dataset
+
+    def input_shape(self, dataset: Dataset) -> tuple[int, ...]:
+        """Shape of one example after the transform."""
+        example = self.transform.evaluation(dataset.test.images[:1])
+        return tuple(np.shape(example)[1:])
 
     def batches(self, train: Split, *, rng: Seed = None) -> Batches:
         """The endless, resumable stream of training batches."""
@@ -159,245 +247,38 @@ class Task:
     def step_factor(self, step: int) -> float:
         """What the step size is multiplied by at step `step`, 1 being the first.
 
+        Raises
+        ------
+        TrainingError
+            The schedule gives something else than a finite number of at least 0.
+
+        Examples
+        --------
+        >>> from qpsim.nn import task
         >>> [task("cifar100").step_factor(t) for t in (1, 40_000, 40_001, 60_000)]
         [1.0, 1.0, 0.1, 0.01]
         """
+        if self.schedule is not None:
+            factor = self.schedule(step)
+            return checks.number(f"the schedule at step {step}", factor, TrainingError, "[0, inf)")
         passed = sum(step > drop for drop in self.drops)
         return float(1 / self.drop_divisor**passed)
 
     def record(self) -> dict[str, Any]:
-        """Every field as JSON-able values, for provenance."""
-        fields = asdict(self)
-        fields["transform"] = {"kind": type(self.transform).__name__, **fields["transform"]}
-        fields["network"] = {"name": self.network.name, **self.network.keywords}
-        return fields
+        """Every field as plain JSON values, a user's own code by its source and what it reads.
 
+        Raises
+        ------
+        TrainingError
+            A transform, layer, loss or schedule that holds something which cannot be recorded.
 
-def task(name: str) -> Task:
-    """A task by its name.
-
-    Raises
-    ------
-    DataError
-        There is no such task; the sentence names the nearest.
-
-    Examples
-    --------
-    >>> task("digits-mlp").network.keywords["hidden"]
-    (256, 128, 64)
-    >>> task("minst")
-    Traceback (most recent call last):
-    qpsim.errors.DataError: there is no task 'minst'; did you mean 'mnist'?
-    """
-    if name not in _TASKS:
-        raise DataError(f"there is no task {name!r}; {nearest(name, _TASKS)}")
-    return _TASKS[name]
-
-
-def task_names() -> tuple[str, ...]:
-    """All names, the paper's three problems first."""
-    return tuple(_TASKS)
-
-
-def stand_in(name: str, *, n_train: int = 10_000, n_test: int = 2_000, rng: Seed = 0) -> Dataset:
-    """Synthetic images of the shape and number of classes that a task's network expects.
-
-    For speed and correctness of the paper's networks at full size where the real files are not
-    at hand; the loss on it says nothing about the real data.
-
-    >>> stand_in("cifar100", n_train=8, n_test=8).example_shape
-    (32, 32, 3)
-    """
-    shapes: dict[str, tuple[tuple[int, int, int], int]] = {
-        "mnist": ((28, 28, 1), 10),
-        "cifar10": ((32, 32, 3), 10),
-        "cifar100": ((32, 32, 3), 100),
-    }
-    if name not in shapes:
-        raise DataError(
-            f"there is no stand-in for {name!r}, only for {', '.join(shapes)}; "
-            "the other tasks have their data built in"
-        )
-    shape, n_classes = shapes[name]
-    images = synthetic_images(n_classes, shape=shape, n_train=n_train, n_test=n_test, rng=rng)
-    return images.as_vectors() if task(name).vectors else images
-
-
-_READERS: dict[str, Callable[[str | Path], Dataset]] = {
-    "mnist": load_mnist,
-    "cifar10": load_cifar10,
-    "cifar100": load_cifar100,
-}
-
-_SMALL = (16, 16, 3)
-
-_EMBEDDED: dict[str, Callable[[], Dataset]] = {
-    "digits": load_digits,
-    "digits-whitened": whitened_digits,
-    "synthetic-10": lambda: synthetic_images(10, shape=_SMALL),
-    "synthetic-100": lambda: synthetic_images(100, n_train=20_000, n_test=4_000, shape=_SMALL),
-}
-
-_STANDARDISED = CifarAugmentation(
-    padding=0, brightness=0.0, contrast=(1.0, 1.0), saturation=(1.0, 1.0), mirror=False
-)
-
-_GLOROT = (("conv_weight", "glorot_normal"), ("dense_weight", "glorot_normal"))
-
-_PAPER = (
-    Task(
-        name="mnist",
-        summary="MNIST, dense 784-1000-500-100-10",
-        notes=(
-            "The paper gives the network, the batch size, a constant step size, and that there "
-            "is L2. Assumed: its factor 5e-4, for which the same group's later benchmark "
-            "(DeepOBS) is no guide, having none on MNIST; initial weights after that benchmark; "
-            "10000 steps (21 epochs); pixels in 0..1, not standardised."
-        ),
-        data="mnist",
-        network=NetworkSpec("mnist_mlp"),
-        batch_size=128,
-        n_steps=10_000,
-        l2=5e-4,
-        transform=Plain(),
-        vectors=True,
-    ),
-    Task(
-        name="cifar10",
-        summary="CIFAR-10, three convolutions with pooling and three dense layers, augmented",
-        notes=(
-            "The paper gives the network, the batch size, a constant step size and the kinds of "
-            "distortion. Assumed after the same group's later benchmark (DeepOBS): the "
-            "distortions' numbers, L2 2e-3, initial weights, and 20000 steps (its 100 epochs)."
-        ),
-        data="cifar10",
-        network=NetworkSpec("cifar10_cnn"),
-        batch_size=256,
-        n_steps=20_000,
-        l2=2e-3,
-        transform=CifarAugmentation(),
-    ),
-    Task(
-        name="cifar100",
-        summary="CIFAR-100, All-CNN-C, augmented, step size / 10 after 40k and 50k of 60k steps",
-        notes=(
-            "The paper gives the network, the batch size, the drops of the step size and that "
-            "the distortions are those of CIFAR-10. Assumed: 60000 steps; after the same "
-            "group's later benchmark (DeepOBS) L2 5e-4, initial weights and biases."
-        ),
-        data="cifar100",
-        network=NetworkSpec("cifar100_allcnn"),
-        batch_size=256,
-        n_steps=60_000,
-        l2=5e-4,
-        transform=CifarAugmentation(),
-        drops=(40_000, 50_000),
-    ),
-)
-
-_DIGITS = (
-    Task(
-        name="digits-mlp",
-        summary="noisy digits, dense 256-128-64: signs help",
-        notes=(
-            "An illustration of a regime, not a replication of MNIST. Searched, by mean "
-            "training loss at each method's best step: pixels in 0..1 or standardised, He or "
-            "Glorot weights, L2 0 or 5e-4; 8 variants. With pixels in 0..1 Adam < M-SSD < "
-            "M-SVAG < M-SGD in all four, with He weights the last two nearly level; "
-            "standardised pixels, among which the noise is weak, leave M-SSD and M-SGD level."
-        ),
-        data="digits",
-        network=NetworkSpec("mlp", (("hidden", (256, 128, 64)), ("weight", "glorot_normal"))),
-        batch_size=32,
-        n_steps=400,
-        l2=5e-4,
-        transform=PixelNoise(0.5),
-        vectors=True,
-        criterion="training-loss",
-        evaluate_every=10,
-    ),
-    Task(
-        name="digits-cnn",
-        summary="noisy digits, two convolutions: signs help, variance adaptation little",
-        notes=(
-            "An illustration of a regime, not a replication of CIFAR-10. Searched, by mean "
-            "training loss at each method's best step: 8 to 32 filters, first kernel 3 or 5, "
-            "pool 2 or 3, dense layer of 0 to 128 units, He, Glorot or small weights, L2 0 to "
-            "2e-3; 22 variants. Both sign methods came before M-SGD in all 22. Taken is the one "
-            "with a 3 x 3 pool where M-SSD's lead is clearest against its spread over seeds; "
-            "M-SVAG does not beat M-SGD on it."
-        ),
-        data="digits",
-        network=NetworkSpec(
-            "small_cnn",
-            (("filters", (16, 32)), ("sizes", (5, 3)), ("hidden", ()), *_GLOROT),
-        ),
-        batch_size=32,
-        n_steps=300,
-        l2=5e-4,
-        transform=PixelNoise(0.5),
-        criterion="training-loss",
-        evaluate_every=10,
-    ),
-    Task(
-        name="digits-whitened",
-        summary="regression on whitened, rotated digits: signs hurt, variance adaptation helps",
-        notes=(
-            "An illustration of a regime, not a replication of CIFAR-100. Searched, by mean "
-            "training loss at each method's best step: ridge 1e-3 to 1e-1, or dropping the "
-            "directions below 1e-6 to 1e-2 of the largest variance; weights zero or Glorot; 12 "
-            "variants. M-SVAG < M-SGD < Adam < M-SSD in 10; with nearly constant pixels blown "
-            "up (cut at 1e-6) Adam came before M-SGD."
-        ),
-        data="digits-whitened",
-        network=NetworkSpec("mlp", (("hidden", ()), ("weight", "glorot_normal"))),
-        batch_size=32,
-        n_steps=300,
-        l2=0.0,
-        transform=Plain(),
-        criterion="training-loss",
-        evaluate_every=10,
-    ),
-)
-
-_SYNTHETIC = (
-    Task(
-        name="synthetic-10",
-        summary="synthetic 16 x 16 colour images of 10 classes, two convolutions with pooling",
-        notes=(
-            "Not from the paper. Random smooth templates under smooth and white noise, shifts "
-            "and 10 % wrong labels, for where more than the 1437 digits are needed. No search."
-        ),
-        data="synthetic-10",
-        network=NetworkSpec(
-            "small_cnn",
-            (("filters", (16, 32)), ("sizes", (5, 3)), ("hidden", (64,)), *_GLOROT),
-        ),
-        batch_size=64,
-        n_steps=600,
-        l2=5e-4,
-        transform=_STANDARDISED,
-        evaluate_every=20,
-    ),
-    Task(
-        name="synthetic-100",
-        summary="synthetic 16 x 16 colour images of 100 classes, two convolutions with pooling",
-        notes=(
-            "Not from the paper. As synthetic-10, with 100 classes and a step size that drops "
-            "twice. No search."
-        ),
-        data="synthetic-100",
-        network=NetworkSpec(
-            "small_cnn",
-            (("filters", (32, 64)), ("sizes", (5, 3)), ("hidden", ()), *_GLOROT),
-        ),
-        batch_size=64,
-        n_steps=1200,
-        l2=5e-4,
-        transform=_STANDARDISED,
-        drops=(800, 1000),
-        evaluate_every=40,
-    ),
-)
-
-_TASKS = {entry.name: entry for entry in (*_PAPER, *_DIGITS, *_SYNTHETIC)}
+        Examples
+        --------
+        >>> from qpsim.nn import task
+        >>> task("digits-mlp").record()["transform"]
+        {'kind': 'PixelNoise', 'std': 0.5}
+        """
+        found = {item.name: describe(getattr(self, item.name)) for item in fields(self)}
+        if isinstance(self.network, NetworkSpec):
+            found["network"] = {"name": self.network.name, **describe(self.network.keywords)}
+        return found

@@ -1,9 +1,4 @@
-"""Training: one run is a function of its `Run`, bit for bit, however often it is put down.
-
-Everything random comes from streams that are functions of the seed and a count: the initial
-parameters, the data order with its augmentation, and dropout. Runs of one seed share all three, so
-that methods may be compared seed by seed.
-"""
+"""Training: a run is a function of its `Run` and the data, bit for bit, however often it is interrupted."""
 
 from __future__ import annotations
 
@@ -12,40 +7,52 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.cores import worker_count
 from qpsim.execution.interrupts import deferred
-from qpsim.nn.build import build_network
-from qpsim.nn.data import Dataset, Stream
-from qpsim.nn.optimizer import Optimizer
+from qpsim.nn import checkpoint as files
+from qpsim.nn.data import Dataset
+from qpsim.nn.loop import Loop
+from qpsim.nn.network import Network
 from qpsim.nn.run import History, Run
 from qpsim.provenance import environment
 
-__all__ = ["LARGEST_LOSS", "Loop", "Trained", "train"]
-
-# A batch loss from which nothing comes back; guessing costs log(n_classes).
-LARGEST_LOSS = 1e4
-_PARAMETERS, _DATA, _DROPOUT = range(3)
+__all__ = ["Trained", "train"]
 
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A run that came to its end: its history, the network's parameters, where it was made."""
+    """A run that came to its end.
+
+    Attributes
+    ----------
+    run : Run
+    history : History
+    network : Network
+        As it was after the last step; ``network.save(path)`` keeps its parameters.
+    provenance : dict
+        Versions, machine, the data's name and fingerprint, wall time.
+    """
 
     run: Run
     history: History
-    parameters: np.ndarray
+    network: Network
     provenance: dict[str, Any]
 
+    @property
+    def parameters(self) -> np.ndarray:
+        """The network's parameters, (P,)."""
+        return self.network.parameters
+
     def summary(self) -> dict[str, Any]:
-        """Plain JSON values; a loss that is not finite is None."""
+        """Plain JSON values; a number that is not finite is None."""
         history = self.history
         return {
             **self.run.record(),
@@ -60,79 +67,25 @@ class Trained:
                 "training_accuracy": [
                     None,
                     *(
-                        float(np.mean(history.batch_accuracy[a:b]))
+                        _finite(float(np.mean(history.batch_accuracy[a:b])))
                         for a, b in zip(history.evaluated, history.evaluated[1:], strict=False)
                     ),
                 ],
                 "test_loss": [_finite(loss) for loss in history.test_loss],
-                "test_accuracy": history.test_accuracy,
+                "test_accuracy": [_finite(share) for share in history.test_accuracy],
             },
             "provenance": self.provenance,
         }
-
-
-class Loop:
-    """A run under way: everything that changes from step to step, and nothing else."""
-
-    def __init__(self, run: Run, dataset: Dataset, workers: int | None = None) -> None:
-        self.run = run
-        self.dataset = dataset
-        stream = Stream(run.seed)
-        self.network = build_network(
-            run.task,
-            dataset,
-            rng=stream.child(_PARAMETERS).at(0),
-            dtype=np.dtype(run.dtype),
-            workers=workers,
-        )
-        self.optimizer = Optimizer(self.network, run.method)
-        self.batches = run.task.batches(dataset.train, rng=stream.child(_DATA))
-        self.dropout = stream.child(_DROPOUT)
-        self.history = History()
-
-    @property
-    def finished(self) -> bool:
-        """Whether there is nothing left to do."""
-        diverged = self.history.diverged_at is not None
-        return diverged or self.batches.step >= self.run.task.n_steps
-
-    def advance(self) -> float:
-        """One step; its batch loss."""
-        history, task = self.history, self.run.task
-        if not history.evaluated:
-            self._evaluate()
-        step = self.batches.step + 1
-        step_size = self.run.step_size * task.step_factor(step)
-        x, y = next(self.batches)
-        fit = self.optimizer.step(x, y, step_size, self.dropout.at(step))
-        history.batch_loss.append(fit.loss if not math.isnan(fit.loss) else math.inf)
-        history.batch_accuracy.append(fit.accuracy)
-        if not fit.loss <= LARGEST_LOSS:
-            history.diverged_at = step
-        elif step % task.evaluate_every == 0 or step == task.n_steps:
-            self._evaluate()
-        return fit.loss
-
-    def _evaluate(self) -> None:
-        n, loss, hits = len(self.dataset.test), 0.0, 0.0
-        for x, y in self.run.task.evaluation_batches(self.dataset.test):
-            mean_loss, accuracy = self.network.evaluate(x, y)
-            loss += mean_loss * len(y)
-            hits += accuracy * len(y)
-        self.history.evaluated.append(self.batches.step)
-        self.history.test_loss.append(loss / n if math.isfinite(loss) else math.inf)
-        self.history.test_accuracy.append(hits / n)
 
 
 def train(
     run: Run,
     data: Dataset | None = None,
     *,
-    directory: str | Path | None = None,
+    directory: str | os.PathLike[str] | None = None,
     workers: int | None = None,
     checkpoint: str | os.PathLike[str] | None = None,
-    resume: bool = False,
-    checkpoint_seconds: float = 30.0,
+    checkpoint_every: float = 60.0,
     stop: Callable[[], bool] | None = None,
 ) -> Trained:
     """Train to the end, with a progress bar that shows the loss.
@@ -145,11 +98,12 @@ def train(
     workers : int or None
         Threads of the network; the numbers do not depend on it. None means one per core.
     checkpoint : path, optional
-        A file that holds the run as it is: written at most every ``checkpoint_seconds``, at the
-        end, and when the run is interrupted. Each write replaces the file as a whole.
-    resume : bool, default False
-        Go on from the checkpoint if the file is there. The numbers are, bit for bit, those of a
-        run that was never interrupted; only ``n_steps`` may differ, to go on for longer.
+        File in which to keep where the run stands; if it is there already, the run goes on from
+        it, to the same bits as a run that was never interrupted. Only ``n_steps`` may be another,
+        to go on for longer. It stays, complete, when the run is done, and is written also when
+        the run is interrupted. Each write replaces the file as a whole.
+    checkpoint_every : float, default 60
+        Seconds between two writes of the checkpoint.
     stop : callable, optional
         Asked between steps; when it says True the run is interrupted.
 
@@ -160,11 +114,9 @@ def train(
     Raises
     ------
     TrainingError
-        The checkpoint exists and ``resume`` is False.
-    ExecutionError
-        ``workers`` is below 1 or no whole number.
+        Numbers that make no sense, or a network that does not fit the data.
     FileError
-        The checkpoint cannot be written, is damaged or belongs to another run.
+        The checkpoint cannot be written, is damaged, or belongs to another run or other data.
     DataError
         The data are missing or malformed.
     KeyboardInterrupt
@@ -175,28 +127,23 @@ def train(
     --------
     >>> from dataclasses import replace
     >>> import qpsim
-    >>> from qpsim.nn.tasks import task
+    >>> from qpsim.nn import task
     >>> short = replace(task("digits-whitened"), n_steps=20, evaluate_every=10)
     >>> trained = train(Run(short, qpsim.method("m-sgd"), 0.3), workers=1)
     >>> trained.history.evaluated, trained.history.batch_loss[-1] < trained.history.batch_loss[0]
     ([0, 10, 20], True)
     """
-    from qpsim.nn import checkpoint as files
-
     began = time.perf_counter()
     n_workers = worker_count(workers)
-    dataset = run.task.load(directory) if data is None else data
-    path = None if checkpoint is None else Path(checkpoint)
-    if path is not None and path.exists() and not resume:
-        raise TrainingError(
-            f"{path} exists already: resume it, remove it, or name another checkpoint."
-        )
-    loop = Loop(run, dataset, n_workers)
+    every = checks.number("checkpoint_every", checkpoint_every, TrainingError, "[0, inf)")
+    path = None if checkpoint is None else checks.path("checkpoint", checkpoint, TrainingError)
+    loop = Loop(run, run.task.load(directory) if data is None else data, n_workers)
+    record = loop.dataset.record()
     if path is not None:
         if path.exists():
-            files.load(path, loop)
+            files.load(path, loop, record)
         else:
-            files.save(path, loop)
+            files.save(path, loop, record)
     saved = time.monotonic()
     title = f"{run.task.name} {run.method.name} {run.step_size:g}"
     taken = loop.batches.step
@@ -210,21 +157,21 @@ def train(
             bar.tick(f"loss {loss:.3f}")
             if interrupted() or (stop is not None and stop()):
                 if path is not None:
-                    files.save(path, loop)
+                    files.save(path, loop, record)
                 raise KeyboardInterrupt
-            if path is not None and time.monotonic() - saved > checkpoint_seconds:
-                files.save(path, loop)
+            if path is not None and time.monotonic() - saved >= every:
+                files.save(path, loop, record)
                 saved = time.monotonic()
         if path is not None:
-            files.save(path, loop)
+            files.save(path, loop, record)
     provenance = {
         **environment(),
-        "data": dataset.name,
+        "data": record,
         "workers": loop.network.workers,
         "resumed_at": taken or None,
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
-    return Trained(run, loop.history, loop.network.parameters.copy(), provenance)
+    return Trained(run, loop.history, loop.network, provenance)
 
 
 def _finite(value: float) -> float | None:

@@ -8,6 +8,7 @@ law). A diagonal Hessian is held as its diagonal and never becomes a dense matri
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -15,39 +16,46 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.problem import noise as noises
+from qpsim.problem.matrices import (
+    LARGEST,
+    check_coordinates,
+    check_magnitude,
+    frozen,
+    real_array,
+    rounding_of_eigenvalues,
+    semidefinite,
+    square_or_diagonal,
+)
+from qpsim.problem.noise import Noise
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-# Entries of the Hessian, noise and coordinates beyond these have squares and cubes that no float
-# holds: a variance that underflows to 0 would pass for a problem without noise.
-_SMALLEST_HESSIAN, LARGEST = 1e-50, 1e50
-# Asymmetry that rounding in a user's own Q = V L V^T leaves, in units of the largest entry; anything
-# above is a mistake. For a Hessian in single precision it is 256 of its rounding errors, 3e-5.
-_SYMMETRY_TOLERANCE = 1e-10
-_ROUNDING_ERRORS = 256
-
 
 class QuadraticProblem:
-    """A quadratic loss with Gaussian gradient noise.
+    """A quadratic loss with noisy gradients.
 
     Parameters
     ----------
     hessian : array_like, shape (d, d) or (d,)
-        Symmetric positive definite matrix Q; a vector gives the eigenvalues of a diagonal Q. A
+        Symmetric positive semi-definite matrix Q; a vector gives the eigenvalues of a diagonal Q. A
         matrix without off-diagonal entries is held as its diagonal. Its largest entry lies between
-        1e-50 and 1e50.
+        1e-50 and 1e50. Eigenvalues of a dense matrix that rounding cannot tell from 0 count as 0.
     optimum : array_like, shape (d,), optional
-        The minimiser; zeros by default. Coordinates are at most 1e50.
+        The minimiser, or any of them if Q is singular; zeros by default. Coordinates are at most 1e50.
     noise_std : float, default 0.1
         Standard deviation nu of the data around the optimum, in units of theta; at most 1e50.
+    noise : Noise, optional
+        Any other noise, from :mod:`qpsim.problem.noise` (``qpsim.noise``), instead of noise_std.
 
     Raises
     ------
     ProblemError
-        The Hessian is empty, of the wrong shape or type, not finite, not symmetric or not
-        positive definite; the optimum has another shape; the noise is negative or not finite;
-        numbers so large or small that their powers leave the floating-point range.
+        The Hessian is empty, of the wrong shape or type, not finite, not symmetric or not positive
+        semi-definite; the optimum or the noise has another dimension; the noise is negative or not
+        finite; noise_std and noise are both given; numbers so large or small that their powers
+        leave the floating-point range.
 
     Examples
     --------
@@ -60,49 +68,31 @@ class QuadraticProblem:
     """
 
     def __init__(
-        self, hessian: ArrayLike, optimum: ArrayLike | None = None, noise_std: float = 0.1
+        self,
+        hessian: ArrayLike,
+        optimum: ArrayLike | None = None,
+        noise_std: float | None = None,
+        *,
+        noise: Noise | None = None,
     ) -> None:
-        given = checks.array("The Hessian", hessian, ProblemError)
-        matrix = real_array(given, "The Hessian")
-        if matrix.size == 0:
-            raise ProblemError("The Hessian is empty; give a (d, d) matrix or d eigenvalues.")
-        if matrix.ndim == 2 and matrix.shape[0] != matrix.shape[1]:
-            raise ProblemError(
-                f"The Hessian must be square, not of shape {matrix.shape}; "
-                "give a (d, d) matrix or d eigenvalues."
-            )
-        if matrix.ndim not in (1, 2):
-            raise ProblemError(
-                f"The Hessian must have 1 or 2 axes, not {matrix.ndim}; "
-                "give a (d, d) matrix or d eigenvalues."
-            )
-        _check_magnitude(matrix)
-        if matrix.ndim == 2:
-            matrix = _as_diagonal_if_so(_symmetric(matrix, given.dtype))
-        decomposition = None
-        if matrix.ndim == 2:
+        matrix = square_or_diagonal(hessian)
+        chosen = _noise(noise_std, noise)
+        if matrix.ndim == 1:
+            self._set(semidefinite(matrix, True), None, optimum, chosen)
+        else:
             values, vectors = np.linalg.eigh(matrix)
-            decomposition = values, vectors
-        self._set(matrix, decomposition, optimum, noise_std)
-        smallest = float(self.eigenvalues.min())
-        # What eigh finds below its own rounding error is no evidence of a positive eigenvalue.
-        floor = 0.0 if self.is_diagonal else self.dim * 2.3e-16 * float(self.eigenvalues.max())
-        if not smallest > floor:
-            raise ProblemError(
-                "The Hessian must be positive definite, but its smallest eigenvalue is "
-                f"{smallest:.3g}; add a multiple of the identity or drop the flat directions."
-            )
+            self._set(matrix, (semidefinite(values, False), vectors), optimum, chosen)
 
     def _set(
         self,
         hessian: NDArray[np.float64],
         decomposition: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
         optimum: ArrayLike | None,
-        noise_std: float,
+        noise: Noise,
     ) -> None:
-        self._hessian = _frozen(hessian)
-        self._eigenvalues = self._hessian if decomposition is None else _frozen(decomposition[0])
-        self._eigenvectors = None if decomposition is None else _frozen(decomposition[1])
+        self._hessian = frozen(hessian)
+        self._eigenvalues = self._hessian if decomposition is None else frozen(decomposition[0])
+        self._eigenvectors = None if decomposition is None else frozen(decomposition[1])
         if optimum is None:
             optimum = np.zeros(hessian.shape[0])
         point = real_array(optimum, "The optimum")
@@ -112,8 +102,9 @@ class QuadraticProblem:
                 f"not {point.shape}."
             )
         check_coordinates(point, "The optimum")
-        self._optimum = _frozen(point)
-        self._noise_std = _noise(noise_std)
+        self._optimum = frozen(point)
+        noise.fits(self)
+        self._noise = noise
 
     @classmethod
     def from_eigenbasis(
@@ -121,7 +112,9 @@ class QuadraticProblem:
         eigenvalues: ArrayLike,
         eigenvectors: ArrayLike,
         optimum: ArrayLike | None = None,
-        noise_std: float = 0.1,
+        noise_std: float | None = None,
+        *,
+        noise: Noise | None = None,
     ) -> QuadraticProblem:
         """Problem with Q = V diag(eigenvalues) V^T, V's columns orthonormal.
 
@@ -145,9 +138,16 @@ class QuadraticProblem:
                 f"Eigenvalues of shape (d,) need eigenvectors of shape (d, d), not {values.shape} "
                 f"and {vectors.shape}."
             )
-        if values.size == 0 or not values.min() > 0:
-            raise ProblemError("The eigenvalues must all be positive.")
-        _check_magnitude(values)
+        if values.size == 0 or values.min() < 0:
+            raise ProblemError("The eigenvalues must all be positive, or 0.")
+        check_magnitude(values)
+        limit = rounding_of_eigenvalues(values)
+        if bool((values[values > 0.0] < limit).any()):
+            raise ProblemError(
+                f"A dense Hessian in double precision does not hold eigenvalues as far apart as "
+                f"{values[values > 0.0].min():.3g} and {values.max():.3g}: below {limit:.3g} they "
+                "are rounding. Take a diagonal Hessian, or set what is that small to 0."
+            )
         error = float(np.abs(vectors.T @ vectors - np.eye(values.size)).max())
         if error > 1e-8:
             raise ProblemError(
@@ -155,7 +155,9 @@ class QuadraticProblem:
             )
         problem = cls.__new__(cls)
         hessian = (vectors * values) @ vectors.T
-        problem._set(0.5 * (hessian + hessian.T), (values, vectors), optimum, noise_std)
+        problem._set(
+            0.5 * (hessian + hessian.T), (values, vectors), optimum, _noise(noise_std, noise)
+        )
         return problem
 
     @classmethod
@@ -165,7 +167,7 @@ class QuadraticProblem:
         eigenvalues: NDArray[np.float64],
         eigenvectors: NDArray[np.float64],
         optimum: ArrayLike,
-        noise_std: float,
+        noise: Noise,
     ) -> QuadraticProblem:
         """A dense problem put together again from what it was saved as, bit for bit.
 
@@ -174,14 +176,14 @@ class QuadraticProblem:
         ProblemError
             The parts do not fit: V diag(eigenvalues) V^T is not the Hessian.
         """
-        again = cls.from_eigenbasis(eigenvalues, eigenvectors, optimum, noise_std)
+        again = cls.from_eigenbasis(eigenvalues, eigenvectors, optimum, noise=noise)
         matrix = real_array(hessian, "The Hessian")
         if matrix.shape != again.hessian.shape or not np.allclose(
             matrix, again.hessian, rtol=1e-7, atol=1e-7 * float(np.abs(matrix).max(initial=0.0))
         ):
             raise ProblemError("The Hessian does not have the eigenvalues and eigenvectors given.")
         problem = cls.__new__(cls)
-        problem._set(matrix, (again.eigenvalues, np.array(eigenvectors)), optimum, noise_std)
+        problem._set(matrix, (again.eigenvalues, np.array(eigenvectors)), optimum, noise)
         return problem
 
     @property
@@ -215,16 +217,24 @@ class QuadraticProblem:
         return self._optimum
 
     @property
-    def noise_std(self) -> float:
-        """Standard deviation nu of the data around the optimum."""
-        return self._noise_std
+    def noise(self) -> Noise:
+        """The gradient's noise, as one draw has it."""
+        return self._noise
+
+    @property
+    def noise_std(self) -> Any:
+        """The level nu of the noise: of the data around the optimum, unless another noise was given.
+
+        None for a noise that is given by a matrix or variances.
+        """
+        return self._noise.level if self._noise.has_level else None
 
     @cached_property
     def hessian_square_diagonal(self) -> NDArray[np.float64]:
         """Diagonal of Q Q, shape (d,): the gradient's variances at nu = 1."""
         if self.is_diagonal:
-            return _frozen(self._hessian**2)
-        return _frozen(np.einsum("ij,ij->i", self._hessian, self._hessian))
+            return frozen(self._hessian**2)
+        return frozen(np.einsum("ij,ij->i", self._hessian, self._hessian))
 
     @cached_property
     def diagonal_mass(self) -> float:
@@ -235,8 +245,14 @@ class QuadraticProblem:
 
     @property
     def noise_floor(self) -> float:
-        """The constant 0.5 nu^2 tr Q by which the expected loss (Eq. 9) exceeds the excess loss."""
-        return 0.5 * self._noise_std**2 * float(self._eigenvalues.sum())
+        """The constant 0.5 nu^2 tr Q by which the expected loss (Eq. 9) exceeds the excess loss.
+
+        Only data around the optimum (:func:`qpsim.noise.data`) have it; it is 0 for any other noise.
+        """
+        if self._noise.family != "data":
+            return 0.0
+        variance = self._noise.level**2 * self._noise.law.variance
+        return 0.5 * variance * float(self._eigenvalues.sum())
 
     def matvec(self, vectors: ArrayLike) -> NDArray[np.float64]:
         """Q v for vectors of shape (..., d)."""
@@ -254,51 +270,161 @@ class QuadraticProblem:
         return float(loss) if loss.ndim == 0 else loss
 
     def gradient_std(self) -> NDArray[np.float64]:
-        """sigma_i = nu sqrt((QQ)_ii), shape (d,): one draw's deviation in each coordinate."""
-        return self._noise_std * np.sqrt(self.hessian_square_diagonal)
+        """Standard deviation of one draw's gradient in each coordinate, shape (d,).
+
+        nu sqrt((QQ)_ii) for data around the optimum; infinite for Student's t with df <= 2.
+        """
+        return self._noise.std(self)
+
+    def gradient_scale(self) -> NDArray[np.float64]:
+        """sqrt(C_ii), shape (d,): :meth:`gradient_std` for Gaussian noise, the scale of a Student t."""
+        return self._noise.scale(self)
 
     def gradient_covariance(self) -> NDArray[np.float64]:
-        """Covariance nu^2 Q Q of one draw's gradient, shape (d, d), or (d,) if diagonal."""
-        square = self._hessian**2 if self.is_diagonal else self._hessian @ self._hessian
-        return self._noise_std**2 * square
+        """C of one draw's gradient, shape (d, d), or (d,) if it is diagonal.
+
+        Its covariance for Gaussian and Laplace noise; its scale matrix for Student's t.
+        """
+        return self._noise.matrix(self)
 
     def gradient_correlation(self) -> NDArray[np.float64]:
-        """Correlation r_ij = (QQ)_ij / sqrt((QQ)_ii (QQ)_jj) of a dense problem, shape (d, d).
+        """Correlation r_ij = C_ij / sqrt(C_ii C_jj) of one draw's gradient, shape (d, d).
 
         Raises
         ------
         ProblemError
-            The Hessian is diagonal: the correlation is the identity, which is not materialised.
+            Hessian and C are diagonal: the correlation is the identity, which is not materialised.
         """
-        if self.is_diagonal:
+        if self.coordinates_are_independent:
             raise ProblemError("A diagonal problem has uncorrelated gradients; r is the identity.")
-        square = self._hessian @ self._hessian
-        scale = 1.0 / np.sqrt(self.hessian_square_diagonal)
-        correlation = np.clip(square * scale[:, None] * scale[None, :], -1.0, 1.0)
-        np.fill_diagonal(correlation, 1.0)
-        return correlation
+        return self._noise.correlation(self)
 
-    def with_noise(self, noise_std: float) -> QuadraticProblem:
-        """The same problem at another noise level.
+    @property
+    def coordinates_are_independent(self) -> bool:
+        """Whether the Hessian is diagonal and the gradient's coordinates are uncorrelated."""
+        return self.is_diagonal and self._noise.eigen_std(self) is not None
+
+    def with_noise(self, noise: float | Noise) -> QuadraticProblem:
+        """The same problem at another noise level, or with another noise.
 
         Examples
         --------
         >>> import qpsim
-        >>> qpsim.QuadraticProblem([1.0, 2.0]).with_noise(4.0).noise_std
-        4.0
+        >>> p = qpsim.QuadraticProblem([1.0, 2.0])
+        >>> p.with_noise(4.0).noise_std, p.with_noise(qpsim.noise.white(1.0)).noise
+        (4.0, noise.white(1))
         """
-        return self._replaced(self._optimum, noise_std)
+        given = noise if isinstance(noise, Noise) else self._at_level(noise)
+        return self._replaced(self._optimum, given)
+
+    def _at_level(self, level: Any) -> Noise:
+        checked = noises.default(level).level
+        return replace(self._noise, level=checked)
 
     def with_optimum(self, optimum: ArrayLike) -> QuadraticProblem:
         """The same problem with its minimiser elsewhere."""
-        return self._replaced(optimum, self._noise_std)
+        return self._replaced(optimum, self._noise)
 
-    def _replaced(self, optimum: ArrayLike, noise_std: float) -> QuadraticProblem:
+    def at_batch(self, batch_size: int) -> QuadraticProblem:
+        """The problem whose gradients are means of so many draws.
+
+        Examples
+        --------
+        >>> import qpsim
+        >>> qpsim.QuadraticProblem([1.0, 2.0], noise_std=4.0).at_batch(4).noise_std
+        2.0
+        """
+        count = checks.count("batch_size", batch_size, ProblemError)
+        return self._replaced(self._optimum, self._noise.at_batch(count))
+
+    def preconditioned(self, preconditioner: Any) -> QuadraticProblem:
+        """The problem that a method preconditioned by P sees: P^(1/2) Q P^(1/2), in theta' = P^(-1/2) theta.
+
+        Plain SGD on it moves as SGD with direction P g does on this one. Loss and its values stay the same.
+
+        Parameters
+        ----------
+        preconditioner : float, array_like of shape (d,), or (d, d)
+            A number a stands for the power Q^a of the Hessian, such as -0.5; a vector for a diagonal P > 0; a matrix
+            for a symmetric positive definite one.
+
+        Raises
+        ------
+        ProblemError
+            P is not positive definite, or a negative power of a singular Hessian.
+
+        Examples
+        --------
+        >>> import qpsim
+        >>> p = qpsim.QuadraticProblem([1.0, 16.0], noise=qpsim.noise.hessian(1.0))
+        >>> p.preconditioned(-0.5).hessian
+        array([1., 4.])
+        """
+        from qpsim.problem.preconditioning import preconditioned
+
+        return preconditioned(self, preconditioner)
+
+    def _replaced(self, optimum: ArrayLike, noise: Noise) -> QuadraticProblem:
         problem = type(self).__new__(type(self))
         basis = self._eigenvectors
         decomposition = None if basis is None else (self._eigenvalues, basis)
-        problem._set(self._hessian, decomposition, optimum, noise_std)
+        problem._set(self._hessian, decomposition, optimum, noise)
         return problem
+
+    # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
+
+    kind = "quadratic"
+
+    def runs_by_coordinate(self, method: Any) -> bool:
+        """Whether the method's coordinates couple through the step size alone, after a rotation at most."""
+        return self.is_diagonal or bool(method.equivariant)
+
+    def lanes_are_independent(self, method: Any) -> bool:
+        """Whether no matrix product couples the replicates of a block."""
+        return self.runs_by_coordinate(method) and self._noise.eigen_std(self) is not None
+
+    def is_deterministic(self) -> bool:
+        """Whether gradients have no noise."""
+        return self._noise.is_zero
+
+    def records_moment_error(self, method: Any) -> bool:
+        """Whether the exact step's denominator is a truncated series."""
+        return method.closed_form is None and not self.is_diagonal
+
+    def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
+        """Refuse or warn of what cannot be done exactly; see :mod:`qpsim.problem.quadratic_kernel`."""
+        from qpsim.problem.quadratic_kernel import check_simulation
+
+        check_simulation(self, method, policy, batch_size)
+
+    def prepared(self, method: Any, policy: Any, batch_size: int, tolerance: float) -> Any:
+        """The arguments of the step loop."""
+        from qpsim.problem.quadratic_kernel import prepared
+
+        return prepared(self, method, policy, batch_size, tolerance)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Dimension, form and noise as plain JSON values."""
+        return {
+            "dim": self.dim,
+            "diagonal": self.is_diagonal,
+            "noise_std": self.noise_std,
+            "noise": self._noise.to_dict(),
+            "smallest_eigenvalue": float(self._eigenvalues.min()),
+            "largest_eigenvalue": float(self._eigenvalues.max()),
+            "diagonal_mass": self.diagonal_mass,
+        }
+
+    def arrays(self) -> dict[str, NDArray[np.float64]]:
+        """Hessian, eigenvalues and eigenvectors, optimum, and the noise's arrays."""
+        found = {
+            "hessian": self._hessian,
+            "eigenvalues": self._eigenvalues,
+            "optimum": self._optimum,
+        }
+        if self._eigenvectors is not None:
+            found["eigenvectors"] = self._eigenvectors
+        return found | {f"noise {name}": array for name, array in self._noise.arrays().items()}
 
     def _error(self, theta: ArrayLike) -> NDArray[np.float64]:
         return self._points(theta, "theta") - self._optimum
@@ -323,64 +449,28 @@ class QuadraticProblem:
         # Neither pickle nor copy keeps an array's read-only flag.
         for value in state.values():
             if isinstance(value, np.ndarray):
-                _frozen(value)
+                frozen(value)
         self.__dict__.update(state)
 
     def __repr__(self) -> str:
         kind = "diagonal" if self.is_diagonal else "dense"
         low, high = self._eigenvalues.min(), self._eigenvalues.max()
+        usual = self._noise.family == "data" and self._noise.law.is_gaussian
+        noise = f"noise_std={self._noise.level:g}" if usual else f"{self._noise!r}"
         return (
             f"<QuadraticProblem {kind}, dim={self.dim}, eigenvalues in [{low:.3g}, {high:.3g}], "
-            f"noise_std={self._noise_std:g}>"
+            f"{noise}>"
         )
 
 
-def real_array(values: Any, what: str) -> NDArray[np.float64]:
-    """A float64 copy of an array of finite real numbers; anything else is a ProblemError."""
-    return checks.finite_numbers(what, values, ProblemError)
-
-
-def check_coordinates(points: NDArray[np.float64], what: str) -> None:
-    """Refuse coordinates whose squares would leave the floating-point range."""
-    largest = float(np.abs(points).max(initial=0.0))
-    if largest > LARGEST:
+def _noise(noise_std: Any, noise: Any) -> Noise:
+    if noise is None:
+        level = 0.1 if noise_std is None else noise_std
+        return noises.default(checks.number("noise_std", level, ProblemError, f"[0, {LARGEST:g}]"))
+    if noise_std is not None:
+        raise ProblemError("Give a problem either noise_std or noise, and not both.")
+    if not isinstance(noise, Noise):
         raise ProblemError(
-            f"{what} has a coordinate of size {largest:.3g}, beyond {LARGEST:g}; take another unit."
+            f"noise must be one of qpsim.noise, such as qpsim.noise.white(0.1), not {checks.shown(noise)}."
         )
-
-
-def _check_magnitude(hessian: NDArray[np.float64]) -> None:
-    largest = float(np.abs(hessian).max())
-    if 0.0 < largest < _SMALLEST_HESSIAN or largest > LARGEST:
-        raise ProblemError(
-            f"The largest entry of the Hessian is {largest:.3g}, whose powers leave the "
-            f"floating-point range; scale the loss so that it lies between {_SMALLEST_HESSIAN:g} "
-            f"and {LARGEST:g}."
-        )
-
-
-def _symmetric(matrix: NDArray[np.float64], precision: np.dtype) -> NDArray[np.float64]:
-    asymmetry = float(np.abs(matrix - matrix.T).max())
-    rounding = float(np.finfo(precision).eps) if precision.kind == "f" else 0.0
-    tolerance = max(_SYMMETRY_TOLERANCE, _ROUNDING_ERRORS * rounding)
-    if asymmetry > tolerance * float(np.abs(matrix).max()):
-        raise ProblemError(
-            f"The Hessian must be symmetric, but max |Q - Q^T| is {asymmetry:.3g}; "
-            "use (Q + Q.T) / 2 if that is what is meant."
-        )
-    return 0.5 * (matrix + matrix.T)
-
-
-def _as_diagonal_if_so(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    diagonal = np.diagonal(matrix)
-    is_diagonal = np.count_nonzero(matrix) == np.count_nonzero(diagonal)
-    return diagonal.copy() if is_diagonal else matrix
-
-
-def _noise(noise_std: Any) -> float:
-    return checks.number("noise_std", noise_std, ProblemError, f"[0, {LARGEST:g}]")
-
-
-def _frozen(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    array.flags.writeable = False
-    return array
+    return noise

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-FORMS = ("linear", "sign", "two-valued")
+CLOSED_FORMS = ("linear", "sign", "two-valued")
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,10 +29,12 @@ class Declaration:
         What the rule sees besides the gradient.
     hyper_class : NamedTuple class
         One field for each hyper-parameter, with its default.
-    form, offset, equivariant, breakpoint, form_at_first_step
+    closed_form, offset, equivariant, breakpoint, closed_form_at_first_step
         See :func:`qpsim.rule`.
     ranges : mapping of str to (low, high, text)
         Admissible half-open intervals of the hyper-parameters.
+    ordered : tuple of (str, str)
+        Pairs of hyper-parameters of which the first must not be larger than the second.
     module, attribute : str
         Where the rule can be imported from.
     """
@@ -42,12 +44,13 @@ class Declaration:
     state_names: tuple[str, ...]
     observes: str | None
     hyper_class: type[tuple]
-    form: str | None
+    closed_form: str | None
     offset: Callable[..., float] | None
     equivariant: bool
     breakpoint: Callable[..., float] | None
-    form_at_first_step: str | None
+    closed_form_at_first_step: str | None
     ranges: Mapping[str, tuple[float, float, str]]
+    ordered: tuple[tuple[str, str], ...]
     module: str
     attribute: str
 

@@ -22,12 +22,14 @@ import numpy as np
 
 import qpsim
 from qpsim.errors import FileError, SimulationError
-from qpsim.files.archive import check_writable, pack_arrays, read_bytes, unpack_arrays, write_bytes
-from qpsim.simulation.block import Block, Point
+from qpsim.files.archive import pack_arrays, unpack_arrays
+from qpsim.files.reading import read_bytes
+from qpsim.files.writing import check_writable, write_bytes
+from qpsim.simulation.block import Block, BlockState
 from qpsim.simulation.plan import Plan, plan_spec
 
 _KIND = "checkpoint"
-_ARRAYS = tuple(field.name for field in fields(Point) if field.name != "t")
+_ARRAYS = tuple(field.name for field in fields(BlockState) if field.name != "t")
 
 
 class Checkpoint:
@@ -55,14 +57,14 @@ class Checkpoint:
         self.path = Path(path)
         self.every = number
         self._lock = threading.Lock()
-        self._points: dict[int, Point] = {}
+        self._points: dict[int, BlockState] = {}
         self._noted: dict[int, float] = {}
         self._written = 0.0
         self._n_steps = 0
         self._digest = ""
 
-    def open(self, plan: Plan) -> dict[int, Point]:
-        """Points of the file, by a block's first replicate; none if there is no file.
+    def open(self, plan: Plan) -> dict[int, BlockState]:
+        """BlockStates of the file, by a block's first replicate; none if there is no file.
 
         Raises
         ------
@@ -75,7 +77,7 @@ class Checkpoint:
         self._points = _read(self.path, plan, self._digest) if self.path.exists() else {}
         return {first: point.copy() for first, point in self._points.items()}
 
-    def note(self, first: int, point: Point) -> None:
+    def note(self, first: int, point: BlockState) -> None:
         """Take down where a block rests, if it is time to; called by the block's own thread."""
         now = time.monotonic()
         finished = point.t == self._n_steps
@@ -96,7 +98,7 @@ class Checkpoint:
             steps = np.zeros((0, lanes)) if block.steps is None else block.steps
             errors = np.zeros((0, lanes)) if block.errors is None else block.errors
             theta = np.zeros((0, 0, lanes)) if block.theta is None else block.theta
-            point = Point(
+            point = BlockState(
                 self._n_steps,
                 *(nothing, nothing, nothing, nothing),
                 *(block.losses, steps, errors, theta),
@@ -128,15 +130,15 @@ def digest(plan: Plan) -> str:
     spec = {**plan_spec(plan), "qpsim": qpsim.__version__}
     found.update(json.dumps(spec, sort_keys=True, default=str).encode())
     problem = plan.problem
-    arrays = (plan.theta0, problem.hessian, problem.eigenvalues, problem.eigenvectors)
-    for array in (*arrays, problem.optimum, plan.policy.given):
-        content = np.zeros(0) if array is None else np.ascontiguousarray(array)
-        found.update(f"{content.shape}".encode())
+    arrays = {"theta0": plan.theta0, "given": plan.policy.given, **problem.arrays()}
+    for name, array in sorted(arrays.items()):
+        content = np.ascontiguousarray(array)
+        found.update(f"{name} {content.shape}".encode())
         found.update(content.tobytes())
     return found.hexdigest()
 
 
-def _read(path: Path, plan: Plan, expected: str) -> dict[int, Point]:
+def _read(path: Path, plan: Plan, expected: str) -> dict[int, BlockState]:
     header, arrays = unpack_arrays(read_bytes(path), path, _KIND)
     if header.get("plan") != expected:
         raise FileError(
@@ -148,14 +150,14 @@ def _read(path: Path, plan: Plan, expected: str) -> dict[int, Point]:
         for name, t in header["at"].items():
             first = int(name)
             kept: dict[str, Any] = {field: arrays[f"{name}.{field}"] for field in _ARRAYS}
-            points[first] = Point(int(t), **kept)
+            points[first] = BlockState(int(t), **kept)
             _check(plan, first, points[first])
         return points
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is no complete checkpoint ({error}).") from None
 
 
-def _check(plan: Plan, first: int, point: Point) -> None:
+def _check(plan: Plan, first: int, point: BlockState) -> None:
     """Kernels do not look at shapes: a point of others must not reach them."""
     counts = dict(plan.blocks())
     if first not in counts or not 0 <= point.t <= plan.n_steps:
@@ -169,13 +171,13 @@ def _check(plan: Plan, first: int, point: Point) -> None:
     if plan.uses_series or point.t < n:
         shapes["errors"] = (n, lanes)
     if point.t < n:
-        shapes["error"] = (dim, lanes)
+        shapes["offset"] = (dim, lanes)
         shapes["states"] = (len(plan.method.state_names), dim, lanes)
         shapes["stream"] = (4, lanes)
-        shapes["dead"] = (lanes,)
-    kinds = {"stream": np.dtype(np.uint64), "dead": np.dtype(np.uint8)}
+        shapes["diverged"] = (lanes,)
+    kinds = {"stream": np.dtype(np.uint64), "diverged": np.dtype(np.uint8)}
     if point.t < n:
-        kinds |= dict.fromkeys(("error", "states"), np.dtype(plan.dtype))
+        kinds |= dict.fromkeys(("offset", "states"), np.dtype(plan.dtype))
     for name, shape in shapes.items():
         array = getattr(point, name)
         if array.shape != shape or array.dtype != kinds.get(name, np.dtype(float)):

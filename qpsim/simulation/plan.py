@@ -17,7 +17,7 @@ from qpsim.errors import ArtefactWarning, MethodError, SimulationError, nearest
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.methods.trial import try_rule
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import Problem
 from qpsim.seeds import seed_sequence
 from qpsim.simulation.stepsize import Policy, StepSize, resolve
 
@@ -61,7 +61,7 @@ class Plan:
     ``theta0_from``; ``theta_steps`` is sorted.
     """
 
-    problem: QuadraticProblem
+    problem: Problem
     method: Method
     policy: Policy
     n_steps: int
@@ -84,22 +84,19 @@ class Plan:
         return replace(self, theta0=self.theta0[first : first + count], theta0_from=first)
 
     @property
-    def noise_std(self) -> float:
-        """nu / sqrt(B): the noise of a minibatch mean."""
-        return self.problem.noise_std / self.batch_size**0.5
+    def runs_by_coordinate(self) -> bool:
+        """Whether coordinates couple through the step size alone, after a rotation at most."""
+        return self.problem.runs_by_coordinate(self.method)
 
     @property
-    def runs_in_eigenbasis(self) -> bool:
-        """Whether coordinates couple through the step size alone, after a rotation at most."""
-        return self.problem.is_diagonal or self.method.equivariant
+    def lanes_are_independent(self) -> bool:
+        """Whether no matrix product couples the replicates of a block."""
+        return self.problem.lanes_are_independent(self.method)
 
     @property
     def uses_series(self) -> bool:
         """Whether the exact step's denominator is a truncated series, whose error is recorded."""
-        from qpsim.kernels import policy
-
-        series = self.method.form is None and not self.problem.is_diagonal
-        return series and self.policy.code == policy.OPTIMAL
+        return self.policy.is_exact and self.problem.records_moment_error(self.method)
 
     def blocks(self, workers: int = 1) -> Iterator[tuple[int, int]]:
         """(first replicate, count) of every block, as work for so many workers.
@@ -108,7 +105,7 @@ class Plan:
         what a block costs besides its steps is then paid once.
         """
         size = self.block_size
-        if self.runs_in_eigenbasis:
+        if self.lanes_are_independent:
             numbers = self.problem.dim * (1 + len(self.method.state_names))
             while 2 * size * numbers <= _CACHED_ELEMENTS:
                 small = size * self.problem.dim * self.n_steps < _LEAST_UPDATES
@@ -120,7 +117,7 @@ class Plan:
 
 
 def make_plan(
-    problem: QuadraticProblem,
+    problem: Problem,
     method: str | Method | Rule,
     step_size: StepSize = "optimal",
     n_steps: int = 100,
@@ -134,9 +131,10 @@ def make_plan(
     record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
 ) -> Plan:
     """Check the arguments of :func:`simulate` and put them together, without running anything."""
-    if not isinstance(problem, QuadraticProblem):
+    if not hasattr(problem, "prepared"):
         raise SimulationError(
-            f"A simulation needs a QuadraticProblem, not {type(problem).__name__}."
+            "A simulation needs a problem, such as a qpsim.QuadraticProblem, not "
+            f"{type(problem).__name__}."
         )
     moving = find_method(method)
     try_rule(moving.rule, moving.hyper)
@@ -150,12 +148,13 @@ def make_plan(
         )
     tolerance = checks.number("tolerance", tolerance, SimulationError, "(0, 1)")
     policy = resolve(step_size, n_steps)
-    if problem.noise_std == 0.0 and policy.name == "optimal":
-        # The direction is deterministic: minimising along it is the exact step (MATH: nu = 0).
-        policy = type(policy)(policy.name, resolve("line-search", 1).code, policy.given)
+    if policy.is_exact and problem.is_deterministic():
+        # The direction is known: minimising along it is the exact step.
+        policy = replace(policy, code=resolve("line-search", 1).code)
     start = starting_points(theta0, problem, n_replicates)
     kept, theta_steps = _records(record, n_steps)
-    if moving.form != "linear":
+    problem.check_simulation(moving, policy, int(batch_size))
+    if moving.closed_form != "linear":
         _warn_of_sign_vector(start - problem.optimum)
     return Plan(
         problem=problem,
@@ -178,11 +177,7 @@ def make_plan(
 def plan_spec(plan: Plan) -> dict[str, Any]:
     """A plan's full specification but for its arrays, as plain JSON values."""
     return {
-        "problem": {
-            "dim": plan.problem.dim,
-            "diagonal": plan.problem.is_diagonal,
-            "noise_std": plan.problem.noise_std,
-        },
+        "problem": {"kind": plan.problem.kind, **plan.problem.to_dict()},
         "method": {"name": plan.method.name, "hyper": plan.method.hyper_parameters},
         "step_size": plan.policy.name,
         "step_size_code": plan.policy.code,
@@ -201,7 +196,7 @@ def plan_spec(plan: Plan) -> dict[str, Any]:
     }
 
 
-def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -> np.ndarray:
+def starting_points(theta0: Any, problem: Problem, n_replicates: int) -> np.ndarray:
     """theta0 as a checked copy, shape (d,) or (n_replicates, d)."""
     if theta0 is None:
         return np.zeros(problem.dim)
@@ -214,14 +209,14 @@ def starting_points(theta0: Any, problem: QuadraticProblem, n_replicates: int) -
     return start
 
 
-def _precision(dtype: Any, problem: QuadraticProblem, moving: Method, start: np.ndarray) -> str:
+def _precision(dtype: Any, problem: Problem, moving: Method, start: np.ndarray) -> str:
     """The name of a precision that this simulation can have."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
     if name not in DTYPES:
         raise SimulationError(f"dtype must be 'float64' or 'float32', not {dtype!r}.")
     if name == "float64":
         return name
-    if not (problem.is_diagonal or moving.equivariant):
+    if not problem.runs_by_coordinate(moving):
         raise SimulationError(
             f"{moving.name} on a dense Hessian is simulated in float64 only; float32 takes a diagonal "
             "Hessian, or a method that commutes with rotations, such as sgd."

@@ -18,11 +18,13 @@ from numpy.typing import ArrayLike
 from qpsim import checks
 from qpsim.errors import FileError, SimulationError
 from qpsim.files.archive import read_arrays, write_arrays
+from qpsim.kernels import policy as codes
 from qpsim.methods import Method
 from qpsim.methods.method import defined_rule
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import Problem
+from qpsim.problem.saved import problem_from_dict
 from qpsim.simulation.plan import DTYPES, Plan, plan_spec, starting_points
-from qpsim.simulation.stepsize import CODES, Policy
+from qpsim.simulation.stepsize import Policy
 
 _KIND = "result"
 # Losses that are copied and sorted at a time.
@@ -69,7 +71,7 @@ class Result:
                 array.flags.writeable = False
 
     @property
-    def problem(self) -> QuadraticProblem:
+    def problem(self) -> Problem:
         """The problem that was simulated."""
         return self.plan.problem
 
@@ -163,11 +165,8 @@ class Result:
             "moment_error": self.moment_error,
             "theta": self.theta,
             "theta0": plan.theta0,
-            "optimum": problem.optimum,
-            "hessian": problem.hessian,
-            "eigenvalues": problem.eigenvalues,
-            "eigenvectors": problem.eigenvectors,
             "given": plan.policy.given,
+            **{f"problem {name}": array for name, array in problem.arrays().items()},
         }
         present = {name: array for name, array in arrays.items() if array is not None}
         rule = {"module": self.method.rule.module, "attribute": self.method.rule.attribute}
@@ -258,15 +257,11 @@ def load(path: str | os.PathLike[str]) -> Result:
 def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
     spec = header["spec"]
     seed = spec["seed"]
-    noise_std, optimum = spec["problem"]["noise_std"], arrays["optimum"]
-    if spec["problem"]["diagonal"]:
-        problem = QuadraticProblem(arrays["hessian"], optimum, noise_std)
-    else:
-        problem = QuadraticProblem.from_parts(
-            arrays["hessian"], arrays["eigenvalues"], arrays["eigenvectors"], optimum, noise_std
-        )
+    # Files of version 0.1 hold the problem's arrays under their own names.
+    parts = {name.removeprefix("problem "): array for name, array in arrays.items()}
+    problem = problem_from_dict(spec["problem"], parts)
     code = spec["step_size_code"]
-    if code not in (0, *CODES.values()):
+    if code not in codes.ALL:
         raise ValueError(f"step-size code {code!r}")
     if spec["dtype"] not in DTYPES:
         raise ValueError(f"dtype {spec['dtype']!r}")
@@ -309,6 +304,8 @@ def _method(spec: dict[str, Any], place: dict[str, str]) -> Method:
 
 def _quantiles(losses: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
     """Quantiles over the first axis, whose infinities are infinite quantiles."""
-    # Interpolating between two infinities would be NaN: the largest float stands for them.
+    # Between a number and an infinity, and between two infinities, lies an infinity; NumPy says NaN to the latter.
     values = np.quantile(np.minimum(losses, np.finfo(float).max), probabilities, axis=0)
-    return np.where(values > 1e300, np.inf, values)
+    above = np.quantile(losses, probabilities, axis=0, method="higher")
+    below = np.quantile(losses, probabilities, axis=0, method="lower")
+    return np.where(np.isinf(above) & (np.isinf(below) | (values > below)), np.inf, values)

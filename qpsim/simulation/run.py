@@ -29,9 +29,8 @@ from qpsim.errors import (
 from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.pool import WorkerPool, in_this_thread, threads
-from qpsim.kernels import policy as codes
 from qpsim.methods import Method, Rule
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import Problem
 from qpsim.provenance import environment
 from qpsim.simulation import block as blocks
 from qpsim.simulation.checkpoint import Checkpoint
@@ -41,7 +40,7 @@ from qpsim.simulation.stepsize import StepSize
 
 
 def simulate(
-    problem: QuadraticProblem,
+    problem: Problem,
     method: str | Method | Rule,
     step_size: StepSize = "optimal",
     n_steps: int = 100,
@@ -61,7 +60,7 @@ def simulate(
 
     Parameters
     ----------
-    problem : QuadraticProblem
+    problem : QuadraticProblem, or any other problem
     method : str, Method or Rule
         A registry name, a method with its hyper-parameters, or a rule at its defaults.
     step_size : {"optimal", "bound", "line-search"}, float, array_like or callable, default "optimal"
@@ -83,11 +82,11 @@ def simulate(
         it, and coordinates too strongly correlated for that are integrated in pairs. The bound
         reached is the result's ``moment_error``.
     dtype : {"float64", "float32"}, default "float64"
-        Precision in which noise, theta - optimum and the method's state are kept between steps.
-        Arithmetic, moments and losses are float64 in either case. float32 takes half the memory; its
-        rounding, 6e-8 of each number and step, is far below the ensemble's own spread. Only where
-        coordinates couple through the step size alone: a diagonal Hessian, or a method that commutes
-        with rotations.
+        Precision in which normals and the method's state are kept between steps; theta - optimum,
+        arithmetic, moments and losses are float64 in either case, so that no step is too small to
+        count. float32 takes half the memory for the state, and rounds it to 6e-8 of each number.
+        Only where coordinates couple through the step size alone: a diagonal Hessian, or a method
+        that commutes with rotations.
     record : iterable of names, or mapping, default ("excess_loss", "step_size")
         What to keep besides the excess loss: "step_size", and "theta" after every step or, as
         ``{"theta": [0, 50, 100]}``, after the chosen ones.
@@ -174,9 +173,9 @@ def run_plan(
 ) -> Result:
     """Run a checked plan on the given workers, from and to a checkpoint if there is one."""
     began = time.perf_counter()
-    points = {}
+    states = {}
     if checkpoint is not None:
-        points = checkpoint.open(plan)
+        states = checkpoint.open(plan)
         blocks.watch(plan.token, checkpoint.note)
     losses = np.empty((plan.n_replicates, plan.n_steps + 1))
     steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
@@ -190,7 +189,7 @@ def run_plan(
         own_threads = not isinstance(workers, Executor)
         # A single block is not worth starting a thread.
         place = in_this_thread() if own_threads and len(spans) == 1 else pool
-        for block in _completed(plan, spans, points, place):
+        for block in _completed(plan, spans, states, place):
             if checkpoint is not None:
                 checkpoint.finish(block)
             rows = slice(block.first, block.first + block.losses.shape[1])
@@ -222,12 +221,12 @@ def run_plan(
 def _completed(
     plan: Plan,
     spans: list[tuple[int, int]],
-    points: Mapping[int, blocks.Point],
+    states: Mapping[int, blocks.BlockState],
     pool: WorkerPool,
 ) -> Iterator[blocks.Block]:
     """Blocks in the order they finish."""
     # A worker is sent what concerns its block, when it is its turn.
-    tasks = ((span, (plan.share(*span), *span, points.get(span[0]))) for span in spans)
+    tasks = ((span, (plan.share(*span), *span, states.get(span[0]))) for span in spans)
     try:
         with (
             progress.bar(plan.method.name, len(spans)) as bar,
@@ -254,7 +253,7 @@ def _outcome(plan: Plan, future: Future[blocks.Block]) -> blocks.Block:
 
 
 def _warn_of_standing_still(plan: Plan) -> None:
-    if plan.policy.code != codes.GIVEN and bool((plan.theta0 == plan.problem.optimum).all()):
+    if not plan.policy.is_given and bool((plan.theta0 == plan.problem.optimum).all()):
         warnings.warn(
             "Every replicate starts at the optimum, where no step is taken; give another theta0, or "
             "a problem with another optimum.",

@@ -4,8 +4,8 @@ Keys at the top are the options of ``qpsim simulate``; keys under ``[problem]`` 
 :func:`qpsim.random_problem` and :class:`qpsim.QuadraticProblem`; keys of a method are ``name``,
 ``label``, ``step_size`` and its hyper-parameters. Nothing is guessed: an unknown key is refused.
 
-    steps = 200
-    replicates = 256
+    n_steps = 200
+    n_replicates = 256
     methods = ["sgd", {name = "adam", b2 = 0.99, step_size = 0.01}]
 
     [problem]
@@ -17,10 +17,7 @@ from __future__ import annotations
 
 import math
 import os
-import re
-import sys
-import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,24 +25,24 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.errors import FileError, QpsimError, SpecError, nearest
-from qpsim.files.archive import check_writable, write_json
+from qpsim import checks
+from qpsim.errors import QpsimError, SpecError, nearest
 from qpsim.files.arrays import read_array
+from qpsim.files.reading import read_toml
+from qpsim.files.writing import check_file, check_writable, write_json
 from qpsim.methods import Method
 from qpsim.methods import method as find_method
+from qpsim.problem.interface import Problem
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
+from qpsim.simulation import spec_keys as keys
 from qpsim.simulation.checkpoint import Checkpoint
-from qpsim.simulation.plan import RECORDS, Plan, make_plan
+from qpsim.simulation.plan import Plan, make_plan
 from qpsim.simulation.result import Result
 from qpsim.simulation.run import run_plan
 
 # The comparison of Section 2, if a file names no methods.
 _METHODS = ("sgd", "ssd")
-# Beyond any memory; it keeps a mistyped number from overflowing where it is first used.
-_LARGEST_COUNT = 10**9
-
-Check = Callable[[str, Any], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +63,7 @@ class Experiment:
     out: Path | None = None
 
     @property
-    def problem(self) -> QuadraticProblem:
+    def problem(self) -> Problem:
         """The problem that all methods run on."""
         return next(iter(self.plans.values())).problem
 
@@ -90,22 +87,27 @@ class Experiment:
         SpecError
             Checkpoints are asked for, but no folder to keep them in.
         """
+        if checkpoint_every is not None and self.out is None:
+            raise SpecError("Checkpoints need a folder to be kept in; give 'out'.")
+        places: dict[str, Path] = {}
         if self.out is not None:
             check_writable(self.out)
+            places = {label: self.out / f"{keys.file_name(label)}.npz" for label in self.plans}
+            for place in (*places.values(), self.out / "summary.json"):
+                check_file(place)
         kept: dict[str, Checkpoint] = {}
         if checkpoint_every is not None:
-            if self.out is None:
-                raise SpecError("Checkpoints need a folder to be kept in; give 'out'.")
-            for label in self.plans:
-                place = self.out / f"{file_name(label)}.checkpoint"
-                kept[label] = Checkpoint(place, checkpoint_every)
-        results = {
-            label: run_plan(plan, self.workers if workers is None else workers, kept.get(label))
-            for label, plan in self.plans.items()
-        }
+            for label, place in places.items():
+                way_back = check_file(place.with_suffix(".checkpoint"))
+                kept[label] = Checkpoint(way_back, checkpoint_every)
+        results = {}
+        for label, plan in self.plans.items():
+            running = self.workers if workers is None else workers
+            results[label] = run_plan(plan, running, kept.get(label))
+            # Saved at once: if a later method cannot be run, this one is not lost.
+            if self.out is not None:
+                results[label].save(places[label])
         if self.out is not None:
-            for label, result in results.items():
-                result.save(self.out / f"{file_name(label)}.npz")
             write_json(self.out / "summary.json", summary(results))
         for checkpoint in kept.values():
             checkpoint.path.unlink(missing_ok=True)
@@ -132,21 +134,15 @@ def read(path: str | os.PathLike[str], **overrides: Any) -> Experiment:
     QpsimError
         What it describes is no problem, method or simulation.
     """
-    source = Path(path)
-    try:
-        text = sys.stdin.read() if str(path) == "-" else source.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise SpecError(f"{path} is not a text file in UTF-8; give a TOML file.") from None
-    except OSError as error:
-        raise FileError(f"Cannot read {path}: {error.strerror or error}.") from None
-    try:
-        table = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise SpecError(f"{path} is not valid TOML: {error}.") from None
+    table = read_toml(path)
     given = {key: value for key, value in overrides.items() if value is not None}
     if "out" in given:
         given["out"] = str(Path(given["out"]).absolute())
-    return parse({**table, **given}, Path() if str(path) == "-" else source.parent)
+    together = {
+        **checks.present_names(table, SpecError),
+        **checks.present_names(given, SpecError),
+    }
+    return parse(together, Path() if str(path) == "-" else Path(path).parent)
 
 
 def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
@@ -162,27 +158,30 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
     Examples
     --------
     >>> from qpsim.simulation import spec
-    >>> e = spec.parse({"methods": ["sgd"], "problem": {"spectrum": "mild", "dim": 5}, "steps": 3,
-    ...                 "replicates": 2})
+    >>> problem = {"spectrum": "mild", "dim": 5}
+    >>> e = spec.parse({"problem": problem, "methods": ["sgd"], "n_steps": 3, "n_replicates": 2})
     >>> e.run(workers=1)["sgd"].excess_loss.shape
     (2, 4)
-    >>> spec.parse({"methods": ["sgd"], "problem": {"spectrum": "mild"}, "stesp": 3})
+    >>> spec.parse({"problem": problem, "n_stesp": 3})
     Traceback (most recent call last):
     ...
-    qpsim.errors.SpecError: Unknown key 'stesp'; did you mean 'steps'?
+    qpsim.errors.SpecError: Unknown key 'n_stesp'; did you mean 'n_steps'?
     """
-    top = _table("", table, _TOP)
+    top = keys.table(
+        "", checks.present_names(keys.mapping("The experiment", table), SpecError), keys.TOP
+    )
     if "problem" not in top:
         raise SpecError("The experiment has no 'problem'; see qpsim simulate --help.")
     # The problem's draws and the noise come apart: more replicates do not change the problem.
-    seeds = np.random.SeedSequence(top.get("seed", 0)).spawn(2)
+    seeds = np.random.SeedSequence(top.get("rng", 0)).spawn(2)
     problem = _problem(top["problem"], folder, seeds[0])
     theta0 = top["problem"].get("theta0")
-    steps, replicates = top.get("steps", 100), top.get("replicates", 256)
     plans: dict[str, Plan] = {}
     for k, entry in enumerate(top.get("methods", _METHODS)):
         label, method, step_size = _method(f"methods[{k}]", entry, top.get("step_size", "optimal"))
-        if file_name(label) in map(file_name, plans):
+        # Some file systems do not tell capitals apart.
+        taken = {keys.file_name(other).casefold() for other in plans}
+        if keys.file_name(label).casefold() in taken:
             raise SpecError(
                 f"methods[{k}]: the label {label!r} is taken; give each method a label of its own."
             )
@@ -190,8 +189,8 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
             problem,
             method,
             step_size,
-            steps,
-            replicates,
+            top.get("n_steps", 100),
+            top.get("n_replicates", 256),
             None if theta0 is None else _array("problem.theta0", theta0, folder),
             rng=seeds[1],
             batch_size=top.get("batch_size", 1),
@@ -213,26 +212,10 @@ def summary(results: Mapping[str, Result]) -> dict[str, Any]:
         rows[label] = {**row, "spec": result.spec}
     problem = first.problem
     return {
-        "problem": {
-            "dim": problem.dim,
-            "diagonal": problem.is_diagonal,
-            "noise_std": problem.noise_std,
-            "smallest_eigenvalue": float(problem.eigenvalues.min()),
-            "largest_eigenvalue": float(problem.eigenvalues.max()),
-            "diagonal_mass": problem.diagonal_mass,
-        },
+        "problem": {"kind": problem.kind, **problem.to_dict()},
         "methods": rows,
         "provenance": first.provenance,
     }
-
-
-def file_name(label: str) -> str:
-    """A label as a file name on any system.
-
-    >>> file_name("adam* (fast)")
-    'adam_fast'
-    """
-    return re.sub(r"[^\w.-]+", "_", label).strip("._") or "method"
 
 
 def _problem(given: dict[str, Any], folder: Path, seed: np.random.SeedSequence) -> QuadraticProblem:
@@ -255,10 +238,11 @@ def _problem(given: dict[str, Any], folder: Path, seed: np.random.SeedSequence) 
             given.get("basis", "haar"),
             noise_std,
             scale=scale,
+            condition=given.get("condition"),
             rng=seed,
         )
     else:
-        for key in ("dim", "basis"):
+        for key in ("dim", "basis", "condition"):
             if key in given:
                 raise SpecError(f"[problem] has {key!r}, but the 'hessian' says it; drop {key!r}.")
         hessian = _array("problem.hessian", given["hessian"], folder, given.get("array"))
@@ -274,15 +258,17 @@ def _method(path: str, entry: Any, default: Any) -> tuple[str, Method, Any]:
     if isinstance(entry, str):
         return entry, _found(path, entry, {}), default
     if not isinstance(entry, Mapping) or not isinstance(entry.get("name"), str):
-        raise SpecError(f"{path} must be a method's name or a table with a 'name', not {entry!r}.")
+        raise SpecError(
+            f"{path} must be a method's name or a table with a 'name', not {checks.shown(entry)}."
+        )
     name = entry["name"]
-    hyper = {key: value for key, value in entry.items() if key not in _METHOD}
-    known = [*_METHOD, *_found(path, name, {}).hyper_parameters]
+    hyper = {key: value for key, value in entry.items() if key not in keys.METHOD}
+    known = [*keys.METHOD, *_found(path, name, {}).hyper_parameters]
     for key in hyper:
         if key not in known:
             raise SpecError(f"Unknown key '{path}.{key}'; {nearest(key, known)}")
-    label = _text(f"{path}.label", entry.get("label", name))
-    step_size = _step_size(f"{path}.step_size", entry.get("step_size", default))
+    label = keys.label(f"{path}.label", entry.get("label", name))
+    step_size = keys.step_size(f"{path}.step_size", entry.get("step_size", default))
     return label, _found(path, name, hyper), step_size
 
 
@@ -294,140 +280,11 @@ def _found(path: str, name: str, hyper: dict[str, Any]) -> Method:
 
 
 def _array(path: str, value: Any, folder: Path, name: str | None = None) -> np.ndarray:
-    """Numbers written in the file itself, or in a .npy, .npz or .csv file that it names."""
+    """Numbers written in the file itself, or in another file that it names."""
     if isinstance(value, str):
         return read_array(path, folder / value, name)
-    try:
-        return np.array(value, dtype=float)
-    except (TypeError, ValueError, OverflowError):
-        raise SpecError(f"{path} must be a file's name or an array of numbers.") from None
-
-
-def _table(path: str, value: Any, known: Mapping[str, Check]) -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        raise SpecError(f"{path} must be a table of keys and values, not {value!r}.")
-    prefix = f"{path}." if path else ""
-    checked = {}
-    for key, item in value.items():
-        if key not in known:
-            raise SpecError(f"Unknown key '{prefix}{key}'; {nearest(str(key), known)}")
-        checked[key] = known[key](f"{prefix}{key}", item)
-    return checked
-
-
-def _text(path: str, value: Any) -> str:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise SpecError(f"{path} must be a text, not {value!r}.")
-    return value
-
-
-def _count(path: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= _LARGEST_COUNT:
-        raise SpecError(
-            f"{path} must be a whole number from 1 to {_LARGEST_COUNT}, not {_shown(value)}."
-        )
-    return value
-
-
-def _seed(path: str, value: Any) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise SpecError(f"{path} must be a whole number of at least 0, not {_shown(value)}.")
-    return value
-
-
-def _number(path: str, value: Any) -> float:
-    try:
-        number = math.nan if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    if not (math.isfinite(number) and number >= 0.0):
-        raise SpecError(f"{path} must be a finite number >= 0, not {_shown(value)}.")
-    return number
-
-
-def _basis(path: str, value: Any) -> str | float:
-    return value if isinstance(value, str) else _number(path, value)
-
-
-def _values(path: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return _text(path, value)
-    if isinstance(value, list) and value:
-        return value
-    raise SpecError(f"{path} must be a text or an array of numbers, not {_shown(value)}.")
-
-
-def _spectrum(path: str, value: Any) -> Any:
-    given = _values(path, value)
-    return given if isinstance(given, str) else [_number(path, item) for item in given]
-
-
-def _step_size(path: str, value: Any) -> Any:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, list):
-        return [_number(path, item) for item in value]
-    return _number(path, value)
-
-
-def _methods(path: str, value: Any) -> list[Any]:
-    if not isinstance(value, list) or not value:
-        raise SpecError(f"{path} must be a non-empty array of methods, not {_shown(value)}.")
-    return value
-
-
-def _record(path: str, value: Any) -> Any:
-    wanted = value if isinstance(value, Mapping) else None
-    names = list(value) if isinstance(value, (list, Mapping)) else None
-    if names is None or not all(isinstance(name, str) for name in names):
-        raise SpecError(f"{path} must be an array of names or a table, not {_shown(value)}.")
-    for name in names:
-        if name not in RECORDS:
-            raise SpecError(f"Unknown key '{path}.{name}'; {nearest(name, RECORDS)}")
-    if wanted is None:
-        return names
-    for name, item in wanted.items():
-        steps = isinstance(item, list) and all(type(step) is int for step in item)
-        if not (isinstance(item, bool) or (name == "theta" and steps)):
-            raise SpecError(f"{path}.{name} must be true, false or, for theta, an array of steps.")
-    return dict(wanted)
-
-
-def _any_table(path: str, value: Any) -> dict[str, Any]:
-    return _table(path, value, _PROBLEM)
-
-
-def _shown(value: Any) -> str:
-    text = repr(value) if not isinstance(value, int) or abs(value) < 10**40 else "a huge number"
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return checks.array(f"{path}, if it is no file's name,", value, SpecError)
 
 
 def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
-
-
-_PROBLEM: dict[str, Check] = {
-    "hessian": _values,
-    "array": _text,
-    "spectrum": _spectrum,
-    "dim": _count,
-    "basis": _basis,
-    "noise_std": _number,
-    "scale": _number,
-    "optimum": _values,
-    "theta0": _values,
-}
-_METHOD = ("name", "label", "step_size")
-_TOP: dict[str, Check] = {
-    "problem": _any_table,
-    "methods": _methods,
-    "step_size": _step_size,
-    "steps": _count,
-    "replicates": _count,
-    "seed": _seed,
-    "workers": _count,
-    "batch_size": _count,
-    "dtype": _text,
-    "record": _record,
-    "out": _text,
-}

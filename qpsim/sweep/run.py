@@ -49,6 +49,10 @@ class Report(NamedTuple):
     errors: list[str]
     seconds: float
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; the store is its path."""
+        return {**self._asdict(), "store": str(self.store.path)}
+
 
 def run(
     sweep: Sweep,
@@ -60,6 +64,9 @@ def run(
     progress: bool | Callable[[int, int, int], None] = True,
 ) -> Report:
     """Run every cell of a sweep that its store does not hold yet.
+
+    A cell's result depends on its parameters alone. Killed at any moment, the same call goes on
+    where it stopped, and the data end up the same byte for byte.
 
     Parameters
     ----------
@@ -96,6 +103,26 @@ def run(
     ...     again = run(sweep, folder, progress=False)
     >>> (first.computed, first.failed), (again.computed, again.found)
     ((2, 0), (0, 2))
+
+    On a SLURM cluster, with dask-jobqueue::
+
+        from dask_jobqueue import SLURMCluster
+        from qpsim.sweep import Sweep, run
+
+        cluster = SLURMCluster(cores=8, processes=8, memory="16GB", walltime="02:00:00")
+        cluster.scale(jobs=20)
+        address = cluster.scheduler_address.replace("tcp", "dask")
+        run(Sweep.from_toml("noise.toml"), "noise.sweep", executor=address)
+
+    With MPI, in a script that is started by ``mpiexec -n 64 python -m mpi4py.futures sweep.py``;
+    any other :class:`concurrent.futures.Executor` goes in the same way::
+
+        from mpi4py.futures import MPIPoolExecutor
+        from qpsim.sweep import Sweep, run
+
+        if __name__ == "__main__":
+            with MPIPoolExecutor() as pool:
+                run(Sweep.from_toml("noise.toml"), "noise.sweep", executor=pool, workers=63)
     """
     if not isinstance(sweep, Sweep):
         raise SweepError(f"A sweep is a qpsim.sweep.Sweep, not {type(sweep).__name__}.")

@@ -29,7 +29,7 @@ from qpsim.errors import TrainingError
 from qpsim.execution import progress
 from qpsim.execution.processes import processes
 from qpsim.methods import Method, method
-from qpsim.nn.cells import default_cache, fingerprint, score
+from qpsim.nn.cells import default_cache, score
 from qpsim.nn.data import Dataset
 from qpsim.nn.run import History, Run
 from qpsim.nn.tasks import Task
@@ -112,6 +112,8 @@ class Tuned:
 
     Attributes
     ----------
+    data : dict
+        Name and fingerprint of the data, see `Dataset.record`.
     grid : tuple of GridPoint
         From the largest stable step size down.
     best : GridPoint
@@ -122,6 +124,7 @@ class Tuned:
     """
 
     task: Task
+    data: dict[str, Any]
     method: Method
     protocol: Protocol
     grid: tuple[GridPoint, ...]
@@ -155,6 +158,7 @@ class Tuned:
         }
         return {
             "task": self.task.name,
+            "data": self.data,
             "method": repr(self.method),
             "criterion": self.task.criterion,
             "step_size": self.best.step_size,
@@ -186,7 +190,7 @@ def tune(
     methods: str | Method | Sequence[str | Method],
     protocol: Protocol | None = None,
     *,
-    data: dict[str, Dataset] | None = None,
+    data: Dataset | dict[str, Dataset] | None = None,
     directory: str | Path | None = None,
     workers: int | Executor | None = None,
     cache: str | os.PathLike[str] | None = None,
@@ -198,8 +202,9 @@ def tune(
     tasks : Task or sequence of Task
     methods : name, Method, or a sequence of them
     protocol : Protocol, optional
-    data : dict of task name to Dataset, optional
-        Data to train on in place of what the tasks load (from ``directory``, if they read files).
+    data : Dataset, or dict of task name to Dataset, optional
+        Data to train on, one set for all tasks or one for each that is named; by default what the
+        tasks load (from ``directory``, if they read files).
     workers : None, int or concurrent.futures.Executor
         Processes, one per core by default; 1 stays in this process. The numbers do not depend
         on it.
@@ -222,7 +227,7 @@ def tune(
     --------
     >>> from dataclasses import replace
     >>> import tempfile
-    >>> from qpsim.nn.tasks import task
+    >>> from qpsim.nn import task
     >>> short = replace(task("digits-whitened"), n_steps=30)
     >>> few = Protocol(orders=1, replicates=2)
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -240,12 +245,16 @@ def tune(
     each = (1 + 3 * chosen.orders) * chosen.tuning_seeds + chosen.replicates
     searches = []
     for one in listed:
-        dataset = (data or {}).get(one.name) or one.load(directory if one.needs_directory else None)
-        key = fingerprint(dataset)
+        given = data if isinstance(data, Dataset) else (data or {}).get(one.name)
+        if given is None:
+            given = one.load(directory if one.needs_directory else None)
+        dataset = one.prepared(given)
+        record = dataset.record()
         for mover in movers:
             # A run that makes no sense is refused before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
-            searches.append(Search(_search(one, mover, chosen), dataset, key, folder, each))
+            asking = _search(one, record, mover, chosen)
+            searches.append(Search(asking, dataset, record["fingerprint"], folder, each))
     with (
         processes(workers, _PATIENCE_SECONDS, spare_one=True) as pool,
         progress.bar("tuning", each * len(searches)) as bar,
@@ -253,7 +262,7 @@ def tune(
         return drive(searches, pool, bar)
 
 
-def _search(task: Task, mover: Method, protocol: Protocol) -> Asking[Tuned]:
+def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol) -> Asking[Tuned]:
     """The protocol of Section A.2."""
     # The search needs test accuracies only if it chooses by them.
     looks = task.evaluate_every if task.criterion == "test-accuracy" else task.n_steps
@@ -290,7 +299,7 @@ def _search(task: Task, mover: Method, protocol: Protocol) -> Asking[Tuned]:
     yield from translated(downwards(largest, protocol.orders, _LOWEST), runs, scores)
     best = min(grid, key=lambda point: point.score)
     histories = yield [Run(task, mover, best.step_size, s) for s in protocol.replicate_seeds]
-    return Tuned(task, mover, protocol, tuple(grid), best, unstable, tuple(histories))
+    return Tuned(task, data, mover, protocol, tuple(grid), best, unstable, tuple(histories))
 
 
 def _last(history: History, values: list[float], otherwise: float) -> float:

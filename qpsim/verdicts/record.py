@@ -151,7 +151,7 @@ class Report:
         FileError
             The folder cannot be written.
         """
-        from qpsim.files.archive import write_json
+        from qpsim.files.writing import write_json
 
         return write_json(Path(folder) / f"{self.topic}-verdicts.json", self.as_dict())
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qpsim.files.archive import write_json
+from qpsim.files.writing import write_json
 from qpsim.provenance import environment
 from tests.benchmarks.contenders import NETWORKS, Jax, Ours, PyTorch, make_batch, make_network
 

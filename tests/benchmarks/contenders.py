@@ -27,7 +27,7 @@ def make_network(name, threads):
 def make_batch(network, examples):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((examples, *network.input_shape)).astype(np.float32)
-    return x, rng.integers(network.n_classes, size=examples)
+    return x, rng.integers(network.n_outputs, size=examples)
 
 
 class Ours:

@@ -2,10 +2,8 @@
 
 import io
 import json
-import os
 import pickle
 import zipfile
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -138,28 +136,3 @@ def test_arrays_and_header_come_back_as_they_were(tmp_path):
     for name, array in arrays.items():
         np.testing.assert_array_equal(again[name], array)
         assert again[name].dtype == array.dtype
-
-
-def test_json_is_whole_or_not_there(tmp_path):
-    place = files.write_json(tmp_path / "a.json", {"b": 1})
-    assert json.loads(place.read_text()) == {"b": 1}
-    with pytest.raises(ValueError, match="JSON"):
-        files.write_json(tmp_path / "n.json", {"b": float("nan")})
-    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
-
-
-def test_files_have_the_users_permissions(tmp_path):
-    place = files.write_json(tmp_path / "a.json", {})
-    other = tmp_path / "b.json"
-    other.write_text("{}")
-    assert place.stat().st_mode == other.stat().st_mode
-
-
-def test_a_folder_is_checked_before_the_work(tmp_path):
-    folder = files.check_writable(tmp_path / "new" / "folder")
-    assert folder.is_dir() and not list(folder.iterdir())
-    (tmp_path / "file").write_text("")
-    with pytest.raises(FileError, match="Cannot write to the folder"):
-        files.check_writable(tmp_path / "file")
-    with pytest.raises(FileError, match="Cannot write to the folder"):
-        files.check_writable(Path(os.devnull) / "x")

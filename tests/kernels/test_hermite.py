@@ -24,7 +24,7 @@ def _lion_offset(m, t, b1, b2):
     return b1 / (1 - b1) * m
 
 
-@qpsim.rule(form="sign", offset=_lion_offset)
+@qpsim.rule(closed_form="sign", offset=_lion_offset)
 def declared_lion(gradient, m, t, b1=0.9, b2=0.99):
     return sign(b1 * m + (1 - b1) * gradient), b2 * m + (1 - b2) * gradient
 
@@ -78,7 +78,7 @@ def brute_force(method, problem, exact, state, t, extra):
     for i in range(2):
         rest = [*([extra[i]] if method.observes else []), *state[:, i], t, *method.hyper]
         turn = method.rule.breakpoint
-        jump = 0.0 if method.form == "two-valued" else 0.3
+        jump = 0.0 if method.closed_form == "two-valued" else 0.3
         z, w = graded(((turn(*rest) if turn else jump) - exact[i]) / std[i])
         out = [method.rule.function(exact[i] + std[i] * x, *rest) for x in z]
         f = np.array([o[0] if method.state_names else o for o in out])

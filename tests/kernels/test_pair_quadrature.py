@@ -25,7 +25,7 @@ def undeclared(gradient, m, t, b=0.5):
     return (1.0 if turned > 0.0 else -0.3) + max(0.0, turned - 0.2), turned
 
 
-@qpsim.rule(form="two-valued", offset=lambda m, t, b: b * m)
+@qpsim.rule(closed_form="two-valued", offset=lambda m, t, b: b * m)
 def lopsided(gradient, m, t, b=0.5):
     turned = b * m + gradient
     return (1.5 if turned > 0.0 else -0.3 * sign(-turned)), turned

@@ -35,6 +35,8 @@ def hyper_of(rule, uniform):
         low = rule.ranges.get(name, (0.0, 1.0, ""))[0]
         drawn = low + 0.3 + 0.6 * float(uniform.random())
         values[name] = default if isinstance(default, bool) else drawn
+    for low, high in rule.ordered:
+        values[low], values[high] = sorted((values[low], values[high]))
     return values
 
 
@@ -92,7 +94,7 @@ def test_single_precision_stores_less_and_computes_the_same(name):
         state = after
 
 
-@pytest.mark.parametrize("rule", [r for r in rules() if r.form], ids=lambda r: r.name)
+@pytest.mark.parametrize("rule", [r for r in rules() if r.closed_form], ids=lambda r: r.name)
 @given(seed=st.integers(0, 2**32), t=st.integers(1, 50))
 @settings(deadline=None, max_examples=30)
 def test_the_declared_form_is_that_of_the_rule(rule, seed, t):
@@ -107,9 +109,9 @@ def test_the_declared_form_is_that_of_the_rule(rule, seed, t):
     scales, values = [], {-1.0: set(), 1.0: set()}
     for g in draws.normal(size=8):
         direction, _ = plain(rule, g, extra, states, t, hyper)
-        scales.append(direction / (g + shift if rule.form == "linear" else sign(g + shift)))
+        scales.append(direction / (g + shift if rule.closed_form == "linear" else sign(g + shift)))
         values[sign(g + shift)].add(direction)
-    if rule.form == "two-valued":
+    if rule.closed_form == "two-valued":
         assert max(len(side) for side in values.values()) == 1
     else:
         np.testing.assert_allclose(scales, scales[0], rtol=1e-9)
@@ -131,7 +133,7 @@ def test_an_equivariant_rule_commutes_with_rotations(name):
         apart = max(apart, np.abs(turned - rotation @ direction).max())
     if method.equivariant:
         assert apart < 1e-12
-    elif method.form != "linear":
+    elif method.closed_form != "linear":
         assert apart > 1e-3
 
 
@@ -219,12 +221,12 @@ def decaying(gradient, t, factor=0.25):
     return factor / t * gradient
 
 
-@qpsim.rule(form="linear", equivariant=True)
+@qpsim.rule(closed_form="linear", equivariant=True)
 def scaled(gradient, t, factor=0.25):
     return factor / t * gradient
 
 
-@qpsim.rule(form="sign")
+@qpsim.rule(closed_form="sign")
 def scaled_sign(gradient, t, factor=0.25):
     return factor * sign(gradient)
 
@@ -271,7 +273,7 @@ def test_a_users_rule_with_state_is_simulated(basis):
 
 def test_a_boolean_hyper_parameter_chooses_a_branch():
     assert (losses(PROBLEM, capped(), 0.3) != losses(PROBLEM, capped(raw=True), 0.3)).any()
-    with pytest.raises(MethodError, match="raw is either true or false"):
+    with pytest.raises(MethodError, match="raw is either True or False"):
         capped(raw=1)
     with pytest.raises(MethodError, match=r"ratio must lie in \[1, 2\)"):
         capped(ratio=2.0)
@@ -302,13 +304,24 @@ BAD_RULES = {
     "lambda": lambda: qpsim.rule(lambda gradient, t: gradient),
     "class": lambda: qpsim.rule(int),
     "text": lambda: qpsim.rule("sgd"),
-    "form": lambda: qpsim.rule(form="cubic")(good),
+    "closed_form": lambda: qpsim.rule(closed_form="cubic")(good),
     "too few": lambda: qpsim.rule(lambda_named("def f(gradient, m, t): return gradient")),
     "too many": lambda: qpsim.rule(lambda_named("def f(gradient, t): return gradient, t")),
     "none": lambda: qpsim.rule(lambda_named("def f(gradient, t): pass")),
     "list": lambda: qpsim.rule(lambda_named("def f(gradient, m, t): return [gradient, m]")),
-    "offset": lambda: qpsim.rule(form="linear", offset=lambda t: 0.0)(with_state),
+    "unknown in order": lambda: qpsim.rule(ordered=[("low", "top")])(bounded),
+    "order of one": lambda: qpsim.rule(ordered=["low"])(bounded),
+    "no order": lambda: qpsim.rule(ordered=7)(bounded),
+    "defaults in disorder": lambda: qpsim.rule(ordered=[("high", "low")])(bounded),
+    "offset": lambda: qpsim.rule(closed_form="linear", offset=lambda t: 0.0)(with_state),
 }
+
+
+def test_hyper_parameters_that_are_ordered_must_be_given_so():
+    clipped = qpsim.rule(ordered=[("low", "high")])(bounded)
+    assert clipped(low=2.0).hyper_parameters == {"low": 2.0, "high": 2.0}
+    with pytest.raises(MethodError, match=r"low must not be larger than high, but 3.0 is"):
+        clipped(low=3.0)
 
 
 def lambda_named(source):
@@ -319,6 +332,10 @@ def lambda_named(source):
 
 def good(gradient, t):
     return gradient
+
+
+def bounded(gradient, t, low=1.0, high=2.0):
+    return min(max(gradient, low), high)
 
 
 def with_state(gradient, m, t):

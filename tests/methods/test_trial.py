@@ -45,30 +45,46 @@ def carried(m, t, b1=0.9, b2=0.99):
 
 
 FALSE = {
-    "a sign said to be linear": (signed, {"form": "linear"}, "form='linear'"),
-    "linear said to be a sign": (plain, {"form": "sign"}, "form='sign'"),
-    "a forgotten offset, linear": (heavy, {"form": "linear"}, "correct the offset"),
-    "a forgotten offset, sign": (lion, {"form": "sign"}, "correct the offset"),
-    "a state that is not linear": (squares, {"form": "linear", "equivariant": True}, "its v is"),
-    "no sign at first": (square, {"form_at_first_step": "sign"}, "form_at_first_step"),
-    "an offset that raises": (plain, {"form": "linear", "offset": raises}, "its offset fails"),
+    "a sign said to be linear": (signed, {"closed_form": "linear"}, "closed_form='linear'"),
+    "linear said to be a sign": (plain, {"closed_form": "sign"}, "closed_form='sign'"),
+    "a forgotten offset, linear": (heavy, {"closed_form": "linear"}, "correct the offset"),
+    "a forgotten offset, sign": (lion, {"closed_form": "sign"}, "correct the offset"),
+    "a state that is not linear": (
+        squares,
+        {"closed_form": "linear", "equivariant": True},
+        "its v is",
+    ),
+    "no sign at first": (
+        square,
+        {"closed_form_at_first_step": "sign"},
+        "closed_form_at_first_step",
+    ),
+    "an offset that raises": (
+        plain,
+        {"closed_form": "linear", "offset": raises},
+        "its offset fails",
+    ),
     "a breakpoint that raises": (plain, {"breakpoint": raises}, "its breakpoint fails"),
-    "an offset of NaN": (plain, {"form": "linear", "offset": lambda t: math.nan}, "is nan"),
+    "an offset of NaN": (plain, {"closed_form": "linear", "offset": lambda t: math.nan}, "is nan"),
 }
+
+
+def try_method(method):
+    try_rule(method.rule, method.hyper)
 
 
 @pytest.mark.parametrize("case", FALSE)
 def test_a_false_declaration_is_refused(case):
     function, declared, words = FALSE[case]
     with pytest.raises(MethodError) as caught:
-        try_rule(qpsim.rule(**declared)(function)())
+        try_method(qpsim.rule(**declared)(function)())
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_true_declarations_pass():
-    try_rule(qpsim.rule(form="sign", offset=carried)(lion)())
-    carry = qpsim.rule(form="linear", offset=lambda m, t, b: b * m, equivariant=True)
-    try_rule(carry(heavy)())
+    try_method(qpsim.rule(closed_form="sign", offset=carried)(lion)())
+    carry = qpsim.rule(closed_form="linear", offset=lambda m, t, b: b * m, equivariant=True)
+    try_method(carry(heavy)())
 
 
 @pytest.mark.parametrize(
@@ -77,7 +93,7 @@ def test_true_declarations_pass():
         {"equivariant": True},
         {"equivariant": "yes"},
         {"offset": lambda t: 0.0},
-        {"form": "linear", "offset": 5},
+        {"closed_form": "linear", "offset": 5},
         {"name": 5},
         {"ranges": {"x": (0, 1)}},
         {"ranges": 5},

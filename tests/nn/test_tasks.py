@@ -3,11 +3,11 @@ import pickle
 
 import numpy as np
 import pytest
-from make_files import write_mnist
 
 from qpsim.errors import DataError
 from qpsim.nn.data import CifarAugmentation
 from qpsim.nn.tasks import NetworkSpec, stand_in, task, task_names
+from tests.nn.data.make_files import write_mnist
 
 EMBEDDED = [name for name in task_names() if not task(name).needs_directory]
 

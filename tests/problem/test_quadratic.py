@@ -108,7 +108,7 @@ def test_a_problem_and_its_copies_cannot_be_changed(basis):
         with pytest.raises(AttributeError, match="frozen"):
             same.new = 1
         with pytest.raises(AttributeError, match="frozen"):
-            same._noise_std = 1.0
+            same._noise = 1.0
     for same in copies(p):
         np.testing.assert_array_equal(same.hessian, p.hessian)
         np.testing.assert_array_equal(same.optimum, p.optimum)
@@ -126,7 +126,7 @@ def test_the_same_problem_with_other_noise_or_optimum():
 
 def test_a_problem_is_put_together_from_its_parts_bit_for_bit():
     p = qpsim.random_problem("structured", 8, rng=0)
-    parts = p.hessian, p.eigenvalues, p.eigenvectors, p.optimum, p.noise_std
+    parts = p.hessian, p.eigenvalues, p.eigenvectors, p.optimum, p.noise
     again = qpsim.QuadraticProblem.from_parts(*parts)
     for name in ("hessian", "eigenvalues", "eigenvectors", "optimum"):
         np.testing.assert_array_equal(getattr(again, name), getattr(p, name))
@@ -154,10 +154,9 @@ BAD_HESSIANS = {
     "object": ([None, 1.0], "missing entries"),
     "ragged": ([[1.0], [1.0, 2.0]], "rectangular"),
     "none": (None, "real numbers"),
-    "zero": ([1.0, 0.0], "smallest eigenvalue is 0"),
+    "zero": ([0.0, 0.0], "zero everywhere"),
     "negative": ([1.0, -2.5], "smallest eigenvalue is -2.5"),
     "indefinite": ([[1.0, 2.0], [2.0, 1.0]], "smallest eigenvalue is -1"),
-    "singular": (np.ones((3, 3)), "smallest eigenvalue is"),
     "asymmetric": ([[1.0, 0.25], [0.0, 1.0]], r"max \|Q - Q\^T\| is 0.25"),
 }
 
@@ -192,13 +191,13 @@ def test_the_smallest_eigenvalue_is_stated(d, lowest, seed):
     )
     q = (v * values) @ v.T
     for hessian in (values, 0.5 * (q + q.T)):
-        with pytest.raises(ProblemError, match="positive definite") as error:
+        with pytest.raises(ProblemError, match="positive semi-definite") as error:
             qpsim.QuadraticProblem(hessian)
         said = float(str(error.value).split("eigenvalue is ")[1].split(";")[0])
         assert said == pytest.approx(lowest, rel=6e-3)
 
 
-@pytest.mark.parametrize("noise", [-1.0, math.nan, math.inf, "0.1", None, True, 1j, [0.1]])
+@pytest.mark.parametrize("noise", [-1.0, math.nan, math.inf, "0.1", True, 1j, [0.1]])
 def test_a_noise_that_is_none_is_refused(noise):
     with pytest.raises(ProblemError, match="noise_std must be a finite number >= 0"):
         qpsim.QuadraticProblem([1.0], noise_std=noise)

@@ -152,7 +152,7 @@ def test_damaged_and_forged_checkpoints_are_refused(tmp_path):
     content = path.read_bytes()
     header, arrays = unpack_arrays(content, path, "checkpoint")
     forged = [
-        (header, {**arrays, "0.error": arrays["0.error"][:, :5]}),
+        (header, {**arrays, "0.offset": arrays["0.offset"][:, :5]}),
         (header, {**arrays, "0.stream": arrays["0.stream"].astype(float)}),
         (header, {**arrays, "0.losses": arrays["0.losses"][:, :3]}),
         (header, {**arrays, "0.losses": np.zeros(())}),

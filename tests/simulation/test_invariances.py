@@ -12,13 +12,13 @@ DIM = 6
 SPECTRUM = np.linspace(0.4, 5.0, DIM)
 
 
-@rule(form="linear")
+@rule(closed_form="linear")
 def dense_sgd(gradient, t):
     """SGD that does not say it commutes with rotations: it runs in the given coordinates."""
     return gradient
 
 
-@rule(form="linear", offset=lambda buffer, t, momentum: momentum * buffer)
+@rule(closed_form="linear", offset=lambda buffer, t, momentum: momentum * buffer)
 def dense_m_sgd(gradient, buffer, t, momentum=0.9):
     """Heavy-ball momentum, likewise."""
     buffer = momentum * buffer + gradient

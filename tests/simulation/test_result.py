@@ -186,7 +186,7 @@ def test_without_xarray_one_sentence_says_how_to_get_it(result, monkeypatch):
 RULE = """
 from qpsim import rule
 
-@rule(name="ssd", form="linear", equivariant=True)
+@rule(name="ssd", closed_form="linear", equivariant=True)
 def mine(gradient, t, factor=1.0):
     return factor * gradient
 """

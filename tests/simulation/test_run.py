@@ -156,7 +156,10 @@ def test_losses_step_sizes_and_thetas_belong_together(kind, method):
 
 
 BAD_ARGUMENTS = {
-    "problem": ({"problem": np.eye(2)}, "needs a QuadraticProblem, not ndarray"),
+    "problem": (
+        {"problem": np.eye(2)},
+        "needs a problem, such as a qpsim.QuadraticProblem, not ndarray",
+    ),
     "method": ({"method": "smd"}, "did you mean"),
     "policy": ({"step_size": "linesearch"}, "did you mean 'line-search'"),
     "steps": ({"n_steps": 0}, "n_steps must be a whole number of at least 1, not 0"),

@@ -1,19 +1,28 @@
 """Experiment files: what they mean, what is refused and in which words, and never a traceback."""
 
+import io
 import json
+import os
 import string
+import sys
 
 import numpy as np
+import pandas
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import qpsim
 from qpsim.errors import FileError, QpsimError, SpecError
-from qpsim.simulation import spec
+from qpsim.simulation import spec, spec_keys
 
 HESSIAN = np.array([[2.0, 0.5], [0.5, 1.0]])
-BASE = {"methods": ["sgd"], "problem": {"spectrum": "mild", "dim": 3}, "steps": 4, "replicates": 3}
+BASE = {
+    "methods": ["sgd"],
+    "problem": {"spectrum": "mild", "dim": 3},
+    "n_steps": 4,
+    "n_replicates": 3,
+}
 
 
 def write(folder, text):
@@ -26,9 +35,9 @@ def test_a_spectrum_with_several_methods(tmp_path):
     path = write(
         tmp_path,
         """
-        steps = 6
-        replicates = 5
-        seed = 7
+        n_steps = 6
+        n_replicates = 5
+        rng = 7
         batch_size = 4
         step_size = "line-search"
         methods = ["ssd", {name = "adam", b2 = 0.99, step_size = 0.1, label = "fast"}]
@@ -59,22 +68,25 @@ def test_the_same_file_gives_the_same_bits_and_methods_share_their_noise():
     first, second = (spec.parse(table).run(workers=w) for w in (1, 2))
     np.testing.assert_array_equal(first["sgd"].excess_loss, second["sgd"].excess_loss)
     np.testing.assert_array_equal(first["sgd"].excess_loss, first["again"].excess_loss)
-    other = spec.parse({**table, "seed": 1}).run(workers=1)
+    other = spec.parse({**table, "rng": 1}).run(workers=1)
     assert not np.isclose(other["sgd"].excess_loss, first["sgd"].excess_loss).any()
 
 
 def test_more_replicates_do_not_change_the_problem_or_the_first_runs():
-    few, many = (spec.parse({**BASE, "replicates": n}).run(workers=1)["sgd"] for n in (3, 9))
+    few, many = (spec.parse({**BASE, "n_replicates": n}).run(workers=1)["sgd"] for n in (3, 9))
     np.testing.assert_array_equal(few.problem.hessian, many.problem.hessian)
     np.testing.assert_array_equal(few.problem.optimum, many.problem.optimum)
     np.testing.assert_allclose(few.excess_loss, many.excess_loss[:3], rtol=1e-12)
 
 
-@pytest.mark.parametrize("kind", ["npy", "npz", "csv"])
+@pytest.mark.parametrize("kind", ["npy", "npz", "csv", "CSV", "NPY", "parquet"])
 def test_a_users_own_hessian(tmp_path, kind):
     source = tmp_path / f"hessian.{kind}"
-    if kind == "npy":
-        np.save(source, HESSIAN)
+    if kind in ("npy", "NPY"):
+        with source.open("wb") as stream:
+            np.save(stream, HESSIAN)
+    elif kind == "parquet":
+        pandas.DataFrame(HESSIAN, columns=["a", "b"]).to_parquet(source)
     elif kind == "npz":
         np.savez(source, other=np.zeros(3), H=HESSIAN)
     else:
@@ -107,7 +119,7 @@ def test_a_csv_of_one_row_or_column_holds_eigenvalues(tmp_path):
 def test_results_are_saved_where_the_file_says_and_options_win(tmp_path):
     path = write(
         tmp_path,
-        'steps = 3\nreplicates = 2\nout = "results"\nmethods = ["sgd"]\n'
+        'n_steps = 3\nn_replicates = 2\nout = "results"\nmethods = ["sgd"]\n'
         '[problem]\nspectrum = "mild"\ndim = 4\n',
     )
     spec.read(path).run(workers=1)
@@ -115,7 +127,7 @@ def test_results_are_saved_where_the_file_says_and_options_win(tmp_path):
     assert again.excess_loss.shape == (2, 4)
     summary = json.loads((tmp_path / "results" / "summary.json").read_text())
     assert summary["methods"]["sgd"]["n_steps"] == 3
-    changed = spec.read(path, steps=5, out=str(tmp_path / "else"), seed=None)
+    changed = spec.read(path, n_steps=5, out=str(tmp_path / "else"), rng=None)
     changed.run(workers=1)
     assert qpsim.load(tmp_path / "else" / "sgd.npz").n_steps == 5
 
@@ -135,7 +147,7 @@ def test_an_unwritable_output_is_found_before_the_work(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"stesp": 3}, "Unknown key 'stesp'; did you mean 'steps'"),
+        ({"stesp": 3}, "Unknown key 'stesp'; did you mean 'n_steps'"),
         (
             {"problem": {"spectrum": "mild", "noise": 1}},
             r"'problem.noise'; did you mean 'noise_std'",
@@ -152,12 +164,12 @@ def test_an_unwritable_output_is_found_before_the_work(tmp_path, monkeypatch):
         ({"methods": [{"name": "sgd", "step_size": True}]}, r"methods\[0\].step_size must be"),
         ({"methods": [{"name": "sgd", "step_size": "optimum"}]}, "did you mean 'optimal'"),
         ({"methods": [{"name": "sgd", "step_size": [0.1]}]}, "1 step sizes were given for 4"),
-        ({"steps": "ten"}, "steps must be a whole number from 1"),
-        ({"steps": True}, "steps must be a whole number"),
-        ({"steps": 0}, "steps must be a whole number"),
-        ({"steps": 10**50}, "not a huge number"),
-        ({"replicates": 2.0}, "replicates must be a whole number"),
-        ({"seed": -1}, "seed must be a whole number of at least 0"),
+        ({"n_steps": "ten"}, "n_steps must be a whole number of at least 1"),
+        ({"n_steps": True}, "n_steps must be a whole number"),
+        ({"n_steps": 0}, "n_steps must be a whole number"),
+        ({"n_steps": 10**50}, "not a huge number"),
+        ({"n_replicates": 2.0}, "n_replicates must be a whole number"),
+        ({"rng": -1}, "rng must be a whole number of at least 0"),
         ({"workers": 0}, "workers must be a whole number"),
         ({"out": ""}, "out must be a text"),
         ({"record": ["thta"]}, r"'record.thta'; did you mean 'theta'"),
@@ -176,10 +188,28 @@ def test_an_unwritable_output_is_found_before_the_work(tmp_path, monkeypatch):
         ({"problem": {"spectrum": "mild", "optimum": [1.0], "scale": 1}}, "keep one"),
         ({"problem": {"spectrum": "mild", "optimum": [1.0]}}, r"optimum must have shape \(100,\)"),
         ({"problem": {"hessian": [1.0], "basis": "haar"}}, "drop 'basis'"),
-        ({"problem": {"hessian": [[1.0, 2.0], [3.0]]}}, "file's name or an array of numbers"),
+        (
+            {"problem": {"hessian": [[1.0, 2.0], [3.0]]}},
+            "must be a rectangular array",
+        ),
         ({"problem": {"hessian": [[1.0, 2.0], [0.0, 1.0]]}}, r"max \|Q - Q\^T\| is 2"),
         ({"problem": {"hessian": [1.0, -1.0]}}, "smallest eigenvalue is -1"),
-        ({"problem": {"hessian": "h.txt"}}, "must end in .npy, .npz or .csv"),
+        ({"problem": {"hessian": ["1", "2"]}}, "array of real numbers, not of type text"),
+        ({"problem": {"hessian": [1.0, True]}}, "array of real numbers, not of type bool"),
+        ({"problem": {"spectrum": "mild", "theta0": ["0"]}}, "theta0, .* not of type text"),
+        ({"problem": {"spectrum": [1.0, True]}}, "problem.spectrum must be a finite number"),
+        ({"problem": {"spectrum": "mild", "condition": 10}}, "condition number can be chosen"),
+        ({"methods": [{"name": "sgd", "label": "a\nb"}]}, "one line of printable text"),
+        ({"methods": [{"name": "sgd", "label": "\u00fc" * 120}]}, "240 bytes are too long"),
+        ({"methods": ["sgd", {"name": "ssd", "label": "SGD"}]}, "the label 'SGD' is taken"),
+        ({"steps": 3}, "steps and n_steps are the same; keep n_steps"),
+        ({"problem": {"hessian": "bools.npy"}}, "bools.npy. must be an array of real numbers"),
+        ({"problem": {"hessian": "words.npy"}}, "words.npy. must be an array of real numbers"),
+        ({"problem": {"hessian": "pipe.npy"}}, "pipe.npy: it is a pipe or a device"),
+        ({"problem": {"hessian": "folder.npy"}}, "folder.npy: it is a folder"),
+        ({"problem": {"hessian": "words.parquet"}}, "column 2 must be .* not of type str"),
+        ({"problem": {"hessian": "bad.parquet"}}, "bad.parquet holds no array of numbers"),
+        ({"problem": {"hessian": "h.txt"}}, "must end in .npy, .npz, .csv or .parquet"),
         ({"problem": {"hessian": "gone.npy"}}, "cannot read .*gone.npy: No such file"),
         ({"problem": {"hessian": "words.csv"}}, "words.csv holds no array of numbers"),
         ({"problem": {"hessian": "empty.csv"}}, "empty.csv is empty"),
@@ -197,6 +227,12 @@ def test_a_mistake_is_named_with_its_place(tmp_path, change, message):
     content = (tmp_path / "short.npy").read_bytes()
     (tmp_path / "short.npy").write_bytes(content[:-8])
     np.savez(tmp_path / "two.npz", first=np.eye(2), second=np.eye(3))
+    np.save(tmp_path / "bools.npy", np.eye(2) > 0)
+    np.save(tmp_path / "words.npy", np.array(["1", "2"]))
+    os.mkfifo(tmp_path / "pipe.npy")
+    (tmp_path / "folder.npy").mkdir()
+    (tmp_path / "bad.parquet").write_bytes(b"PAR1")
+    pandas.DataFrame({"a": [1.0], "b": ["x"]}).to_parquet(tmp_path / "words.parquet")
     with pytest.raises(QpsimError, match=message) as caught:
         spec.parse({**BASE, **change}, tmp_path)
     assert "\n" not in str(caught.value)
@@ -225,6 +261,8 @@ def test_the_optimum_is_drawn_unless_it_or_the_start_is_given(problem):
         (b"\xff\xfe\x00", "not a text file"),
         (b"a = " + b"[" * 5000, "is not valid TOML"),
         (b"steps = 3\nsteps = 4\n", "is not valid TOML"),
+        (b"steps = " + b"9" * 5000, "is not valid TOML: Exceeds the limit"),
+        ("\ufeffsteps = \n".encode("utf-16"), "not a text file in UTF-8"),
     ],
 )
 def test_a_malformed_file_gets_one_line(tmp_path, content, message):
@@ -267,8 +305,8 @@ _values = st.recursive(
     ),
     max_leaves=5,
 )
-_keys = [key for key in (*spec._TOP, "other") if key not in ("problem", "out")]
-_problem_keys = [*spec._PROBLEM, "other"]
+_keys = [key for key in (*spec_keys.TOP, "other") if key not in ("problem", "out")]
+_problem_keys = [*spec_keys.PROBLEM, "other"]
 
 
 @given(
@@ -281,8 +319,8 @@ def test_any_values_are_an_experiment_or_a_qpsim_error(changes, problem):
     if isinstance(problem.get("dim"), int) and problem["dim"] > 6:
         problem["dim"] = 6
     table = {**BASE, **changes, "problem": {"spectrum": "mild", "dim": 3, **problem}}
-    if isinstance(table["steps"], int):
-        table["steps"] = min(table["steps"], 6)
+    if isinstance(table["n_steps"], int):
+        table["n_steps"] = min(table["n_steps"], 6)
     try:
         experiment = spec.parse(table)
     except QpsimError as error:
@@ -292,6 +330,65 @@ def test_any_values_are_an_experiment_or_a_qpsim_error(changes, problem):
 
 
 def test_labels_become_safe_file_names():
-    assert spec.file_name("../adam*") == "adam"
-    assert spec.file_name("m-sgd") == "m-sgd"
-    assert spec.file_name("*") == "method"
+    assert spec_keys.file_name("../adam*") == "adam"
+    assert spec_keys.file_name("m-sgd") == "m-sgd"
+    assert spec_keys.file_name("*") == "method"
+
+
+def test_a_byte_order_mark_and_another_locale_do_not_matter(tmp_path, monkeypatch):
+    text = (
+        'n_steps = 3\nmethods = [{name = "sgd", label = "größer"}]\n[problem]\nspectrum = "mild"\n'
+    )
+    path = tmp_path / "bom.toml"
+    path.write_bytes(text.encode("utf-8-sig"))
+    assert list(spec.read(path).plans) == ["größer"]
+    stdin = io.TextIOWrapper(io.BytesIO(text.encode()), encoding="latin-1")
+    monkeypatch.setattr(sys, "stdin", stdin)
+    assert list(spec.read("-").plans) == ["größer"]
+
+
+@pytest.mark.parametrize(
+    "stdin", [None, io.TextIOWrapper(io.BytesIO(b""))], ids=["closed", "empty"]
+)
+def test_a_closed_standard_input_is_said(monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(FileError, match="standard input is empty or closed"):
+        spec.read("-")
+
+
+def test_names_of_the_version_before_are_understood_with_a_hint():
+    old = {"steps": 4, "replicates": 3, "seed": 2, "problem": BASE["problem"]}
+    with pytest.warns(qpsim.RenamedWarning) as told:
+        plan = spec.parse(old).plans["sgd"]
+    assert (plan.n_steps, plan.n_replicates) == (4, 3)
+    assert [str(one.message) for one in told] == [
+        "steps is called n_steps now.",
+        "replicates is called n_replicates now.",
+        "seed is called rng now.",
+    ]
+    new = spec.parse({"n_steps": 4, "n_replicates": 3, "rng": 2, "problem": BASE["problem"]})
+    np.testing.assert_array_equal(new.problem.hessian, plan.problem.hessian)
+
+
+@pytest.mark.parametrize("taken", ["ssd.npz", "summary.json", "ssd.checkpoint"])
+def test_a_folder_in_a_files_place_is_found_before_the_work(tmp_path, monkeypatch, taken):
+    (tmp_path / taken).mkdir()
+    experiment = spec.parse({**BASE, "methods": ["sgd", "ssd"], "out": "."}, tmp_path)
+    monkeypatch.setattr(spec, "run_plan", None)
+    with pytest.raises(FileError, match=f"{taken}: it is a folder"):
+        experiment.run(checkpoint_every=1.0)
+
+
+def test_what_is_computed_is_saved_before_the_next_method_runs(tmp_path, monkeypatch):
+    experiment = spec.parse({**BASE, "methods": ["sgd", "ssd"], "out": "."}, tmp_path)
+    real = spec.run_plan
+
+    def fails_later(plan, *rest):
+        if plan.method.name == "ssd":
+            raise MemoryError
+        return real(plan, *rest)
+
+    monkeypatch.setattr(spec, "run_plan", fails_later)
+    with pytest.raises(MemoryError):
+        experiment.run(workers=1)
+    assert qpsim.load(tmp_path / "sgd.npz").n_steps == 4

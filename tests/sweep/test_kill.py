@@ -18,8 +18,8 @@ SPEC = """
 spectrum = "mild"
 dim = 60
 basis = 0.0
-steps = 150
-replicates = 128
+n_steps = 150
+n_replicates = 128
 [grid]
 noise_std = { log = [0.01, 10.0], n = 30 }
 method = ["sgd", "ssd"]

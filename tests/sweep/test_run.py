@@ -1,6 +1,5 @@
 """The loop: failures are kept and told of, and never stop the rest; what was paid for is not lost."""
 
-import io
 import json
 import threading
 
@@ -9,12 +8,7 @@ import pytest
 from qpsim.errors import FileError, SweepError
 from qpsim.sweep import Cell, Store, run
 from qpsim.sweep import store as room
-from qpsim.sweep.progress import Progress
 from tests.sweep.examples import data, small
-
-
-def silent(*counts):
-    return Progress(*counts, stream=io.StringIO())
 
 
 @pytest.fixture
@@ -23,17 +17,17 @@ def faulty(monkeypatch):
     switch = {"on": True}
     whole = Cell.run
 
-    def run_or_fail(self, group=""):
+    def run_or_fail(self):
         if switch["on"] and self.parameters["method"]["name"] == "ssd":
             raise RuntimeError("a wall of fire")
-        return whole(self, group)
+        return whole(self)
 
     monkeypatch.setattr(Cell, "run", run_or_fail)
     return switch
 
 
 def test_a_failed_cell_does_not_stop_the_others(tmp_path, faulty):
-    report = run(small(), tmp_path / "s", progress=silent)
+    report = run(small(), tmp_path / "s", progress=False)
     assert (report.total, report.computed, report.failed) == (6, 3, 3)
     assert report.errors == ["RuntimeError: a wall of fire"]
     store = Store(tmp_path / "s")
@@ -96,13 +90,13 @@ def test_a_full_disk_ends_the_run_with_what_is_finished_kept(tmp_path, monkeypat
 
 
 def test_an_interrupt_ends_the_workers_and_frees_the_store(tmp_path):
-    class Interrupted(Progress):
-        def tick(self, failed):
-            raise KeyboardInterrupt
+    def interrupt(*counts):
+        raise KeyboardInterrupt
 
+    before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        run(small(), tmp_path / "s", progress=Interrupted)
-    assert not [t for t in threading.enumerate() if t.name.startswith("qpsim-sweep")]
+        run(small(), tmp_path / "s", progress=interrupt)
+    assert threading.active_count() == before
     assert run(small(), tmp_path / "s", progress=False).failed == 0
 
 
@@ -112,37 +106,11 @@ def test_only_a_sweep_is_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_rewrites_its_line_on_a_terminal_and_ends_it():
-    stream = Terminal()
-    progress = Progress(3, 0, 0, stream)
-    progress._told = float("-inf")
-    progress.tick(failed=True)
-    progress.close()
-    assert stream.getvalue().startswith("\r0/3 cells, 1 failed, ")
-    assert stream.getvalue().endswith("\n")
-
-
-def test_progress_is_rare_in_a_log():
-    stream = io.StringIO()
-    progress = Progress(3, 0, 0, stream)
-    progress.tick(failed=False)
-    progress.close()
-    assert stream.getvalue() == ""
-    progress._told = float("-inf")
-    progress.tick(failed=False)
-    assert stream.getvalue().startswith("2/3 cells, 0 failed")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0, "unknown"), (1.0, "9 s left"), (300.0, "45 min left"), (9000.0, "h left")],
-)
-def test_time_left_is_told_in_readable_units(seconds, text):
-    progress = Progress(10, 0, 0, io.StringIO())
-    progress.tick(failed=False)
-    assert text in progress.line(seconds)
+def test_the_bar_says_how_many_have_failed(tmp_path, faulty, monkeypatch, capsys):
+    monkeypatch.setattr("qpsim.execution.progress._MINUTE", 0.0)
+    run(small(), tmp_path / "s", workers=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert lines[-1].startswith("qpsim: sweep: 6/6, ") and lines[-1].endswith("  3 failed")
+    run(small(), tmp_path / "s", workers=1, progress=False, retry_failed=True)
+    assert capsys.readouterr().err == ""

@@ -20,14 +20,14 @@ BUFFER = qpsim.State(3, {"buffer": np.array([0.5, -2.0, 0.1])})
 METHODS = ["sgd", "ssd", "svag", "va-ssd", "va-ssd-erf", "m-sgd", "m-ssd"]
 
 
-@qpsim.rule(form="linear", offset=lambda m, t, b: b * m / (1.0 - b))
+@qpsim.rule(closed_form="linear", offset=lambda m, t, b: b * m / (1.0 - b))
 def averaged(gradient, m, t, b=0.8):
     """A user's rule with a scale other than 1."""
     m = b * m + (1.0 - b) * gradient
     return m, m
 
 
-@qpsim.rule(form="sign", offset=lambda relative_variance, m, t: 0.5 * m / t)
+@qpsim.rule(closed_form="sign", offset=lambda relative_variance, m, t: 0.5 * m / t)
 def wary(gradient, relative_variance, m, t):
     """A user's rule that uses everything a closed form may depend on."""
     return sign(gradient + 0.5 * m / t) * t / (2.0 + relative_variance), 0.5 * m + gradient
@@ -252,7 +252,7 @@ def test_bad_arguments_are_refused(call, error, sentence):
 
 
 def test_a_closed_form_given_the_minibatch_estimate():
-    @qpsim.rule(form="linear")
+    @qpsim.rule(closed_form="linear")
     def wary_of_variance(gradient, variance_estimate, t):
         return gradient / (1.0 + variance_estimate)
 
@@ -285,7 +285,7 @@ def test_points_beyond_what_can_be_squared_are_refused(name):
 
 
 def test_moments_beyond_the_largest_number_are_refused():
-    @qpsim.rule(form="linear")
+    @qpsim.rule(closed_form="linear")
     def enormous(gradient, t):
         return 1e160 * gradient
 

@@ -22,7 +22,7 @@ THETA0 = np.array([1.0, -2.0, 0.5, 3.0])
 SCHEDULE = np.repeat([0.3, 0.1, 0.02], 4)
 
 
-@qpsim.rule(form="linear", offset=lambda m, t, b: b * m / (1.0 - b), equivariant=True)
+@qpsim.rule(closed_form="linear", offset=lambda m, t, b: b * m / (1.0 - b), equivariant=True)
 def corrected_average(gradient, m, t, b=0.8):
     """A user's rule whose coefficients change with t: a bias-corrected moving average."""
     m = b * m + (1.0 - b) * gradient

@@ -12,7 +12,9 @@ from qpsim.errors import MethodError, TheoryError
 from qpsim.methods.scalar import sign
 from tests import naive
 
-WITHOUT_FORM = [name for name in qpsim.methods.method_names() if qpsim.method(name).form is None]
+WITHOUT_FORM = [
+    name for name in qpsim.methods.method_names() if qpsim.method(name).closed_form is None
+]
 
 
 @qpsim.rule(breakpoint=lambda m, t, b1, b2: -b1 * m / (1.0 - b1))

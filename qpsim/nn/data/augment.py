@@ -1,8 +1,8 @@
 """What happens to examples between storage and network: scaling, fresh noise, CIFAR's distortions.
 
-A transform is a frozen value with two faces: ``training`` draws from the generator it is handed,
-``evaluation`` draws nothing. It keeps no state, so the one who hands out generators (a step has
-its own, see `qpsim.nn.data.streams`) can stop and resume anywhere.
+A transform is an object with two methods: ``training`` draws from the generator it is given (every
+step has its own, see `qpsim.nn.data.streams`), ``evaluation`` draws nothing. It keeps no state
+between calls, so that a run can stop and resume anywhere.
 """
 
 from __future__ import annotations
@@ -23,11 +23,29 @@ Floats = NDArray[np.float32]
 
 
 class Transform(Protocol):
-    """From stored examples (batch, ...) to what the network reads, float32 of the same shape."""
+    """What a transform must have; any object with these two methods is one.
 
-    def training(self, images: NDArray[Any], generator: np.random.Generator) -> Floats: ...
+    Both take stored examples (batch, ...), ``uint8`` or ``float32`` and read-only, and return what
+    the network reads, an array of numbers (batch, ...) that may have another shape.
 
-    def evaluation(self, images: NDArray[Any]) -> Floats: ...
+    Examples
+    --------
+    >>> class Centred:
+    ...     def training(self, images, generator):
+    ...         return self.evaluation(images)
+    ...     def evaluation(self, images):
+    ...         return to_float(images) - 0.5
+    >>> Centred().evaluation(np.array([[0, 255]], np.uint8)).tolist()
+    [[-0.5, 0.5]]
+    """
+
+    def training(self, images: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
+        """What a training step sees; random numbers come from the generator alone."""
+        ...
+
+    def evaluation(self, images: NDArray[Any]) -> NDArray[Any]:
+        """What an evaluation sees."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,9 @@
-"""The data order: which examples, in which random version, a training step sees.
+"""The data order: which examples, and which random distortion of them, a training step sees.
 
-A batch is a function of the seed and the step's number: step k of epoch e takes the k-th slice of
-e's shuffle and its transform draws from k's own generator. The state is therefore one counter
-beside the seeds, and a resumed run sees the very bits that an uninterrupted one sees.
+A batch is a function of the seed and the number of the step: an epoch is a shuffle of the examples,
+a step takes the next slice of it, and its transform draws from a generator that belongs to the step
+alone. The state is one counter beside the seeds, and a resumed run sees the same bits as an
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -20,16 +21,16 @@ from qpsim.nn.data.streams import Seed, Stream
 
 __all__ = ["Batches", "evaluation_batches"]
 
-Batch = tuple[NDArray[np.float32], NDArray[np.int64]]
+Batch = tuple[NDArray[Any], NDArray[Any]]
 _ORDER, _TRANSFORM = range(2)
 
 
 class Batches:
     """An endless iterator over training batches.
 
-    Every epoch is a fresh shuffle, cut into batches of exactly `batch_size`; the few examples
-    left over at its end are skipped, other ones each time, so that the noise of a gradient (and
-    Eq. 44's estimate of it) has one batch size.
+    Every epoch is a fresh shuffle, cut into batches of exactly `batch_size`. The few examples left
+    over at its end are skipped, so that all gradients have the noise of one batch size, which the
+    estimate of Eq. 44 presumes.
 
     Parameters
     ----------
@@ -105,7 +106,7 @@ class Batches:
         """The batch of any step, 0 the first: (x, y), x (batch, ...) float32 and y (batch,)."""
         chosen = self.indices(step)
         images = self.transform.training(self.split.images[chosen], self._noise.at(step))
-        return images, self.split.labels[chosen]
+        return np.asarray(images), self.split.labels[chosen]
 
     def indices(self, step: int) -> np.ndarray:
         """Which examples step `step` sees, (batch,)."""
@@ -171,4 +172,4 @@ def evaluation_batches(
     chosen: Transform = Plain() if transform is None else transform
     for start in range(0, len(split), batch_size):
         here = slice(start, start + batch_size)
-        yield chosen.evaluation(split.images[here]), split.labels[here]
+        yield np.asarray(chosen.evaluation(split.images[here])), split.labels[here]

@@ -1,34 +1,90 @@
-"""Reading files that may be anything: never more bytes than the format allows, never a surprise.
+"""Reading data files that may be anything: never more bytes than the format allows.
 
-A size in a header is a claim. Files are read up to a limit that their reader names, compressed
-ones too, so that neither a wrong header nor a decompression bomb can ask for the memory. Tar
+A size in a header is only a claim. Files are read up to a limit that their reader names, compressed
+ones too, so that neither a wrong header nor a decompression bomb can use up the memory. Only
+regular files are opened (a link to one counts): a pipe or a device could block or never end. Tar
 archives are read in memory, member by member; nothing is ever written to disk.
 """
 
 from __future__ import annotations
 
 import gzip
+import os
 import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO, cast
 
-from qpsim.errors import DataError
+from qpsim import checks
+from qpsim.errors import DataError, FileError
+from qpsim.files.reading import open_regular
 
-__all__ = ["check_directory", "read_file", "read_gzip", "read_tar_members"]
+__all__ = ["check_directory", "find_file", "read_file", "read_tar_members"]
 
 _BLOCK = 512
+_GZIP = b"\x1f\x8b"
 # The CIFAR archives unpack to 186 MB at most; what goes on for longer than this is none of them.
 _ARCHIVE_LIMIT = 400_000_000
 _MEMBER_LIMIT = 1000
 
 
-def check_directory(directory: str | Path) -> Path:
+def check_directory(directory: str | os.PathLike[str]) -> Path:
     """The directory as a Path; DataError when there is none."""
-    path = Path(directory)
-    if not path.is_dir():
-        raise DataError(f"the data directory {path} does not exist")
-    return path
+    path = checks.path("the data directory", directory, DataError)
+    with _reading(path):
+        if path.is_dir():
+            return path
+        if path.exists():
+            raise DataError(f"{path} is a file; give the directory that holds it")
+    raise DataError(f"the data directory {path} does not exist")
+
+
+def find_file(folder: Path, *names: str) -> Path | None:
+    """The first of these names that the folder holds, in capitals or not; None if it has none."""
+    with _reading(folder):
+        if not folder.is_dir():
+            return None
+        present = {path.name.lower(): path for path in sorted(folder.iterdir())}
+    found = (present.get(name.lower()) for name in names)
+    return next((path for path in found if path is not None), None)
+
+
+def read_file(path: Path, limit: int) -> bytes:
+    """The whole content of a file, unpacked if it is gzip data, of at most `limit` bytes."""
+    with _reading(path), _opened(path) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise DataError(f"{path}: at most {limit} bytes are expected, unpacked, but more are there")
+    return content
+
+
+def read_tar_members(path: Path, limits: Mapping[str, int]) -> dict[str, bytes]:
+    """Those members of a .tar or .tar.gz that `limits` names, with the most bytes each may have.
+
+    Only regular members under exactly these names count: links, devices and paths that lead
+    elsewhere are passed over. Names that are not in the archive are not in the result either.
+    """
+    found: dict[str, bytes] = {}
+    with _reading(path), _opened(path) as stream:
+        for name, size in _tar_headers(stream, path):
+            if name not in limits:
+                continue
+            if size > limits[name]:
+                raise DataError(
+                    f"{path}: at most {limits[name]} bytes are expected in {name} "
+                    f"but its header says {size}"
+                )
+            content = stream.read(size)
+            if len(content) < size:
+                raise DataError(
+                    f"{path} is truncated in {name}: {size} bytes are expected "
+                    f"but {len(content)} found"
+                )
+            found[name] = content
+            if len(found) == len(limits):
+                break
+    return found
 
 
 @contextmanager
@@ -42,62 +98,24 @@ def _reading(path: Path) -> Iterator[None]:
         raise DataError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def read_file(path: Path, limit: int) -> bytes:
-    """The whole file, of at most `limit` bytes."""
-    with _reading(path):
-        if not path.is_file():
-            raise DataError(f"{path} is not a regular file")
-        size = path.stat().st_size
-        if size > limit:
-            raise DataError(f"{path}: at most {limit} bytes are expected but {size} found")
-        with path.open("rb") as stream:
-            return stream.read(limit)
+@contextmanager
+def _opened(path: Path) -> Iterator[BinaryIO]:
+    """A regular file's content, unpacked on the fly if it is gzip data, whatever its name."""
+    try:
+        opened = open_regular(path)
+    except FileError as error:
+        raise DataError(str(error)) from None
+    with opened as stream:
+        packed = stream.read(len(_GZIP)) == _GZIP
+        stream.seek(0)
+        if not packed:
+            yield stream
+            return
+        with gzip.GzipFile(fileobj=stream) as unpacked:
+            yield cast(BinaryIO, unpacked)
 
 
-def read_gzip(path: Path, limit: int) -> bytes:
-    """The unpacked content of a gzip file, of at most `limit` bytes."""
-    with _reading(path):
-        if not path.is_file():
-            raise DataError(f"{path} is not a regular file")
-        with gzip.open(path) as stream:
-            content = stream.read(limit + 1)
-    if len(content) > limit:
-        raise DataError(f"{path}: at most {limit} bytes are expected, unpacked, but more are there")
-    return content
-
-
-def read_tar_members(path: Path, limits: Mapping[str, int]) -> dict[str, bytes]:
-    """Those members of a .tar.gz that `limits` names, with the most bytes each may have.
-
-    Only regular members under exactly these names count: links, devices and paths that lead
-    elsewhere are passed over. Names that are not in the archive are not in the result either.
-    """
-    found: dict[str, bytes] = {}
-    with _reading(path):
-        if not path.is_file():
-            raise DataError(f"{path} is not a regular file")
-        with gzip.open(path) as stream:
-            for name, size in _tar_headers(stream, path):
-                if name not in limits:
-                    continue
-                if size > limits[name]:
-                    raise DataError(
-                        f"{path}: at most {limits[name]} bytes are expected in {name} "
-                        f"but its header says {size}"
-                    )
-                content = stream.read(size)
-                if len(content) < size:
-                    raise DataError(
-                        f"{path} is truncated in {name}: {size} bytes are expected "
-                        f"but {len(content)} found"
-                    )
-                found[name] = content
-                if len(found) == len(limits):
-                    break
-    return found
-
-
-def _tar_headers(stream: gzip.GzipFile, path: Path) -> Iterator[tuple[str, int]]:
+def _tar_headers(stream: BinaryIO, path: Path) -> Iterator[tuple[str, int]]:
     """(name, size) of every regular member, with `stream` at the start of its content."""
     position = 0
     for _ in range(_MEMBER_LIMIT):

@@ -1,8 +1,8 @@
-"""Randomness that can be put down and taken up again: one generator for every count.
+"""Random streams for runs that can be interrupted: one generator for every count.
 
-A stream does not carry a generator's inner state along; its n-th generator is a function of the
-seed and n alone. To resume a run, remember the seed and how far it was: plain integers, that any
-JSON file holds, and no other part of the run can have disturbed.
+The n-th generator of a stream is a function of the seed and n alone. To resume a run it is enough
+to remember the seed and how far it was, which are plain integers; the inner state of a generator
+need not be saved, and nothing else that draws random numbers can disturb it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from qpsim.errors import DataError
+from qpsim.seeds import seed_sequence
 
 __all__ = ["Seed", "Stream"]
 
@@ -22,13 +23,18 @@ _DRAWS, _CHILDREN = 0, 1
 
 
 class Stream:
-    """A seeded family of generators, ``at(0)``, ``at(1)``, ... and of independent sub-streams.
+    """A seeded family of generators, ``at(0)``, ``at(1)``, ..., and of independent sub-streams.
 
     Parameters
     ----------
     rng : int, SeedSequence, Generator, Stream or None
         The seed. A Generator gives a fresh child of its seed sequence (and counts it as spawned);
         None takes entropy from the operating system, which `state` then records.
+
+    Raises
+    ------
+    QpsimError
+        No seed: a negative number, a text, or the like.
 
     Examples
     --------
@@ -41,20 +47,7 @@ class Stream:
     """
 
     def __init__(self, rng: Seed = None) -> None:
-        sequence: np.random.SeedSequence
-        if isinstance(rng, Stream):
-            sequence = rng._sequence
-        elif isinstance(rng, np.random.SeedSequence):
-            sequence = rng
-        elif isinstance(rng, np.random.Generator):
-            spawned: Any = rng.bit_generator.seed_seq
-            sequence = spawned.spawn(1)[0]
-        elif rng is None:
-            sequence = np.random.SeedSequence()
-        elif isinstance(rng, (int, np.integer)) and not isinstance(rng, bool) and rng >= 0:
-            sequence = np.random.SeedSequence(int(rng))
-        else:
-            raise DataError(f"rng is {rng!r}; a seed is a non-negative integer or a Generator")
+        sequence = rng._sequence if isinstance(rng, Stream) else seed_sequence(rng)
         self._sequence: np.random.SeedSequence = sequence
 
     def at(self, count: int) -> np.random.Generator:
@@ -64,8 +57,8 @@ class Stream:
     def permutation(self, n: int, count: int) -> np.ndarray:
         """A random order of 0 ... n - 1 for one count.
 
-        The ranks of n raw 64-bit words: NumPy promises to keep the words of a bit generator for
-        ever, which it does not for `Generator.permutation`, so an old run keeps its data order.
+        The ranks of n raw 64-bit words. NumPy promises that the words of a bit generator never
+        change, which it does not promise of `Generator.permutation`: an old run keeps its order.
         """
         words = np.random.SFC64(self._below(_DRAWS, count)).random_raw(n)
         return np.argsort(words, kind="stable")

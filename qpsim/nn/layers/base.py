@@ -2,8 +2,8 @@
 
 Between two layers lies a `Field`: the activations of one example, (height, width, channels) or
 (features,), perhaps with a margin of zeros that the next convolution wants around its image. A
-layer reads the field before it and writes the field after it; the gradient's arrays have the very
-same shapes. Layers that work in place have the same field on both sides.
+layer reads the field before it and writes the field after it; the arrays of gradients have the same
+shapes. Layers that work in place have the same field on both sides.
 """
 
 from dataclasses import dataclass, field
@@ -12,12 +12,24 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from qpsim.errors import NetworkError
 from qpsim.nn.initializers import Initializer
 
 
 @dataclass(frozen=True)
 class Parameter:
-    """One array of a layer's parameters: its name, shape, start, and whether L2 pulls at it."""
+    """One array of a layer's parameters.
+
+    Attributes
+    ----------
+    name : str
+        Second half of its name in the network, as in ``dense1.weight``.
+    shape : tuple of int
+    initial : callable
+        ``(rng, shape) -> array``: where it starts.
+    decays : bool
+        Whether the L2 term includes it.
+    """
 
     name: str
     shape: tuple[int, ...]
@@ -32,7 +44,10 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Field:
-    """The memory of one example between two layers: its shape, and zeros around an image."""
+    """The memory of one example between two layers: its shape, and a margin of zeros around an image.
+
+    ``margin`` is top, bottom, left, right.
+    """
 
     shape: tuple[int, ...]
     margin: tuple[int, int, int, int] = (0, 0, 0, 0)
@@ -51,16 +66,34 @@ class Field:
         """Where in the buffer the image begins."""
         return self.margin[0], self.margin[2]
 
+    def image(self, buffers: np.ndarray) -> np.ndarray:
+        """View of (examples, *buffer_shape) without the margin."""
+        if len(self.shape) == 1 or not any(self.margin):
+            return buffers
+        (top, left), (height, width, _) = self.origin, self.shape
+        return buffers[:, top : top + height, left : left + width]
+
 
 @dataclass
 class Context:
-    """What a layer is told about the block of examples that it works on.
+    """What a layer is told about the examples that it works on, a part of the batch at a time.
 
-    ``first`` is the block's first example's number in the batch, ``dropout_key`` None when nothing
-    is dropped. ``d`` and ``q`` are the arrays to which a convolution adds its gradient and its
-    squared gradients (``q`` empty if nobody asks); ``scale`` is what a gradient must be multiplied
-    by, before it is squared, to be that of a single loss. ``memory`` is the layer's own for these
-    examples, ``scratch`` the worker's.
+    Attributes
+    ----------
+    first : int
+        Number in the batch of the first of these examples.
+    dropout_key : int or None
+        Decides what is dropped; None when nothing is.
+    scale : float
+        What a gradient must be multiplied by, before it is squared, to be that of a single
+        example's loss: the number of examples in the batch, over which the loss is a mean.
+    memory : array (examples, ...) or None
+        What `Layer.memory` asked for: filled by ``forward``, read by ``backward``.
+    scratch : Any
+        What `Layer.scratch` returned, one for each worker.
+    d, q : list of arrays
+        The parameters' gradients and squared gradients, to which ``backward`` adds; ``q`` is empty
+        when the squares are not asked for.
     """
 
     first: int = 0
@@ -71,27 +104,75 @@ class Context:
     d: list[np.ndarray] = field(default_factory=list)
     q: list[np.ndarray] = field(default_factory=list)
 
+    def add(self, number: int, gradients: np.ndarray) -> None:
+        """Add the gradients of each example's loss by the layer's parameter of that number.
+
+        ``gradients`` is (examples, *shape of the parameter), from the ``dy`` that ``backward`` was
+        given. Their sum goes to ``d``, the sum of their squares to ``q`` if it is asked for.
+        """
+        self.d[number] += gradients.sum(axis=0)
+        if self.q:
+            self.q[number] += np.square(gradients * gradients.dtype.type(self.scale)).sum(axis=0)
+
 
 class Layer:
-    """Base of all layers: the identity, without parameters.
+    """Base of all layers, and of a layer of one's own: the identity, without parameters.
+
+    A subclass defines ``forward`` and ``backward``, and what else differs from the identity. Both
+    are called for some of the batch's examples at a time, by several threads at once: a layer must
+    treat each example by itself, and keep nothing on ``self`` between calls. ``backward`` is given
+    the inputs and outputs again; what else it needs, ``context.memory`` holds.
 
     Attributes
     ----------
-    in_place
-        The output takes the place of the input.
-    reads_input, reads_output
-        The backward pass needs the values that went in, or came out.
-    kind
-        The first half of its parameters' names.
+    in_place : bool
+        The output takes the place of the input; then both have one shape.
+    reads_input, reads_output : bool
+        Whether ``backward`` needs the values that went in, or came out. What it does not need is
+        not kept for it.
+    whole_fields : bool
+        Whether the arrays are the memory between two layers with its margin, as `Field` describes,
+        instead of the image alone.
+    kind : str
+        First half of its parameters' names; by default the class's name in small letters.
+    source, target : Field
+        The fields before and after it, once a network has bound it.
+    values : list of arrays
+        Its parameters, in the order of `parameters`, once a network has bound it.
+
+    Examples
+    --------
+    A layer that scales each feature by a factor of its own, which starts at 1:
+
+    >>> import numpy as np
+    >>> from qpsim import nn
+    >>> class Scale(nn.Layer):
+    ...     def parameters(self, shape):
+    ...         return (nn.Parameter("factor", shape, nn.constant(1.0), decays=False),)
+    ...     def forward(self, x, y, context):
+    ...         np.multiply(x, self.values[0], out=y)
+    ...     def backward(self, x, y, dx, dy, context):
+    ...         context.add(0, x * dy)
+    ...         if dx is not None:
+    ...             np.multiply(dy, self.values[0], out=dx)
+    >>> network = nn.Network([Scale(), nn.Dense(3)], (4,), rng=0)
+    >>> list(network.views)
+    ['scale1.factor', 'dense1.weight', 'dense1.bias']
     """
 
     in_place: ClassVar[bool] = False
-    reads_input: ClassVar[bool] = False
-    reads_output: bool = False
+    reads_input: bool = True
+    reads_output: bool = True
+    whole_fields: ClassVar[bool] = False
     kind: ClassVar[str] = ""
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not vars(cls).get("kind"):
+            cls.kind = cls.__name__.lower()
+
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of one example's output; a ValueError if such an input does not fit."""
+        """The shape of one example's output; a NetworkError if such an input does not fit."""
         return shape
 
     def margin(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -123,6 +204,7 @@ class Layer:
 
     def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
         """Fill y from x."""
+        y[:] = x
 
     def backward(
         self,
@@ -132,13 +214,15 @@ class Layer:
         dy: np.ndarray,
         context: Context,
     ) -> None:
-        """Fill dx (if not None) from dy, adding the parameters' gradients on the way."""
+        """Fill dx (if not None) from dy, and add the parameters' gradients to the context's."""
+        if dx is not None:
+            dx[:] = dy
 
 
 def image_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int, int]:
     """The shape as (height, width, channels), or a clear refusal."""
     if len(shape) != 3:
-        raise ValueError(
+        raise NetworkError(
             f"{type(layer).__name__} needs images (height, width, channels), got shape {shape}"
         )
     return shape[0], shape[1], shape[2]
@@ -148,7 +232,7 @@ def positive(layer: str, **sizes: int) -> None:
     """Refuse sizes that are not integers of at least 1."""
     for name, size in sizes.items():
         if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{layer}'s {name} must be an integer of at least 1, got {size!r}")
+            raise NetworkError(f"{layer}'s {name} must be an integer of at least 1, got {size!r}")
 
 
 def same_padding(size: int, window: int, stride: int) -> tuple[int, int]:

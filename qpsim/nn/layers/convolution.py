@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qpsim.errors import NetworkError
 from qpsim.nn.initializers import Initializer, glorot_normal, zeros
 from qpsim.nn.layers.base import (
     Context,
@@ -45,20 +46,24 @@ class Conv2D(Layer):
 
     Parameters
     ----------
-    filters, size, stride
+    filters : int
+        Channels of the output.
+    size, stride : int
         In pixels, the same in both directions.
-    padding
+    padding : "same" or "valid"
         "same": zeros around the image, so that ceil(size / stride) outputs come out, the odd zero
         below and to the right; "valid": windows inside the image only.
-    weight, bias
+    weight, bias : callable
         Initializers for (size, size, channels, filters) and (filters,); Glorot's normal and zeros
         by default.
 
+    Examples
+    --------
     >>> Conv2D(64, 5, padding="valid").output_shape((32, 32, 3))
     (28, 28, 64)
     """
 
-    reads_input = True
+    whole_fields = True
     kind = "conv"
 
     def __init__(
@@ -72,7 +77,7 @@ class Conv2D(Layer):
     ) -> None:
         positive("Conv2D", filters=filters, size=size, stride=stride)
         if padding not in ("same", "valid"):
-            raise ValueError(f"Conv2D's padding must be 'same' or 'valid', got {padding!r}")
+            raise NetworkError(f"Conv2D's padding must be 'same' or 'valid', got {padding!r}")
         self.filters, self.size, self.stride = int(filters), int(size), int(stride)
         self.padding, self.weight, self.bias = padding, weight, bias
         self.relu = False
@@ -83,7 +88,7 @@ class Conv2D(Layer):
         height, width, _ = image_shape(self, shape)
         sizes = [windows(s, self.size, self.stride, self.padding) for s in (height, width)]
         if min(sizes) < 1:
-            raise ValueError(f"no {self.size} x {self.size} kernel fits images of {shape}")
+            raise NetworkError(f"no {self.size} x {self.size} kernel fits images of {shape}")
         return sizes[0], sizes[1], self.filters
 
     def margin(self, shape: tuple[int, ...]) -> tuple[int, int, int, int]:
@@ -104,7 +109,7 @@ class Conv2D(Layer):
 
     @property
     def reads_output(self) -> bool:  # type: ignore[override]
-        """For the ReLU's mask, if there is one."""
+        """For the mask of a fused ReLU, if there is one."""
         return self.relu
 
     def connect(self, source: Field, target: Field, values: list[np.ndarray]) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.errors import NetworkError
 from qpsim.nn.initializers import Initializer, glorot_uniform, zeros
 from qpsim.nn.layers.base import Context, Field, Layer, Parameter, positive
 
@@ -14,21 +15,26 @@ _LARGE = 40_000
 class Dense(Layer):
     """``y = x W + b`` with W (inputs, units).
 
-    Unlike a convolution it leaves the gradient by its parameters to `weight_gradient`, which
-    multiplies all examples at once: X^T D is worth cutting by rows of W, not by examples.
-
     Parameters
     ----------
-    units
+    units : int
         Length of the output.
-    weight, bias
+    weight, bias : callable
         Initializers; Glorot's uniform one and zeros by default.
 
+    Notes
+    -----
+    Behind the last other layer with parameters, a network has the weights' gradient computed by
+    `weight_gradient` for all examples of the batch at once: the product X^T D is better cut by rows
+    of W than by examples.
+
+    Examples
+    --------
     >>> Dense(3).output_shape((5,))
     (3,)
     """
 
-    reads_input = True
+    whole_fields = True
     kind = "dense"
 
     def __init__(
@@ -41,7 +47,9 @@ class Dense(Layer):
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(units,); images must be flattened first."""
         if len(shape) != 1:
-            raise ValueError(f"Dense needs flat inputs, got shape {shape}: put Flatten() before it")
+            raise NetworkError(
+                f"Dense needs flat inputs, got shape {shape}: put Flatten() before it"
+            )
         return (self.units,)
 
     def parameters(self, shape: tuple[int, ...]) -> tuple[Parameter, ...]:
@@ -50,6 +58,11 @@ class Dense(Layer):
             Parameter("weight", (shape[0], self.units), self.weight, True),
             Parameter("bias", (self.units,), self.bias, False),
         )
+
+    @property
+    def reads_output(self) -> bool:  # type: ignore[override]
+        """For the mask of a fused ReLU, if there is one."""
+        return self.relu
 
     def connect(self, source: Field, target: Field, values: list[np.ndarray]) -> None:
         """A large layer also asks which products this processor is good at."""
@@ -84,9 +97,14 @@ class Dense(Layer):
         dy: np.ndarray,
         context: Context,
     ) -> None:
-        """dy loses what the ReLU cut; dx = dy W^T."""
+        """dx = dy W^T, where a fused ReLU let something through; dy loses the rest.
+
+        Where a network asks for it (`Context.d` is not empty) the parameters' gradients are added.
+        """
         if self.relu:
             dy *= y > 0
+        if context.d:
+            self._add_parameter_gradients(x, dy, context)
         if dx is None:
             return
         if self._kernels:
@@ -94,12 +112,22 @@ class Dense(Layer):
         else:
             np.matmul(dy, self.values[0].T, out=dx)
 
+    def _add_parameter_gradients(self, x: np.ndarray, dy: np.ndarray, context: Context) -> None:
+        context.d[0] += x.T @ dy
+        context.d[1] += dy.sum(axis=0)
+        if context.q:
+            # An example's gradient is an outer product, and so is its square.
+            squared = np.square(dy * dy.dtype.type(context.scale))
+            context.q[0] += np.square(x).T @ squared
+            context.q[1] += squared.sum(axis=0)
+
     def weight_gradient(
         self, x: np.ndarray, dy: np.ndarray, first: int, last: int, out: np.ndarray
     ) -> None:
         """Rows first:last of X^T D, of all examples at once.
 
-        Of squared x and squared dy it is the same rows of sum_k g_k^2, as g_k is an outer product.
+        Of squared x and squared dy it gives the same rows of sum_k g_k^2: an example's gradient g_k
+        is an outer product, and so is its square.
         """
         if self._kernels:
             self._kernels.weight_gradient(self._gemm, x, dy, first, last, out)

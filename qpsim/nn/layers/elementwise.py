@@ -2,20 +2,24 @@
 
 import numpy as np
 
+from qpsim.errors import NetworkError
 from qpsim.nn.layers.base import Context, Layer
 
 
 class ReLU(Layer):
     """``max(x, 0)``, with derivative 0 at 0.
 
-    Behind a `Dense`, `Conv2D` or `MaxPool` a network lets that layer do it on the way out.
+    Behind a `Dense`, `Conv2D` or `MaxPool` a network lets that layer apply it to its output.
 
+    Examples
+    --------
     >>> ReLU().output_shape((4, 4, 2))
     (4, 4, 2)
     """
 
     in_place = True
-    reads_output = True
+    reads_input = False
+    whole_fields = True
 
     def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
         """y is x."""
@@ -29,9 +33,9 @@ class ReLU(Layer):
         dy: np.ndarray,
         context: Context,
     ) -> None:
-        """Nothing flows back where nothing came through.
+        """The gradient is 0 where the output is.
 
-        A dropout that followed in place may have zeroed y; the gradient is zero there already.
+        A dropout that followed in place may have zeroed y; there dy is 0 already.
         """
         dy *= y > 0
 
@@ -39,24 +43,28 @@ class ReLU(Layer):
 class Dropout(Layer):
     """Each number is zeroed with probability ``rate``, else divided by ``1 - rate``.
 
-    Only in training; `Network.predict` leaves everything in. What is dropped depends on the key
-    that the step drew from its ``rng``, the example's number in the batch and the place, nothing
-    else: neither on threads nor on other random streams.
+    Only in training; `Network.predict` leaves everything in. What is dropped depends on a key that
+    the step draws from its ``rng``, on the example's number in the batch and on the position, and
+    on nothing else, such as the number of threads.
 
     Parameters
     ----------
-    rate
+    rate : float
         In [0, 1).
 
+    Examples
+    --------
     >>> Dropout(0.5).rate
     0.5
     """
 
     in_place = True
+    reads_input = reads_output = False
+    whole_fields = True
 
     def __init__(self, rate: float) -> None:
         if not 0 <= rate < 1:
-            raise ValueError(f"Dropout's rate must be in [0, 1), got {rate!r}")
+            raise NetworkError(f"Dropout's rate must be in [0, 1), got {rate!r}")
         self.rate = float(rate)
         self.position = 0
 

@@ -1,4 +1,4 @@
-"""Where a ReLU is done: not in a pass of its own, if a neighbour has the numbers in hand."""
+"""Fusing ReLUs into the layers before them, which saves a pass over the activations."""
 
 import copy
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from qpsim.nn.layers.pooling import MaxPool
 
 
 def fused(layers: Sequence[Layer]) -> list[Layer]:
-    """Copies of the layers, each ReLU done where it costs least.
+    """Copies of the layers, each ReLU done by the layer before it if that is one of ours.
 
-    The ReLU and the maximum over a window commute, and after the window there is less to do. The
-    layer before a ReLU applies it to what it has in cache.
+    A ReLU before a max-pool is moved behind it: the two commute, and behind there is less to do.
+    Classes derived from ours are left alone, as they may compute something else.
     """
     done: list[Layer] = []
     rest = [copy.copy(layer) for layer in layers]
     for n in range(len(rest) - 1):
-        if isinstance(rest[n], ReLU) and isinstance(rest[n + 1], MaxPool):
+        if type(rest[n]) is ReLU and type(rest[n + 1]) is MaxPool:
             rest[n], rest[n + 1] = rest[n + 1], rest[n]
     for layer in rest:
         previous = done[-1] if done else None
-        if isinstance(layer, ReLU) and isinstance(previous, Dense | Conv2D | MaxPool):
-            previous.relu = True
+        if type(layer) is ReLU and type(previous) in (Dense, Conv2D, MaxPool):
+            previous.relu = True  # type: ignore[union-attr]
         else:
             done.append(layer)
     return done

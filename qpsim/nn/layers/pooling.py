@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.errors import NetworkError
 from qpsim.nn.layers.base import Context, Layer, image_shape, positive, same_padding, windows
 
 
@@ -13,21 +14,26 @@ class MaxPool(Layer):
 
     Parameters
     ----------
-    window, stride
-        In pixels, the same in both directions.
-    padding
-        "same" (ceil(size / stride) outputs) or "valid" (whole windows only).
+    window, stride : int
+        In pixels, the same in both directions; the window at most 15.
+    padding : "same" or "valid"
+        ceil(size / stride) outputs, or whole windows only.
 
+    Examples
+    --------
     >>> MaxPool(3, stride=2).output_shape((28, 28, 64))
     (14, 14, 64)
     """
 
+    reads_input = reads_output = False
+    whole_fields = True
+
     def __init__(self, window: int = 3, stride: int = 2, padding: str = "same") -> None:
         positive("MaxPool", window=window, stride=stride)
         if window > 15:
-            raise ValueError(f"MaxPool's window must be at most 15, got {window}")
+            raise NetworkError(f"MaxPool's window must be at most 15, got {window}")
         if padding not in ("same", "valid"):
-            raise ValueError(f"MaxPool's padding must be 'same' or 'valid', got {padding!r}")
+            raise NetworkError(f"MaxPool's padding must be 'same' or 'valid', got {padding!r}")
         self.window, self.stride, self.padding = int(window), int(stride), padding
         self.relu = False
 
@@ -36,7 +42,7 @@ class MaxPool(Layer):
         height, width, channels = image_shape(self, shape)
         sizes = [windows(s, self.window, self.stride, self.padding) for s in (height, width)]
         if min(sizes) < 1:
-            raise ValueError(f"no {self.window} x {self.window} window fits images of {shape}")
+            raise NetworkError(f"no {self.window} x {self.window} window fits images of {shape}")
         return sizes[0], sizes[1], channels
 
     def memory(self) -> tuple[tuple[int, ...], Any]:
@@ -87,9 +93,14 @@ def _in_lanes(x: np.ndarray) -> bool:
 class GlobalAveragePool(Layer):
     """Each channel's mean over the image.
 
+    Examples
+    --------
     >>> GlobalAveragePool().output_shape((6, 6, 100))
     (100,)
     """
+
+    reads_input = reads_output = False
+    whole_fields = True
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(channels,)."""
@@ -114,14 +125,31 @@ class GlobalAveragePool(Layer):
 
 
 class Flatten(Layer):
-    """An image's numbers in a row: row by row, pixel by pixel, channel by channel.
+    """An image as a vector: row by row, pixel by pixel, channel by channel.
 
+    Examples
+    --------
     >>> Flatten().output_shape((3, 3, 128))
     (1152,)
     """
 
     in_place = True
+    reads_input = reads_output = False
+    whole_fields = True
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """(height x width x channels,)."""
         return (prod(shape),)
+
+    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+        """Nothing to do: y is x."""
+
+    def backward(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        dx: np.ndarray | None,
+        dy: np.ndarray,
+        context: Context,
+    ) -> None:
+        """Nothing to do: dx is dy."""

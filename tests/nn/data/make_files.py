@@ -52,70 +52,35 @@ def records(pixels, *labels):
     return np.concatenate([*columns, pixels], axis=1).tobytes()
 
 
-def python2_pickle(entries, protocol=2):
-    """What Python 2's cPickle writes for a dict of str keys: strings are 8-bit, not unicode.
-
-    Only what CIFAR's files hold: arrays of unsigned bytes, lists of integers, lists of strings.
-    """
-    out = bytearray(b"\x80\x02}(" if protocol == 2 else b"(dp1\n")
-
-    def string(value):
-        if protocol == 0:
-            return b"S" + repr(value)[1:].encode() + b"\n"
-        if len(value) < 256:
-            return b"U" + bytes([len(value)]) + value
-        return b"T" + struct.pack("<i", len(value)) + value
-
-    def integer(value):
-        return b"I%d\n" % value if protocol == 0 else b"J" + struct.pack("<i", value)
-
-    for key, value in entries.items():
-        out += string(key.encode())
-        if isinstance(value, np.ndarray):
-            out += b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\nt" + string(b"b")
-            out += b"tR(I1\n(" + b"".join(integer(size) for size in value.shape) + b"t"
-            out += b"cnumpy\ndtype\n(" + string(b"u1") + b"I0\nI1\ntR(I3\n" + string(b"|")
-            out += b"NNNI-1\nI-1\nI0\ntb" + b"I00\n" + string(value.tobytes()) + b"tb"
-        else:
-            items = (integer(v) if isinstance(v, int) else string(v) for v in value)
-            out += b"(l" if protocol == 0 else b"]("
-            out += b"a".join([*items, b""]) if protocol == 0 else b"".join(items) + b"e"
-        if protocol == 0:
-            out += b"s"
-    return bytes(out + (b"." if protocol == 0 else b"u."))
+CIFAR_FOLDERS = {10: "cifar-10-batches-bin", 100: "cifar-100-binary"}
+CIFAR_ARCHIVES = {10: "cifar-10-binary.tar.gz", 100: "cifar-100-binary.tar.gz"}
 
 
-CIFAR_FOLDERS = {
-    (10, "binary"): "cifar-10-batches-bin",
-    (10, "python"): "cifar-10-batches-py",
-    (100, "binary"): "cifar-100-binary",
-    (100, "python"): "cifar-100-python",
-}
-
-
-def cifar_files(n_classes, version, pickler="python2"):
-    """{file name: bytes} as they lie in the folder."""
+def cifar_names(n_classes):
     if n_classes == 10:
-        names = [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
-    else:
-        names = ["train", "test"]
+        return [*(f"data_batch_{k}" for k in range(1, 6)), "test_batch"]
+    return ["train", "test"]
+
+
+def cifar_files(n_classes):
+    """{file name: bytes} of the binary version, as they lie in the folder."""
     files = {}
-    for name, (pixels, labels) in zip(names, cifar_parts(n_classes), strict=True):
-        if version == "binary":
-            coarse = [] if n_classes == 10 else [labels // 5]
-            files[f"{name}.bin"] = records(pixels, *coarse, labels)
-            continue
+    for name, (pixels, labels) in zip(cifar_names(n_classes), cifar_parts(n_classes), strict=True):
+        coarse = [] if n_classes == 10 else [labels // 5]
+        files[f"{name}.bin"] = records(pixels, *coarse, labels)
+    return files
+
+
+def cifar_pickles(n_classes):
+    """{file name: bytes} of the python version, as far as a converter reads it."""
+    files = {}
+    for name, (pixels, labels) in zip(cifar_names(n_classes), cifar_parts(n_classes), strict=True):
         numbers = [int(label) for label in labels]
-        entries = {"batch_label": [], "data": pixels, "filenames": [b"a_s_000001.png"]}
+        entries = {"data": pixels, "filenames": ["a_s_000001.png"]}
         entries |= {"labels": numbers} if n_classes == 10 else {"fine_labels": numbers}
         if n_classes == 100:
             entries["coarse_labels"] = [label // 5 for label in numbers]
-        if pickler == "python2":
-            files[name] = python2_pickle(entries)
-        elif pickler == "python2-text":
-            files[name] = python2_pickle(entries, protocol=0)
-        else:
-            files[name] = pickle.dumps(entries, protocol=4)
+        files[name] = pickle.dumps(entries, protocol=2)
     return files
 
 

@@ -1,4 +1,3 @@
-import naive_augmentation as naive
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -6,6 +5,7 @@ from hypothesis import strategies as st
 
 from qpsim.errors import DataError
 from qpsim.nn.data import CifarAugmentation, PixelNoise, Plain
+from tests.nn.data import naive_augmentation as naive
 
 
 def images(n=70, seed=0, shape=(32, 32, 3)):

@@ -1,25 +1,29 @@
+"""CIFAR's binary version from folders and archives, damaged ones too; its pickles are not read."""
+
 import gzip
-import pickle
+import inspect
 import tarfile
+import textwrap
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_files import (
+
+from qpsim.errors import DataError
+from qpsim.nn.data import load_cifar10, load_cifar100
+from tests.nn.data.make_files import (
+    CIFAR_ARCHIVES,
     CIFAR_FOLDERS,
     cifar_expected,
     cifar_files,
-    python2_pickle,
+    cifar_pickles,
     write_folder,
     write_tar,
 )
 
-from qpsim.errors import DataError
-from qpsim.nn.data import load_cifar10, load_cifar100
-
 LOAD = {10: load_cifar10, 100: load_cifar100}
-ARCHIVES = {key: f"cifar-{key[0]}-{key[1]}.tar.gz" for key in CIFAR_FOLDERS}
+PICKLED = {10: "cifar-10-batches-py", 100: "cifar-100-python"}
 
 
 def check(data, n_classes):
@@ -33,43 +37,71 @@ def check(data, n_classes):
     assert data.train.images.flags.c_contiguous
 
 
-@pytest.mark.parametrize(("n_classes", "version"), CIFAR_FOLDERS)
-def test_reads_folder(tmp_path, n_classes, version):
-    files = cifar_files(n_classes, version)
-    write_folder(tmp_path / CIFAR_FOLDERS[n_classes, version], files)
-    check(LOAD[n_classes](tmp_path), n_classes)
+@pytest.mark.parametrize("n_classes", LOAD)
+@pytest.mark.parametrize("place", [None, "here"])
+def test_reads_folder(tmp_path, n_classes, place):
+    write_folder(tmp_path / (place or CIFAR_FOLDERS[n_classes]), cifar_files(n_classes))
+    check(LOAD[n_classes](tmp_path / (place or "")), n_classes)
 
 
-@pytest.mark.parametrize(("n_classes", "version"), CIFAR_FOLDERS)
-def test_reads_the_folder_itself(tmp_path, n_classes, version):
-    write_folder(tmp_path / "here", cifar_files(n_classes, version))
-    check(LOAD[n_classes](tmp_path / "here"), n_classes)
+def test_reads_names_in_capitals(tmp_path):
+    files = {name.upper(): content for name, content in cifar_files(100).items()}
+    write_folder(tmp_path / CIFAR_FOLDERS[100], files)
+    check(load_cifar100(tmp_path), 100)
 
 
 @pytest.mark.parametrize(
     "tar_format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]
 )
-@pytest.mark.parametrize(("n_classes", "version"), CIFAR_FOLDERS)
-def test_reads_archive(tmp_path, n_classes, version, tar_format):
-    key = n_classes, version
-    write_tar(tmp_path / ARCHIVES[key], CIFAR_FOLDERS[key], cifar_files(*key), tar_format)
+@pytest.mark.parametrize("n_classes", LOAD)
+def test_reads_archive(tmp_path, n_classes, tar_format):
+    path = tmp_path / CIFAR_ARCHIVES[n_classes]
+    write_tar(path, CIFAR_FOLDERS[n_classes], cifar_files(n_classes), tar_format)
     check(LOAD[n_classes](tmp_path), n_classes)
-    assert [path.name for path in tmp_path.iterdir()] == [ARCHIVES[key]]
+    assert [path.name for path in tmp_path.iterdir()] == [CIFAR_ARCHIVES[n_classes]]
 
 
-@pytest.mark.parametrize("pickler", ["python2-text", "python3"])
-def test_reads_other_pickles(tmp_path, pickler):
-    write_folder(tmp_path, cifar_files(10, "python", pickler))
+def test_reads_an_archive_that_a_browser_has_unpacked(tmp_path):
+    packed = tmp_path / CIFAR_ARCHIVES[10]
+    write_tar(packed, CIFAR_FOLDERS[10], cifar_files(10))
+    (tmp_path / "cifar-10-binary.tar").write_bytes(gzip.decompress(packed.read_bytes()))
+    packed.unlink()
     check(load_cifar10(tmp_path), 10)
 
 
+def test_the_name_says_what_the_data_are(tmp_path):
+    """Few examples are no CIFAR-10; as many of each class as it has are."""
+    write_folder(tmp_path / "few", cifar_files(10))
+    few = load_cifar10(tmp_path / "few")
+    assert few.name == f"CIFAR-10 format {few.fingerprint()[:8]}"
+    whole = np.zeros((10_000, 3073), np.uint8)
+    whole[:, 0] = np.arange(10_000) % 10
+    write_folder(tmp_path / "all", dict.fromkeys(cifar_files(10), whole.tobytes()))
+    assert load_cifar10(tmp_path / "all").name == "CIFAR-10"
+
+
+@pytest.mark.parametrize("n_classes", LOAD)
+def test_pickles_are_refused_and_the_documented_converter_reads_them(
+    tmp_path, n_classes, monkeypatch
+):
+    write_folder(tmp_path / PICKLED[n_classes], cifar_pickles(n_classes))
+    sentence = rf"made of pickles, .* take the binary version, {CIFAR_ARCHIVES[n_classes]}, or"
+    for place in (tmp_path, tmp_path / PICKLED[n_classes]):
+        with pytest.raises(DataError, match=sentence):
+            LOAD[n_classes](place)
+    documented = inspect.getdoc(LOAD[n_classes]).split("::\n\n")[1].split("\n\n")[0]
+    monkeypatch.chdir(tmp_path)
+    exec(textwrap.dedent(documented), {})
+    check(load_cifar10(tmp_path) if n_classes == 10 else load_cifar100(tmp_path), n_classes)
+
+
 def test_nothing_there_names_what_is_expected(tmp_path):
-    with pytest.raises(DataError, match=r"cifar-10-batches-bin/ or .*cifar-10-python.tar.gz"):
+    with pytest.raises(DataError, match=r"cifar-10-batches-bin/, or cifar-10-binary.tar.gz"):
         load_cifar10(tmp_path)
 
 
 def test_one_file_missing_in_folder(tmp_path):
-    files = cifar_files(10, "binary")
+    files = cifar_files(10)
     del files["data_batch_3.bin"]
     write_folder(tmp_path, files)
     with pytest.raises(DataError, match=r"data_batch_3\.bin is expected in"):
@@ -77,15 +109,15 @@ def test_one_file_missing_in_folder(tmp_path):
 
 
 def test_one_file_missing_in_archive(tmp_path):
-    files = cifar_files(10, "python")
-    del files["test_batch"]
-    write_tar(tmp_path / ARCHIVES[10, "python"], "cifar-10-batches-py", files)
-    with pytest.raises(DataError, match="holds no file cifar-10-batches-py/test_batch"):
+    files = cifar_files(10)
+    del files["test_batch.bin"]
+    write_tar(tmp_path / CIFAR_ARCHIVES[10], CIFAR_FOLDERS[10], files)
+    with pytest.raises(DataError, match="holds no file cifar-10-batches-bin/test_batch"):
         load_cifar10(tmp_path)
 
 
 def test_record_cut_short(tmp_path):
-    files = cifar_files(100, "binary")
+    files = cifar_files(100)
     files["test.bin"] = files["test.bin"][:-1]
     write_folder(tmp_path, files)
     with pytest.raises(DataError, match="6148 bytes are expected but 6147 found"):
@@ -94,7 +126,7 @@ def test_record_cut_short(tmp_path):
 
 @pytest.mark.parametrize("n_classes", [10, 100])
 def test_file_cut_short_between_records(tmp_path, n_classes):
-    files = cifar_files(n_classes, "binary")
+    files = cifar_files(n_classes)
     name = "data_batch_2.bin" if n_classes == 10 else "train.bin"
     files[name] = files[name][: -(3073 if n_classes == 10 else 3074)]
     write_folder(tmp_path, files)
@@ -103,13 +135,13 @@ def test_file_cut_short_between_records(tmp_path, n_classes):
 
 
 def test_empty_file(tmp_path):
-    write_folder(tmp_path, {**cifar_files(100, "binary"), "test.bin": b""})
+    write_folder(tmp_path, {**cifar_files(100), "test.bin": b""})
     with pytest.raises(DataError, match="truncated"):
         load_cifar100(tmp_path)
 
 
 def test_label_outside_the_classes(tmp_path):
-    files = cifar_files(10, "binary")
+    files = cifar_files(10)
     files["data_batch_1.bin"] = b"\x0a" + files["data_batch_1.bin"][1:]
     write_folder(tmp_path, files)
     with pytest.raises(DataError, match="label is 10, outside the classes 0 to 9"):
@@ -117,37 +149,11 @@ def test_label_outside_the_classes(tmp_path):
 
 
 def test_file_larger_than_any_cifar_file(tmp_path):
-    write_folder(tmp_path, cifar_files(10, "binary"))
+    write_folder(tmp_path, cifar_files(10))
     with (tmp_path / "data_batch_1.bin").open("wb") as stream:
         stream.truncate(10**11)
     with pytest.raises(DataError, match="at most 30730000 bytes"):
         load_cifar10(tmp_path)
-
-
-PIXELS = np.zeros((2, 3072), np.uint8)
-
-
-@pytest.mark.parametrize(
-    ("content", "sentence"),
-    [
-        ([1, 2], "no dict"),
-        ({"labels": [1, 2]}, "no 'data'"),
-        ({"data": PIXELS}, "no 'labels'"),
-        ({"data": PIXELS.astype(np.int8), "labels": [1, 2]}, "unsigned bytes"),
-        ({"data": PIXELS[:, 1:], "labels": [1, 2]}, "unsigned bytes"),
-        ({"data": [1], "labels": [1, 2]}, "unsigned bytes"),
-        ({"data": PIXELS, "labels": [1]}, "2 images but 1 labels"),
-        ({"data": PIXELS, "labels": [1, -2]}, "small integers"),
-        ({"data": PIXELS, "labels": ["cat", "dog"]}, "small integers"),
-        ({"data": PIXELS, "labels": (1, 2)}, "must be a list"),
-    ],
-)
-def test_pickle_of_something_else(tmp_path, content, sentence):
-    files = cifar_files(10, "python")
-    write_folder(tmp_path, {**files, "data_batch_4": pickle.dumps(content, protocol=3)})
-    with pytest.raises(DataError, match=sentence) as error:
-        load_cifar10(tmp_path)
-    assert "data_batch_4" in str(error.value)
 
 
 def tar_entry(name, kind, target=""):
@@ -159,7 +165,7 @@ def tar_entry(name, kind, target=""):
 
 def test_links_and_paths_that_lead_elsewhere_are_never_followed(tmp_path):
     (tmp_path / "secret").write_bytes(bytes(2 * 3073))
-    folder, files = "cifar-10-batches-bin", cifar_files(10, "binary")
+    folder, files = "cifar-10-batches-bin", cifar_files(10)
     del files["test_batch.bin"]
     extra = [
         tar_entry(f"{folder}/test_batch.bin", tarfile.SYMTYPE, "../secret"),
@@ -168,7 +174,7 @@ def test_links_and_paths_that_lead_elsewhere_are_never_followed(tmp_path):
         tar_entry("/outside", tarfile.REGTYPE),
         tar_entry(f"{folder}/device", tarfile.CHRTYPE),
     ]
-    archive = tmp_path / "in" / ARCHIVES[10, "binary"]
+    archive = tmp_path / "in" / CIFAR_ARCHIVES[10]
     archive.parent.mkdir()
     write_tar(archive, folder, files, extra=extra)
     with pytest.raises(DataError, match=r"holds no file .*test_batch\.bin"):
@@ -187,7 +193,7 @@ def raw_header(name, size):
 
 
 def write_raw_archive(tmp_path, content):
-    (tmp_path / ARCHIVES[10, "binary"]).write_bytes(gzip.compress(content))
+    (tmp_path / CIFAR_ARCHIVES[10]).write_bytes(gzip.compress(content))
 
 
 def test_member_that_claims_too_much(tmp_path):
@@ -216,7 +222,7 @@ def test_archive_that_is_no_tar_or_no_gzip(tmp_path):
     write_raw_archive(tmp_path, b"\x01" * 1024)
     with pytest.raises(DataError, match="not a tar archive"):
         load_cifar10(tmp_path)
-    (tmp_path / ARCHIVES[10, "binary"]).write_bytes(b"\x01" * 1024)
+    (tmp_path / CIFAR_ARCHIVES[10]).write_bytes(b"\x1f\x8b" * 1024)
     with pytest.raises(DataError, match="gzip data is truncated or damaged"):
         load_cifar10(tmp_path)
 
@@ -231,8 +237,8 @@ def test_header_with_a_wrong_checksum(tmp_path):
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    path = tmp_path_factory.mktemp("cifar") / ARCHIVES[100, "python"]
-    write_tar(path, "cifar-100-python", cifar_files(100, "python"))
+    path = tmp_path_factory.mktemp("cifar") / CIFAR_ARCHIVES[100]
+    write_tar(path, CIFAR_FOLDERS[100], cifar_files(100))
     return path, path.read_bytes()
 
 
@@ -268,13 +274,3 @@ def test_damaged_tar_inside_the_gzip_is_a_data_error_or_valid(archive, data):
     finally:
         path.write_bytes(whole)
     assert found.train.images.shape == (10, 32, 32, 3)
-
-
-def test_python2_pickle_helper_is_a_true_pickle():
-    """The files of these tests are what Python's own unpickler reads too."""
-    entries = {"data": PIXELS + 7, "labels": [3, 300], "filenames": [b"a'\n"]}
-    for protocol in (0, 2):
-        loaded = pickle.loads(python2_pickle(entries, protocol), encoding="bytes")
-        np.testing.assert_array_equal(loaded[b"data"], entries["data"])
-        assert loaded[b"labels"] == [3, 300]
-        assert loaded[b"filenames"] == [b"a'\n"]

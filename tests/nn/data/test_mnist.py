@@ -1,21 +1,26 @@
+"""IDX files as MNIST, Fashion-MNIST and others are distributed in, and every kind of damage to them."""
+
 import gzip
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from make_files import idx, write_mnist
 
 from qpsim.errors import DataError
 from qpsim.nn.data import load_mnist
+from tests.nn.data.make_files import idx, write_mnist
 
 IMAGES = "train-images-idx3-ubyte"
 LABELS = "train-labels-idx1-ubyte"
+# Where the Debian package dataset-fashion-mnist puts it.
+FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 @pytest.mark.parametrize("zipped", [False, True])
-@pytest.mark.parametrize("place", [".", "mnist", "MNIST/raw"])
+@pytest.mark.parametrize("place", [".", "mnist", "MNIST/raw", "FashionMNIST/raw"])
 def test_reads_raw_and_gz_files(tmp_path, zipped, place):
     arrays = write_mnist(tmp_path / place, zipped)
     data = load_mnist(tmp_path)
@@ -26,6 +31,33 @@ def test_reads_raw_and_gz_files(tmp_path, zipped, place):
     np.testing.assert_array_equal(data.train.labels, arrays[LABELS])
     np.testing.assert_array_equal(data.test.images[..., 0], arrays["t10k-images-idx3-ubyte"])
     np.testing.assert_array_equal(data.test.labels, arrays["t10k-labels-idx1-ubyte"])
+
+
+@pytest.mark.parametrize("name", [IMAGES, f"{IMAGES}.gz", IMAGES.upper(), f"{IMAGES}.GZ"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_gzip_is_told_by_content_and_names_may_be_in_capitals(tmp_path, name, zipped):
+    arrays = write_mnist(tmp_path)
+    content = (tmp_path / IMAGES).read_bytes()
+    (tmp_path / IMAGES).unlink()
+    (tmp_path / name).write_bytes(gzip.compress(content) if zipped else content)
+    np.testing.assert_array_equal(load_mnist(tmp_path).train.images[..., 0], arrays[IMAGES])
+
+
+def test_other_data_in_the_same_files_have_another_name(tmp_path):
+    write_mnist(tmp_path)
+    first = load_mnist(tmp_path)
+    assert first.name == f"IDX images {first.fingerprint()[:8]}"
+    (tmp_path / LABELS).write_bytes(idx((first.train.labels + 1) % 10))
+    assert load_mnist(tmp_path).name != first.name
+
+
+@pytest.mark.long
+def test_fashion_mnist_is_told_from_mnist():
+    data = load_mnist(FASHION)
+    assert data.name == "Fashion-MNIST"
+    assert (len(data.train), len(data.test)) == (60_000, 10_000)
+    assert (np.bincount(data.train.labels) == 6000).all()
+    assert data.train.images.mean() / 255 == pytest.approx(0.286, abs=5e-4)
 
 
 def test_reads_names_with_a_dot_before_idx(tmp_path):
@@ -46,6 +78,14 @@ def test_missing_file_is_named_with_its_place(tmp_path, name):
 def test_missing_directory(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         load_mnist(tmp_path / "nowhere")
+
+
+def test_a_file_in_place_of_the_directory(tmp_path):
+    write_mnist(tmp_path)
+    with pytest.raises(DataError, match=f"{LABELS} is a file; give the directory that holds it"):
+        load_mnist(tmp_path / LABELS)
+    with pytest.raises(DataError, match="the data directory must be a path, not 3"):
+        load_mnist(3)
 
 
 def broken(tmp_path, name, content):
@@ -113,7 +153,7 @@ def test_file_larger_than_the_format_allows(tmp_path):
     write_mnist(tmp_path)
     with (tmp_path / LABELS).open("wb") as stream:
         stream.truncate(10**12)
-    with pytest.raises(DataError, match="1000000000000 found"):
+    with pytest.raises(DataError, match="at most 60008 bytes are expected"):
         load_mnist(tmp_path)
 
 
@@ -121,7 +161,7 @@ def test_directory_in_place_of_a_file(tmp_path):
     write_mnist(tmp_path)
     (tmp_path / LABELS).unlink()
     (tmp_path / LABELS).mkdir()
-    with pytest.raises(DataError, match="not a regular file"):
+    with pytest.raises(DataError, match="it is a folder"):
         load_mnist(tmp_path)
 
 

@@ -176,7 +176,7 @@ def test_gradient_agrees_with_central_differences(name):
     rng = np.random.default_rng(2)
     network.parameters += 0.1 * rng.standard_normal(network.parameters.size)
     x = rng.standard_normal((5, *shape))
-    y = rng.integers(network.n_classes, size=5)
+    y = rng.integers(network.n_outputs, size=5)
     gradient = network.loss_and_gradient(x, y, rng=np.random.default_rng(0))[1]
     size = network.parameters.size
     places = rng.choice(size, min(size, 40), replace=False)
@@ -190,7 +190,7 @@ def test_per_example_moments_agree_with_one_example_at_a_time(name):
     network = Network(layers, shape, weight_decay=0.1, dtype=np.float64, rng=1)
     rng = np.random.default_rng(2)
     x = rng.standard_normal((6, *shape))
-    y = rng.integers(network.n_classes, size=6)
+    y = rng.integers(network.n_outputs, size=6)
     result = network.per_example_moments(x, y, train=False)
     gradient, squares = loops.moments(network, x, y)
     np.testing.assert_allclose(result.gradient, gradient, rtol=1e-10, atol=1e-14)

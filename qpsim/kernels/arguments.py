@@ -1,0 +1,98 @@
+"""What the step loops are handed, in a few named tuples; numba takes them apart into their arrays.
+
+A lane is one replicate. d is the number of coordinates, n the number of steps of one call.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Lanes(NamedTuple):
+    """Where the replicates of a block stand. All arrays are updated in place.
+
+    Attributes
+    ----------
+    offset : array (d, lanes)
+        theta - optimum, in the units of theta.
+    states : array (names, d, lanes)
+        The rule's state.
+    stream : array (4, lanes) of uint64
+        State of each lane's random number generator (:mod:`qpsim.kernels.noise`).
+    diverged : array (lanes,) of uint8
+        1 in a lane whose loss is no longer a finite number.
+    """
+
+    offset: np.ndarray
+    states: np.ndarray
+    stream: np.ndarray
+    diverged: np.ndarray
+
+
+class Steps(NamedTuple):
+    """Which steps to take, and how their lengths are found.
+
+    Attributes
+    ----------
+    taken : int
+        Steps taken before; the first one here has t = taken + 1.
+    policy : int
+        A code of :mod:`qpsim.kernels.policy`.
+    given : array (n,)
+        The step sizes, read only if the policy is GIVEN; its length is the number of steps.
+    """
+
+    taken: int
+    policy: int
+    given: np.ndarray
+
+
+class Record(NamedTuple):
+    """What the steps leave behind, one row a step. All arrays are written.
+
+    Attributes
+    ----------
+    loss, step_size : array (n, lanes)
+        Excess loss after each step, and its step size.
+    moment_error : array (n, lanes)
+        Bound of the relative error of E[z^T Q z], where it is a truncated series; else untouched.
+    """
+
+    loss: np.ndarray
+    step_size: np.ndarray
+    moment_error: np.ndarray
+
+
+class StepInput(NamedTuple):
+    """What a rule knows before a step.
+
+    Attributes
+    ----------
+    gradient : array (d, lanes)
+        The exact gradient: the mean of the stochastic one.
+    extra : array (d, lanes)
+        What the rule observes besides (:mod:`qpsim.kernels.observed`).
+    states : array (names, d, lanes)
+    t : float
+        Number of the coming step, from 1.
+    """
+
+    gradient: np.ndarray
+    extra: np.ndarray
+    states: np.ndarray
+    t: float
+
+
+class Moments(NamedTuple):
+    """Moments of the direction z in every lane (Eq. 11). All arrays (lanes,) are written.
+
+    Attributes
+    ----------
+    numerator : grad^T E[z]
+    denominator : E[z^T Q z], or its bound
+    error : bound of the denominator's relative error
+    """
+
+    numerator: np.ndarray
+    denominator: np.ndarray
+    error: np.ndarray

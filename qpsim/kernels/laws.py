@@ -1,0 +1,204 @@
+"""The law of a gradient's noise: Gaussian, or Gaussian with a random scale that all coordinates share.
+
+Given its scale b, the noise of a step is N(0, b^2 C). b is 1 for the Gaussian law itself. For Student's t with k
+degrees of freedom b^2 = k / chi^2_k, for the multivariate Laplace law b^2 is exponential with mean 1. The mean of a
+minibatch of B draws has the matrix C / B, and b^2 is the mean of B such numbers: given them all it is Gaussian. Moments
+are those of the Gaussian law averaged over b, by a quadrature whose nodes and weights the problem hands over.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numba.extending import overload
+
+from qpsim.kernels.elementary import bits_of, log, quick_erf
+from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
+from qpsim.kernels.noise import fill_normals, fill_raw
+
+INV_SQRT2 = 0.7071067811865476
+# Stands for 1 / std at std = 0: erf is +-1 beyond it, and 0 at 0 where infinity gives NaN.
+LARGEST_INVERSE = 1e300
+_DROPPED_BITS = np.uint64(11)
+_ONE = np.uint64(1)
+_TWO_TO_MINUS_53 = 2.0**-53
+
+
+class Gaussian(NamedTuple):
+    """Gaussian noise: its scale is always 1. ``variance`` is E[b^2] = 1."""
+
+    variance: float = 1.0
+
+
+class Mixture(NamedTuple):
+    """Gaussian noise of a random scale b.
+
+    Attributes
+    ----------
+    variance : float
+        E[b^2]; infinite for Student's t with at most 2 degrees of freedom.
+    degrees : float
+        Degrees of freedom of Student's t; 0 stands for the Laplace law.
+    batch_size : int
+        B, the draws whose mean a gradient is.
+    scales, weights : arrays (nodes,)
+        Quadrature for averages over b.
+    cells : array (n_cells, 4)
+        Polynomials of 2 F(a) - 1, F the distribution of one coordinate in units of its scale: see `mean_sign`.
+    """
+
+    variance: float
+    degrees: float
+    batch_size: int
+    scales: np.ndarray
+    weights: np.ndarray
+    cells: np.ndarray
+
+
+def draw_scales(law, stream, scales):
+    """Draw the scale of a minibatch's noise in every lane, if it is random; scales (lanes,)."""
+
+
+def draw_single_scales(law, stream, scales):
+    """Draw the scale of a single draw's noise in every lane; 1 where it is not random."""
+
+
+def scaled(law, noise, scales, lane):
+    """A coordinate's noise, given that of scale 1."""
+
+
+def variance_of(law, std):
+    """Variance of a coordinate whose scale is ``std``."""
+
+
+def mean_sign(law, mean, std):
+    """E[sign(g)] = 2 P[g > 0] - 1 of a coordinate with that mean and scale (Eq. 8)."""
+
+
+@overload(draw_scales, jit_options=OVERLOAD)
+def _draw_scales(law, stream, scales):
+    if law.instance_class is Gaussian:
+        return lambda law, stream, scales: None
+
+    def draw(law, stream, scales):
+        fill_squared_scales(stream, law.degrees, law.batch_size, scales)
+        for lane in range(scales.size):
+            scales[lane] = math.sqrt(scales[lane])
+
+    return draw
+
+
+@overload(draw_single_scales, jit_options=OVERLOAD)
+def _draw_single_scales(law, stream, scales):
+    def gaussian(law, stream, scales):
+        scales[:] = 1.0
+
+    def draw(law, stream, scales):
+        fill_squared_scales(stream, law.degrees, 1, scales)
+        for lane in range(scales.size):
+            scales[lane] = math.sqrt(scales[lane])
+
+    return gaussian if law.instance_class is Gaussian else draw
+
+
+@overload(scaled, jit_options=OVERLOAD_INLINE)
+def _scaled(law, noise, scales, lane):
+    if law.instance_class is Gaussian:
+        return lambda law, noise, scales, lane: noise
+    return lambda law, noise, scales, lane: noise * scales[lane]
+
+
+@overload(variance_of, jit_options=OVERLOAD_INLINE)
+def _variance_of(law, std):
+    if law.instance_class is Gaussian:
+        return lambda law, std: std * std
+    return lambda law, std: law.variance * (std * std) if std > 0.0 else 0.0
+
+
+@overload(mean_sign, jit_options=OVERLOAD_INLINE)
+def _mean_sign(law, mean, std):
+    if law.instance_class is Gaussian:
+        return lambda law, mean, std: quick_erf(mean * min(INV_SQRT2 / std, LARGEST_INVERSE))
+
+    def tabulated(law, mean, std):
+        return sign_from_cells(law.cells, mean * min(1.0 / std, LARGEST_INVERSE))
+
+    return tabulated
+
+
+# Cells of the table for each doubling of 1 + |a|: the first seven bits of its fraction.
+CELL_BITS = 7
+_DROPPED = np.int64(52 - CELL_BITS)
+_BIAS = np.int64(1023 << CELL_BITS)
+_REST = np.int64((1 << (52 - CELL_BITS)) - 1)
+_UNIT_OF_REST = 2.0 ** (CELL_BITS - 52)
+
+
+@jit_inline
+def sign_from_cells(cells, a):
+    """2 F(a) - 1 from its cubic polynomials, one for each cell of 1 + |a|.
+
+    Cell 128 k + m covers 1 + |a| from 2^k (1 + m / 128) to 2^k (1 + (m + 1) / 128): exponent and first bits of the
+    floating-point number 1 + |a| are its index. In it the value is c0 + c1 x + c2 x^2 + c3 x^3, x in [0, 1) being the
+    place within the cell. Beyond the last cell the value is that of its end.
+    """
+    bits = bits_of(1.0 + abs(a))
+    cell = (bits >> _DROPPED) - _BIAS
+    last = np.int64(cells.shape[0] - 1)
+    x = float(bits & _REST) * _UNIT_OF_REST
+    x = 1.0 if cell > last else x
+    cell = min(cell, last)
+    value = cells[cell, 0] + x * (cells[cell, 1] + x * (cells[cell, 2] + x * cells[cell, 3]))
+    return value if a > 0.0 else (-value if a < 0.0 else 0.0)
+
+
+@jit
+def fill_squared_scales(stream, degrees, batch_size, out):
+    """Fill ``out`` (lanes,) with b^2, the mean of batch_size squared scales."""
+    lanes = out.size
+    words = np.empty((1, lanes), np.uint64)
+    for lane in range(lanes):
+        out[lane] = 0.0
+    if degrees == 0.0:
+        for _ in range(batch_size):
+            fill_raw(stream, words)
+            for lane in range(lanes):
+                uniform = np.float64((words[0, lane] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
+                out[lane] -= log(uniform)
+    else:
+        for _ in range(batch_size):
+            for lane in range(lanes):
+                out[lane] += (
+                    0.5 * degrees / gamma_variable(stream[:, lane : lane + 1], 0.5 * degrees)
+                )
+    for lane in range(lanes):
+        out[lane] /= batch_size
+
+
+@jit
+def gamma_variable(stream, shape):
+    """One Gamma(shape, 1) variable from one lane's stream (4, 1), by the method of Marsaglia and Tsang (2000).
+
+    A shape below 1 is that of shape + 1 times a uniform to the power 1 / shape.
+    """
+    boost = 1.0
+    word = np.empty((1, 1), np.uint64)
+    if shape < 1.0:
+        fill_raw(stream, word)
+        uniform = np.float64((word[0, 0] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
+        boost = uniform ** (1.0 / shape)
+        shape += 1.0
+    d = shape - 1.0 / 3.0
+    c = 1.0 / math.sqrt(9.0 * d)
+    normal = np.empty((1, 1))
+    while True:
+        fill_normals(stream, normal)
+        x = normal[0, 0]
+        root = 1.0 + c * x
+        fill_raw(stream, word)
+        uniform = np.float64((word[0, 0] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
+        if root > 0.0:
+            v = root * root * root
+            if math.log(uniform) < 0.5 * x * x + d - d * v + d * math.log(v):
+                # Not 0, for a denominator: with few degrees of freedom the variable may underflow.
+                return max(d * v * boost, 1e-290)

@@ -1,0 +1,282 @@
+"""The law of a gradient's noise: Gaussian, or Gaussian with one random scale b that all coordinates share.
+
+Given b the noise is N(0, b^2 C). Student's t with k degrees of freedom has b^2 = k / chi^2_k, the multivariate Laplace
+law b^2 ~ Exp(1) (Kozubowski, Podgorski & Rychlik, 2013). The mean of B independent draws is Gaussian given all their
+scales, with matrix C / B and b^2 the mean of the B squared scales. Averages over b are sums over the nodes of
+:meth:`Law.quadrature`: the trapezoidal rule in log b^2, whose error falls exponentially with its spacing.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim.errors import ProblemError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+NAMES = ("gaussian", "student", "laplace")
+# A function of the scale as smooth as an error function is analytic within pi / 2 of the real axis of log b^2; the
+# trapezoidal rule errs by exp(-pi^2 / spacing), 2e-11 here.
+_SPACING = 0.4
+# Probability that may be left out at either end, and by how much the weights may miss a total of 1.
+_LEFT_OUT = 1e-11
+_TOTAL_ERROR = 1e-8
+# Nodes of the contour on which a Laplace transform is inverted (Talbot's method): its error is about 10^(-0.6 N).
+_CONTOUR = 32
+_MOST_NODES = 4096
+# Cells for each doubling of 1 + |a| (as qpsim.kernels.laws.CELL_BITS says), and doublings at most.
+CELLS = 128
+_OCTAVES = 60
+
+
+@dataclass(frozen=True)
+class Law:
+    """The law of a minibatch's noise, in units of its scale.
+
+    Attributes
+    ----------
+    name : {"gaussian", "student", "laplace"}
+    df : float
+        Degrees of freedom of Student's t; infinite for the other laws.
+    batch_size : int
+        Draws whose mean the gradient is.
+
+    Examples
+    --------
+    >>> law = Law("student", df=4.0)
+    >>> law.variance, round(float(law.mean_sign(2.0)), 6)
+    (2.0, 0.883883)
+    """
+
+    name: str = "gaussian"
+    df: float = math.inf
+    batch_size: int = 1
+
+    @property
+    def is_gaussian(self) -> bool:
+        """Whether the scale is always 1."""
+        return self.name == "gaussian"
+
+    @property
+    def variance(self) -> float:
+        """E[b^2]: the covariance of the noise is this times C; infinite for Student's t up to 2 degrees."""
+        if self.name != "student":
+            return 1.0
+        return self.df / (self.df - 2.0) if self.df > 2.0 else math.inf
+
+    def mean_of(self, batch_size: int) -> Law:
+        """The law of the mean of so many draws of this one."""
+        if self.is_gaussian:
+            return self
+        return Law(self.name, self.df, self.batch_size * batch_size)
+
+    def mean_sign(self, a: Any) -> Array:
+        """E[sign(a + noise)] = 2 F(a) - 1 of one coordinate, F its distribution in units of its scale; a's shape."""
+        from scipy.special import betainc, erf
+
+        a = np.asarray(a, dtype=float)
+        if self.is_gaussian:
+            return erf(a / math.sqrt(2.0))
+        size = np.abs(a)
+        if self.batch_size > 1:
+            scales, weights = self.quadrature()
+            with np.errstate(over="ignore"):
+                values = erf(size[..., None] / (math.sqrt(2.0) * scales)) @ weights
+        elif self.name == "laplace":
+            values = -np.expm1(-math.sqrt(2.0) * size)
+        else:
+            # The regularised incomplete beta function keeps a small value's digits, which 2 F - 1 would lose.
+            with np.errstate(over="ignore", divide="ignore"):
+                share = 1.0 / (1.0 + self.df / size / size)
+            values = betainc(0.5, 0.5 * self.df, share)
+        return np.copysign(values, a)
+
+    def cdf(self, a: Any) -> Array:
+        """P[noise <= a] of one coordinate in units of its scale; small probabilities keep their digits."""
+        from scipy.special import ndtr, stdtr
+
+        a = np.asarray(a, dtype=float)
+        if self.is_gaussian:
+            return ndtr(a)
+        if self.batch_size > 1:
+            scales, weights = self.quadrature()
+            return ndtr(a[..., None] / scales) @ weights
+        if self.name == "student":
+            return stdtr(self.df, a)
+        tail = 0.5 * np.exp(-math.sqrt(2.0) * np.abs(a))
+        return np.where(a > 0.0, 1.0 - tail, tail)
+
+    def quadrature(self) -> tuple[Array, Array]:
+        """Scales b (nodes,) and weights (nodes,), of sum 1, for averages over the scale.
+
+        Exact to about 1e-10 of the largest value for functions of b as smooth as an error function of 1 / b.
+        """
+        return _quadrature(self)
+
+    def cells(self) -> Array:
+        """Cubic polynomials of `mean_sign` (cells, 4), as :func:`qpsim.kernels.laws.mean_sign` reads them."""
+        return _cells(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Name and degrees of freedom as plain JSON values."""
+        return {"law": self.name, **({"df": self.df} if self.name == "student" else {})}
+
+
+GAUSSIAN = Law()
+
+
+def make_law(df: float | None = None, law: str | None = None) -> Law:
+    """The law that the arguments ``df`` and ``law`` of a noise stand for.
+
+    Raises
+    ------
+    ProblemError
+        df is not a number above 0, the law is unknown, or both are given.
+    """
+    if df is not None and law is not None:
+        raise ProblemError(
+            "Give a noise either df, for Student's t, or law='laplace', and not both."
+        )
+    if law is not None:
+        if law not in ("gaussian", "laplace"):
+            raise ProblemError(
+                f"A noise's law is 'gaussian' or 'laplace', or df=... for Student's t, not {law!r}."
+            )
+        return Law(law)
+    if df is None:
+        return GAUSSIAN
+    number = math.nan
+    if not isinstance(df, (bool, np.bool_, str)):
+        try:
+            number = float(df)
+        except (TypeError, ValueError):
+            number = math.nan
+    if not number > 0.0:
+        raise ProblemError(
+            f"df, the degrees of freedom of Student's t, is a number above 0, not {df!r}."
+        )
+    # From here on nothing of 1e-9 distinguishes t from a Gaussian.
+    return GAUSSIAN if number >= 1e12 else Law("student", number)
+
+
+def _density(law: Law, log_square: Array) -> Array:
+    """Density of log b^2."""
+    from scipy.special import gammaln
+
+    w = np.exp(log_square)
+    n = law.batch_size
+    if law.name == "laplace":
+        return np.exp(n * math.log(n) + n * log_square - n * w - gammaln(n))
+    half = 0.5 * law.df
+    if n == 1:
+        return np.exp(half * math.log(half) - half * log_square - half / w - gammaln(half))
+    return w * _inverted(lambda s: _transform(s / n, half) * n, w)
+
+
+def _transform(s: Any, half: float) -> Any:
+    """Logarithm of E[exp(-s k / chi^2_k)], half = k / 2: a Bessel function, kept within range by its exponential."""
+    from scipy.special import gammaln, kve
+
+    root = 2.0 * np.sqrt(half * s)
+    return (
+        math.log(2.0) + half * np.log(root / 2.0) - gammaln(half) + np.log(kve(half, root)) - root
+    )
+
+
+def _inverted(log_transform: Any, w: Array) -> Array:
+    """The density at w of what has this logarithm of a Laplace transform: Talbot's contour, as Weideman (2006)."""
+    k = np.arange(_CONTOUR)
+    theta = (2 * k + 1) * math.pi / (2 * _CONTOUR)
+    cot = 1.0 / np.tan(0.6407 * theta)
+    contour = _CONTOUR * (0.5017 * theta * cot - 0.6122 + 0.2645j * theta)
+    slope = _CONTOUR * (0.5017 * cot - 0.5017 * 0.6407 * theta * (1.0 + cot**2) + 0.2645j)
+    s = contour / w[:, None]
+    with np.errstate(all="ignore"):
+        terms = np.exp(contour + log_transform(s)) * slope / w[:, None]
+    # The upper half of the contour alone: the lower one has the conjugate terms.
+    return np.maximum(np.nan_to_num(terms.imag).sum(axis=1) / _CONTOUR, 0.0)
+
+
+@cache
+def _quadrature(law: Law) -> tuple[Array, Array]:
+    if law.is_gaussian:
+        return _frozen(np.ones(1)), _frozen(np.ones(1))
+    low, high = _range(law)
+    spacing = _SPACING
+    while True:
+        nodes = np.arange(low, high + spacing, spacing)
+        weights = spacing * _density(law, nodes)
+        total = float(weights.sum())
+        if abs(total - 1.0) < _TOTAL_ERROR:
+            break
+        if nodes.size > _MOST_NODES:
+            raise ProblemError(
+                f"Averages over a minibatch of {law.batch_size} draws of Student's t with df={law.df:g} are not known "
+                "to 1e-8; take a smaller batch, a Gaussian or Laplace law, or step sizes that need no such average: "
+                "'line-search' or given ones."
+            )
+        spacing /= 2.0
+    kept = weights > 1e-18
+    return _frozen(np.exp(0.5 * nodes[kept])), _frozen(weights[kept] / total)
+
+
+def _range(law: Law) -> tuple[float, float]:
+    """Ends of log b^2 beyond which there is next to no probability."""
+    if law.name == "laplace":
+        from scipy.special import gammainccinv, gammaincinv
+
+        n = law.batch_size
+        return math.log(gammaincinv(n, _LEFT_OUT) / n), math.log(gammainccinv(n, _LEFT_OUT) / n)
+    from scipy.special import gammainccinv, gammaincinv
+
+    # Of a mean of n: below, all are as small as the smallest; above, one of them is n times as large.
+    half, n = 0.5 * law.df, law.batch_size
+    smallest = half / float(gammainccinv(half, _LEFT_OUT ** (1.0 / n)))
+    at_most = float(gammaincinv(half, _LEFT_OUT / n))
+    largest = half / max(at_most, 1e-280)
+    return math.log(smallest) - (1.0 if n > 1 else 0.0), math.log(largest)
+
+
+@cache
+def _cells(law: Law) -> Array:
+    fraction = np.arange(CELLS) / CELLS
+    edges = [2.0**k * (1.0 + fraction) for k in range(_OCTAVES)]
+    a = np.concatenate([*edges, [2.0**_OCTAVES]]) - 1.0
+    value = law.mean_sign(a)
+    # The table ends where nothing is left to tell, or at 2^60.
+    last = int(np.argmax(value >= 1.0)) if bool((value >= 1.0).any()) else value.size - 1
+    a, value = a[: last + 1], value[: last + 1]
+    slope = 2.0 * _coordinate_density(law, a)
+    width = np.diff(a)
+    left, right = slope[:-1] * width, slope[1:] * width
+    rise = np.diff(value)
+    table = np.stack([value[:-1], left, 3.0 * rise - 2.0 * left - right, left + right - 2.0 * rise])
+    return _frozen(np.ascontiguousarray(table.T))
+
+
+def _coordinate_density(law: Law, a: Array) -> Array:
+    from scipy.special import gammaln
+
+    if law.name == "laplace" and law.batch_size == 1:
+        return math.sqrt(0.5) * np.exp(-math.sqrt(2.0) * a)
+    if law.name == "student" and law.batch_size == 1:
+        k = law.df
+        front = gammaln(0.5 * (k + 1.0)) - gammaln(0.5 * k) - 0.5 * math.log(k * math.pi)
+        return np.exp(front - 0.5 * (k + 1.0) * np.log1p(a / k * a))
+    scales, weights = law.quadrature()
+    with np.errstate(over="ignore", under="ignore"):
+        values = np.exp(-0.5 * (a[:, None] / scales) ** 2) / scales
+    return values @ weights / math.sqrt(2.0 * math.pi)
+
+
+def _frozen(array: Array) -> Array:
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,129 @@
+"""Checks of a Hessian and of coordinates: what may be a quadratic problem's matrix, and what is rounding."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim import checks
+from qpsim.errors import ProblemError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Array = NDArray[np.float64]
+
+# Entries of the Hessian, noise and coordinates beyond these have squares and cubes that no float
+# holds: a variance that underflows to 0 would pass for a problem without noise.
+SMALLEST_HESSIAN, LARGEST = 1e-50, 1e50
+# Asymmetry that rounding in a user's own Q = V L V^T leaves, in units of the largest entry; anything
+# above is a mistake. For a Hessian in single precision it is 256 of its rounding errors, 3e-5.
+_SYMMETRY_TOLERANCE = 1e-10
+_ROUNDING_ERRORS = 256
+# Rounding of an eigenvalue, in units of the dimension times the largest one.
+_EPSILON = 2.3e-16
+
+
+def real_array(values: Any, what: str) -> Array:
+    """A float64 copy of an array of finite real numbers; anything else is a ProblemError."""
+    return checks.finite_numbers(what, values, ProblemError)
+
+
+def check_coordinates(points: Array, what: str) -> None:
+    """Refuse coordinates whose squares would leave the floating-point range."""
+    largest = float(np.abs(points).max(initial=0.0))
+    if largest > LARGEST:
+        raise ProblemError(
+            f"{what} has a coordinate of size {largest:.3g}, beyond {LARGEST:g}; take another unit."
+        )
+
+
+def check_magnitude(hessian: Array) -> None:
+    """Refuse a Hessian whose powers leave the floating-point range."""
+    largest = float(np.abs(hessian).max())
+    if largest == 0.0:
+        raise ProblemError(
+            "The Hessian is zero everywhere; at least one direction needs a curvature."
+        )
+    if largest < SMALLEST_HESSIAN or largest > LARGEST:
+        raise ProblemError(
+            f"The largest entry of the Hessian is {largest:.3g}, whose powers leave the "
+            f"floating-point range; scale the loss so that it lies between {SMALLEST_HESSIAN:g} "
+            f"and {LARGEST:g}."
+        )
+
+
+def square_or_diagonal(values: Any, what: str = "The Hessian") -> Array:
+    """A symmetric matrix (d, d) or, if it has no off-diagonal entries or is a vector, its diagonal (d,).
+
+    Raises
+    ------
+    ProblemError
+        It is empty, of the wrong shape, not finite, not symmetric, or too large or small.
+    """
+    given = checks.array(what, values, ProblemError)
+    matrix = real_array(given, what)
+    if matrix.size == 0:
+        raise ProblemError(f"{what} is empty; give a (d, d) matrix or d eigenvalues.")
+    if matrix.ndim == 2 and matrix.shape[0] != matrix.shape[1]:
+        raise ProblemError(
+            f"{what} must be square, not of shape {matrix.shape}; "
+            "give a (d, d) matrix or d eigenvalues."
+        )
+    if matrix.ndim not in (1, 2):
+        raise ProblemError(
+            f"{what} must have 1 or 2 axes, not {matrix.ndim}; "
+            "give a (d, d) matrix or d eigenvalues."
+        )
+    check_magnitude(matrix)
+    if matrix.ndim == 1:
+        return matrix
+    matrix = symmetric(matrix, given.dtype, what)
+    diagonal = np.diagonal(matrix)
+    is_diagonal = np.count_nonzero(matrix) == np.count_nonzero(diagonal)
+    return diagonal.copy() if is_diagonal else matrix
+
+
+def symmetric(matrix: Array, precision: np.dtype, what: str = "The Hessian") -> Array:
+    """The symmetric part of a matrix that is symmetric up to the rounding of its precision."""
+    asymmetry = float(np.abs(matrix - matrix.T).max())
+    rounding = float(np.finfo(precision).eps) if precision.kind == "f" else 0.0
+    tolerance = max(_SYMMETRY_TOLERANCE, _ROUNDING_ERRORS * rounding)
+    if asymmetry > tolerance * float(np.abs(matrix).max()):
+        raise ProblemError(
+            f"{what} must be symmetric, but max |Q - Q^T| is {asymmetry:.3g}; "
+            "use (Q + Q.T) / 2 if that is what is meant."
+        )
+    return 0.5 * (matrix + matrix.T)
+
+
+def rounding_of_eigenvalues(eigenvalues: Array) -> float:
+    """What a dense matrix in double precision leaves open about its eigenvalues: d eps lambda_max."""
+    return eigenvalues.size * _EPSILON * float(np.abs(eigenvalues).max())
+
+
+def semidefinite(eigenvalues: Array, is_diagonal: bool) -> Array:
+    """Eigenvalues of a positive semi-definite Hessian: those that rounding cannot tell from 0 become 0.
+
+    Raises
+    ------
+    ProblemError
+        An eigenvalue is negative beyond rounding.
+    """
+    smallest = float(eigenvalues.min())
+    limit = 0.0 if is_diagonal else rounding_of_eigenvalues(eigenvalues)
+    if smallest < -limit:
+        raise ProblemError(
+            "The Hessian must be positive semi-definite, but its smallest eigenvalue is "
+            f"{smallest:.3g}; for one step on an indefinite Hessian use qpsim.LocalModel."
+        )
+    if smallest > limit or is_diagonal:
+        return eigenvalues
+    return np.where(np.abs(eigenvalues) <= limit, 0.0, eigenvalues)
+
+
+def frozen(array: Array) -> Array:
+    """The array, made read-only."""
+    array.flags.writeable = False
+    return array

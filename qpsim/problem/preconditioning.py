@@ -1,0 +1,97 @@
+"""Preconditioning as a change of coordinates: P^(1/2) Q P^(1/2) and P^(1/2) C P^(1/2) in theta' = P^(-1/2) theta."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim import checks
+from qpsim.errors import ProblemError
+from qpsim.problem import noise as noises
+from qpsim.problem.matrices import real_array, symmetric
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qpsim.problem.interface import Quadratic
+    from qpsim.problem.noise import Noise
+
+    Array = NDArray[np.float64]
+
+
+def preconditioned(problem: Quadratic, preconditioner: Any) -> Any:
+    """See :meth:`qpsim.QuadraticProblem.preconditioned`."""
+    root, inverse = _roots(problem, preconditioner)
+    make: Any = type(problem)
+    if root.ndim == 1:
+        hessian = (
+            problem.hessian * root**2
+            if problem.is_diagonal
+            else root[:, None] * problem.hessian * root[None, :]
+        )
+        return make(hessian, inverse * problem.optimum, noise=_scaled_noise(problem, root))
+    q = np.diag(problem.hessian) if problem.is_diagonal else problem.hessian
+    covariance = root @ problem.noise.dense_matrix(problem) @ root
+    return make(
+        _even(root @ q @ root), inverse @ problem.optimum, noise=_like(problem.noise, covariance)
+    )
+
+
+def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
+    """P^(1/2) and its inverse: vectors if P is diagonal, else matrices."""
+    if checks.is_number(preconditioner):
+        power = float(preconditioner)
+        values = problem.eigenvalues
+        if power < 0.0 and not values.min() > 0.0:
+            raise ProblemError(
+                f"The Hessian has a direction without curvature, so that it has no power {power:g}; "
+                "add a multiple of the identity to it first, and give that power as a matrix."
+            )
+        root, inverse = values ** (0.5 * power), values ** (-0.5 * power)
+        if problem.eigenvectors is None:
+            return root, inverse
+        v = problem.eigenvectors
+        return _even((v * root) @ v.T), _even((v * inverse) @ v.T)
+    given = real_array(preconditioner, "The preconditioner")
+    if given.shape == (problem.dim,):
+        if not given.min() > 0.0:
+            raise ProblemError(
+                f"A diagonal preconditioner must be positive, but its smallest entry is {given.min():.3g}."
+            )
+        return np.sqrt(given), 1.0 / np.sqrt(given)
+    if given.shape != (problem.dim, problem.dim):
+        raise ProblemError(
+            f"The preconditioner must be a power, a vector ({problem.dim},) or a matrix "
+            f"({problem.dim}, {problem.dim}), not of shape {given.shape}."
+        )
+    values, vectors = np.linalg.eigh(symmetric(given, given.dtype, "The preconditioner"))
+    if not values.min() > 0.0:
+        raise ProblemError(
+            f"The preconditioner must be positive definite, but its smallest eigenvalue is {values.min():.3g}."
+        )
+    root = np.sqrt(values)
+    return _even((vectors * root) @ vectors.T), _even((vectors / root) @ vectors.T)
+
+
+def _scaled_noise(problem: Quadratic, root: Array) -> Noise:
+    """The noise root * g, coordinate by coordinate."""
+    noise = problem.noise
+    if noise.family == "low_rank":
+        factor, own = noise.values
+        made = noises.low_rank(root[:, None] * factor, root**2 * own)
+        return replace(made, level=noise.level, law=noise.law)
+    unit = noise.unit_covariance(problem)
+    if unit.ndim == 1:
+        return replace(noises.diagonal(root**2 * unit), level=noise.level, law=noise.law)
+    return _like(noise, root[:, None] * noise.matrix(problem) * root[None, :])
+
+
+def _like(noise: Noise, matrix: Array) -> Noise:
+    """A noise with that C and the law of another."""
+    return replace(noises.dense(_even(matrix)), law=noise.law)
+
+
+def _even(matrix: Array) -> Array:
+    return 0.5 * (matrix + matrix.T)

@@ -1,0 +1,187 @@
+"""A quadratic problem as the step loops take it: in its eigenbasis where possible, else with its full matrix."""
+
+from __future__ import annotations
+
+import math
+import warnings
+import weakref
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim.errors import InfiniteVarianceWarning, ProblemError
+from qpsim.problem.interface import Prepared, Quadratic
+
+if TYPE_CHECKING:
+    from qpsim.problem.noise import Noise
+
+# Sign tables that a problem keeps for its next run, up to so many coordinates: there they take 26
+# megabytes, about as much as the problem itself, and a tenth of a second to make.
+_sign_tables: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+_KEPT_UP_TO_DIM = 1024
+
+
+def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: int) -> None:
+    """Refuse a policy that needs moments which do not exist; warn where the exact step is 0.
+
+    Raises
+    ------
+    ProblemError
+        The exact step, or the bound, of a rule that sees a minibatch's variance estimate under noise that is not
+        Gaussian: estimate and gradient then depend on each other.
+    """
+    law = problem.noise.law
+    if law.is_gaussian or not (policy.is_exact or policy.is_bound):
+        return
+    if method.observes == "variance_estimate":
+        raise ProblemError(
+            f"{method.name} has no {policy.name} step under {law.name} noise, where its variance estimate and its "
+            "gradient depend on each other; take step_size='line-search' or given steps."
+        )
+    if math.isinf(law.variance) and method.closed_form == "linear":
+        warnings.warn(
+            f"{method.name}'s optimal step is 0: Student's t noise with df={law.df:g} has an infinite variance, and a "
+            "direction that is linear in the gradient makes the expected loss infinite at any step.",
+            InfiniteVarianceWarning,
+            stacklevel=6,
+        )
+    if method.closed_form is None:
+        law.mean_of(batch_size).quadrature()
+
+
+def prepared(
+    problem: Quadratic, method: Any, policy: Any, batch_size: int, tolerance: float
+) -> Prepared:
+    """The arguments of the step loop."""
+    noise = problem.noise.at_batch(batch_size)
+    if problem.runs_by_coordinate(method):
+        return _by_coordinate(problem, noise, method, batch_size)
+    return _coupled(problem, noise, method, policy, batch_size, tolerance)
+
+
+def kernel_law(noise: Noise) -> Any:
+    """The law as :mod:`qpsim.kernels.laws` has it."""
+    from qpsim.kernels.laws import Gaussian, Mixture
+
+    law = noise.law
+    if law.is_gaussian:
+        return Gaussian()
+    scales, weights = law.quadrature()
+    degrees = law.df if law.name == "student" else 0.0
+    return Mixture(
+        law.variance,
+        degrees,
+        law.batch_size,
+        np.array(scales),
+        np.array(weights),
+        np.array(law.cells()),
+    )
+
+
+def _by_coordinate(problem: Quadratic, noise: Noise, method: Any, batch_size: int) -> Prepared:
+    from qpsim.kernels.diagonal import DiagonalProblem
+    from qpsim.kernels.gradient_noise import FactorNoise, IndependentNoise, LowRankNoise
+
+    basis = problem.eigenvectors
+    std = noise.eigen_std(problem)
+    drawn: Any
+    if std is not None:
+        drawn = IndependentNoise(std)
+    elif basis is None and noise.family == "low_rank":
+        factor, own = noise.parts()  # type: ignore[attr-defined]
+        drawn, std = LowRankNoise(np.array(factor), own), noise.scale(problem)
+    else:
+        factor = noise.factor(problem)
+        factor = np.ascontiguousarray(factor if basis is None else basis.T @ factor)
+        drawn, std = FactorNoise(factor), np.sqrt(np.einsum("ik,ik->i", factor, factor))
+    table = _moment_table() if method.closed_form is None else ()
+    arguments = DiagonalProblem(
+        np.array(problem.eigenvalues), std, drawn, kernel_law(noise), table, batch_size
+    )
+    return Prepared(arguments, basis)
+
+
+@cache
+def _moment_table() -> Any:
+    """The quadrature for E[z] and E[z^2] alone, which is the same for all problems."""
+    from qpsim.kernels import hermite
+
+    return hermite.quadrature_table(1)
+
+
+def _coupled(
+    problem: Quadratic,
+    noise: Noise,
+    method: Any,
+    policy: Any,
+    batch_size: int,
+    tolerance: float,
+) -> Prepared:
+    from qpsim.kernels.dense import DenseProblem
+    from qpsim.kernels.gradient_noise import FactorNoise
+
+    q = problem.hessian
+    form_matrix = np.zeros((0, 0))
+    if policy.is_bound and method.closed_form != "linear":
+        rule = method.rule
+        # A scale that depends on no state is one for all coordinates: the form is that of a vector of ones.
+        one_scale = rule.closed_form == "sign" and not rule.state_names and rule.observes is None
+        form_matrix = np.abs(q).sum(keepdims=True) if one_scale else np.abs(q)
+    elif (policy.is_bound or policy.is_exact) and method.closed_form == "linear":
+        form_matrix = _linear_form(problem, noise)
+    factor = np.ascontiguousarray(noise.factor(problem))
+    estimated = method.observes == "variance_estimate"
+    arguments = DenseProblem(
+        np.array(q),
+        FactorNoise(factor),
+        kernel_law(noise),
+        noise.scale(problem),
+        form_matrix,
+        _table(problem, method, policy, tolerance),
+        batch_size,
+        # Only minibatch estimates need it, and at d = 2000 the copy takes as long as a product.
+        factor.T.copy() if estimated else np.zeros((0, 0)),
+    )
+    return Prepared(arguments, None, factor.shape[1])
+
+
+def _linear_form(problem: Quadratic, noise: Noise) -> np.ndarray:
+    """Q o cov[g] of a minibatch: E[z^T Q z] of a linear rule has it beside the mean's own form."""
+    q, unit = problem.hessian, noise.unit_covariance(problem)
+    unit = np.diag(unit) if unit.ndim == 1 else unit
+    variance = noise.law.variance
+    if math.isinf(variance):
+        # Where it is not 0 the form is infinite, and the step 0.
+        return np.diag(np.where(np.diagonal(q) * np.diagonal(unit) > 0.0, math.inf, 0.0))
+    return (noise.level**2 * variance if variance != 1.0 else noise.level**2) * q * unit
+
+
+def _table(problem: Quadratic, method: Any, policy: Any, tolerance: float) -> Any:
+    """What the exact step of the method's closed form tabulates; of the same type for every policy."""
+    from qpsim.kernels import quadratic, signs
+
+    if method.closed_form == "linear":
+        return ()
+    needed = policy.is_exact or (policy.is_bound and method.closed_form is None)
+    signed = method.closed_form in ("sign", "two-valued")
+    if needed and signed:
+        return _sign_table(problem)
+    # A problem of one coordinate stands in where no table is needed.
+    hessian = correlation = np.ones((1, 1))
+    if needed:
+        hessian, correlation = np.array(problem.hessian), problem.noise.correlation(problem)
+    if signed:
+        return signs.pair_table(hessian, correlation)
+    return quadratic.series_table(hessian, correlation, tolerance)
+
+
+def _sign_table(problem: Quadratic) -> Any:
+    from qpsim.kernels import signs
+
+    table = _sign_tables.get(problem)
+    if table is None:
+        table = signs.pair_table(np.array(problem.hessian), problem.noise.correlation(problem))
+        if problem.dim <= _KEPT_UP_TO_DIM:
+            _sign_tables[problem] = table
+    return table

@@ -1,0 +1,11 @@
+"""The step that minimises the exact loss along the direction that was drawn."""
+
+from qpsim.kernels import policy as codes
+from qpsim.simulation.stepsize.policy import Policy, chosen
+
+NAME = "line-search"
+
+
+def policy(n_steps: int) -> Policy:
+    """The policy for so many steps."""
+    return chosen(NAME, codes.LINE_SEARCH, n_steps)

@@ -1,0 +1,51 @@
+"""What a checked step-size policy is."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qpsim.kernels import policy as codes
+
+StepSize = str | float | Sequence[float] | np.ndarray | Callable[[int], float]
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """A checked policy.
+
+    Attributes
+    ----------
+    name : str
+        "optimal", "bound", "line-search", "constant" or "schedule".
+    code : int
+        How the step loops find the step: a code of :mod:`qpsim.kernels.policy`.
+    given : ndarray (n_steps,)
+        The step sizes themselves, where they are given; else zeros.
+    """
+
+    name: str
+    code: int
+    given: np.ndarray
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether steps come from the direction's exact moments."""
+        return self.code == codes.OPTIMAL
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether steps come from a bound of E[z^T Q z]."""
+        return self.code == codes.BOUND
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the step sizes are given and not chosen on the way."""
+        return self.code == codes.GIVEN
+
+
+def chosen(name: str, code: int, n_steps: int) -> Policy:
+    """A policy that chooses its steps on the way."""
+    return Policy(name, code, np.zeros(n_steps))

@@ -1,0 +1,880 @@
+"""Numbers and files of one version, for a later version to give again bit for bit.
+
+    python -m tests.golden record FOLDER
+    python -m tests.golden check FOLDER [--exact] [--quick] [--only TEXT] [--processes N]
+
+``record`` writes ``golden.json`` and, in ``FOLDER/files``, one file of every kind that the package
+saves. ``check`` computes everything again and exits with 1 if something differs. Only public names
+are used, so that this script runs before and after any change of the modules behind them.
+
+Of every array ``golden.json`` holds a hash of its bytes, which tells whether a bit has changed, and
+a few of its numbers, which tell how far, and are compared where other bits are to be expected: on
+another processor or with other versions of the libraries. See :func:`environment`.
+
+Some cases are marked ``rounding``: methods without a closed form with a step size computed from
+moments, on a diagonal Hessian. Their moments were summed in an order that depended on how many
+replicates run side by side. Their bits may change, by at most 1e-12 relatively; in single precision
+by 1e-6, where such a change can turn the last digit of a stored number.
+
+All combinations of method, basis and step size are recorded, the other settings varied one or two
+at a time around them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import multiprocessing
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, replace
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import qpsim
+from qpsim import nn, sweep, theory
+
+ROUNDING = 1e-12
+ROUNDING_FLOAT32 = 1e-6
+TOLERANCE = 1e-9
+NETWORK_TOLERANCE = 1e-4
+
+CLOSED = ("sgd", "ssd", "m-sgd", "m-ssd", "nesterov", "svag", "va-ssd", "va-ssd-erf", "rprop")
+WITHOUT_CLOSED_FORM = ("adam", "adam*", "m-svag", "svag-ema", "rmsprop", "adagrad", "adadelta")
+MINIBATCH = ("m-svag-mb", "adam*-mb")
+METHODS = (*CLOSED, *WITHOUT_CLOSED_FORM, *MINIBATCH)
+# Methods that may be simulated in single precision on a dense Hessian, too.
+EQUIVARIANT = ("sgd", "m-sgd", "nesterov")
+LARGE = ("sgd", "ssd", "adam", "m-svag", "adam*")
+N_STEPS = 12
+
+
+def schedule(t):
+    """A step size that is a function of the step."""
+    return 0.2 / t
+
+
+POLICIES = {
+    "optimal": "optimal",
+    "bound": "bound",
+    "line-search": "line-search",
+    "constant": 0.05,
+    "schedule": schedule,
+}
+BASES = {"diagonal": "axis", "dense": "haar"}
+
+Arrays = dict[str, tuple[np.ndarray, np.ndarray]]
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is computed under one name.
+
+    ``compute(workers)`` gives, by the name of an array, the array whose bits are recorded and the
+    few numbers of it that are recorded as they are.
+    """
+
+    name: str
+    compute: Callable[[int | None], Arrays]
+    rounding: bool = False
+    quick: bool = False
+
+    @property
+    def tolerance(self) -> float:
+        """The relative difference that another machine may make."""
+        return NETWORK_TOLERANCE if self.name.startswith("network") else TOLERANCE
+
+    @property
+    def allowed(self) -> float:
+        """The relative difference that is no fault even on the machine of the recording."""
+        if not self.rounding:
+            return 0.0
+        return ROUNDING_FLOAT32 if "float32" in self.name else ROUNDING
+
+
+def cases() -> Iterator[Case]:
+    """Everything that is recorded, in a fixed order."""
+    yield from _theory_cases()
+    yield from _command_cases()
+    yield from _simulation_cases()
+    yield from _special_simulations()
+    yield from _sweep_cases()
+    yield from _network_cases()
+
+
+# Simulations
+
+
+def _numbers_of(result: Any) -> Arrays:
+    """The arrays of a result, and of each the numbers that are kept.
+
+    Of the losses: the first, those of three replicates at the end, and the mean at the end.
+    """
+    losses = result.excess_loss
+    with np.errstate(over="ignore"):
+        few = np.concatenate([losses[:1, 0], losses[:3, -1], [losses[:, -1].mean()]])
+    out = {"excess_loss": (losses, few)}
+    if result.step_size is not None:
+        out["step_size"] = (result.step_size, result.step_size[0, :2])
+    if result.moment_error is not None:
+        out["moment_error"] = (result.moment_error, np.zeros(0))
+    if result.theta is not None:
+        out["theta"] = (result.theta, result.theta[0, -1, :3])
+    return out
+
+
+def _simulated(*arguments: Any, workers: int | None = None, **options: Any) -> Arrays:
+    return _numbers_of(qpsim.simulate(*arguments, workers=workers, rng=1705, **options))
+
+
+def _simulation(
+    method: str,
+    basis: str,
+    policy: str,
+    spectrum: str = "mild",
+    noise: float = 0.1,
+    batch: int | None = None,
+    replicates: int = 64,
+    dtype: str = "float64",
+    dim: int = 12,
+    n_steps: int = N_STEPS,
+    quick: bool = False,
+) -> Case:
+    if batch is None:
+        batch = 16 if method in MINIBATCH else 1
+
+    def compute(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem(spectrum, dim, BASES[basis], noise, rng=2018)
+        return _simulated(
+            problem,
+            method,
+            POLICIES[policy],
+            n_steps,
+            replicates,
+            batch_size=batch,
+            dtype=dtype,
+            workers=workers,
+        )
+
+    of_moments = policy == "bound" or (policy == "optimal" and noise > 0)
+    settings = {
+        "spectrum": (spectrum, "mild"),
+        "noise": (noise, 0.1),
+        "batch": (batch, 1),
+        "replicates": (replicates, 64),
+        "dtype": (dtype, "float64"),
+        "dim": (dim, 12),
+        "steps": (n_steps, N_STEPS),
+    }
+    other = [f"{name} {value}" for name, (value, usual) in settings.items() if value != usual]
+    return Case(
+        ", ".join(["simulate", method, basis, policy, *other]),
+        compute,
+        of_moments and basis == "diagonal" and method not in CLOSED,
+        quick,
+    )
+
+
+def _simulation_cases() -> Iterator[Case]:
+    for method in METHODS:
+        for basis in BASES:
+            for policy in POLICIES:
+                at = (method, basis, policy)
+                small = 2 if method in MINIBATCH else 16
+                yield _simulation(*at, replicates=1)
+                yield _simulation(*at, replicates=64, quick=True)
+                yield _simulation(*at, replicates=200)
+                yield _simulation(*at, noise=0.0)
+                yield _simulation(*at, noise=4.0)
+                yield _simulation(*at, noise=4.0, batch=small, replicates=200)
+                yield _simulation(*at, spectrum="structured")
+                # Strongly correlated pairs of coordinates are integrated, some 0.1 s a step.
+                integrated = basis == "dense" and policy == "optimal" and method not in CLOSED
+                size = {"dim": 6, "n_steps": 2} if integrated else {"replicates": 200}
+                yield _simulation(*at, spectrum="structured", noise=4.0, **size)
+                if basis == "diagonal" or method in EQUIVARIANT:
+                    yield _simulation(*at, dtype="float32")
+                    yield _simulation(
+                        *at, dtype="float32", spectrum="structured", noise=4.0, replicates=200
+                    )
+                if method in LARGE:
+                    yield _simulation(*at, spectrum="structured", dim=100)
+
+
+def _special_simulations() -> Iterator[Case]:
+    """Arguments that the regular cases leave at their defaults."""
+
+    def case(name: str, compute: Callable[[int | None], Arrays], rounding: bool = False) -> Case:
+        return Case(f"simulate, {name}", compute, rounding, quick=True)
+
+    mild = ("mild", 12)
+    starts = np.linspace(-3.0, 4.0, 12) + np.arange(70)[:, None] / 70
+
+    def starting_points(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem(*mild, "haar", 0.5, rng=3)
+        record = {"theta": [0, 5, N_STEPS], "step_size": None}
+        return _simulated(
+            problem, "ssd", "optimal", N_STEPS, 70, starts, record=record, workers=workers
+        )
+
+    yield case("starting points of their own and theta recorded", starting_points)
+
+    def given_array(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem(*mild, "axis", 0.5, rng=3)
+        sizes = np.linspace(0.2, 0.1, N_STEPS)
+        return _simulated(problem, "m-ssd", sizes, N_STEPS, 5, record=(), workers=workers)
+
+    yield case("an array of step sizes, step sizes not recorded", given_array)
+
+    hyper = {
+        "adam": {"b1": 0.8, "b2": 0.95, "eps": 1e-3},
+        "adam*": {"momentum": 0.7},
+        "m-svag": {"momentum": 0.5, "bias_corrected": True},
+        "m-sgd": {"momentum": 0.5},
+        "rprop": {"increase": 1.3, "decrease": 0.4},
+    }
+    for name, values in hyper.items():
+        for basis in BASES:
+
+            def other_hyper(
+                workers: int | None, name: str = name, values: Any = values, basis: str = basis
+            ) -> Arrays:
+                problem = qpsim.random_problem(*mild, BASES[basis], 0.5, rng=3)
+                method = qpsim.method(name, **values)
+                return _simulated(problem, method, "optimal", N_STEPS, 20, workers=workers)
+
+            yield case(
+                f"{name} with other hyper-parameters, {basis}",
+                other_hyper,
+                basis == "diagonal" and name not in CLOSED,
+            )
+
+    def between(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem("log-uniform", 9, 0.5, 1.0, condition=1e4, scale=2, rng=4)
+        return _simulated(problem, "va-ssd-erf", "optimal", N_STEPS, 33, workers=workers)
+
+    yield case("a partial rotation", between)
+
+    def power_law(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem("power-law", 30, 0.1, 1.0, rng=4)
+        return _simulated(problem, "svag", "optimal", N_STEPS, 33, tolerance=1e-4, workers=workers)
+
+    yield case("a power law and a small rotation", power_law)
+
+    def coarse(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem("power-law", 10, 1.0, 2.0, rng=4)
+        return _simulated(problem, "adam", "optimal", N_STEPS, 9, tolerance=1e-4, workers=workers)
+
+    yield case("a coarse tolerance", coarse)
+
+    for name in ("sgd", "ssd", "adam"):
+
+        def written_out(workers: int | None, name: str = name) -> Arrays:
+            hessian = [[40.0, 1.0, 0.0], [1.0, 2.0, 0.3], [0.0, 0.3, 0.5]]
+            problem = qpsim.QuadraticProblem(hessian, noise_std=4.0)
+            return _simulated(problem, name, "optimal", 50, 65, [0.5, -5.0, 8.0], workers=workers)
+
+        yield case(f"{name}, a matrix of three coordinates", written_out)
+
+    def one_coordinate(workers: int | None) -> Arrays:
+        problem = qpsim.QuadraticProblem([2.0], [1.5], noise_std=1.0)
+        return _simulated(problem, "ssd", "optimal", 40, 17, workers=workers)
+
+    yield case("one coordinate", one_coordinate)
+
+    def divergence(workers: int | None) -> Arrays:
+        problem = qpsim.QuadraticProblem([2.0, 60.0], [1.5, 1.0], noise_std=1.0)
+        return _simulated(problem, "sgd", 1.0, 200, 17, workers=workers)
+
+    yield case("divergence", divergence)
+
+    def long_run(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem("structured", 300, "axis", 0.1, rng=5)
+        return _simulated(problem, "m-ssd", "optimal", 500, 150, workers=workers)
+
+    yield case("a long run", long_run)
+
+    def search(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem("mild", 10, "haar", 0.5, rng=6)
+        found = qpsim.best_constant_step(problem, "ssd", 30, 20, rng=7, workers=workers)
+        return {
+            "best": _all(found.best),
+            "step_sizes": _few(found.step_sizes),
+            "final_loss": _few(found.final_loss),
+        }
+
+    yield case("the best constant step", search)
+
+    def quantiles(workers: int | None) -> Arrays:
+        problem = qpsim.random_problem("mild", 10, "axis", 0.5, rng=6)
+        result = qpsim.simulate(problem, "m-sgd", 0.1, 20, 50, rng=7, workers=workers)
+        return {"quantile": _few(result.quantile([0.1, 0.5, 0.9]))}
+
+    yield case("quantiles", quantiles)
+
+
+# Theory
+
+
+def _all(value: Any) -> tuple[np.ndarray, np.ndarray]:
+    array = np.atleast_1d(np.asarray(value, dtype=float))
+    return array, array.ravel()
+
+
+def _few(value: Any) -> tuple[np.ndarray, np.ndarray]:
+    """An array, and about eight of its numbers."""
+    array, numbers = _all(value)
+    return array, numbers[:: max(1, numbers.size // 8)]
+
+
+def _theory_problems() -> Iterator[tuple[str, Any, np.ndarray]]:
+    hessian = [[40.0, 1.0, 0.0], [1.0, 2.0, 0.3], [0.0, 0.3, 0.5]]
+    yield (
+        "three coordinates",
+        qpsim.QuadraticProblem(hessian, noise_std=4.0),
+        np.array([0.5, -5.0, 8.0]),
+    )
+    for spectrum, dim in (("mild", 12), ("structured", 100)):
+        for name, basis in BASES.items():
+            for noise in (0.0, 0.1, 4.0):
+                problem = qpsim.random_problem(spectrum, dim, basis, noise, rng=2018)
+                theta = np.linspace(-4.0, 5.0, dim)
+                yield f"{spectrum} {dim}, {name}, noise {noise:g}", problem, theta
+
+
+def _state(method: str, dim: int) -> Any:
+    """Some state of a method after three steps; every array of it positive."""
+    names = qpsim.method(method).initial_state(dim).arrays
+    return qpsim.State(
+        3, {name: np.linspace(0.2, 3.0 + k, dim) ** 2 for k, name in enumerate(names)}
+    )
+
+
+def _theory_cases() -> Iterator[Case]:
+    for label, problem, theta in _theory_problems():
+
+        def directions(_: Any, problem: Any = problem, theta: np.ndarray = theta) -> Arrays:
+            rows = theory.compare_directions(problem, theta).to_dict()["rows"]
+            return {
+                f"{row['method']} {name}": _all(value)
+                for row in rows
+                for name, value in row.items()
+                if isinstance(value, float)
+            }
+
+        def bounds(_: Any, problem: Any = problem, theta: np.ndarray = theta) -> Arrays:
+            return {
+                "bound": _all(theory.improvement_bound(problem, theta)),
+                "diagonal mass": _all(problem.diagonal_mass),
+                "excess loss": _all(problem.excess_loss(theta)),
+                "gradient": _few(problem.gradient(theta)),
+                "std": _few(problem.gradient_std()),
+                "hessian": _few(problem.hessian),
+                "eigenvalues": _few(problem.eigenvalues),
+                "optimum": _few(problem.optimum),
+                "probability": _few(
+                    theory.success_probability(problem.gradient(theta), problem.gradient_std())
+                ),
+                "signs": _few(theory.sign_second_moment(problem, theta)),
+            }
+
+        def moments(_: Any, problem: Any = problem, theta: np.ndarray = theta) -> Arrays:
+            out: Arrays = {}
+            for name in METHODS:
+                if problem.dim > 12 and name not in CLOSED:
+                    continue
+                estimate = np.full(problem.dim, 0.7) if name in MINIBATCH else None
+                for state in (None, _state(name, problem.dim)):
+                    at = "start" if state is None else "later"
+                    asked = (problem, name, theta, state)
+                    given = {"variance_estimate": estimate}
+                    mean, quadratic = theory.direction_moments(*asked, **given)
+                    out[f"{name} {at}: mean"] = (mean, mean[:2])
+                    out[f"{name} {at}: quadratic, improvement, step"] = _all(
+                        [
+                            quadratic,
+                            theory.expected_improvement(*asked, **given),
+                            theory.optimal_step_size(*asked, **given),
+                        ]
+                    )
+            return out
+
+        quick = problem.dim <= 12
+        yield Case(f"theory, compare_directions, {label}", directions, quick=quick)
+        yield Case(f"theory, problem and bounds, {label}", bounds, quick=quick)
+        yield Case(f"theory, moments of directions, {label}", moments, quick=quick)
+
+    def scalars(_: Any) -> Arrays:
+        eta2 = np.array([0.0, 1e-8, 0.3, 1.0, 17.0, 1e6, np.inf])
+        gradient = np.linspace(-9.0, 9.0, 37)
+        out = {
+            f"factor {kind}": _all(theory.variance_adaptation_factor(eta2, kind))
+            for kind in ("gradient", "sign", "adam")
+        }
+        out["kappa"] = _all(
+            theory.momentum_correction(np.array([[0.0], [0.5], [0.9], [0.999]]), [1, 2, 10, 1e6])
+        )
+        out["probability"] = _few(theory.success_probability(gradient, 1.3))
+        return out
+
+    yield Case("theory, functions of numbers", scalars, quick=True)
+
+    def risk(_: Any) -> Arrays:
+        out: Arrays = {}
+        for basis, methods in (
+            ("diagonal", ("sgd", "m-sgd", "nesterov", "ssd")),
+            ("dense", ("sgd", "m-sgd", "nesterov")),
+        ):
+            problem = qpsim.random_problem("mild", 12, BASES[basis], 0.5, rng=2018)
+            for name in methods:
+                curve = theory.expected_excess_loss(problem, name, np.zeros(12), 0.07, 40)
+                out[f"{name}, {basis}"] = _few(curve)
+        curve = theory.expected_excess_loss(problem, "sgd", np.zeros(12), schedule, 40)
+        out["sgd, schedule"] = _few(curve)
+        return out
+
+    yield Case("theory, expected_excess_loss", risk, quick=True)
+
+
+# The command line
+
+_EXPERIMENT = """
+steps = 20
+replicates = 30
+seed = 4
+workers = 1
+methods = ["sgd", "ssd", {name = "adam", b2 = 0.99, step_size = 0.05, label = "fast"}]
+[problem]
+spectrum = "structured"
+basis = "haar"
+dim = 20
+noise_std = 0.3
+"""
+
+_SWEEP = """
+[fixed]
+spectrum = "log-uniform"
+dim = 6
+steps = 5
+replicates = 8
+[grid]
+noise_std = [0.1, 2.0]
+method = ["sgd", "ssd"]
+[[cells]]
+basis = 0.5
+method = { name = "adam", b1 = 0.8 }
+[[cells]]
+spectrum = "mild"
+method = "m-svag"
+step_size = 0.1
+record = "full"
+"""
+
+
+def run_command(*arguments: str, stdin: str = "", folder: str | None = None) -> str:
+    """What ``python -m qpsim`` prints, with the very package that this process has imported."""
+    root = str(Path(qpsim.__file__).resolve().parents[1])
+    found = subprocess.run(
+        [sys.executable, "-m", "qpsim", *arguments],
+        input=stdin,
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=folder or tempfile.gettempdir(),
+        env={**os.environ, "PYTHONPATH": root},
+    )
+    return found.stdout
+
+
+def _command_cases() -> Iterator[Case]:
+    def json_of(*arguments: str, stdin: str = "") -> Any:
+        return json.loads(run_command(*arguments, "--json", stdin=stdin))
+
+    def kappa(_: Any) -> Arrays:
+        found = json_of("theory", "kappa", "0.5,0.9,0.99", "10,inf")
+        return {"kappa": _all(found["kappa"])}
+
+    def success(_: Any) -> Arrays:
+        found = json_of("theory", "success", "0.5,1,-2", "1,2,3")
+        return {"success_probability": _all(found["success_probability"])}
+
+    def simulated(workers: int | None) -> Arrays:
+        given = [] if workers is None else ["--workers", str(workers)]
+        found = json_of("simulate", "-", *given, stdin=_EXPERIMENT)["methods"]
+        return {
+            label: _all([row["initial_loss"], *row["final_loss"].values()])
+            for label, row in found.items()
+        }
+
+    yield Case("command, theory kappa", kappa)
+    yield Case("command, theory success", success)
+    yield Case("command, simulate", simulated)
+
+
+# Sweeps
+
+
+def small_sweep(folder: Path) -> Any:
+    """Six cells, made from a TOML file as a user would write it."""
+    path = folder / "small.toml"
+    path.write_text(_SWEEP)
+    return sweep.Sweep.from_toml(path)
+
+
+def numbers_of_store(store: Any) -> Arrays:
+    """Every number of every cell's row, in the order of the sweep."""
+    rows = [
+        [float(value) for _, value in sorted(row.items()) if isinstance(value, (int, float))]
+        for row in store.to_rows()
+    ]
+    full = [record for record in store if record.excess_loss is not None]
+    numbers = np.array([value for row in rows for value in row])
+    return {
+        "rows": (numbers, numbers[::5]),
+        "excess_loss": _few(np.concatenate([record.excess_loss for record in full])),
+    }
+
+
+def _sweep_cases() -> Iterator[Case]:
+    def swept(workers: int | None) -> Arrays:
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name)
+            sweep.run(small_sweep(folder), folder / "store", workers=workers, progress=None)
+            return numbers_of_store(sweep.Store(folder / "store"))
+
+    yield Case("sweep, six cells", swept, quick=True)
+
+
+# Networks
+
+
+def _trained(run: Any, workers: int | None, **options: Any) -> Arrays:
+    trained = nn.train(run, workers=workers, **options)
+    weights = trained.parameters.astype(float)
+    history = trained.history
+    return {
+        "batch_loss": (np.array(history.batch_loss), np.array(history.batch_loss)[::7]),
+        "test_loss": _all(history.test_loss),
+        "parameters": (
+            trained.parameters,
+            np.array([np.sqrt(np.square(weights).sum()), np.abs(weights).mean()]),
+        ),
+    }
+
+
+def _network(
+    name: str, method: str, step_size: float, n_steps: int, dtype: str = "float32", quick=False
+) -> Case:
+    def compute(workers: int | None) -> Arrays:
+        task = replace(nn.task(name), n_steps=n_steps, evaluate_every=n_steps // 2)
+        run = nn.Run(task, qpsim.method(method), step_size, seed=1, dtype=dtype)
+        return _trained(run, workers)
+
+    return Case(f"network, {name}, {method}, {dtype}", compute, quick=quick)
+
+
+def _network_cases() -> Iterator[Case]:
+    for method, step_size in (("m-sgd", 0.1), ("m-svag", 0.3), ("m-ssd", 0.003), ("adam", 0.003)):
+        yield _network("digits-whitened", method, step_size, 60, quick=True)
+    for method in ("adam*", "m-svag-mb", "adam*-mb", "rmsprop", "adadelta", "rprop"):
+        yield _network("digits-whitened", method, 0.003, 40)
+    for name, n_steps in (("digits-mlp", 40), ("digits-cnn", 20)):
+        yield _network(name, "adam", 0.003, n_steps)
+        yield _network(name, "m-svag", 0.1, n_steps)
+        yield _network(name, "m-svag-mb", 0.1, n_steps)
+        yield _network(name, "m-sgd", 0.1, n_steps, "float64")
+    yield _network("synthetic-10", "m-svag", 0.1, 12)
+    yield _network("synthetic-100", "adam", 0.003, 8)
+
+
+# Saved files
+
+
+def small_simulation(**options: Any) -> Any:
+    """The simulation whose result is among the saved files."""
+    problem = qpsim.random_problem("mild", 5, "haar", 0.5, rng=1)
+    method = qpsim.method("adam", b1=0.8)
+    record = ("step_size", "theta")
+    return qpsim.simulate(problem, method, "optimal", 6, 4, rng=2, record=record, **options)
+
+
+def small_continued(**options: Any) -> Any:
+    """The simulation whose checkpoint is among the saved files.
+
+    A checkpoint is known again by the bits of the problem: nothing of it is computed here.
+    """
+    problem = qpsim.QuadraticProblem([0.5, 1.0, 2.0, 30.0], [4.0, -3.0, 2.0, 1.0], 0.5)
+    return qpsim.simulate(problem, "m-ssd", "optimal", 6, 4, rng=2, **options)
+
+
+def small_state() -> Any:
+    """The state that is among the saved files."""
+    arrays = {"m": np.linspace(-1.0, 1.0, 7), "v": np.linspace(0.0, 3.0, 7) ** 2}
+    return qpsim.State(9, arrays)
+
+
+def small_training(n_steps: int, path: Path | None = None, resume: bool = False) -> Any:
+    """The training whose checkpoint is among the saved files; it was put down after 10 steps."""
+    task = replace(nn.task("digits-whitened"), n_steps=n_steps, evaluate_every=5)
+    run = nn.Run(task, qpsim.method("m-svag"), 0.3, seed=3)
+    return nn.train(run, workers=1, checkpoint=path, resume=resume)
+
+
+def write_files(folder: Path) -> None:
+    """One file of every kind that the package saves, and one store of a sweep.
+
+    The log and the lock of the sweep's run are left out: they name the machine.
+    """
+    folder.mkdir(parents=True)
+    small_simulation(workers=1).save(folder / "result.npz")
+    small_state().save(folder / "state.npz")
+    small_continued(workers=1, checkpoint=folder / "simulation.checkpoint")
+    small_training(10, folder / "training.checkpoint")
+    store = folder / "store"
+    sweep.run(small_sweep(folder), store, workers=1, progress=None)
+    shutil.rmtree(store / "runs")
+    (store / "lock").unlink()
+
+
+# Recording and checking
+
+
+def environment() -> dict[str, Any]:
+    """What bits may depend on besides the code: processor, libraries, and the threads of BLAS.
+
+    Two machines of which all of this agrees must give the same bits. BLAS divides a large product
+    or factorisation among its threads, and so adds in another order if it has more of them.
+    """
+    from llvmlite import binding
+    from threadpoolctl import threadpool_info
+
+    features = binding.get_host_cpu_features()
+    blas = {
+        f"{found['internal_api']} {found.get('architecture')} threads {found['num_threads']}"
+        for found in threadpool_info()
+        if found["user_api"] == "blas"
+    }
+    switches = ("NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES", "NUMBA_OPT")
+    libraries = ("numpy", "scipy", "numba", "llvmlite", "scikit-learn")
+
+    def installed(name: str) -> str | None:
+        try:
+            return version(name)
+        except PackageNotFoundError:
+            return None
+
+    return {
+        "cpu": binding.get_host_cpu_name(),
+        "features": " ".join(sorted(name for name, there in features.items() if there)),
+        "blas": sorted(blas),
+        "system": f"{sys.platform} {platform.machine()} {' '.join(platform.libc_ver())}",
+        "python": ".".join(platform.python_version_tuple()[:2]),
+        **{name: installed(name) for name in libraries},
+        **{name: os.environ[name] for name in switches if name in os.environ},
+    }
+
+
+def digest(array: np.ndarray) -> str:
+    """Hash of an array's type, shape and bytes: 48 bits of its SHA-256."""
+    found = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
+    found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:12]
+
+
+def computed(case: Case, workers: int | None = None) -> dict[str, list[Any]]:
+    """By the name of an array: its hash, then the numbers that are kept of it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        arrays = case.compute(workers)
+    return {name: [digest(whole), *few.tolist()] for name, (whole, few) in arrays.items()}
+
+
+def difference(recorded: dict[str, list[Any]], now: dict[str, list[Any]]) -> float | None:
+    """None if all bits agree, else the largest relative difference of the numbers that are kept.
+
+    It is infinite if other arrays were computed than recorded. A number of less than a millionth of
+    the largest of its array counts as that millionth.
+    """
+    if recorded == now:
+        return None
+    if recorded.keys() != now.keys():
+        return math.inf
+    worst = 0.0
+    for name, (_, *before) in recorded.items():
+        after = now[name][1:]
+        if len(before) != len(after):
+            return math.inf
+        a, b = np.array(before, dtype=float), np.array(after, dtype=float)
+        finite = np.isfinite(a)
+        if not np.array_equal(a[~finite], b[~finite], equal_nan=True):
+            return math.inf
+        a, b = a[finite], b[finite]
+        if not np.isfinite(b).all():
+            return math.inf
+        least = max(1e-6 * np.abs(a).max(initial=0.0), sys.float_info.min)
+        relative = np.abs(a - b) / np.maximum(np.abs(a), least)
+        worst = max(worst, float(relative.max(initial=0.0)))
+    return worst
+
+
+def verdict(case: Case, found: float | None, exact: bool) -> str:
+    """One of "equal", "rounding" (within 1e-12), "tolerated" and "different".
+
+    A case that is marked may differ a little even if bits are asked for.
+    """
+    if found is None:
+        return "equal"
+    if (exact and not case.rounding) or found > max(case.allowed, 0.0 if exact else case.tolerance):
+        return "different"
+    return "rounding" if found <= ROUNDING else "tolerated"
+
+
+def read(folder: Path) -> dict[str, Any]:
+    """The recorded numbers and the environment that they were recorded in."""
+    return json.loads((folder / "golden.json").read_text())
+
+
+Timed = tuple[dict[str, list[Any]], float]
+
+
+@cache
+def _by_name() -> dict[str, Case]:
+    return {case.name: case for case in cases()}
+
+
+def _timed(names: list[str], workers: int | None) -> list[Timed]:
+    out = []
+    for name in names:
+        began = time.perf_counter()
+        entry = computed(_by_name()[name], workers)
+        out.append((entry, time.perf_counter() - began))
+    return out
+
+
+def all_computed(chosen: list[Case], workers: int | None, processes: int) -> dict[str, Timed]:
+    """Numbers and seconds of the chosen cases by name, in this process or in several.
+
+    Cases of one method stay together in one process, which compiles what they need once.
+    """
+    names = [case.name for case in chosen]
+    if processes == 1:
+        return dict(zip(names, _timed(names, workers), strict=True))
+    parts: dict[str, list[str]] = {}
+    for name in names:
+        parts.setdefault(" ".join(name.split(", ")[:2]), []).append(name)
+    out: dict[str, Timed] = {}
+    with ProcessPoolExecutor(processes, multiprocessing.get_context("spawn")) as pool:
+        found = pool.map(_timed, parts.values(), [workers] * len(parts))
+        for part, timed in zip(parts.values(), found, strict=True):
+            out.update(zip(part, timed, strict=True))
+    return {name: out[name] for name in names}
+
+
+def record(folder: Path, workers: int | None, processes: int) -> None:
+    """Compute and write everything; the folder must not hold the files of another version."""
+    write_files(folder / "files")
+    lines = []
+    for name, (entry, _) in all_computed(list(cases()), workers, processes).items():
+        marked: dict[str, Any] = {"rounding": True} if _by_name()[name].rounding else {}
+        line = json.dumps({**entry, **marked}, separators=(",", ":"))
+        lines.append(f"{json.dumps(name)}: {line}")
+    content = [
+        '{"environment":',
+        json.dumps(environment(), indent=1) + ",",
+        '"cases": {',
+        ",\n".join(lines),
+        "}}\n",
+    ]
+    (folder / "golden.json").write_text("\n".join(content))
+    print(f"{len(lines)} cases recorded in {folder}")
+
+
+def compare(
+    folder: Path,
+    exact: bool,
+    chosen: Callable[[Case], bool] = lambda case: True,
+    workers: int | None = None,
+    processes: int = 1,
+) -> list[tuple[Case, float | None, str, float]]:
+    """Case, difference, verdict and seconds of every chosen case. Missing cases are different."""
+    stored = read(folder)["cases"]
+    mine = list(filter(chosen, cases()))
+    out = []
+    for case, (now, seconds) in zip(
+        mine, all_computed(mine, workers, processes).values(), strict=True
+    ):
+        before = stored.get(case.name, {})
+        before.pop("rounding", None)
+        found = difference(before, now)
+        out.append((case, found, verdict(case, found, exact), seconds))
+    return out
+
+
+def check(arguments: argparse.Namespace) -> int:
+    """Print a table of what is equal and what is not; 1 if something is different."""
+    began = time.perf_counter()
+
+    def chosen(case: Case) -> bool:
+        return arguments.only in case.name and (case.quick or not arguments.quick)
+
+    rows = compare(
+        arguments.folder, arguments.exact, chosen, arguments.workers, arguments.processes
+    )
+    same = read(arguments.folder)["environment"] == environment()
+    print("environment as recorded" if same else "another environment than recorded")
+    verdicts = ("equal", "rounding", "tolerated", "different")
+    titles = ("equal bits", "within 1e-12", "tolerated", "different")
+    print(f"{'':<12}" + "".join(f"{title:>14}" for title in titles) + f"{'seconds':>10}")
+    kinds = list(dict.fromkeys(row[0].name.split(",")[0] for row in rows))
+    for kind in kinds:
+        mine = [row for row in rows if row[0].name.split(",")[0] == kind]
+        counts = [sum(row[2] == name for row in mine) for name in verdicts]
+        seconds = sum(row[3] for row in mine)
+        print(f"{kind:<12}" + "".join(f"{count:>14}" for count in counts) + f"{seconds:>10.1f}")
+    for case, found, name, _ in rows:
+        if name == "different" or (name != "equal" and arguments.verbose):
+            size = "" if found is None else f" ({found:.1e})"
+            print(f"{name}: {case.name}{size}")
+    if arguments.verbose:
+        for case, _, _, seconds in sorted(rows, key=lambda row: -row[3])[:20]:
+            print(f"{seconds:8.2f} s  {case.name}")
+    bad = sum(row[2] == "different" for row in rows)
+    print(f"{len(rows)} cases, {bad} different, {time.perf_counter() - began:.0f} s")
+    return int(bad > 0 or not rows)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("action", choices=("record", "check"))
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--exact", action="store_true", help="bits, but for the marked cases")
+    parser.add_argument("--quick", action="store_true", help="check what the default tests check")
+    parser.add_argument(
+        "--only", default="", metavar="TEXT", help="check cases with this in a name"
+    )
+    parser.add_argument("--workers", type=int, default=1, help="threads; default 1")
+    parser.add_argument("--processes", type=int, default=1, help="default 1")
+    parser.add_argument("--verbose", action="store_true", help="name every case that is not equal")
+    arguments = parser.parse_args()
+    if arguments.action == "record":
+        record(arguments.folder, arguments.workers, arguments.processes)
+        return 0
+    return check(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,124 @@
+"""The recorded numbers come out again, and the recorded files can still be read."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qpsim
+from qpsim import sweep
+from tests import golden
+
+FOLDER = Path(__file__).parent / "data" / "golden"
+FILES = FOLDER / "files"
+EXACT = golden.read(FOLDER)["environment"] == golden.environment()
+
+
+def differences(chosen, workers=None):
+    """Name and difference of every chosen case that is not as it was recorded."""
+    rows = golden.compare(FOLDER, EXACT, chosen, workers)
+    assert rows
+    return {case.name: found for case, found, verdict, _ in rows if verdict == "different"}
+
+
+def assert_same(now, recorded, tolerance=golden.TOLERANCE):
+    """Equal bits in the environment of the recording, equal numbers elsewhere."""
+    if EXACT:
+        np.testing.assert_array_equal(now, recorded)
+    else:
+        np.testing.assert_allclose(now, recorded, rtol=tolerance, atol=1e-9)
+
+
+@pytest.fixture
+def files(tmp_path):
+    """A copy of the recorded files: reading them may write beside them."""
+    return Path(shutil.copytree(FILES, tmp_path / "files"))
+
+
+def test_the_quick_cases_come_out_as_recorded():
+    assert differences(lambda case: case.quick) == {}
+
+
+@pytest.mark.long
+def test_all_cases_come_out_as_recorded():
+    assert differences(lambda case: not case.quick) == {}
+
+
+def test_every_recorded_case_is_still_computed():
+    assert list(golden.read(FOLDER)["cases"]) == [case.name for case in golden.cases()]
+
+
+def test_a_saved_result_loads_and_runs_again(files):
+    loaded = qpsim.load(files / "result.npz")
+    for again in (loaded.rerun(workers=1), golden.small_simulation(workers=1)):
+        for name in ("excess_loss", "step_size", "moment_error", "theta"):
+            assert_same(getattr(again, name), getattr(loaded, name))
+    assert loaded.method.hyper_parameters["b1"] == 0.8
+
+
+def test_a_saved_state_loads():
+    loaded, made = qpsim.State.load(FILES / "state.npz"), golden.small_state()
+    assert loaded.t == made.t and list(loaded.arrays) == list(made.arrays)
+    for name, array in made.arrays.items():
+        np.testing.assert_array_equal(loaded[name], array)
+
+
+def test_a_simulation_goes_on_from_its_checkpoint(files):
+    path = files / "simulation.checkpoint"
+    continued = golden.small_continued(workers=1, checkpoint=path)
+    fresh = golden.small_continued(workers=1)
+    assert_same(fresh.excess_loss, continued.excess_loss)
+    assert_same(fresh.step_size, continued.step_size)
+
+
+def test_a_training_goes_on_from_its_checkpoint(files):
+    pytest.importorskip("sklearn")
+    continued = golden.small_training(20, files / "training.checkpoint", resume=True)
+    fresh = golden.small_training(20)
+    assert continued.provenance["resumed_at"] == 10
+    tolerance = golden.NETWORK_TOLERANCE
+    assert_same(fresh.history.batch_loss, continued.history.batch_loss, tolerance)
+    if EXACT:
+        assert_same(fresh.parameters, continued.parameters)
+
+
+def test_a_store_of_a_sweep_is_read_and_gone_on_with(files, tmp_path):
+    again = golden.small_sweep(tmp_path)
+    report = sweep.run(again, files / "store", workers=1, progress=None)
+    assert (report.total, report.found, report.computed) == (6, 6, 0)
+    assert not report.quarantined and not report.failed
+    rows = {
+        name: [golden.digest(whole), *few.tolist()]
+        for name, (whole, few) in golden.numbers_of_store(report.store).items()
+    }
+    assert golden.read(FOLDER)["cases"]["sweep, six cells"] == rows
+
+
+@pytest.mark.parametrize("damage", [0.0, 1e-13, 1e-6])
+def test_the_checker_tells_bits_rounding_and_difference_apart(damage):
+    whole = np.array([1.0, 2.0, 3.0])
+
+    def compute(workers):
+        now = whole * (1 + damage)
+        return {"numbers": (now, now[:2])}
+
+    marked = golden.Case("simulate, marked", compute, rounding=True)
+    plain = golden.Case("simulate, plain", compute)
+    recorded = {"numbers": [golden.digest(whole), 1.0, 2.0]}
+    found = golden.difference(recorded, golden.computed(plain))
+    expected = {
+        0.0: ("equal", "equal", "equal"),
+        1e-13: ("different", "rounding", "rounding"),
+        1e-6: ("different", "different", "different"),
+    }[damage]
+    assert golden.verdict(plain, found, True) == expected[0]
+    assert golden.verdict(marked, found, True) == expected[1]
+    assert golden.verdict(plain, found, False) == expected[2]
+
+
+def test_a_bit_outside_of_the_kept_numbers_is_seen():
+    case = golden.Case("theory", lambda workers: {"a": (np.array([1.0, 3.0]), np.ones(1))})
+    recorded = {"a": [golden.digest(np.array([1.0, 2.0])), 1.0]}
+    assert golden.difference(recorded, golden.computed(case)) == 0.0
+    assert golden.difference({}, golden.computed(case)) == float("inf")
