@@ -25,14 +25,14 @@ def info(
       qpsim info --json
       QPSIM_NO_CACHE=1 qpsim info --timings
     """
+    from qpsim.execution.cores import available_cores
     from qpsim.kernels.jit import cache_folder
     from qpsim.provenance import environment
-    from qpsim.simulation.run import default_workers
 
     folder = cache_folder()
     about: dict[str, Any] = {
         **environment(),
-        "cores": default_workers(),
+        "cores": available_cores(),
         "cache_folder": None if folder is None else str(folder),
     }
     if timings:

@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qpsim.errors import DivergenceWarning, StepSizeError
+from qpsim.execution.pool import threads
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.seeds import seed_sequence
-from qpsim.simulation.run import executor_of, simulate
+from qpsim.simulation.run import simulate
 from qpsim.tuning.grid import PER_ORDER, answered, downwards, grid_step, largest_stable
 
 # Orders of magnitude below the largest stable step that are tried, and how far from 1 it may lie.
@@ -123,7 +124,7 @@ def best_constant_step(
     seed = seed_sequence(rng)
     tried: dict[int, tuple[np.ndarray, bool]] = {}
 
-    with executor_of(workers) as (executor, _), warnings.catch_warnings():
+    with threads(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
 
         def is_stable(k: int) -> bool:
@@ -136,7 +137,7 @@ def best_constant_step(
                     n_replicates,
                     theta0,
                     rng=seed,
-                    workers=executor,
+                    workers=pool.executor,
                     batch_size=batch_size,
                     record=(),
                 )

@@ -27,16 +27,19 @@ import numpy as np
 
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
+from qpsim.execution.processes import processes
 from qpsim.methods import Method, method
 from qpsim.nn.cells import default_cache, score
-from qpsim.nn.crew import Asking, Search, drive, hired
 from qpsim.nn.data import Dataset
 from qpsim.nn.run import History, Run
 from qpsim.nn.tasks import Task
 from qpsim.tuning.grid import downwards, grid_step, largest_stable, translated
+from qpsim.tuning.searches import Asking, Search, drive
 
 __all__ = ["GridPoint", "Protocol", "Tuned", "tune"]
 
+# What a worker has to end its step and keep where its run stands, when the tuning is interrupted.
+_PATIENCE_SECONDS = 10.0
 _LOWEST, _HIGHEST = -24, 15  # 1e-8 and 1e5: beyond them something else is wrong
 
 
@@ -217,6 +220,8 @@ def tune(
     ------
     TrainingError
         No step size is stable, a worker died, or a setting that makes no sense.
+    ExecutionError
+        The workers cannot be had.
 
     Examples
     --------
@@ -237,6 +242,7 @@ def tune(
     if not listed or not movers:
         raise TrainingError("Tuning needs at least one task and one method.")
     folder = default_cache() if cache is None else Path(cache)
+    each = (1 + 3 * chosen.orders) * chosen.tuning_seeds + chosen.replicates
     searches = []
     for one in listed:
         given = data if isinstance(data, Dataset) else (data or {}).get(one.name)
@@ -254,13 +260,12 @@ def tune(
             # A run that makes no sense is refused before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
             asking = _search(one, record, mover, chosen)
-            searches.append(Search(asking, dataset, key, folder))
-    each = (1 + 3 * chosen.orders) * chosen.tuning_seeds + chosen.replicates
+            searches.append(Search(asking, dataset, key, folder, each))
     with (
-        hired(workers) as crew,
-        progress.bar("tuning", each * len(searches)) as tick,
+        processes(workers, _PATIENCE_SECONDS, spare_one=True) as pool,
+        progress.bar("tuning", each * len(searches)) as bar,
     ):
-        return drive(searches, crew, tick)
+        return drive(searches, pool, bar)
 
 
 def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol) -> Asking[Tuned]:
