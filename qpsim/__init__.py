@@ -21,7 +21,8 @@ _PUBLIC = {
     "simulate": "qpsim.simulation.run",
     "rerun": "qpsim.simulation.run",
     "best_constant_step": "qpsim.tuning.constant_step",
-    "adaptation_factors": "qpsim.figures.adaptation_factors",
+    "steps_to_loss": "qpsim.tuning.steps_to_loss",
+    "adaptation_factors": "qpsim.figures.figure_factors",
     "Result": "qpsim.simulation.result",
     "load": "qpsim.simulation.result",
     "QpsimError": "qpsim.errors",
@@ -35,7 +36,7 @@ _PUBLIC = {
 
 _SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
 # Modules of the problem room that users name without it.
-_MODULES = {"noise": "qpsim.problem.noise"}
+_MODULES = {"noise": "qpsim.problem.noise", "gallery": "qpsim.problem.gallery"}
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, *_MODULES, "__version__"]
 

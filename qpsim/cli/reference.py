@@ -145,7 +145,7 @@ def _signature(name: str, value: Any) -> str:
     for p in parameters:
         if p.kind is p.KEYWORD_ONLY and last not in (p.KEYWORD_ONLY, p.VAR_POSITIONAL):
             written.append("*")
-        star = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "")
+        star = "*" if p.kind is p.VAR_POSITIONAL else "**" if p.kind is p.VAR_KEYWORD else ""
         annotation = "" if p.annotation is p.empty else f": {_annotation(p.annotation)}"
         default = "" if p.default is p.empty else f"{' = ' if annotation else '='}{_default(p)}"
         written.append(f"{star}{p.name}{annotation}{default}")

@@ -11,6 +11,14 @@ from typer.core import TyperCommand
 
 from qpsim.cli.report_errors import assignments, say
 
+
+def methods_beginning(incomplete: str) -> list[str]:
+    """Names of methods that begin so, for the completion of a command line."""
+    from qpsim.methods import method_names
+
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
 Rng = Annotated[
     int | None,
@@ -45,7 +53,7 @@ Methods = Annotated[
     typer.Option(
         help="Method by name; may be repeated.",
         show_default="the figure's own",
-        autocompletion=lambda incomplete: method_names(incomplete),
+        autocompletion=methods_beginning,
     ),
 ]
 
@@ -80,13 +88,6 @@ class Command(TyperCommand):
         return super().parse_args(ctx, present)
 
 
-def method_names(incomplete: str) -> list[str]:
-    """Names of methods that begin so, for the completion of a command line."""
-    from qpsim.methods import method_names
-
-    return [name for name in method_names() if name.startswith(incomplete)]
-
-
 def given(options: Mapping[str, Any]) -> dict[str, Any]:
     """The options that were given on the command line: those that are neither None nor empty."""
     return {
@@ -119,8 +120,5 @@ def chosen_options(
 
 def _present_name(key: str, names: Sequence[str]) -> str:
     """An option's name as it is called now, for things that have it under that name."""
-    pairs = [(a[2:].replace("-", "_"), b[2:].replace("-", "_")) for a, b in _FORMER.items()]
-    for a, b in (*pairs, *((b, a) for a, b in pairs)):
-        if key == a and key not in names and b in names:
-            return b
-    return key
+    now = _FORMER.get(f"--{key}", f"--{key}").removeprefix("--").replace("-", "_")
+    return now if key not in names and now in names else key

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import print_json, print_table, say
-from qpsim.cli.shared import Command, method_names
+from qpsim.cli.shared import Command, methods_beginning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -182,7 +182,7 @@ def risk(
         typer.Argument(
             metavar="METHOD",
             help="sgd, m-sgd; ssd on a diagonal Hessian.",
-            autocompletion=method_names,
+            autocompletion=methods_beginning,
         ),
     ],
     step_size: Annotated[float, typer.Option(help="Constant step size.")],

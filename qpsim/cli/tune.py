@@ -71,7 +71,7 @@ def tune(
     """
     from qpsim.errors import TrainingError, nearest
     from qpsim.figures import style
-    from qpsim.figures.networks import draw_sensitivity
+    from qpsim.figures.network_panels import draw_sensitivity
     from qpsim.files.writing import check_writable, write_json
     from qpsim.nn.tasks import task as task_of
     from qpsim.provenance import environment

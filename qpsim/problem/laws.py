@@ -99,6 +99,21 @@ class Law:
             values = betainc(0.5, 0.5 * self.df, share)
         return np.copysign(values, a)
 
+    def cdf(self, a: Any) -> Array:
+        """P[noise <= a] of one coordinate in units of its scale; small probabilities keep their digits."""
+        from scipy.special import ndtr, stdtr
+
+        a = np.asarray(a, dtype=float)
+        if self.is_gaussian:
+            return ndtr(a)
+        if self.batch_size > 1:
+            scales, weights = self.quadrature()
+            return ndtr(a[..., None] / scales) @ weights
+        if self.name == "student":
+            return stdtr(self.df, a)
+        tail = 0.5 * np.exp(-math.sqrt(2.0) * np.abs(a))
+        return np.where(a > 0.0, 1.0 - tail, tail)
+
     def quadrature(self) -> tuple[Array, Array]:
         """Scales b (nodes,) and weights (nodes,), of sum 1, for averages over the scale.
 

@@ -295,9 +295,14 @@ class QuadraticProblem:
         ProblemError
             Hessian and C are diagonal: the correlation is the identity, which is not materialised.
         """
-        if self.is_diagonal and self._noise.eigen_std(self) is not None:
+        if self.coordinates_are_independent:
             raise ProblemError("A diagonal problem has uncorrelated gradients; r is the identity.")
         return self._noise.correlation(self)
+
+    @property
+    def coordinates_are_independent(self) -> bool:
+        """Whether the Hessian is diagonal and the gradient's coordinates are uncorrelated."""
+        return self.is_diagonal and self._noise.eigen_std(self) is not None
 
     def with_noise(self, noise: float | Noise) -> QuadraticProblem:
         """The same problem at another noise level, or with another noise.

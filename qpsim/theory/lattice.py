@@ -1,10 +1,12 @@
 """Sign descent on a diagonal Hessian: the exact law of a walk on a lattice.
 
-With a diagonal Q, coordinate i of the error moves by -step sign(g_i), and g_i > 0 with
-probability Phi(e_i / nu), whatever its curvature. So it never leaves the sites e_i + step Z, and
-its law after t steps is a vector over the t + 1 sites of the right parity, advanced by one line.
-Tails of negligible mass are dropped, and what the dropped mass could have contributed is bounded:
-from a site e the expected square grows by at most step^2 a step, as the walk is pulled inwards.
+With a diagonal Q, coordinate i of the offset moves by -step sign(g_i), and g_i > 0 with
+probability F(q_i e_i / scale_i), F the distribution of the noise in units of its scale; for data
+noise that is Phi(e_i / nu), whatever the curvature. So the offset never leaves the sites
+e_i + step Z, and its law after t steps is a vector over the t + 1 sites of the right parity, each
+step a sum of two products. Tails of negligible mass are dropped, and what the dropped mass could
+have contributed is bounded: from a site e the expected square grows by at most step^2 a step, as
+the walk is pulled inwards.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qpsim.errors import StepSizeError
+from qpsim.problem.laws import Law
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 
@@ -61,15 +64,20 @@ def sign_descent_risk(
     # The law is symmetric about the optimum, so every coordinate may start on the positive side.
     start = np.abs(error)
     risk, bound = np.zeros(n_steps + 1), np.zeros(n_steps + 1)
-    if p.noise_std == 0 or step_size == 0:
+    if p.is_deterministic() or step_size == 0:
         for t in range(n_steps + 1):
             risk[t] = 0.5 * p.hessian @ start**2
             start = start - step_size * np.sign(start)
         return risk, bound
+    # A direction without noise or curvature: its sign is certain, or its loss is 0.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        ratio = np.where(p.hessian > 0.0, p.hessian / p.gradient_scale(), 0.0)
     scale = 0.5 * float(p.hessian @ start**2) + 0.5 * step_size**2 * float(p.hessian.sum())
     budget = allowance * scale / p.dim
     for rows in _groups(start / step_size):
-        part = _Walk(start[rows], 0.5 * p.hessian[rows], p.noise_std, step_size, n_steps)
+        part = _Walk(
+            start[rows], 0.5 * p.hessian[rows], p.noise.law, ratio[rows], step_size, n_steps
+        )
         part.run(budget * rows.size)
         risk += part.risk
         bound += part.bound
@@ -99,12 +107,14 @@ class _Walk:
         self,
         start: NDArray[np.float64],
         half_curvature: NDArray[np.float64],
-        noise_std: float,
+        law: Law,
+        ratio: NDArray[np.float64],
         step_size: float,
         n_steps: int,
     ) -> None:
         self.start, self.half = start[:, None], half_curvature[:, None]
-        self.noise_std, self.step_size, self.n_steps = noise_std, step_size, n_steps
+        self.law, self.ratio = law, ratio[:, None]
+        self.step_size, self.n_steps = step_size, n_steps
         self.low = 0
         self.mass = np.ones((start.size, 1))
         self.risk, self.bound = np.zeros(n_steps + 1), np.zeros(n_steps + 1)
@@ -119,15 +129,13 @@ class _Walk:
 
     def _advance(self, t: int, n: int) -> None:
         """Steps t + 1, ..., t + n, on tables over every site that they can reach."""
-        from scipy.special import ndtr
-
         first = self.low - n
         sites = first + np.arange(2 * n + 2 * self.mass.shape[1] - 1)
         error = self.start + self.step_size * sites
         # Both tails by ndtr: one minus the other would end in rounding noise, which spreads.
         with np.errstate(over="ignore"):
-            ratio = error / self.noise_std
-        tables = [ndtr(ratio), ndtr(-ratio), self.half * error**2]
+            scaled = error * self.ratio
+        tables = [self.law.cdf(scaled), self.law.cdf(-scaled), self.half * error**2]
         # Even and odd displacements alternate, so each parity is laid out contiguously.
         down, up, loss = ([np.ascontiguousarray(x[:, k::2]) for k in (0, 1)] for x in tables)
         for s in range(1, n + 1):

@@ -47,7 +47,7 @@ def direction_moments(
     ----------
     problem : QuadraticProblem
         Its noise is that of the gradient the method sees: of a minibatch of B draws,
-        ``problem.with_noise(nu / sqrt(B))``.
+        ``problem.at_batch(B)``. Heavy tails are averaged over their scale, to 1e-8 relative.
     method : str or Method
         Any. Closed forms are used where a rule declares one (``closed_form="linear"`` or ``"sign"``), else
         quadrature and a Hermite series to 1e-8 relative (:mod:`qpsim.theory.series`). Oracle
@@ -96,17 +96,42 @@ def direction_moments(
     chosen = method_of(method)
     point = check.point(p, theta)
     with np.errstate(over="ignore", invalid="ignore"):
-        gradient, std = p.gradient(point), p.gradient_std()
+        gradient = p.gradient(point)
         before = chosen.initial_state(p.dim) if state is None else state
         arrays = _checked_state(chosen, before, gradient.shape)
-        seen = [*_observed(chosen, gradient, std, variance_estimate), *arrays]
-        direction, quadratic = _moments(p, chosen, gradient, std, seen, float(before.t + 1))
-    if not (np.isfinite(quadratic).all() and np.isfinite(direction).all()):
+        seen = [*_observed(chosen, gradient, p.gradient_std(), variance_estimate), *arrays]
+        direction, quadratic = _averaged_moments(p, chosen, gradient, seen, float(before.t + 1))
+    without_variance = math.isinf(p.noise.law.variance) and chosen.closed_form == "linear"
+    if not ((np.isfinite(quadratic).all() or without_variance) and np.isfinite(direction).all()):
         raise TheoryError(
             f"The moments of {chosen.name} overflow double precision: the gradient at theta is as "
             f"large as {np.abs(gradient).max():.3g}; take a unit in which it is smaller."
         )
     return direction, check.scalar_or_array(quadratic)
+
+
+def _averaged_moments(
+    p: QuadraticProblem,
+    method: Method,
+    gradient: NDArray[np.float64],
+    seen: list[NDArray[np.float64]],
+    t: float,
+) -> tuple[NDArray[np.float64], Any]:
+    """Moments given the noise's scale, averaged over it: Gaussian noise has one scale."""
+    law, std = p.noise.law, p.gradient_scale()
+    if law.is_gaussian or method.closed_form == "linear" or p.is_deterministic():
+        return _moments(p, method, gradient, std, seen, t)
+    if method.observes == "variance_estimate":
+        raise MethodError(
+            f"{method.name} has no moments under {law.name} noise given its variance estimate: the two depend on "
+            "each other."
+        )
+    total: Any = 0.0
+    quadratic: Any = 0.0
+    for scale, weight in zip(*law.quadrature(), strict=True):
+        part = _moments(p, method, gradient, std * scale, seen, t)
+        total, quadratic = total + weight * part[0], quadratic + weight * part[1]
+    return total, quadratic
 
 
 def _moments(
@@ -187,7 +212,7 @@ def _by_quadrature(
         return math.nan if rule.breakpoint is None else rule.breakpoint(*arguments, *rest)
 
     mean, deviation = gradient.ravel(), np.broadcast_to(std, shape).ravel()
-    if p.noise_std == 0:
+    if p.is_deterministic():
         certain = direction(mean, np.arange(mean.size)).reshape(shape)
         return certain, _quadratic_form(p, certain)
     cut = np.full(mean.size, cut_at()) if not given else _mapped(cut_at, given)
@@ -282,20 +307,25 @@ def _quadratic_form(p: QuadraticProblem, v: NDArray[np.float64]) -> NDArray[np.f
 
 
 def _linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
-    """tr(Q cov[z]) = nu^2 sum_ij scale_i scale_j q_ij (QQ)_ij of a linear rule."""
-    if p.noise_std == 0:
+    """tr(Q cov[z]) = sum_ij scale_i scale_j q_ij cov[g]_ij of a linear rule; infinite without a variance."""
+    if p.is_deterministic():
         return 0.0
-    if np.ndim(scale) == 0:
-        # A product overflows to infinity, which is refused in words; a power would raise.
-        return (
-            (p.noise_std * float(scale))
-            * (p.noise_std * float(scale))
-            * float(np.sum(p.eigenvalues**3))
-        )
+    variance = p.noise.law.variance
+    if math.isinf(variance):
+        return np.full(np.shape(scale)[:-1], math.inf) if np.ndim(scale) else math.inf
     if p.is_diagonal:
-        return p.noise_std**2 * np.sum(scale**2 * p.hessian**3, axis=-1)
-    weights = p.hessian * p.gradient_covariance()
-    return np.sum(scale * (scale @ weights), axis=-1)
+        weights = p.hessian * p.gradient_std() ** 2
+        return np.sum(np.square(scale) * weights, axis=-1)
+    along = p.noise.eigen_std(p)
+    if np.ndim(scale) == 0 and along is not None:
+        # A product overflows to infinity, which is refused in words; a power would raise.
+        return float(scale) * float(scale) * variance * float(np.sum(p.eigenvalues * along**2))
+    weights = p.hessian * p.noise.dense_matrix(p) * variance
+    return (
+        np.sum(scale * (np.asarray(scale) @ weights), axis=-1)
+        if np.ndim(scale)
+        else float(scale) ** 2 * float(weights.sum())
+    )
 
 
 def _sign_quadratic(
@@ -303,7 +333,7 @@ def _sign_quadratic(
 ) -> NDArray[np.float64]:
     """sum_ij scale_i scale_j q_ij E[s_i s_j] of a sign rule."""
     factor = np.broadcast_to(scale, mean.shape)
-    if p.noise_std == 0:
+    if p.is_deterministic():
         return _quadratic_form(p, factor * np.sign(mean))
     if p.is_diagonal:
         return np.sum(p.hessian * factor**2, axis=-1)

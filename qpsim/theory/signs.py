@@ -164,15 +164,19 @@ def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[n
     """
     p = check.problem(problem)
     gradient = p.gradient(check.point(p, theta))
-    mean = _expected_sign(gradient, p.gradient_std())
-    moments = mean[..., :, None] * mean[..., None, :]
-    if p.noise_std > 0:
-        if not p.is_diagonal:
+    scale = p.gradient_scale()
+    total = np.zeros((*gradient.shape, p.dim))
+    for b, weight in zip(*p.noise.law.quadrature(), strict=True):
+        mean = _expected_sign(gradient, scale * b)
+        moments = mean[..., :, None] * mean[..., None, :]
+        if not p.coordinates_are_independent:
             i, j, r = correlated_pairs(p)
-            moments[..., i, j] = pair_moments(gradient, p.gradient_std(), i, j, r)
+            moments[..., i, j] = pair_moments(gradient, scale * b, i, j, r)
             moments[..., j, i] = moments[..., i, j]
-        moments[..., np.arange(p.dim), np.arange(p.dim)] = 1.0
-    return moments
+        total += weight * moments
+    squares = np.where(scale > 0.0, 1.0, np.square(np.sign(gradient)))
+    total[..., np.arange(p.dim), np.arange(p.dim)] = squares
+    return total
 
 
 def correlated_pairs(

@@ -9,7 +9,7 @@ from qpsim import figures
 from qpsim.errors import DataError
 from qpsim.figures import figure3, figure6, networks
 
-SMALL = {"replicates": 2, "steps": 20}
+SMALL = {"n_replicates": 2, "n_steps": 20}
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,7 @@ def measure(
         "critical_z": round(threshold, 4),
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
-    return Report("theory", tuple(verdicts), options.as_dict(), provenance)
+    return Report("theory", tuple(verdicts), options.to_dict(), provenance)
 
 
 def critical_deviation(level: float, statements: tuple[Statement, ...] = STATEMENTS) -> float:
