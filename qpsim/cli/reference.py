@@ -195,12 +195,12 @@ def _commands() -> Section:
     def add(path: str, command: Any) -> None:
         context = command.make_context(path, ["--help"], resilient_parsing=True)
         text = f"<pre>{html.escape(command.get_help(context).strip())}</pre>"
-        entries.append(Entry(path.replace(" ", "."), path, "command", "", text, []))
+        anchor = path.replace(" ", ".").replace("qpsim", "command", 1)
+        entries.append(Entry(anchor, path, "command", "", text, []))
         for name, inner in getattr(command, "commands", {}).items():
             add(f"{path} {name}", inner)
 
     add("qpsim", typer.main.get_command(app))
-    entries[0] = entries[0]._replace(anchor="qpsim.command")
     return Section("commands", "Command line", "", entries)
 
 

@@ -68,7 +68,7 @@ def simulate(
 
     \b
       [problem]                    # or a random one:
-      spectrum = "structured"      # or mild, log-uniform, power-law, or eigenvalues
+      spectrum = "log-uniform"     # or structured, mild, power-law, or eigenvalues
       condition = 100.0            # of log-uniform and power-law
       basis = "haar"               # or "axis", or a number in [0, 1]
       dim = 100

@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim.cli.report_errors import NOT_TRUE, file_lines, print_json, say
+from qpsim.cli.shared import Command
 
 
 class RunUnlessNamed(TyperGroup):
@@ -41,7 +42,7 @@ StoreArgument = Annotated[
 ]
 
 
-@app.command("run")
+@app.command("run", cls=Command)
 def run(
     spec: Annotated[str, typer.Argument(metavar="SPEC.toml", help="Sweep; - for stdin.")],
     store: Annotated[
@@ -118,7 +119,7 @@ def run(
         raise typer.Exit(NOT_TRUE)
 
 
-@app.command("status")
+@app.command("status", cls=Command)
 def status(
     store: StoreArgument,
     check: Annotated[
@@ -151,7 +152,7 @@ def status(
         raise typer.Exit(NOT_TRUE)
 
 
-@app.command("table")
+@app.command("table", cls=Command)
 def table(
     store: StoreArgument,
     steps: Annotated[
