@@ -35,7 +35,7 @@ _PUBLIC = {
     "StoreWarning": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
+_SUBPACKAGES = ("theory", "nn", "tuning", "sweep", "figures", "verdicts")
 # Modules of the problem room that users name without it.
 _MODULES = {"noise": "qpsim.problem.noise", "gallery": "qpsim.problem.gallery"}
 

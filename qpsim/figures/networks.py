@@ -78,7 +78,7 @@ def compute(
     if options.n_steps:
         tasks = [replace(one, n_steps=options.n_steps) for one in tasks]
     protocol = Protocol(
-        tuning_seeds=options.tuning_seeds, replicates=options.n_replicates, seed=options.seed
+        tuning_seeds=options.tuning_seeds, n_replicates=options.n_replicates, seed=options.seed
     )
     tuned = tune(
         tasks,
@@ -113,7 +113,7 @@ def compute(
     }
     provenance = {
         **environment(),
-        "protocol": "largest stable step size, two orders of magnitude down over 6, 3, 1 x 10^m",
+        "protocol": "step sizes of all orders of magnitude, then 6, 3, 1 x 10^m around the best",
         "replicate_seeds": list(protocol.replicate_seeds),
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
