@@ -11,6 +11,7 @@ __version__ = "0.2.0"
 
 _PUBLIC = {
     "QuadraticProblem": "qpsim.problem.quadratic",
+    "LeastSquares": "qpsim.problem.least_squares",
     "random_problem": "qpsim.problem.random",
     "method": "qpsim.methods",
     "method_names": "qpsim.methods",

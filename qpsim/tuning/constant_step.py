@@ -18,11 +18,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qpsim.errors import DivergenceWarning, StepSizeError
+from qpsim.execution.pool import threads
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.interface import Problem
 from qpsim.seeds import seed_sequence
-from qpsim.simulation.run import executor_of, simulate
+from qpsim.simulation.run import simulate
 from qpsim.tuning import grid
 from qpsim.tuning.grid import PER_ORDER, Found, grid_step
 
@@ -165,7 +166,7 @@ def best_constant_step(
     final: dict[int, np.ndarray] = {}
     quantiles: dict[int, list[float]] = {}
 
-    with executor_of(workers) as (executor, _), warnings.catch_warnings():
+    with threads(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
 
         def try_step(k: int) -> Found:
@@ -177,7 +178,7 @@ def best_constant_step(
                 n_replicates,
                 theta0,
                 rng=seed,
-                workers=executor,
+                workers=pool.executor,
                 batch_size=batch_size,
                 record=(),
             )

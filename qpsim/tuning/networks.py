@@ -28,17 +28,20 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
+from qpsim.execution.processes import processes
 from qpsim.methods import Method, method
 from qpsim.nn.cells import default_cache, score
-from qpsim.nn.crew import Asking, Search, drive, hired
 from qpsim.nn.data import Dataset
 from qpsim.nn.run import History, Run
 from qpsim.nn.tasks import Task
 from qpsim.tuning import grid as grids
 from qpsim.tuning.grid import Found, grid_step
+from qpsim.tuning.searches import Asking, Search, drive
 
 __all__ = ["GridPoint", "Protocol", "Tuned", "tune"]
 
+# What a worker has to end its step and keep where its run stands, when the tuning is interrupted.
+_PATIENCE_SECONDS = 10.0
 # Step sizes from 1e-12 to 1e12 are tried.
 _LOWEST, _HIGHEST = -36, 36
 # A run has learned something if its score differs by this part from the untrained network's.
@@ -254,6 +257,8 @@ def tune(
     ------
     TrainingError
         No step size is stable, a worker died, or a setting that makes no sense.
+    ExecutionError
+        The workers cannot be had.
 
     Examples
     --------
@@ -274,6 +279,7 @@ def tune(
     if not listed or not movers:
         raise TrainingError("Tuning needs at least one task and one method.")
     folder = default_cache() if cache is None else Path(cache)
+    each = _EXPECTED * chosen.tuning_seeds + chosen.n_replicates
     searches = []
     for one in listed:
         given = data if isinstance(data, Dataset) else (data or {}).get(one.name)
@@ -291,13 +297,12 @@ def tune(
             # A run that makes no sense is refused before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
             asking = _search(one, record, mover, chosen)
-            searches.append(Search(asking, dataset, key, folder))
-    each = _EXPECTED * chosen.tuning_seeds + chosen.n_replicates
+            searches.append(Search(asking, dataset, key, folder, each))
     with (
-        hired(workers) as crew,
-        progress.bar("tuning", each * len(searches)) as tick,
+        processes(workers, _PATIENCE_SECONDS, spare_one=True) as pool,
+        progress.bar("tuning", each * len(searches)) as bar,
     ):
-        return drive(searches, crew, tick)
+        return drive(searches, pool, bar)
 
 
 def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol) -> Asking[Tuned]:

@@ -84,7 +84,6 @@ def test_the_old_names_of_options_still_work_with_a_hint(run):
     assert "hint: --steps is now --n-steps" in done.stderr
     assert "hint: --batch is now --batch-size" in done.stderr
     assert "hint: --resume is not needed" in done.stderr
-    assert run(*WHITENED, "--steps", 4, "--n-steps", 4).exit_code == 2
 
 
 def test_weights_are_saved_and_l2_is_set(run):

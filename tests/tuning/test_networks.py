@@ -62,7 +62,7 @@ def _play(stable_up_to, best, monkeypatch, protocol, cache, learns_from=1e-7, **
             [1.0, 0.05 * distance], [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.9 - distance / 20]
         )
 
-    monkeypatch.setattr("qpsim.nn.crew.run_cell", fake)
+    monkeypatch.setattr("qpsim.tuning.searches.run_cell", fake)
     (found,) = tuned("adam", protocol, dataclasses.replace(BLOBS, **changes), cache)
     return found, asked
 
@@ -213,7 +213,7 @@ def test_a_cells_key_knows_everything_that_decides_its_numbers(monkeypatch):
     assert len({cell.key for cell in [one, *others]}) == 6
     assert dataclasses.replace(one).key == one.key
     before = one.key
-    monkeypatch.setattr(cells, "_sources", lambda: "edited")
+    monkeypatch.setattr(cells, "source_fingerprint", lambda *rooms: "edited")
     assert one.key != before
 
 
