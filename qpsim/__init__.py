@@ -11,6 +11,7 @@ __version__ = "0.2.0"
 
 _PUBLIC = {
     "QuadraticProblem": "qpsim.problem.quadratic",
+    "LeastSquares": "qpsim.problem.least_squares",
     "random_problem": "qpsim.problem.random",
     "method": "qpsim.methods",
     "method_names": "qpsim.methods",
@@ -21,7 +22,8 @@ _PUBLIC = {
     "simulate": "qpsim.simulation.run",
     "rerun": "qpsim.simulation.run",
     "best_constant_step": "qpsim.tuning.constant_step",
-    "adaptation_factors": "qpsim.figures.adaptation_factors",
+    "steps_to_loss": "qpsim.tuning.steps_to_loss",
+    "adaptation_factors": "qpsim.figures.figure_factors",
     "Result": "qpsim.simulation.result",
     "load": "qpsim.simulation.result",
     "QpsimError": "qpsim.errors",
@@ -30,11 +32,12 @@ _PUBLIC = {
     "PrecisionWarning": "qpsim.errors",
     "InfiniteVarianceWarning": "qpsim.errors",
     "RenamedWarning": "qpsim.errors",
+    "StoreWarning": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
+_SUBPACKAGES = ("theory", "nn", "tuning", "sweep", "figures", "verdicts")
 # Modules of the problem room that users name without it.
-_MODULES = {"noise": "qpsim.problem.noise"}
+_MODULES = {"noise": "qpsim.problem.noise", "gallery": "qpsim.problem.gallery"}
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, *_MODULES, "__version__"]
 

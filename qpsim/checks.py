@@ -171,10 +171,11 @@ def choice(what: str, value: Any, known: Iterable[str], error: Refusal) -> str:
     return value
 
 
-def present_names(given: Mapping[Any, Any], error: Refusal) -> dict[Any, Any]:
+def present_names(given: Mapping[Any, Any], error: Refusal, told: bool = True) -> dict[Any, Any]:
     """A table whose replaced keys (:data:`RENAMED`) have their present names.
 
-    Each replaced key is told of in a :class:`~qpsim.errors.RenamedWarning`.
+    Each replaced key is told of in a :class:`~qpsim.errors.RenamedWarning`, unless the table was
+    written by the package itself (``told=False``).
 
     Examples
     --------
@@ -189,7 +190,8 @@ def present_names(given: Mapping[Any, Any], error: Refusal) -> dict[Any, Any]:
         if now != name:
             if now in given:
                 raise error(f"{name} and {now} are the same; keep {now}.")
-            warnings.warn(f"{name} is called {now} now.", RenamedWarning, stacklevel=3)
+            if told:
+                warnings.warn(f"{name} is called {now} now.", RenamedWarning, stacklevel=3)
         table[now] = value
     return table
 
@@ -245,8 +247,8 @@ def _ends(interval: str) -> tuple[float, bool, float, bool]:
 
 def _wanted(interval: str) -> str:
     low, with_low, high, _ = _ends(interval)
-    if math.isinf(low):
-        return "a finite number"
+    if low < -1e15:
+        return "a finite number" + ("" if math.isinf(high) else f" (of size at most {high:g})")
     if high > 1e15:
         limit = "" if math.isinf(high) else f" (and at most {high:g})"
         return f"a finite number {'>=' if with_low else '>'} {low:g}{limit}"

@@ -46,7 +46,7 @@ from typing import Any
 import numpy as np
 
 import qpsim
-from qpsim import nn, sweep, theory
+from qpsim import checks, nn, sweep, theory
 
 ROUNDING = 1e-12
 ROUNDING_FLOAT32 = 1e-6
@@ -453,9 +453,9 @@ def _theory_cases() -> Iterator[Case]:
 # The command line
 
 _EXPERIMENT = """
-steps = 20
-replicates = 30
-seed = 4
+n_steps = 20
+n_replicates = 30
+rng = 4
 workers = 1
 methods = ["sgd", "ssd", {name = "adam", b2 = 0.99, step_size = 0.05, label = "fast"}]
 [problem]
@@ -469,8 +469,8 @@ _SWEEP = """
 [fixed]
 spectrum = "log-uniform"
 dim = 6
-steps = 5
-replicates = 8
+n_steps = 5
+n_replicates = 8
 [grid]
 noise_std = [0.1, 2.0]
 method = ["sgd", "ssd"]
@@ -536,9 +536,17 @@ def small_sweep(folder: Path) -> Any:
 
 
 def numbers_of_store(store: Any) -> Arrays:
-    """Every number of every cell's row, in the order of the sweep."""
+    """Every number of every cell's row, in the order of the sweep.
+
+    Within a row they are in the order of the names that the recorded version gave to its columns.
+    """
+    names = {now: before for before, now in checks.RENAMED.items()}
     rows = [
-        [float(value) for _, value in sorted(row.items()) if isinstance(value, (int, float))]
+        [
+            float(value)
+            for _, value in sorted((names.get(name, name), value) for name, value in row.items())
+            if isinstance(value, (int, float))
+        ]
         for row in store.to_rows()
     ]
     full = [record for record in store if record.excess_loss is not None]

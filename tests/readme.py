@@ -33,9 +33,13 @@ def methods():
     for name in method_names():
         rule = qpsim.method(name).rule
         summary = (rule.function.__doc__ or "").strip().split("\n\n")[0]
-        hyper = ", ".join(f"{key}={value:g}" for key, value in rule.defaults.items())
+        hyper = ", ".join(f"{key}={_default(value)}" for key, value in rule.defaults.items())
         rows.append(f"| `{name}` | {' '.join(summary.split())} | {hyper or '-'} |")
     return "\n".join(rows) + "\n"
+
+
+def _default(value):
+    return repr(value) if isinstance(value, bool) else f"{value:g}"
 
 
 def errata():

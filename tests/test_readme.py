@@ -19,6 +19,23 @@ def test_python_examples():
     assert result.attempted > 0 and result.failed == 0
 
 
+def test_the_table_of_methods_is_up_to_date_and_its_values_are_accepted():
+    import qpsim
+
+    (table,) = (
+        m[3] for m in readme.REGION.finditer(readme.README.read_text()) if m[2] == "methods"
+    )
+    assert table == readme.methods()
+    for line in table.splitlines()[2:]:
+        name, _, hyper = (cell.strip() for cell in line.strip("|").split("|"))
+        given = {} if hyper == "-" else eval(f"dict({hyper})")
+        made = qpsim.method(name.strip("`"), **given)
+        assert made == qpsim.method(name.strip("`"))
+        assert repr(made).endswith(
+            f"({', '.join(f'{k}={v!r}' for k, v in made.hyper_parameters.items())})"
+        )
+
+
 def test_both_command_lines_are_there_for_the_ci_script():
     text = readme.README.read_text()
     assert len(re.findall(r"^python3 -m venv .*qpsim figure 2$", text, re.M)) == 1

@@ -131,5 +131,5 @@ def test_whole_numbers_and_seed_sequences_are_what_numpy_makes_of_them():
     "rng", ["0", 1.5, True, np.bool_(True), [1, 0.5], [[1, 2], [3, 4]], [], {}, RandomState(1), -1, [1, -2]]
 )  # fmt: skip
 def test_anything_else_is_refused(rng):
-    with pytest.raises(qpsim.QpsimError, match="rng must be|must not be negative"):
+    with pytest.raises(qpsim.QpsimError, match=r"rng must be|must not be negative"):
         seed_sequence(rng)

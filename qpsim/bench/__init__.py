@@ -1,7 +1,9 @@
-"""How fast it is: against peers doing the same ensemble, and against what the machine can do.
+"""Speed of the package: against other programs that simulate the same ensembles, and machine limits.
 
-``workloads`` says what is measured, ``peers`` who else does it, ``ceilings`` what limits everybody,
-``start`` how long one waits before that, ``measure`` takes turns and ``report`` writes it down.
+``workloads`` lists the ensembles; ``peers`` (and ``loops``) simulate them with NumPy, Numba, JAX and
+PyTorch; ``ceilings`` measures the limits of the machine, ``memory`` the memory of a run and ``start``
+the time until a new process works. ``measure`` runs all of them, and ``report`` turns the numbers
+into tables.
 
 Examples
 --------

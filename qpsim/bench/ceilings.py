@@ -1,6 +1,7 @@
-"""What limits every simulation on this machine: drawing its normals, and BLAS.
+"""The two limits of every simulation on a machine: drawing normals, and matrix products by BLAS.
 
-Both are measured on as many threads as the simulation gets, between the simulations' own turns.
+Both rates are measured with as many threads as the simulation gets, between the runs of the
+simulation.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
+from threading import Barrier
 from typing import Any
 
 import numpy as np
@@ -42,7 +44,10 @@ def normals_per_second(workers: int) -> float:
 
 @cache
 def _filled() -> Any:
-    """Fills an array many times; between calls as short as one fill, threads would wait for each other."""
+    """A kernel that fills an array many times.
+
+    One fill is so short that the threads would mostly wait for each other between two calls.
+    """
     import numba
 
     from qpsim.kernels.noise import fill_normals
@@ -75,15 +80,20 @@ def flops_per_second(workers: int) -> float:
 def least_seconds(
     workload: Workload, normals: float, flops: float, operations: float | None = None
 ) -> float:
-    """Time that the normals and matrix products of a workload, or so many operations, take at these rates."""
+    """Seconds that a workload's normals and matrix products take at these rates.
+
+    ``operations`` replaces the number of floating-point operations of the matrix products.
+    """
     return workload.updates / normals + (operations or workload.flops) / flops
 
 
 def flops_with_series(workload: Workload) -> float | None:
-    """Operations of a workload's matrix products and of the series that this package sums; None without.
+    """Floating-point operations of a workload's matrix products and of the package's sign series.
 
-    The exact step of signs has no closed form: the limit counts what any way needs, this what ours
-    does. Operations in single precision, of which a vector holds twice as many, count half.
+    The exact step of sign descent on a rotated problem has no closed form, and the package sums a
+    series for it. The limit counts only what every implementation needs; this count has the series
+    too. Single-precision operations count half, since a vector register holds twice as many. None
+    for a workload without the series.
     """
     if (workload.method, workload.step_size) != ("ssd", "optimal") or workload.basis == "axis":
         return None
@@ -97,16 +107,24 @@ def flops_with_series(workload: Workload) -> float | None:
 
 
 def _rate(job: Callable[[], Callable[[], int]], workers: int, repeats: int) -> float:
-    def work(run: Callable[[], int]) -> int:
-        done = 0
-        while time.perf_counter() - began < _SECONDS:
+    """Work per second of so many threads at once.
+
+    Each thread times itself and works at least once: on a busy machine a thread may get its first
+    turn after the time that was meant for the measurement.
+    """
+
+    def work(run: Callable[[], int]) -> float:
+        together.wait()
+        done, began, seconds = 0, time.perf_counter(), 0.0
+        while seconds < _SECONDS:
             for _ in range(repeats):
                 done += run()
-        return done
+            seconds = time.perf_counter() - began
+        return done / seconds
 
+    together = Barrier(workers)
     runs = [job() for _ in range(workers)]
     for run in runs:
         run()
     with ThreadPoolExecutor(workers) as pool:
-        began = time.perf_counter()
-        return sum(pool.map(work, runs)) / (time.perf_counter() - began)
+        return sum(pool.map(work, runs))

@@ -1,7 +1,7 @@
-"""The same ensembles on a diagonal Hessian as a plain loop under Numba, with NumPy's generator.
+"""Peer: ensembles on a diagonal Hessian as a plain loop, compiled by Numba, with NumPy's generator.
 
-What the package's own sampler and blocks of lanes gain is told by this peer: it has the compiler and
-the normals that anybody has, and one replicate after the other.
+It has the same compiler as the package, but NumPy's normals, and runs one replicate after the other:
+the ratio shows what the package's own sampler and its blocks of replicates gain.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from qpsim.problem.quadratic import QuadraticProblem
 def prepare(
     workload: Workload, problem: QuadraticProblem, quadratic: float, workers: int
 ) -> Callable[[int], np.ndarray]:
-    """A function of a seed that returns final losses (n_replicates,).
+    """A function from a seed to the final losses (n_replicates,).
 
-    ``quadratic`` is the part of the exact step's denominator that no gradient changes.
+    ``quadratic`` is the part of the exact step's denominator that does not depend on the gradient.
     """
     numba: Any = import_module("numba")
     rule = numba.njit(_RULES[workload.method])

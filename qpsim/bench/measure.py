@@ -1,7 +1,8 @@
-"""Taking turns: in every round each contender runs once, and only ratios within a round count.
+"""Timing: in every round each program runs once, and ratios are taken within a round.
 
-Other work on the machine slows neighbours in time alike, so that the median of such ratios says
-more than any single time. All contenders are held to the same cores.
+Other work on the machine slows down programs that run shortly after each other by about the same
+factor, so that the median of such ratios is more reliable than a single time. All programs are held
+to the same cores.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from qpsim.bench.report import SCHEMA
 from qpsim.bench.start import spread
 from qpsim.bench.workloads import GROUPS, Workload, small, workloads
 from qpsim.errors import SimulationError, nearest
-from qpsim.execution.progress import bar
+from qpsim.execution import progress
+from qpsim.execution.cores import available_cores
 from qpsim.provenance import environment
-from qpsim.simulation.run import default_workers, simulate
 
 ROUNDS = 7
 START = "start"
@@ -80,7 +81,7 @@ def run(
     n_rounds = rounds or (2 if quick else ROUNDS)
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     starts = []
-    with _cores(workers) as cores, bar("bench", len(chosen)) as tick:
+    with _cores(workers) as cores, progress.bar("bench", len(chosen)) as bar:
         results = []
         if START in groups and only is None:
             _take_idle_cores(workers, mine)
@@ -88,7 +89,7 @@ def run(
         for workload in chosen:
             _take_idle_cores(workers, mine)
             results.append(_measured(workload, names, n_rounds, workers))
-            tick()
+            bar.tick()
     return {
         "schema": SCHEMA,
         "environment": {**environment(), "peers": {name: _version(name) for name in names}},
@@ -104,7 +105,7 @@ def run(
 def _measured(
     workload: Workload, names: Sequence[str], rounds: int, workers: int
 ) -> dict[str, Any]:
-    contenders: dict[str, Callable[[int], np.ndarray]] = {"qpsim": ours(workload, workers)}
+    contenders: dict[str, Callable[[int], np.ndarray]] = {"qpsim": workload.runner(workers)}
     skipped = {}
     for name in names:
         reason = peers.reason_missing(name, workload)
@@ -112,7 +113,7 @@ def _measured(
             contenders[name] = peers.prepare(name, workload, workers)
         else:
             skipped[name] = reason
-    # The first run compiles; its losses show that all simulate the same ensemble.
+    # The first run compiles; its losses are compared to see that all simulate the same ensemble.
     final = {name: run(1) for name, run in contenders.items()}
     seconds: dict[str, list[float]] = {name: [] for name in contenders}
     normals, flops = [], []
@@ -129,7 +130,7 @@ def _measured(
 
     with_series = ceilings.flops_with_series(workload)
     entry: dict[str, Any] = {
-        "workload": workload.as_dict(),
+        "workload": workload.to_dict(),
         "seconds": spread(seconds["qpsim"]),
         "ns_per_update": spread([1e9 * s / workload.updates for s in seconds["qpsim"]]),
         "fraction_of_limit": fraction(),
@@ -154,28 +155,8 @@ def _measured(
     return entry
 
 
-def ours(workload: Workload, workers: int) -> Callable[[int], np.ndarray]:
-    """This package's own run of a workload: final losses (n_replicates,) of a seed."""
-    problem = workload.problem()
-
-    def run(seed: int) -> np.ndarray:
-        result = simulate(
-            problem,
-            workload.method,
-            workload.step_size,
-            workload.n_steps,
-            workload.n_replicates,
-            rng=seed,
-            workers=workers,
-            record=("excess_loss",),
-        )
-        return result.excess_loss[:, -1]
-
-    return run
-
-
 def same_median(a: np.ndarray, b: np.ndarray) -> bool:
-    """Whether the medians of two samples differ by no more than chance would have it.
+    """Whether the medians of two samples differ by no more than five standard errors.
 
     >>> import numpy as np
     >>> x = np.random.default_rng(0).standard_normal(2000)
@@ -190,7 +171,7 @@ def same_median(a: np.ndarray, b: np.ndarray) -> bool:
 def _median_error(sample: np.ndarray) -> float:
     """Standard error of a median: half the distance of the order statistics around it.
 
-    A single run says little about its median: its own size stands for the error.
+    With fewer than eight values that is unknown, and their size is taken instead.
     """
     n = sample.size
     if n < 8:
@@ -201,7 +182,10 @@ def _median_error(sample: np.ndarray) -> float:
 
 
 def _seconds(run: Callable[[int], np.ndarray], seed: int) -> float:
-    """Median time of the runs that fill a turn: a short run alone would meet one neighbour or none."""
+    """Median time of as many runs as fill a turn.
+
+    A single short run would depend too much on what else the machine does just then.
+    """
     times: list[float] = []
     while sum(times) < _TURN_SECONDS:
         began = time.perf_counter()
@@ -243,9 +227,9 @@ def _version(name: str) -> str | None:
 
 @contextmanager
 def _cores(workers: int) -> Iterator[int]:
-    """Give this process' cores back at the end; the value is how many of them are used."""
+    """Restore this process' cores at the end; the value is how many of them are used."""
     if not hasattr(os, "sched_setaffinity"):
-        yield default_workers()
+        yield available_cores()
         return
     before = os.sched_getaffinity(0)
     try:
@@ -255,7 +239,7 @@ def _cores(workers: int) -> Iterator[int]:
 
 
 def _take_idle_cores(workers: int, among: set[int]) -> None:
-    """Hold all threads of this process to the cores that others use least just now."""
+    """Move all threads of this process to the cores that other processes use least at the moment."""
     if not (hasattr(os, "sched_setaffinity") and Path("/proc/stat").exists()):
         return
     before = _idle_ticks()

@@ -1,4 +1,4 @@
-"""How much memory a workload takes: that of a process which runs nothing else, interpreter included."""
+"""Memory of a workload: the peak of a new process that runs nothing else, interpreter included."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _CHILD = "import sys; from qpsim.bench import memory; memory.report_own_peak(*sy
 
 
 def peak_bytes(workload: Workload, workers: int) -> int | None:
-    """Most memory that a new process holds while it runs a workload; None where nobody counts it.
+    """Peak memory of a new process that runs a workload; None where the system does not count it.
 
-    The record of the losses is part of it, 8 bytes a replicate and step.
+    It includes the recorded losses, 8 bytes per replicate and step.
     """
-    command = [sys.executable, "-c", _CHILD, json.dumps(workload.as_dict()), str(workers)]
+    command = [sys.executable, "-c", _CHILD, json.dumps(workload.to_dict()), str(workers)]
     done = subprocess.run(
         command, env=child_environment(), stdout=subprocess.PIPE, text=True, check=True
     )
@@ -38,21 +38,19 @@ def child_environment() -> dict[str, str]:
 
 def report_own_peak(workload: str, workers: str) -> None:
     """Run a workload, given as JSON, and print the most memory that this process has held."""
-    from qpsim.bench.measure import ours
-
-    ours(Workload(**json.loads(workload)), int(workers))(0)
+    Workload(**json.loads(workload)).runner(int(workers))(0)
     print(json.dumps(own_peak_bytes()))
 
 
 def own_peak_bytes() -> int | None:
-    """Most memory that this process has held so far.
+    """Peak memory of this process so far, in bytes; None where the system does not count it.
 
     >>> peak = own_peak_bytes()
     >>> peak is None or peak > 10_000_000
     True
     """
     if _STATUS.exists():
-        # getrusage would count what the parent held when it started this process.
+        # getrusage would include the memory of the parent at the time it started this process.
         lines = dict(line.split(":", 1) for line in _STATUS.read_text().splitlines())
         if "VmHWM" in lines:
             return 1024 * int(lines["VmHWM"].split()[0])

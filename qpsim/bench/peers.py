@@ -1,9 +1,9 @@
-"""The same ensembles as a user of another library would write them.
+"""The same ensembles, written as a user of another array library would write them.
 
-The step is written once over an array library's functions, then run in plain NumPy, in PyTorch, and
-in JAX under ``jit`` and ``scan``; the fourth peer is a plain loop (:mod:`qpsim.bench.loops`). All use
-float64, replicates as rows and a generator of their library; the exact sign step is Plackett's
-integral by Gauss-Legendre quadrature, to the same accuracy as here.
+The step is written once with functions that NumPy, PyTorch and JAX have in common, and run in NumPy,
+in PyTorch, and in JAX under ``jit`` and ``scan``; the fourth peer is :mod:`qpsim.bench.loops`. All use
+float64, replicates as rows and the generator of their library. The exact sign step is Plackett's
+integral by Gauss-Legendre quadrature, to the same accuracy as in the package.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Constants(NamedTuple):
     hessian: Any  # (d,) or (d, d)
     noise: Any  # (d,) or (d, d): gradient noise = normals @ noise
     std: Any
-    quadratic: Any  # what the step-size's quadratic form needs beside the Hessian
+    quadratic: Any  # part of the step size's denominator that does not depend on the gradient
     groups: list[tuple[Any, ...]]
 
 
@@ -55,7 +55,7 @@ def reason_missing(name: str, workload: Workload) -> str | None:
 
 
 def prepare(name: str, workload: Workload, workers: int) -> Callable[[int], np.ndarray]:
-    """A function of a seed that runs the workload and returns its final losses (n_replicates,)."""
+    """A function from a seed to the final losses (n_replicates,) of a run of the workload."""
     problem = workload.problem()
     maker = {"numpy": _numpy, "numba": _numba, "jax": _jax, "torch": _torch}[name]
     return maker(workload, problem, workers)

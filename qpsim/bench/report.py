@@ -1,12 +1,15 @@
-"""A measurement in words: a table for the eye, Markdown for a page, and what moved since the last.
+"""A benchmark report as text: a table, Markdown for a page, and a comparison of two reports.
 
-A report is a dict of plain JSON values. ``results`` has one entry a workload: ``ns_per_update``
-(wall time per replicate, step and coordinate), ``fraction_of_limit`` (of the time that its normals
-and matrix products alone would take; ``fraction_with_series``, or None, counts the series of the
-exact sign step too), ``peak_bytes`` of a process that runs it alone (group "scale"; else None), and
-for each peer the ``ratio`` of its time to ours in the same round, or why it was ``skipped``. A
-measured number is {"median", "low", "high"} over rounds. ``start`` is what
-:func:`qpsim.bench.start.measure` gives, or empty; older reports have none.
+A report is a dict of plain JSON values. A measured number is {"median", "low", "high"} over rounds.
+``results`` has one entry per workload:
+
+- ``ns_per_update``: wall time per replicate, step and coordinate;
+- ``fraction_of_limit``: the time that the normals and matrix products alone would take, over the time
+  taken; ``fraction_with_series`` counts the series of the exact sign step too, or is None;
+- ``peak_bytes``: memory of a process that runs only this workload (group "scale"; else None);
+- ``peers``: for each the ``ratio`` of its time to ours in the same round, or why it was ``skipped``.
+
+``start`` is what :func:`qpsim.bench.start.measure` returns, or empty; older reports have no such key.
 """
 
 from __future__ import annotations
@@ -36,12 +39,11 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         report = json.loads(Path(path).read_text())
         if report["schema"] != SCHEMA:
             raise KeyError("schema")
-        table(report)
-        remarks(report)
-        start.table(starts(report))
+        markdown(report)
+        compare(report, report)
     except OSError as error:
         raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError):
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         raise FileError(f"{path} is no report of this version's qpsim bench.") from None
     return report
 
@@ -75,7 +77,7 @@ def starts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
-    """What the table leaves out: the conditions, who was skipped and why, who disagrees."""
+    """What the table leaves out: the conditions, peers that were skipped, peers that disagree."""
     about, results = report["environment"], report["results"]
     lines = [
         f"{about['cpu']}, {report['workers']} workers on {report['cores']} cores; medians of "

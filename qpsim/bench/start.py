@@ -1,7 +1,7 @@
-"""How long one waits before anything is computed: every time is that of a new process.
+"""Start-up times, each measured on a new process.
 
-The peers are what no program of this kind can do without: a typer program with nothing in it, and
-``import numpy``. Machine code goes to a folder of its own, which is empty at first.
+They are compared with the least that such a program can take: an empty typer program, and
+``import numpy``. Compiled kernels go to a separate cache folder, which is empty at first.
 """
 
 from __future__ import annotations
@@ -32,18 +32,19 @@ def other() -> None:
 app(["--help"])
 """
 _QPSIM = [sys.executable, "-m", "qpsim"]
-# An empty cache costs ten seconds a time.
+# A run with an empty cache takes ten seconds.
 _COLD_ROUNDS = 3
 
 
 def measure(rounds: int) -> list[dict[str, Any]]:
-    """Time every start, each next to its peer.
+    """Time every start, each together with what it is compared with.
 
     Returns
     -------
     list of dict
-        ``name``, ``seconds`` and, over the peer's of the same round, ``ratio`` or ``beyond`` (seconds
-        more); each {"median", "low", "high"}, or None. ``target`` is a limit in words.
+        ``name``, ``seconds``, and compared with the peer in the same round ``ratio`` (of the times)
+        or ``beyond`` (their difference in seconds); each {"median", "low", "high"}, or None.
+        ``target`` is a limit in words.
     """
     bare, numpy = [sys.executable, "-c", _BARE], [sys.executable, "-c", "import numpy"]
     ours = [sys.executable, "-c", "import numpy, qpsim"]

@@ -1,4 +1,4 @@
-"""What is measured: ensembles as data, the same for this package and for its peers.
+"""The ensembles that are timed, described as data: the same for this package and for its peers.
 
 A workload is a problem, a method, a step-size policy and three sizes. Its noise is that of Section
 2.2 of Balles & Hennig (2018) at ``noise_std = 0.1``, its optimum U[-10, 10], its start 0.
@@ -6,11 +6,15 @@ A workload is a problem, a method, a step-size policy and three sizes. Its noise
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import numpy as np
+
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
+from qpsim.simulation.run import simulate
 
 GROUPS = ("core", "shape", "scale")
 
@@ -28,12 +32,12 @@ class Workload:
     step_size : "optimal", "bound" or float
         As in :func:`qpsim.simulation.run`.
     matrix_products : int
-        Products of a (d, d) matrix with a vector that a replicate's step cannot do without.
+        Products of a (d, d) matrix with a vector that every implementation needs in a step.
     shared_nodes : bool
-        Whether peers get this package's table of quadrature nodes, chosen pair by pair. Without it
-        they do what is plain: as many nodes for all pairs as the most correlated pair needs.
+        Whether peers get this package's table of quadrature nodes, chosen for each pair of
+        coordinates. Without it they use as many nodes for all pairs as the most correlated one needs.
     target : float or None
-        Times that it should be faster than JAX.
+        How many times faster than JAX the package should be.
     """
 
     name: str
@@ -66,7 +70,26 @@ class Workload:
             self.spectrum, self.dim, self.basis, noise_std=self.noise_std, rng=self.dim
         )
 
-    def as_dict(self) -> dict[str, Any]:
+    def runner(self, workers: int) -> Callable[[int], np.ndarray]:
+        """This package's run of the workload: from a seed to the final losses (n_replicates,)."""
+        problem = self.problem()
+
+        def run(seed: int) -> np.ndarray:
+            result = simulate(
+                problem,
+                self.method,
+                self.step_size,
+                self.n_steps,
+                self.n_replicates,
+                rng=seed,
+                workers=workers,
+                record=("excess_loss",),
+            )
+            return result.excess_loss[:, -1]
+
+        return run
+
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return asdict(self)
 
@@ -148,7 +171,7 @@ _SCALE = (
 
 
 def workloads(groups: tuple[str, ...] = ("core", "shape")) -> tuple[Workload, ...]:
-    """The workloads of these groups whose method this version has.
+    """The workloads of these groups whose method is registered.
 
     >>> [w.name for w in workloads(("core",))][:2]
     ['SGD, axis', 'SSD, axis']

@@ -8,7 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import file_lines, print_json, print_table, say
-from qpsim.cli.shared import CacheFolder, DataFolder, Seed, Workers, chosen_options
+from qpsim.cli.shared import (
+    CacheFolder,
+    DataFolder,
+    Methods,
+    NoiseLevels,
+    Problems,
+    Seed,
+    Workers,
+    chosen_options,
+)
+
+_OWN = "the figure's own, see --list"
 
 
 def _names(incomplete: str) -> list[str]:
@@ -22,29 +33,22 @@ def figure(
         list[str] | None,
         typer.Argument(metavar="NAME", help="Figures to make, or 'all'.", autocompletion=_names),
     ] = None,
-    replicates: Annotated[
-        int | None,
-        typer.Option(
-            help="Runs of each method and panel.", show_default="the figure's own, see --list"
-        ),
+    n_replicates: Annotated[
+        int | None, typer.Option(help="Runs of each method and panel.", show_default=_OWN)
     ] = None,
-    problems: Annotated[
-        int | None,
-        typer.Option(help="Draws of spectrum and rotation.", show_default="the figure's own"),
+    n_draws: Annotated[
+        int | None, typer.Option(help="Draws of spectrum and rotation.", show_default=_OWN)
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Steps of a run.", show_default="the figure's own")
-    ] = None,
-    dim: Annotated[
-        int | None, typer.Option(help="Coordinates.", show_default="the figure's own")
-    ] = None,
+    n_steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default=_OWN)] = None,
+    dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default=_OWN)] = None,
     scale: Annotated[
         float | None,
-        typer.Option(
-            help="Starting offsets are U[-scale, scale].", show_default="the figure's own"
-        ),
+        typer.Option(help="Starting offsets are U[-scale, scale].", show_default=_OWN),
     ] = None,
     seed: Seed = None,
+    problem: Problems = None,
+    noise_std: NoiseLevels = None,
+    method: Methods = None,
     data: DataFolder = None,
     cache: CacheFolder = None,
     set_: Annotated[
@@ -55,7 +59,10 @@ def figure(
     out: Annotated[Path, typer.Option(help="Folder for images and data.")] = Path("figures"),
     format: Annotated[
         list[str] | None,
-        typer.Option(help="png, pdf or svg; may be repeated.", show_default="png and pdf"),
+        typer.Option(
+            help="png, pdf, svg, or csv for the data; may be repeated.",
+            show_default="png and pdf",
+        ),
     ] = None,
     width: Annotated[
         str, typer.Option(help="'full' (7 in), 'column' (3.5 in) or inches.")
@@ -73,8 +80,9 @@ def figure(
     \b
     Examples:
       qpsim figure 2
-      qpsim figure 2 --replicates 1000 --scale 3 --out scale3
-      qpsim figure 2 --redraw --width column --format pdf
+      qpsim figure 2 --n-replicates 1000 --scale 3 --out scale3
+      qpsim figure 2 --problem H.npy --problem mild/haar --noise-std 0.5 --method adam
+      qpsim figure 2 --redraw --width column --format pdf --format csv
       qpsim figure 3 --workers 2     networks on the digits, a few minutes
       qpsim figure 3 --data ~/data   networks on MNIST and CIFAR, days
       qpsim figure all --workers 2
@@ -89,12 +97,15 @@ def figure(
         raise typer.BadParameter(f"name a figure: {', '.join(figures.names())} or all.")
     wanted = list(figures.names()) if "all" in name else list(dict.fromkeys(name))
     common = {
-        "replicates": replicates,
-        "problems": problems,
-        "steps": steps,
+        "n_replicates": n_replicates,
+        "n_draws": n_draws,
+        "n_steps": n_steps,
         "dim": dim,
         "scale": scale,
         "seed": seed,
+        "problems": problem,
+        "noise_std": noise_std,
+        "methods": method,
         "data": data,
         "cache": cache,
     }
@@ -128,7 +139,7 @@ def _list(as_json: bool) -> None:
     from qpsim import figures
 
     listed = {
-        one: {"title": figures.title(one), "options": figures.module(one).Options().as_dict()}
+        one: {"title": figures.title(one), "options": figures.module(one).Options().to_dict()}
         for one in figures.names()
     }
     if as_json:
@@ -136,4 +147,4 @@ def _list(as_json: bool) -> None:
         return
     for one, about in listed.items():
         options = ", ".join(f"{key}={value}" for key, value in about["options"].items())
-        typer.echo(f"{one:>8}  {about['title']}\n{'':10}{options}")
+        typer.echo(f"{one:>12}  {about['title']}\n{'':14}{options}")

@@ -7,13 +7,25 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from qpsim.cli.report_errors import assignments, say
 
+
+def methods_beginning(incomplete: str) -> list[str]:
+    """Names of methods that begin so, for the completion of a command line."""
+    from qpsim.methods import method_names
+
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
-Seed = Annotated[
-    int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+Rng = Annotated[
+    int | None,
+    typer.Option("--rng", help="Seed: the same one gives the same bits.", show_default="0"),
 ]
+# Figures and topics name theirs seed.
+Seed = Rng
 DataFolder = Annotated[
     Path | None, typer.Option(help="Folder of MNIST and CIFAR, for what is about networks.")
 ]
@@ -21,6 +33,68 @@ CacheFolder = Annotated[
     Path | None,
     typer.Option(help="Folder of finished network runs.", show_default="the user's cache"),
 ]
+
+
+Problems = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PROBLEM",
+        help="SPECTRUM/BASIS, such as mild/haar, log-uniform:1000/axis or eigenvalues.npy/0.3, or a "
+        "file with a Hessian; may be repeated.",
+        show_default="the paper's four",
+    ),
+]
+NoiseLevels = Annotated[
+    list[float] | None,
+    typer.Option(help="Noise level nu; may be repeated.", show_default="0, 0.1 and 4"),
+]
+Methods = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Method by name; may be repeated.",
+        show_default="the figure's own",
+        autocompletion=methods_beginning,
+    ),
+]
+
+
+# Options of earlier versions, by what they are called now.
+_FORMER = {
+    "--replicates": "--n-replicates",
+    "--steps": "--n-steps",
+    "--problems": "--n-draws",
+    "--seed": "--rng",
+    "--noise": "--noise-std",
+    "--step": "--step-size",
+    "--batch": "--batch-size",
+    "--theta": "--theta0",
+}
+
+
+class Command(TyperCommand):
+    """A command that understands the option names of earlier versions, and says the present ones."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the command line."""
+        known = {name for parameter in self.params for name in parameter.opts}
+        present = []
+        for argument in args:
+            name, equals, value = argument.partition("=")
+            now = _FORMER.get(name, name)
+            if now != name and now in known and name not in known:
+                say(f"hint: {name} is now {now}.")
+                argument = now + equals + value
+            present.append(argument)
+        return super().parse_args(ctx, present)
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were given on the command line: those that are neither None nor empty."""
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in options.items()
+        if value is not None and value != []
+    }
 
 
 def chosen_options(
@@ -32,28 +106,19 @@ def chosen_options(
     each thing's own options. Of several things each takes what it knows; a single one is given all,
     to say itself what it does not know.
     """
-    given = {
-        key: str(value) if isinstance(value, Path) else value
-        for key, value in common.items()
-        if value is not None
+    named = given(common)
+    named |= assignments(more, sorted({key for names in known.values() for key in names}))
+    return {
+        one: {
+            _present_name(key, names): value
+            for key, value in named.items()
+            if len(known) == 1 or _present_name(key, names) in names
+        }
+        for one, names in known.items()
     }
-    given |= assignments(more, sorted({key for names in known.values() for key in names}))
-    if len(known) == 1:
-        return dict.fromkeys(known, given)
-    return {one: {k: v for k, v in given.items() if k in names} for one, names in known.items()}
 
 
-def renamed(old: str, given: Any, new: str, value: Any) -> Any:
-    """The value of an option that had another name, with a hint if the old one was used.
-
-    Raises
-    ------
-    typer.BadParameter
-        Both are given.
-    """
-    if given is None:
-        return value
-    if value is not None:
-        raise typer.BadParameter(f"{old} is the old name of {new}; give one of them.")
-    say(f"hint: {old} is now {new}.")
-    return given
+def _present_name(key: str, names: Sequence[str]) -> str:
+    """An option's name as it is called now, for things that have it under that name."""
+    now = _FORMER.get(f"--{key}", f"--{key}").removeprefix("--").replace("-", "_")
+    return now if key not in names and now in names else key

@@ -9,7 +9,6 @@ from typing import Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import assignments, file_lines, print_json, print_table, say
-from qpsim.cli.shared import renamed
 
 _ROWS = 12
 
@@ -72,8 +71,6 @@ def train(
     ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the tasks.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
-    steps: Annotated[int | None, typer.Option(hidden=True)] = None,
-    batch: Annotated[int | None, typer.Option(hidden=True)] = None,
     resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
 ) -> None:
     """Train a network; a table of losses and accuracies over steps.
@@ -101,8 +98,6 @@ def train(
         raise typer.BadParameter("name a task; --list shows them all.")
     if step_size is None:
         raise typer.BadParameter("give a --step-size; qpsim tune finds a good one.")
-    n_steps = renamed("--steps", steps, "--n-steps", n_steps)
-    batch_size = renamed("--batch", batch, "--batch-size", batch_size)
     if resume:
         say("hint: --resume is not needed any more; a checkpoint that is there is gone on from.")
     changes: dict[str, Any] = {

@@ -1,11 +1,15 @@
 """What a figure is drawn from: arrays with a header, on disk before anything is drawn.
 
 ``<name>.npz`` holds all that drawing needs, so that a figure can be redrawn without computing;
-``<name>.json`` beside it says in words a person can read where the numbers come from.
+``<name>.json`` beside it holds the header and where the numbers come from, as text. For other
+programs the numbers can be written as CSV, and in Python they are given as an ``xarray.Dataset``.
 """
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.errors import FileError
+from qpsim.errors import FigureError, FileError
 from qpsim.figures.options import BaseOptions
 from qpsim.files.archive import read_arrays, write_arrays
-from qpsim.files.writing import write_json
+from qpsim.files.writing import write_bytes, write_json
 
 _KIND = "figure"
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Data:
     """The numbers of one figure.
 
@@ -50,12 +54,19 @@ class Data:
     def __getitem__(self, name: str) -> np.ndarray:
         return self.arrays[name]
 
+    def __repr__(self) -> str:
+        shapes = [f"{name} {array.shape}" for name, array in self.arrays.items()]
+        more = [f"{len(shapes) - 4} more arrays"] if len(shapes) > 5 else []
+        return (
+            f"<Data of figure {self.figure}: {', '.join((shapes[:4] if more else shapes) + more)}>"
+        )
+
     @property
     def header(self) -> dict[str, Any]:
         """Everything but the arrays, as plain JSON values."""
         return {
             "figure": self.figure,
-            "options": self.options.as_dict(),
+            "options": self.options.to_dict(),
             "arrays": {
                 name: {"shape": list(array.shape), "axes": self.axes.get(name, [])}
                 for name, array in self.arrays.items()
@@ -80,6 +91,71 @@ class Data:
             write_json(place / f"{stem}.json", self.header),
         ]
 
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write all arrays as one table of text, a row for each number.
+
+        Columns are ``array``, the names of all axes and ``value``; an axis that has labels is told
+        by them, another one by numbers from 0, and one that an array does not have is left empty.
+
+        Raises
+        ------
+        FileError
+            The file cannot be written.
+        """
+        names = list(dict.fromkeys(name for axes in self.axes.values() for name in axes))
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["array", *names, "value"])
+        for array, values in self.arrays.items():
+            axes = self.axes.get(array, [])
+            known = [self._coordinates(axis, n) for axis, n in zip(axes, values.shape, strict=True)]
+            at = [axes.index(name) if name in axes else None for name in names]
+            for place, value in np.ndenumerate(values):
+                cells = ["" if k is None else known[k][place[k]] for k in at]
+                table.writerow([array, *cells, value.item()])
+        return write_bytes(path, text.getvalue().encode())
+
+    def to_xarray(self) -> Any:
+        """The arrays as an ``xarray.Dataset``, with the labels as coordinates.
+
+        A dimension of which arrays have different lengths gets the length as part of its name, and
+        an array that is called like a dimension the ending ``_values``. Options and provenance are
+        the attributes, as JSON.
+
+        Raises
+        ------
+        FigureError
+            xarray is not installed.
+        """
+        try:
+            import xarray
+        except ImportError:
+            raise FigureError(
+                'to_xarray needs xarray; install it with: pip install "qpsim[xarray]"'
+            ) from None
+        lengths: dict[str, int] = {}
+        coordinates: dict[str, Any] = {}
+        placed = {}
+        for array, values in self.arrays.items():
+            dims = []
+            for axis, n in zip(self.axes.get(array, []), values.shape, strict=True):
+                name = axis if lengths.setdefault(axis, n) == n else f"{axis}_{n}"
+                if name == axis and axis in self.labels:
+                    coordinates[axis] = list(self._coordinates(axis, n))
+                dims.append(name)
+            placed[array] = (dims, values)
+        taken = {name for dims, _ in placed.values() for name in dims}
+        variables = {f"{k}_values" if k in taken else k: v for k, v in placed.items()}
+        about = {"options": self.options.to_dict(), "provenance": self.provenance}
+        attributes = {key: json.dumps(value) for key, value in about.items()}
+        return xarray.Dataset(variables, coordinates, {"figure": self.figure, **attributes})
+
+    def _coordinates(self, axis: str, length: int) -> Any:
+        """Labels of an axis, or numbers from 0 where there are none for every place."""
+        labels = self.labels.get(axis, [])
+        plain = all(isinstance(label, (str, int, float)) for label in labels)
+        return labels if plain and len(labels) == length else range(length)
+
 
 def load(path: str | os.PathLike[str], figure: str, options: type[BaseOptions]) -> Data:
     """Read the data of a figure back; nothing in the file is ever executed.
@@ -96,7 +172,7 @@ def load(path: str | os.PathLike[str], figure: str, options: type[BaseOptions]) 
         axes = {name: list(item["axes"]) for name, item in header["arrays"].items()}
         if set(axes) != set(arrays):
             raise ValueError("arrays are missing")
-        given = options.given(f"Figure {figure}", header["options"])
+        given = options.given(f"Figure {figure}", header["options"], stored=True)
         return Data(figure, given, arrays, axes, dict(header["labels"]))
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise FileError(

@@ -22,11 +22,20 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-ASPECT = 0.58
 GRADIENT = (2.0, 1.0)
 STD = (1.0, 1.5)
 PANELS = ("stochastic gradients", "variance-adapted")
 _TRUE, _DRAWN = "#000000", style.look("svag").color
+_POINTS: dict[str, Any] = {"color": "0.6", "marker": ".", "markersize": 2.5, "linestyle": ""}
+_OUTLINE: dict[str, Any] = {"color": _DRAWN, "linewidth": 0.9, "linestyle": (0, (3, 1.5))}
+_MEAN: dict[str, Any] = {
+    "color": _DRAWN,
+    "marker": "o",
+    "markersize": 6,
+    "markerfacecolor": "none",
+    "markeredgewidth": 1.4,
+    "linestyle": "",
+}
 
 
 @dataclass(frozen=True)
@@ -88,35 +97,28 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     return Data("1", options, arrays, axes, {"panel": list(PANELS)}, provenance)
 
 
+def aspect(data: Data, width: float) -> float:
+    """Height over width."""
+    return 0.58
+
+
 def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
     """Draw both panels into a figure or subfigure; returns their artists by panel."""
-    left, right = fig.subplots(1, 2, sharex=True, sharey=True)
-    artists: dict[str, Any] = {
-        name: draw_panel(data, k, ax)
-        for k, (name, ax) in enumerate(zip(PANELS, (left, right), strict=True))
-    }
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    handles = _handles()
+    artists: dict[str, Any] = {"legend": page.legend(list(handles.values()), list(handles))}
+    grid = page.grid(1, 2, left=4.0, top=1.8, across=1.6)
+    left: Axes | None = None
+    for k, name in enumerate(PANELS):
+        ax = fig.add_subplot(grid[0, k], sharex=left, sharey=left)
+        artists[name] = draw_panel(data, k, ax)
+        left = left or ax
+        ax.tick_params(labelleft=ax is left)
+    assert left is not None
     left.set_ylabel(r"$\theta_2$")
-    right.tick_params(labelleft=False)
-    em = style.em()
-    width, height = style.inches(fig)
-    fig.subplots_adjust(
-        left=3.8 * em / width,
-        right=1.0 - 0.8 * em / width,
-        bottom=6.2 * em / height,
-        top=1.0 - 2.2 * em / height,
-        wspace=0.08,
-    )
     _frame(data, left)
-    shown = artists[PANELS[1]]
-    artists["legend"] = fig.legend(
-        handles=[shown["true"], shown["mean"], shown["draws"], shown["ellipse"]],
-        labels=[r"true gradient $\nabla L$", "mean", "draws", "1 and 2 deviations"],
-        loc="lower center",
-        ncols=4,
-        borderpad=0.1,
-        columnspacing=1.4,
-        handletextpad=0.5,
-    )
     return artists
 
 
@@ -125,21 +127,12 @@ def draw_panel(data: Data, panel: int, ax: Axes) -> dict[str, Any]:
     from matplotlib.patches import Ellipse
 
     draws, mean, deviation = (data[name][panel] for name in ("draws", "mean", "deviation"))
-    dashes: dict[str, Any] = {"edgecolor": _DRAWN, "linewidth": 0.9, "linestyle": (0, (3, 1.5))}
-    points = ax.plot(draws[:, 0], draws[:, 1], ".", color="0.6", markersize=2.5, zorder=1)[0]
+    points = ax.plot(draws[:, 0], draws[:, 1], **_POINTS, zorder=1)[0]
     for k in (1, 2):
         ax.add_patch(
-            Ellipse((mean[0], mean[1]), *(2 * k * deviation), fill=False, zorder=2, **dashes)
+            Ellipse((mean[0], mean[1]), *(2 * k * deviation), fill=False, zorder=2, **_OUTLINE)
         )
-    middle = ax.plot(
-        *mean,
-        "o",
-        color=_DRAWN,
-        markersize=6,
-        markerfacecolor="none",
-        markeredgewidth=1.4,
-        zorder=4,
-    )[0]
+    middle = ax.plot(mean[0], mean[1], **_MEAN, zorder=4)[0]
     gradient = data["gradient"]
     ax.annotate(
         "",
@@ -155,14 +148,23 @@ def draw_panel(data: Data, panel: int, ax: Axes) -> dict[str, Any]:
         },
         zorder=3,
     )
-    # An arrow and an ellipse have no place in a legend: lines of their looks have.
-    true = ax.plot([], [], color=_TRUE, linewidth=1.4)[0]
-    outline = ax.plot([], [], color=_DRAWN, linewidth=0.9, linestyle=dashes["linestyle"])[0]
     ax.set_aspect("equal")
     factor = data["factor"] if panel else np.ones(2)
     ax.set_title(rf"{PANELS[panel]}, $\gamma = ({factor[0]:.2g}, {factor[1]:.2g})$")
     ax.set_xlabel(r"$\theta_1$")
-    return {"draws": points, "ellipse": outline, "mean": middle, "true": true}
+    return {"draws": points, "mean": middle}
+
+
+def _handles() -> dict[str, Any]:
+    """What stands in the legend; an arrow and an ellipse are shown there as lines."""
+    from matplotlib.lines import Line2D
+
+    return {
+        r"true gradient $\nabla L$": Line2D([], [], color=_TRUE, linewidth=1.4),
+        "draws": Line2D([], [], **_POINTS),
+        "mean of the draws": Line2D([], [], **_MEAN),
+        "1 and 2 standard deviations": Line2D([], [], **_OUTLINE),
+    }
 
 
 def _frame(data: Data, ax: Axes) -> None:
@@ -171,10 +173,9 @@ def _frame(data: Data, ax: Axes) -> None:
     high = data["gradient"] + 2.6 * data["std"]
     from matplotlib.ticker import MultipleLocator
 
-    box = ax.get_position(original=True)
-    width, height = style.inches(ax.figure)
-    units = np.max((high - low) / (box.width * width, box.height * height))
-    half = 0.5 * units * np.array([box.width * width, box.height * height])
+    box = ax.get_window_extent()
+    sides = np.array([box.width, box.height])
+    half = 0.5 * sides * np.max((high - low) / sides)
     middle = 0.5 * (low + high)
     ax.xaxis.set_major_locator(MultipleLocator(2))
     ax.yaxis.set_major_locator(MultipleLocator(2))

@@ -1,30 +1,28 @@
-"""The twelve problems of Figure 2, simulated by any methods on the same starts and noise.
+"""An ensemble of runs on several problems and noise levels: those of Figure 2, or the user's own.
 
-Rows are problems (mild or structured spectrum; Haar or axis-aligned basis), columns noise levels. A
-replicate has its own starting offset, each coordinate U[-scale, scale], and its own noise; spectra
-and rotations are drawn anew every ``replicates / problems`` replicates. Methods, bases and noise
-levels share offsets and noise, so that ratios may be taken replicate by replicate.
+Rows are problems (by default mild or structured spectrum; Haar or axis-aligned basis), columns noise
+levels. A replicate has its own starting offset, each coordinate U[-scale, scale], and its own noise;
+spectra and rotations are drawn anew every ``n_replicates / n_draws`` replicates. Methods, bases and
+noise levels share offsets and noise, so that ratios may be taken replicate by replicate.
 """
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from concurrent.futures import Executor, Future, wait
+from collections.abc import Generator, Mapping
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.interrupts import deferred
+from qpsim.execution.pool import threads
+from qpsim.figures import choices
 from qpsim.figures.options import BaseOptions, option
-from qpsim.problem.quadratic import QuadraticProblem
-from qpsim.problem.random import random_problem
-from qpsim.simulation import block as blocks
+from qpsim.methods import Method
 from qpsim.simulation.plan import Plan, make_plan
-from qpsim.simulation.run import executor_of, run_plan
+from qpsim.simulation.run import run_plan
 
 ROWS = (("mild", "haar"), ("mild", "axis"), ("structured", "haar"), ("structured", "axis"))
 NOISE = (0.0, 0.1, 4.0)
@@ -40,126 +38,130 @@ _LARGEST_LOSS = 1e300
 class EnsembleOptions(BaseOptions):
     """How many runs, from where, and on how large problems."""
 
-    replicates: int = option(256, "runs of each method and panel", at_least=1)
-    problems: int = option(8, "draws of spectrum and rotation among them", at_least=1)
-    steps: int = option(100, "steps of each run", at_least=1)
+    n_replicates: int = option(256, "runs of each method and panel", at_least=1)
+    n_draws: int = option(8, "draws of spectrum and rotation among them", at_least=1)
+    n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
     seed: int = option(0, "seed of everything random", at_least=0)
 
 
+@dataclass(frozen=True)
+class PanelOptions(EnsembleOptions):
+    """Also which problems and noise levels: a figure of rows and columns."""
+
+    problems: tuple = option(
+        tuple(ROW_NAMES),
+        "SPECTRUM/BASIS, such as mild/haar, or files with a Hessian",
+        text=choices.problem_text,
+    )
+    noise_std: tuple[float, ...] = option(NOISE, "noise levels nu", at_least=0.0)
+
+
 class Ensemble:
     """Problems, starts and noise of the options' seed, ready to be run by any methods.
 
-    ``problems`` (row, draw) are without noise and have their optimum at 0; ``sizes`` (draw) counts
-    the replicates of each draw; ``of_replicate`` (replicate) says which draw it belongs to.
+    ``rows`` are the problems; ``problems`` (row, draw) are without noise and have their optimum at 0;
+    ``sizes`` (draw) counts the replicates of each draw; ``of_replicate`` (replicate) says which draw
+    it belongs to.
     """
 
-    def __init__(self, options: EnsembleOptions) -> None:
+    def __init__(self, options: PanelOptions) -> None:
         self.options = options
+        self.rows = choices.rows(options.problems)
         self.sizes = _sizes(options)
         seeds = np.random.SeedSequence(options.seed).spawn(len(self.sizes))
         self._seeds = [seed.spawn(3) for seed in seeds]
-        self.offsets = [
-            _offsets(seed[1], size, options)
-            for seed, size in zip(self._seeds, self.sizes, strict=True)
-        ]
         # Problems are made with BLAS held to one thread, as they are simulated: the same bits anywhere.
         with one_blas_thread():
             self.problems = [
-                [_draw(row, seed[0], options.dim) for seed in self._seeds] for row in ROWS
+                [row.draw(options.dim, seed[0]) for seed in self._seeds] for row in self.rows
             ]
 
     @property
     def of_replicate(self) -> np.ndarray:
-        """Number of the draw that each replicate belongs to, shape (replicates,)."""
+        """Number of the draw that each replicate belongs to, shape (n_replicates,)."""
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
+
+    def spectra(self) -> tuple[list[str], np.ndarray]:
+        """Names of the spectra, and eigenvalues (spectrum, draw, coordinate), NaN beyond the last."""
+        first = {
+            row.spectrum: problems for row, problems in zip(self.rows, self.problems, strict=True)
+        }
+        largest = max(p.dim for problems in first.values() for p in problems)
+        values = np.full((len(first), len(self.sizes), largest), np.nan)
+        for k, problems in enumerate(first.values()):
+            for draw, problem in enumerate(problems):
+                values[k, draw, : problem.dim] = problem.eigenvalues
+        return list(first), values
 
     def run(
         self,
-        methods: Sequence[Any],
+        methods: Mapping[str, Method],
         workers: int | Executor | None,
         title: str,
-        step_size: Any = "optimal",
     ) -> Generator[tuple[tuple[int, int], np.ndarray], None, None]:
         """((row, noise), log10 excess loss (method, replicate, step)), panel after panel.
 
-        ``step_size`` is a policy, or a function of (row, noise, method) that gives one.
+        All methods use the optimal step size.
         """
-        choose = step_size if callable(step_size) else lambda row, noise, method: step_size
+        panels = list(np.ndindex(len(self.rows), len(self.options.noise_std)))
         jobs = [
-            self._plans(panel, draw, methods, choose)
-            for panel in np.ndindex(len(ROWS), len(NOISE))
-            for draw in range(len(self.sizes))
+            self._plans(panel, draw, methods) for panel in panels for draw in range(len(self.sizes))
         ]
         # Closed here and not by the garbage collector: an interrupt must stop the workers at once.
-        with executor_of(workers) as (pool, _), closing(_run_all(jobs, pool, title)) as losses:
-            for panel in np.ndindex(len(ROWS), len(NOISE)):
+        with closing(_run_all(jobs, workers, title)) as losses:
+            for panel in panels:
                 yield (
                     (panel[0], panel[1]),
                     np.concatenate([next(losses) for _ in self.sizes], axis=1),
                 )
 
     def _plans(
-        self, panel: tuple[int, ...], draw: int, methods: Sequence[Any], choose: Any
+        self, panel: tuple[int, ...], draw: int, methods: Mapping[str, Method]
     ) -> tuple[Plan, ...]:
         """One plan a method, all with the same starts and noise: what a worker does at a time."""
         row, noise = panel
-        problem = self.problems[row][draw].with_noise(NOISE[noise])
-        start, seed = self.offsets[draw], self._seeds[draw][2]
-        steps, kept = self.options.steps, ("excess_loss",)
+        options, problem = self.options, self.problems[row][draw]
+        problem = problem.with_noise(options.noise_std[noise])
+        _, offset, seed = self._seeds[draw]
+        # Drawn again for every panel: rows of one dimension start from the same points.
+        generator = np.random.Generator(np.random.PCG64(offset))
+        size = (self.sizes[draw], problem.dim)
+        start = generator.uniform(-options.scale, options.scale, size)
         return tuple(
             make_plan(
                 problem,
                 method,
-                choose(row, noise, method),
-                steps,
-                len(start),
+                "optimal",
+                options.n_steps,
+                self.sizes[draw],
                 start,
                 rng=seed,
-                record=kept,
+                record=("excess_loss",),
             )
-            for method in methods
+            for method in methods.values()
         )
 
 
 def _sizes(options: EnsembleOptions) -> list[int]:
     """Replicates of each problem draw, as even as can be."""
-    n = min(options.problems, options.replicates)
-    return [options.replicates // n + (k < options.replicates % n) for k in range(n)]
-
-
-def _offsets(seed: np.random.SeedSequence, n: int, options: EnsembleOptions) -> np.ndarray:
-    generator = np.random.Generator(np.random.PCG64(seed))
-    return generator.uniform(-options.scale, options.scale, (n, options.dim))
-
-
-def _draw(row: tuple[str, str], seed: np.random.SeedSequence, dim: int) -> QuadraticProblem:
-    """A problem whose optimum is 0: the starting points carry the offsets."""
-    spectrum, basis = row
-    return random_problem(spectrum, dim, basis, scale=0.0, rng=seed)
+    n = min(options.n_draws, options.n_replicates)
+    return [options.n_replicates // n + (k < options.n_replicates % n) for k in range(n)]
 
 
 def _run_all(
-    jobs: list[tuple[Plan, ...]], pool: Executor, title: str
+    jobs: list[tuple[Plan, ...]], workers: int | Executor | None, title: str
 ) -> Generator[np.ndarray, None, None]:
-    """Results in the jobs' order; on any end before the last, workers give up what they do."""
-    with deferred():
-        waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
-    tokens = [plan.token for job in jobs for plan in job]
-    try:
-        with progress.bar(title, len(jobs)) as tick:
-            for future in waiting:
-                yield future.result()
-                tick()
-    finally:
-        unfinished = [future for future in waiting if not future.cancel() and not future.done()]
-        if unfinished:
-            for token in tokens:
-                blocks.stop(token)
-            wait(unfinished)
-        for token in tokens:
-            blocks.forget(token)
+    """Results in the jobs' order."""
+    with (
+        threads(workers) as pool,
+        progress.bar(title, len(jobs)) as bar,
+        pool.run(_run, enumerate((job,) for job in jobs)) as results,
+    ):
+        for losses in results.in_order():
+            yield losses
+            bar.tick()
 
 
 def _run(plans: tuple[Plan, ...]) -> np.ndarray:

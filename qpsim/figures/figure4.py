@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-ASPECT = 0.36
 MEAN = 1.0
 VARIANCES = (0.5, 1.0, 4.0)
 _SPAN = (-5.0, 7.0)
@@ -77,24 +76,31 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     return Data("4", options, arrays, axes, {}, provenance)
 
 
+def aspect(data: Data, width: float) -> float:
+    """Height over width."""
+    return 0.4 if width >= 5 else 0.46
+
+
 def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
     """Draw the three panels into a figure or subfigure; returns their artists by variance."""
-    panels = fig.subplots(1, len(VARIANCES), sharex=True, sharey=True)
-    artists: dict[str, Any] = {}
-    for k, ax in enumerate(panels):
-        artists[f"{VARIANCES[k]:g}"] = draw_panel(data, k, ax)
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    artists: dict[str, Any] = {
+        "note": page.note(
+            r"Shaded: the probability of a sample with the other sign than the mean $\mu$ (dashed)."
+        )
+    }
+    grid = page.grid(1, len(VARIANCES), left=4.2, top=1.8, across=1.4)
+    first: Axes | None = None
+    for k, variance in enumerate(VARIANCES):
+        ax = fig.add_subplot(grid[0, k], sharex=first, sharey=first)
+        artists[f"{variance:g}"] = draw_panel(data, k, ax)
         ax.tick_params(labelleft=k == 0)
-    panels[0].set(xlim=_SPAN, ylim=(0.0, 1.25 * data["density"].max()))
-    panels[0].set_ylabel("density")
-    em = style.em()
-    width, height = style.inches(fig)
-    fig.subplots_adjust(
-        left=4.0 * em / width,
-        right=1.0 - 0.8 * em / width,
-        bottom=3.3 * em / height,
-        top=1.0 - 2.2 * em / height,
-        wspace=0.1,
-    )
+        first = first or ax
+    assert first is not None
+    first.set(xlim=_SPAN, ylim=(0.0, 1.25 * data["density"].max()))
+    first.set_ylabel("density")
     return artists
 
 

@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-ASPECT = 0.5
 KINDS = ("sign", "adam", "gradient")
 _LABELS = {
     "sign": (r"$\mathrm{erf}(1/(\sqrt{2}\,\eta))$, sign", style.look("ssd")),
@@ -93,28 +92,22 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     return Data("5", options, arrays, axes, labels, provenance)
 
 
+def aspect(data: Data, width: float) -> float:
+    """Height over width."""
+    return 0.5 if width >= 5 else 0.6
+
+
 def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
     """Draw the curves, with the gap in an inset, into a figure or subfigure."""
-    em = style.em()
-    width, height = style.inches(fig)
-    ax = fig.add_axes(
-        (
-            3.8 * em / width,
-            3.4 * em / height,
-            1.0 - 4.8 * em / width,
-            1.0 - 4.2 * em / height,
-        )
-    )
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    handles = [pages.handle(_LABELS[kind][1]) for kind in KINDS]
+    legend = page.legend(handles, [_LABELS[kind][0] for kind in KINDS])
+    ax = fig.add_subplot(page.grid(1, 1, left=3.8, top=0.6)[0, 0])
     artists = draw_factors(data, ax)
-    artists["legend"] = ax.legend(
-        handles=[artists[kind] for kind in KINDS],
-        loc="upper left",
-        bbox_to_anchor=(0.2, 1.0),
-        borderpad=0.1,
-        labelspacing=0.3,
-    )
-    inset = ax.inset_axes((0.64, 0.52, 0.35, 0.4))
-    artists["inset"] = draw_gap(data, inset)
+    artists["legend"] = legend
+    artists["inset"] = draw_gap(data, ax.inset_axes((0.5, 0.5, 0.49, 0.42)))
     return artists
 
 
@@ -134,6 +127,9 @@ def draw_factors(data: Data, ax: Axes) -> dict[str, Any]:
 
 def draw_gap(data: Data, ax: Axes) -> dict[str, Any]:
     """Adam's factor minus the optimal one for signs, its extremes marked, into any axes."""
+    import matplotlib
+
+    size = max(6.0, matplotlib.rcParams["font.size"] - 1.5)
     (line,) = ax.plot(data["eta"], data["gap"], color="black")
     ax.axhline(0.0, color="0.5", linewidth=0.6)
     marks = []
@@ -145,13 +141,13 @@ def draw_gap(data: Data, ax: Axes) -> dict[str, Any]:
             xytext=(4 - 14 * k, 2 if k else -1),
             textcoords="offset points",
             va="bottom" if k else "top",
-            fontsize="small",
+            fontsize=size,
         )
-    size = float(np.abs(data["gap"]).max())
-    ax.set(xlim=(0.0, data.options.largest), ylim=(-1.8 * size, 1.9 * size))
+    largest = float(np.abs(data["gap"]).max())
+    ax.set(xlim=(0.0, data.options.largest), ylim=(-1.8 * largest, 1.9 * largest))
     ax.set_yticks([-0.05, 0.0, 0.05])
-    ax.tick_params(labelsize="small")
-    ax.set_title("ADAM minus sign", fontsize="small")
+    ax.tick_params(labelsize=size)
+    ax.set_title("ADAM minus sign; dots: its extremes", fontsize=size)
     return {"line": line, "marks": marks}
 
 

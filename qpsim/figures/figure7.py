@@ -10,18 +10,17 @@ from __future__ import annotations
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-from qpsim.figures import networks
+from qpsim.figures import network_panels, networks
 from qpsim.figures.data import Data
 from qpsim.figures.networks import Options
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
-__all__ = ["ASPECT", "METHODS", "PROBLEMS", "Options", "compute", "draw"]
+__all__ = ["METHODS", "PROBLEMS", "Options", "aspect", "compute", "draw"]
 
 PROBLEMS = ("digits-cnn", "digits-whitened")
 METHODS = ("m-svag", "m-svag-mb")
-ASPECT = networks.aspect(len(PROBLEMS), len(METHODS))
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -30,5 +29,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
 
 
 def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
-    """Draw into a figure or subfigure; see :func:`qpsim.figures.networks.draw`."""
-    return networks.draw(data, fig)
+    """Draw into a figure or subfigure; see :func:`qpsim.figures.network_panels.draw`."""
+    return network_panels.draw(data, fig)
+
+
+aspect = network_panels.aspect

@@ -1,8 +1,8 @@
-"""All of Table 1, idealised and estimated, with exact optimal steps on Figure 2's twelve problems.
+"""All of Table 1, idealised and estimated, with exact optimal steps on Figure 2's problems.
 
 Idealised methods (sgd, ssd, svag, va-ssd) know the relative variance and have no momentum; their
 estimated counterparts (m-sgd, m-ssd, m-svag, adam) average past gradients. All see the same starts
-and noise (:mod:`qpsim.figures.figure2_problems`).
+and noise (:mod:`qpsim.figures.figure2_problems`). Problems, noise levels and methods are options.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.figures import style
+from qpsim.figures import choices, style
 from qpsim.figures.data import Data
-from qpsim.figures.figure2_problems import LEVELS, NOISE, ROW_NAMES, ROWS, Ensemble, EnsembleOptions
+from qpsim.figures.figure2_problems import LEVELS, Ensemble, PanelOptions
 from qpsim.figures.options import option
 from qpsim.provenance import environment
 
@@ -24,29 +24,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-ASPECT = 0.95
+    from qpsim.figures.page import Page
+
 IDEALISED = ("sgd", "ssd", "svag", "va-ssd")
 ESTIMATED = ("m-sgd", "m-ssd", "m-svag", "adam")
-# By row and column of Table 1, the same for a method and its estimated counterpart.
-_PLACES = {"sgd": "sgd", "ssd": "ssd", "svag": "svag", "va-ssd": "va-ssd"} | {
-    "m-sgd": "sgd",
-    "m-ssd": "ssd",
-    "m-svag": "svag",
-    "adam": "va-ssd",
-}
-_PLACE_NAMES = {
-    "sgd": "gradient",
-    "ssd": "sign",
-    "svag": "adapted gradient",
-    "va-ssd": "adapted sign",
-}
+# Left margins in ems, with the names of the problems and without.
+_NAMES, _PLAIN = 6.2, 2.8
 
 
 @dataclass(frozen=True)
-class Options(EnsembleOptions):
+class Options(PanelOptions):
     """What the comparison may be asked for."""
 
-    replicates: int = option(64, "runs of each method and panel", at_least=1)
+    n_replicates: int = option(64, "runs of each method and panel", at_least=1)
+    methods: tuple = option(
+        (*IDEALISED, *ESTIMATED), "methods to compare", text=choices.method_text
+    )
     tolerance: float = option(0.01, "fraction of the initial loss to be reached", at_least=0.0)
 
 
@@ -68,12 +61,12 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         infinite if there is none; ``problem`` (replicate): which draw a replicate belongs to.
     """
     began = time.perf_counter()
+    methods = choices.methods(options.methods)
     ensemble = Ensemble(options)
-    methods = (*IDEALISED, *ESTIMATED)
-    shape = (len(ROWS), len(NOISE), len(methods))
-    quantiles = np.empty((*shape, len(LEVELS), options.steps + 1))
-    final = np.empty((*shape, options.replicates))
-    reached = np.empty((*shape, options.replicates))
+    shape = (len(ensemble.rows), len(options.noise_std), len(methods))
+    quantiles = np.empty((*shape, len(LEVELS), options.n_steps + 1))
+    final = np.empty((*shape, options.n_replicates))
+    reached = np.empty((*shape, options.n_replicates))
     for panel, cell in ensemble.run(methods, workers, "figure methods"):
         quantiles[panel] = np.quantile(cell, LEVELS, axis=1).swapaxes(0, 1)
         final[panel] = cell[:, :, -1]
@@ -91,9 +84,10 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "problem": ["replicate"],
     }
     labels: dict[str, list[Any]] = {
-        "row": list(ROW_NAMES),
-        "noise": list(NOISE),
+        "row": [row.label for row in ensemble.rows],
+        "noise": list(options.noise_std),
         "method": list(methods),
+        "has_state": [bool(method.state_names) for method in methods.values()],
         "level": list(LEVELS),
     }
     provenance = {
@@ -126,7 +120,7 @@ def first_step_below(log_loss: np.ndarray, tolerance: float) -> np.ndarray:
     return np.where(below.any(axis=-1), np.argmax(below, axis=-1), np.inf)
 
 
-def table(data: Data) -> list[dict[str, Any]]:
+def rows(data: Data) -> list[dict[str, Any]]:
     """One row a problem, noise level and method: final loss and steps to tolerance with intervals.
 
     Medians over replicates, with 95 % bootstrap intervals that resample problem draws and then
@@ -135,21 +129,21 @@ def table(data: Data) -> list[dict[str, Any]]:
     Examples
     --------
     >>> from qpsim.figures import figure_methods
-    >>> few = figure_methods.Options(replicates=2, problems=1, steps=3, dim=3)
-    >>> rows = figure_methods.table(figure_methods.compute(few, workers=1))
+    >>> few = figure_methods.Options(n_replicates=2, n_draws=1, n_steps=3, dim=3)
+    >>> rows = figure_methods.rows(figure_methods.compute(few, workers=1))
     >>> len(rows), rows[0]["problem"], rows[0]["method"]
     (96, 'mild/haar', 'sgd')
     """
     from qpsim.verdicts.record import bootstrap_median
 
-    rows = []
-    never = data.options.steps + 1.0
+    found = []
+    never = data.options.n_steps + 1.0
     for row, noise, k in np.ndindex(*data["final"].shape[:3]):
         final, ends = bootstrap_median(data["final"][row, noise, k], data["problem"])
         reached = data["reached"][row, noise, k]
         # A run that never gets there counts as later than all that do.
         steps, between = bootstrap_median(np.minimum(reached, never), data["problem"])
-        rows.append(
+        found.append(
             {
                 "problem": data.labels["row"][row],
                 "noise_std": data.labels["noise"][noise],
@@ -161,91 +155,137 @@ def table(data: Data) -> list[dict[str, Any]]:
                 "fraction_reached": float(np.isfinite(reached).mean()),
             }
         )
-    return rows
+    return found
+
+
+def table(data: Data) -> tuple[list[str], list[list[str]]]:
+    """The same as columns and rows of text."""
+    goal = f"steps to {data.options.tolerance:g}"
+    columns = ["problem", "nu", "method", "log10 final loss", "95 %", goal, "95 %", "reached"]
+    lines = []
+    for row in rows(data):
+        low, high = row["log10_final_loss_interval"]
+        first, last = row["steps_to_tolerance_interval"]
+        lines.append(
+            [
+                row["problem"],
+                f"{row['noise_std']:g}",
+                row["method"],
+                f"{row['log10_final_loss']:.2f}",
+                f"[{low:.2f}, {high:.2f}]",
+                _steps(row["steps_to_tolerance"]),
+                f"[{_steps(first)}, {_steps(last)}]",
+                f"{100 * row['fraction_reached']:.0f} %",
+            ]
+        )
+    return columns, lines
+
+
+def aspect(data: Data, width: float) -> float:
+    """Height over width: the groups of methods stand beside each other, or on each other if narrow."""
+    rows = len(data.labels["row"])
+    return 0.2 + 0.2 * rows if width >= 5.0 else 0.3 + 0.22 * rows * len(_groups(data))
 
 
 def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
-    """Rows are problems; columns noise levels, idealised methods left and estimated ones right."""
-    import matplotlib
+    """Rows are problems, columns noise levels; methods without a state first, then the others.
 
-    em = matplotlib.rcParams["font.size"] / 72
-    width, height = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
-    columns = [(group, noise) for group in (IDEALISED, ESTIMATED) for noise in range(len(NOISE))]
-    grid: Any = fig.add_gridspec(
-        len(ROWS),
-        len(columns) + 1,
-        width_ratios=[1, 1, 1, 0.12, 1, 1, 1],
-        left=7.0 * em / width,
-        right=1.0 - 0.8 * em / width,
-        top=1.0 - 4.8 * em / height,
-        bottom=3.3 * em / height,
-        wspace=0.12,
-        hspace=0.18,
-    )
-    artists: dict[Any, Any] = {}
-    for row, name in enumerate(data.labels["row"]):
-        first: Axes | None = None
-        for column, (group, noise) in enumerate(columns):
-            place = column + (group is ESTIMATED)
-            ax = fig.add_subplot(grid[row, place], sharey=first)
-            artists[row, column] = draw_panel(data, row, noise, group, ax)
-            ax.tick_params(labelleft=first is None, labelbottom=row == len(ROWS) - 1)
-            first = first or ax
-            if row == 0:
-                ax.set_title(rf"$\nu = {NOISE[noise]:g}$")
-            if row == len(ROWS) - 1 and noise == 1:
-                ax.set_xlabel("steps")
-        assert first is not None
-        values = data["quantiles"][row]
-        low, high = float(values.min()), float(values.max())
-        first.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
-        box = first.get_position()
-        fig.text(
-            1.5 * em / width,
-            box.y0 + box.height / 2,
-            name.replace("/haar", ",\nrotated").replace("/axis", ",\naxis-aligned"),
-            rotation=90,
-            va="center",
-            ha="center",
-            multialignment="center",
-        )
-    lines = [artists[0, 0][method]["line"] for method in IDEALISED]
-    artists["legend"] = fig.legend(
-        lines,
-        [_PLACE_NAMES[method] for method in IDEALISED],
-        loc="upper center",
-        bbox_to_anchor=(0.5, 1.0 - 0.2 * em / height),
-        ncols=len(lines),
-        borderpad=0.1,
-    )
-    for text, at in (("known variance, no momentum", 0), ("moving averages", 3)):
-        left, right = (fig.axes[at + k].get_position() for k in (0, 2))
-        middle = 0.5 * (left.x0 + right.x1)
-        fig.text(middle, 1.0 - 2.6 * em / height, text, va="center", ha="center")
-    fig.text(
-        3.7 * em / width,
-        0.5 * (grid.bottom + grid.top),
-        r"$\log_{10}$ excess loss",
-        rotation=90,
-        va="center",
-        ha="center",
-    )
+    Returns
+    -------
+    dict
+        (group, row, noise level) -> method -> artists; "legend" a list with one for each group;
+        "note".
+    """
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    groups = _groups(data)
+    idealised = [style.look(m).label for m in data.labels["method"] if m in ("svag", "va-ssd")]
+    known = f" {' and '.join(idealised)} know the true variance." if idealised else ""
+    artists: dict[Any, Any] = {
+        "note": page.note(
+            f"Lines: medians over {data['final'].shape[-1]} runs; bands: 10 to 90 % of them. Every panel "
+            f"has its own loss axis. All step sizes are the exact optimal ones.{known}"
+        ),
+        "legend": [],
+    }
+    beside = not page.narrow
+    lengths = [page.width + _NAMES - _PLAIN, page.width - _NAMES + _PLAIN][: len(groups)]
+    parts = page.split(lengths if beside else [1.0] * len(groups), stacked=not beside)
+    for (title, members), part in zip(groups, parts, strict=True):
+        part.heading(title)
+        artists["legend"].append(part.legend(pages.handles(members), pages.labels(members)))
+    for group, ((_, members), part) in enumerate(zip(groups, parts, strict=True)):
+        part.align(parts)
+        drawn = _draw_group(data, members, part, with_names=group == 0 or not beside)
+        artists |= {(group, *place): panel for place, panel in drawn.items()}
     return artists
 
 
-def draw_panel(
-    data: Data, row: int, noise: int, group: tuple[str, ...], ax: Axes
-) -> dict[str, Any]:
-    """Medians and 10-90 % bands of one group of methods on one problem, into any axes."""
-    x = np.arange(data.options.steps + 1)
+def _draw_group(
+    data: Data, members: list[str], page: Page, with_names: bool
+) -> dict[Any, dict[str, Any]]:
+    """Panels of one group of methods by (row, noise level)."""
+    from qpsim.figures import page as pages
+
+    names, levels = data.labels["row"], data.labels["noise"]
+    grid = page.grid(
+        len(names),
+        len(levels),
+        left=_NAMES if with_names else _PLAIN,
+        top=1.8,
+        across=2.3,
+        down=1.0,
+    )
     artists = {}
-    for method in group:
-        k = data.labels["method"].index(method)
-        low, _, middle, _, high = data["quantiles"][row, noise, k]
-        artists[method] = style.band(ax, x, low, middle, high, _PLACES[method])
-    ax.set_xlim(0, x[-1])
-    ax.set_xticks(sorted({0, int(x[-1]) // 2}))
+    for row, name in enumerate(names):
+        for column, noise in enumerate(levels):
+            ax = page.fig.add_subplot(grid[row, column])
+            artists[row, noise] = draw_panel(data, row, column, members, ax)
+            ax.tick_params(labelbottom=row == len(names) - 1)
+            if row == 0:
+                ax.set_title(rf"$\nu = {noise:g}$")
+            if row == len(names) - 1:
+                ax.set_xlabel("steps")
+        box = ax.get_position()
+        if with_names:
+            middle = 0.5 * (box.y0 + box.y1)
+            page.side(pages.two_lines(name), 1.5, middle, multialignment="center")
+    if with_names:
+        page.side(r"$\log_{10}$ excess loss", 3.4, 0.5 * (grid.bottom + grid.top))
     return artists
+
+
+def draw_panel(data: Data, row: int, noise: int, methods: list[str], ax: Axes) -> dict[str, Any]:
+    """Medians and 10-90 % bands of some methods on one problem, into any axes."""
+    from qpsim.figures import page as pages
+
+    x = np.arange(data["quantiles"].shape[-1])
+    shapes = style.looks(methods)
+    artists = {}
+    for k, (method, shape) in enumerate(shapes.items()):
+        at = data.labels["method"].index(method)
+        low, _, middle, _, high = data["quantiles"][row, noise, at]
+        artists[method] = pages.band(ax, x, low, middle, high, shape, k)
+    kept = [data.labels["method"].index(method) for method in methods]
+    pages.panel_axes(ax, x, data["quantiles"][row, noise, kept])
+    return artists
+
+
+def _groups(data: Data) -> list[tuple[str, list[str]]]:
+    """Methods without and with a state, and what stands above each."""
+    methods = data.labels["method"]
+    state = data.labels.get("has_state", [method in ESTIMATED for method in methods])
+    titles = ("without averages of past gradients", "with averages of past gradients")
+    found = [
+        (title, [m for m, has in zip(methods, state, strict=True) if has is wanted])
+        for title, wanted in zip(titles, (False, True), strict=True)
+    ]
+    return [group for group in found if group[1]]
+
+
+def _steps(value: float | None) -> str:
+    return "never" if value is None else f"{value:g}"
 
 
 def _or_none(steps: float, never: float) -> float | None:

@@ -19,13 +19,11 @@ import numpy as np
 from qpsim.errors import FigureError
 from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.interrupts import deferred
-from qpsim.figures import style
+from qpsim.execution.pool import threads
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import method as find_method
 from qpsim.provenance import environment
-from qpsim.simulation.run import executor_of
 from qpsim.sweep import Cell, Sweep
 from qpsim.sweep.cell import read_cell
 
@@ -33,12 +31,21 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-ASPECT = 0.68
 MAPS = ("noise", "condition")
 KINDS = ("measured", "start", "path")
 # Figure 2's noisy panels, and the condition numbers of its spectra: 11, and about 5000 at d = 100.
 CORNERS = {"noise": (0.1, 4.0), "condition": (11.0, 5000.0)}
-_TITLES = ("measured", "theory: start", "theory: path")
+_OPTIONS = {"noise": "noise_std", "condition": "condition"}
+_LEVEL_AXES = {"noise": "noise_std", "condition": "condition_number"}
+_TITLES = ("measured", "predicted (start)", "predicted (path)")
+# Ratios are shown in steps, on one scale for all maps.
+_LEVELS = (-3.0, -1.0, -0.3, -0.1, -0.03, -0.01, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
+_HATCH, _BORDER_WIDTH = "/////", 1.6
+_CORNER: dict[str, Any] = {
+    "marker": "o",
+    "markerfacecolor": "white",
+    "markeredgecolor": "black",
+}
 _AXIS_LABELS = {"noise": r"noise $\nu$", "condition": r"condition number $\kappa$"}
 
 
@@ -48,12 +55,12 @@ class Options(BaseOptions):
 
     methods: tuple[str, ...] = option(("sgd", "ssd"), "the two methods that are compared")
     step_size: str = option("optimal", "optimal, bound or line-search")
-    replicates: int = option(64, "runs of each method, cell and problem", at_least=1)
-    problems: int = option(2, "draws of spectrum, rotation and optimum", at_least=1)
-    steps: int = option(100, "steps of each run", at_least=1)
+    n_replicates: int = option(64, "runs of each method, cell and problem", at_least=1)
+    n_draws: int = option(2, "draws of spectrum, rotation and optimum", at_least=1)
+    n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(50, "coordinates", at_least=2)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    noise: tuple[float, ...] = option(
+    noise_std: tuple[float, ...] = option(
         (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 10.0, 30.0), "noise levels", at_least=1e-9
     )
     condition: tuple[float, ...] = option(
@@ -84,8 +91,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     Examples
     --------
     >>> from qpsim.figures import figure_phase
-    >>> few = {"noise": (0.1, 4.0), "condition": (10.0,), "tau": (0.0, 1.0)}
-    >>> small = figure_phase.Options(dim=4, steps=3, replicates=4, problems=1, **few)
+    >>> few = {"noise_std": (0.1, 4.0), "condition": (10.0,), "tau": (0.0, 1.0)}
+    >>> small = figure_phase.Options(dim=4, n_steps=3, n_replicates=4, n_draws=1, **few)
     >>> figure_phase.compute(small, workers=1)["noise"].shape
     (3, 2, 2)
     """
@@ -96,36 +103,40 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     pairs = [
         tuple(cells) for sweep in sweeps.values() for cells in zip(*_by_method(sweep), strict=True)
     ]
-    with executor_of(workers) as (pool, width), one_blas_thread():
-        with progress.bar("figure phase", len(pairs)) as tick:
-            ratios = []
-            try:
-                with deferred():
-                    waiting = [pool.submit(_ratios, pair) for pair in pairs]
-                for future in waiting:
-                    ratios.append(future.result())
-                    tick()
-            finally:
-                if len(ratios) < len(pairs) and not isinstance(workers, Executor):
-                    pool.shutdown(wait=False, cancel_futures=True)
+    ratios = []
+    with (
+        threads(workers) as pool,
+        one_blas_thread(),
+        progress.bar("figure phase", len(pairs)) as bar,
+        pool.run(_ratios, enumerate((pair,) for pair in pairs)) as results,
+    ):
+        for ratio in results.in_order():
+            ratios.append(ratio)
+            bar.tick()
     arrays: dict[str, np.ndarray] = {}
     start = 0
     for name in MAPS:
-        shape = (options.problems, len(getattr(options, name)), len(options.tau), len(KINDS))
+        sizes = len(getattr(options, _OPTIONS[name])), len(options.tau)
+        shape = (options.n_draws, *sizes, len(KINDS))
         size = int(np.prod(shape[:3]))
         flat = np.array(ratios[start : start + size])
         arrays[f"{name}_problems"] = _sorted(sweeps[name], flat, name, shape)
         arrays[name] = arrays[f"{name}_problems"].mean(axis=1)
         start += size
     arrays["agreement"] = np.array([_agreement(arrays[name]) for name in MAPS])
-    axes = {name: ["kind", "level", "tau"] for name in MAPS}
-    axes |= {f"{name}_problems": ["kind", "problem", "level", "tau"] for name in MAPS}
+    axes = {name: ["kind", _LEVEL_AXES[name], "tau"] for name in MAPS}
+    axes |= {f"{name}_problems": ["kind", "problem", _LEVEL_AXES[name], "tau"] for name in MAPS}
     axes["agreement"] = ["map", "kind"]
-    labels: dict[str, list[Any]] = {"kind": list(KINDS), "map": list(MAPS)}
+    labels: dict[str, list[Any]] = {
+        "kind": list(KINDS),
+        "map": list(MAPS),
+        "tau": list(options.tau),
+        **{_LEVEL_AXES[name]: list(getattr(options, _OPTIONS[name])) for name in MAPS},
+    }
     provenance = {
         **environment(),
         "bit_generator": "SFC64",
-        "workers": width,
+        "workers": pool.width,
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
     return Data("phase", options, arrays, axes, labels, provenance)
@@ -149,65 +160,106 @@ def predicted(problem: Any, methods: tuple[Any, Any], n_steps: int) -> tuple[flo
     return float(np.log10(improvement[1] / improvement[0])), first - second
 
 
-def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
-    """Draw the maps into a figure or subfigure; artists by (map, kind): mesh, contours, corners."""
-    artists: dict[Any, Any] = {}
-    kinds = [k for k in range(len(KINDS)) if not np.isnan(data["noise"][k]).all()]
-    grid, em, height = _grid(fig)
-    first, second = (style.look(name).label for name in data.options.methods)
-    fig.text(
-        0.5,
-        1.0 - 0.5 * em / height,
-        f"$\\log_{{10}}$ {first} / {second} loss after {data.options.steps} steps; "
-        f"above 0 {second} wins",
-        ha="center",
-        va="top",
+def aspect(data: Data, width: float) -> float:
+    """Height over width, by how many columns there are."""
+    return (0.74 if len(_kinds(data)) > 1 else 1.7) + (0.0 if width >= 5 else 0.16)
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
+    """Draw the maps into a figure or subfigure.
+
+    Returns
+    -------
+    dict
+        (map, kind) -> "mesh", "hatched", "corners" and, beside the measured map, "measured" (where
+        its sign changes); "bar"; "legend"; "note".
+    """
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
+
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    kinds = _kinds(data)
+    first, second = pages.labels(data.options.methods)
+    artists: dict[Any, Any] = {"note": page.note(_note(data, first, second, len(kinds) > 1))}
+    handles = [
+        Patch(facecolor="white", edgecolor="0.3", hatch=_HATCH, linewidth=0.5),
+        Patch(facecolor="white", edgecolor="0.3", linewidth=0.5),
+        Line2D([], [], color="black", linewidth=_BORDER_WIDTH),
+        Line2D([], [], **_CORNER, linestyle=""),
+    ]
+    texts = [f"{first} wins", f"{second} wins", "border as measured", "as in Figure 2"]
+    shown = [k for k in range(4) if k != 2 or len(kinds) > 1]
+    artists["legend"] = page.legend([handles[k] for k in shown], [texts[k] for k in shown])
+    grid = page.grid(
+        len(MAPS), len(kinds), left=5.2, right=7.4, top=3.0, bottom=3.2, across=1.4, down=4.6
     )
     for row, name in enumerate(MAPS):
-        for kind in kinds:
-            ax = fig.add_subplot(grid[row, kind])
+        for column, kind in enumerate(kinds):
+            ax = fig.add_subplot(grid[row, column])
             artists[name, KINDS[kind]] = draw_map(data, name, kind, ax)
-            bar = fig.colorbar(artists[name, KINDS[kind]]["mesh"], ax=ax, pad=0.03, fraction=0.06)
-            bar.outline.set_linewidth(0.5)
-            bar.minorticks_off()
-            _few_ticks(bar)
-            agreement = f"\nagrees: {100 * data['agreement'][row, kind]:.0f} %" if kind else ""
-            ax.set_title(_TITLES[kind] + agreement)
-            ax.tick_params(labelleft=kind == 0)
-            if kind == 0:
+            share = 100 * data["agreement"][row, kind]
+            ax.set_title(_TITLES[kind] + (f"\nsame winner: {share:.0f} %" if kind else ""))
+            ax.tick_params(labelleft=column == 0)
+            if column == 0:
                 ax.set_ylabel(_AXIS_LABELS[name])
             if row == len(MAPS) - 1:
                 ax.set_xlabel(r"rotation $\tau$")
+    side = fig.add_axes(
+        (page.x(page.width - 6.4), grid.bottom, 1.0 / page.width, grid.top - grid.bottom)
+    )
+    mesh = artists["noise", "measured"]["mesh"]
+    bar = artists["bar"] = fig.colorbar(mesh, cax=side, extend="both", spacing="uniform")
+    bar.outline.set_linewidth(0.5)
+    bar.set_ticks(list(_LEVELS), labels=[pages.signed(level) for level in _LEVELS])
+    bar.ax.tick_params(length=0)
+    middle = 0.5 * (grid.bottom + grid.top)
+    page.side(f"$\\log_{{10}}$ {first} / {second}", page.width - 1.2, middle)
     return artists
 
 
 def draw_map(data: Data, name: str, kind: int, ax: Axes) -> dict[str, Any]:
-    """One map into any axes: colours, its contour at 0, and dashed the measured one."""
-    from matplotlib.colors import SymLogNorm
+    """One map into any axes: colours, hatching below 0, and the border of the measured one."""
+    from matplotlib import colormaps
+    from matplotlib.collections import LineCollection, PatchCollection
+    from matplotlib.colors import BoundaryNorm
+    from matplotlib.patches import Rectangle
 
-    levels, tau = np.array(getattr(data.options, name)), np.array(data.options.tau)
+    levels, tau = np.array(getattr(data.options, _OPTIONS[name])), np.array(data.options.tau)
     values = data[name][kind]
-    # Ratios of losses share one scale; that of improvements in a single step has its own.
-    shared = data[name][[1]] if kind == 1 else data[name][[0, 2]]
-    limit = max(float(np.nanmax(np.abs(shared))), 1e-3)
+    colours = colormaps["PuOr"].resampled(len(_LEVELS) + 1)
     mesh = ax.pcolormesh(
         np.arange(tau.size),
         np.arange(levels.size),
         values,
-        cmap="PuOr",
-        norm=SymLogNorm(0.02 * limit, vmin=-limit, vmax=limit),
+        cmap=colours,
+        norm=BoundaryNorm(_LEVELS, colours.N, extend="both"),
         shading="nearest",
     )
     mesh.set_rasterized(True)
-    artists: dict[str, Any] = {"mesh": mesh}
-    artists["contour"] = _zero(ax, values, "solid")
-    if kind:
-        artists["measured"] = _zero(ax, data[name][0], "dashed")
-    # Cells are equally wide: the values are chosen, not equidistant on any scale.
-    ax.set_xticks(
-        np.arange(tau.size)[:: 1 + tau.size // 4], [f"{v:g}" for v in tau][:: 1 + tau.size // 4]
+    below = [
+        Rectangle((column - 0.5, row - 0.5), 1, 1) for row, column in np.argwhere(values < 0.0)
+    ]
+    hatched = PatchCollection(
+        below, facecolor="none", edgecolor="0.3", hatch=_HATCH, linewidth=0.0, zorder=2
     )
-    ax.set_yticks(np.arange(levels.size)[::2], [f"{v:g}" for v in levels][::2])
+    ax.add_collection(hatched, autolim=False)
+    artists: dict[str, Any] = {"mesh": mesh, "hatched": hatched}
+    if kind:
+        lines = LineCollection(
+            sign_changes(data[name][0]),
+            colors="black",
+            linewidths=_BORDER_WIDTH,
+            capstyle="projecting",
+            zorder=3,
+        )
+        artists["measured"] = ax.add_collection(lines, autolim=False)
+    # Cells are equally wide: the values are chosen, not equidistant on any scale.
+    for axis, steps, count in ((ax.xaxis, tau, 4), (ax.yaxis, levels, 5)):
+        named = np.unique(np.linspace(0, steps.size - 1, min(count, steps.size)).round())
+        axis.set_ticks(named, [f"{steps[int(k)]:g}" for k in named])
+    ax.grid(False)
     ax.tick_params(length=0)
     ax.minorticks_off()
     corners = [
@@ -217,49 +269,53 @@ def draw_map(data: Data, name: str, kind: int, ax: Axes) -> dict[str, Any]:
         if tau[0] <= x <= tau[-1] and levels[0] <= y <= levels[-1]
     ]
     if corners:
-        x, y = np.transpose(corners)
-        artists["corners"] = ax.scatter(
-            x, y, s=14, marker="o", facecolor="white", edgecolor="black", zorder=5
-        )
+        (artists["corners"],) = ax.plot(*np.transpose(corners), **_CORNER, linestyle="", zorder=5)
     return artists
 
 
-def _grid(fig: Figure | SubFigure) -> tuple[Any, float, float]:
-    """Margins and gaps in multiples of the text, so that it fits at any width."""
-    import matplotlib
+def sign_changes(values: np.ndarray) -> list[list[tuple[float, float]]]:
+    """Edges between neighbouring cells of a map of which one is above 0 and the other is not.
 
-    width, height = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
-    em = matplotlib.rcParams["font.size"] / 72
-    left, right, top, bottom, across, down = 5.0, 3.0, 4.6, 3.2, 3.6, 4.6
-    one_wide = (width / em - left - right - 2 * across) / 3
-    one_high = (height / em - top - bottom - down) / 2
-    grid = fig.add_gridspec(
-        len(MAPS),
-        len(KINDS),
-        left=left * em / width,
-        right=1.0 - right * em / width,
-        top=1.0 - top * em / height,
-        bottom=bottom * em / height,
-        wspace=across / one_wide,
-        hspace=down / one_high,
+    Parameters
+    ----------
+    values : ndarray, shape (row, column)
+
+    Returns
+    -------
+    list of [(x, y), (x, y)]
+        Cells are squares around whole numbers.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> sign_changes(np.array([[-1.0, 1.0]]))
+    [[(0.5, -0.5), (0.5, 0.5)]]
+    """
+    above = values > 0.0
+    beside = np.argwhere(above[:, 1:] != above[:, :-1]).tolist()
+    over = np.argwhere(above[1:] != above[:-1]).tolist()
+    return [[(x + 0.5, y - 0.5), (x + 0.5, y + 0.5)] for y, x in beside] + [
+        [(x - 0.5, y + 0.5), (x + 0.5, y + 0.5)] for y, x in over
+    ]
+
+
+def _kinds(data: Data) -> list[int]:
+    """Numbers of the kinds that there are: predictions are NaN for methods with a state."""
+    return [k for k in range(len(KINDS)) if not np.isnan(data["noise"][k]).all()]
+
+
+def _note(data: Data, first: str, second: str, predicted: bool) -> str:
+    options = data.options
+    text = (
+        f"Colour: $\\log_{{10}}$ of {first}'s excess loss over {second}'s after {options.n_steps} steps, "
+        f"mean over {options.n_replicates} runs on each of {options.n_draws} problems."
     )
-    return grid, em, height
-
-
-def _few_ticks(bar: Any) -> None:
-    """0, the ends in round numbers, and a tenth of them: a logarithmic bar asks for too many."""
-    largest = bar.vmax
-    unit = 10.0 ** np.floor(np.log10(largest))
-    end = unit * np.floor(largest / unit)
-    ticks = [-end, -0.1 * end, 0.0, 0.1 * end, end]
-    bar.set_ticks(ticks, labels=[f"{tick:g}" for tick in ticks])
-
-
-def _zero(ax: Axes, values: np.ndarray, line: str) -> Any:
-    """The contour at 0, if there is one."""
-    if min(values.shape) < 2 or not values.min() < 0 < values.max():
-        return None
-    return ax.contour(values, levels=[0.0], colors="black", linewidths=1.0, linestyles=line)
+    if predicted:
+        text += (
+            f" Predicted (start): of the improvement by {second} in one step over that by {first}. "
+            "Same winner: share of the cells where prediction and measurement agree."
+        )
+    return text + " Circles: noise levels, condition numbers and bases as in Figure 2."
 
 
 def _place(levels: np.ndarray, value: float) -> float:
@@ -270,17 +326,17 @@ def _sweep(options: Options, name: str) -> Sweep:
     shared = {
         "dim": options.dim,
         "scale": options.scale,
-        "steps": options.steps,
-        "replicates": options.replicates,
+        "n_steps": options.n_steps,
+        "n_replicates": options.n_replicates,
         "step_size": options.step_size,
     }
     grid: dict[str, Any] = {
         "basis": options.tau,
-        "seed": [options.seed + k for k in range(options.problems)],
+        "rng": [options.seed + k for k in range(options.n_draws)],
         "method": options.methods,
     }
     if name == "noise":
-        return Sweep({**shared, "spectrum": "structured"}, {**grid, "noise_std": options.noise})
+        return Sweep({**shared, "spectrum": "structured"}, {**grid, "noise_std": options.noise_std})
     return Sweep(
         {**shared, "spectrum": "log-uniform", "noise_std": options.condition_noise},
         {**grid, "condition": options.condition},
@@ -300,7 +356,7 @@ def _ratios(cells: tuple[Cell, Cell]) -> tuple[float, float, float]:
     """Measured and predicted log10 loss ratio of one cell."""
     final = [read_cell(cell.run(), "a cell").mean_log10_loss[-1] for cell in cells]
     methods = tuple(find_method(**cell.parameters["method"]) for cell in cells)
-    n_steps = cells[0].parameters["steps"]
+    n_steps = cells[0].parameters["n_steps"]
     return (final[0] - final[1], *predicted(cells[0].problem(), (methods[0], methods[1]), n_steps))
 
 
@@ -329,7 +385,7 @@ def _sorted(sweep: Sweep, flat: np.ndarray, name: str, shape: tuple[int, ...]) -
     order = [axis for axis in sweep.axes if axis != "method"]
     cells = flat.reshape(*(len(sweep.axes[axis]) for axis in order), shape[-1])
     level = "noise_std" if name == "noise" else "condition"
-    wanted = [len(order), *(order.index(axis) for axis in ("seed", level, "basis"))]
+    wanted = [len(order), *(order.index(axis) for axis in ("rng", level, "basis"))]
     return np.ascontiguousarray(cells.transpose(wanted))
 
 

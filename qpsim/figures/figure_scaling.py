@@ -17,19 +17,19 @@ import numpy as np
 
 from qpsim.errors import FigureError
 from qpsim.execution import progress
+from qpsim.execution.cores import available_cores
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.simulation.run import default_workers, simulate
+from qpsim.simulation.run import simulate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-ASPECT = 0.45
 CURVES = (("sgd", "axis"), ("ssd", "axis"), ("sgd", "haar"), ("ssd", "haar"))
 PANELS = {
     "dims": "coordinates",
@@ -37,8 +37,6 @@ PANELS = {
     "step_counts": "steps",
     "worker_counts": "workers",
 }
-# Below this width the legend takes two lines.
-_NARROW_INCHES = 5.0
 _BASES = {"axis": "diagonal", "haar": "rotated"}
 
 
@@ -47,8 +45,8 @@ class Options(BaseOptions):
     """What the figure may be asked for."""
 
     dim: int = option(100, "coordinates where they do not vary", at_least=1)
-    replicates: int = option(1024, "replicates where they do not vary", at_least=1)
-    steps: int = option(100, "steps where they do not vary", at_least=1)
+    n_replicates: int = option(1024, "replicates where they do not vary", at_least=1)
+    n_steps: int = option(100, "steps where they do not vary", at_least=1)
     dims: tuple = option((10, 30, 100, 300), "numbers of coordinates", at_least=1)
     replicate_counts: tuple = option(
         (64, 256, 1024, 4096, 16_384), "numbers of replicates", at_least=1
@@ -73,20 +71,20 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     -------
     Data
         ``dims``, ``replicate_counts``, ``step_counts`` and ``worker_counts`` (curve, value): least
-        seconds of a run, one array a panel; the values are the options of the same names. ``cores``
+        seconds of a run, one array a panel; the values are the options of the same names. ``workers``, ``cores``
         () is how many there were.
 
     Examples
     --------
     >>> from qpsim.figures import figure_scaling as scaling
-    >>> small = dict(dim=4, replicates=2, steps=2, rounds=1, dims=(3, 5), replicate_counts=(1, 2),
+    >>> small = dict(dim=4, n_replicates=2, n_steps=2, rounds=1, dims=(3, 5), replicate_counts=(1, 2),
     ...              step_counts=(1, 2), worker_counts=(1,))
     >>> scaling.compute(scaling.Options(**small), workers=1)["dims"].shape
     (4, 2)
     """
     if isinstance(workers, Executor):
         raise FigureError("The figure of costs needs a number of workers, not an executor.")
-    threads = default_workers() if workers is None else workers
+    threads = available_cores() if workers is None else workers
     began = time.perf_counter()
     runs = [
         (panel, k, curve, sizes)
@@ -100,14 +98,14 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         if (basis, dim) not in problems:
             problems[basis, dim] = random_problem("structured", dim, basis, rng=options.seed)
     seconds: dict[tuple[str, int, int], list[float]] = {run[:3]: [] for run in runs}
-    with progress.bar("scaling", options.rounds + 1) as tick:
+    with progress.bar("scaling", options.rounds + 1) as bar:
         for turn in range(options.rounds + 1):
             for panel, k, curve, sizes in runs:
                 method, basis = CURVES[curve]
                 taken = _run(problems[basis, sizes[0]], method, sizes, options.seed)
                 if turn > 0:  # the first compiles
                     seconds[panel, k, curve].append(taken)
-            tick()
+            bar.tick()
     arrays = {
         panel: np.array(
             [
@@ -117,10 +115,11 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         )
         for panel in PANELS
     }
-    arrays["cores"] = np.array(default_workers())
+    arrays["cores"] = np.array(available_cores())
+    arrays["workers"] = np.array(threads)
     provenance = {
         **environment(),
-        "cores": default_workers(),
+        "cores": available_cores(),
         "workers": threads,
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
@@ -150,48 +149,56 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
     return columns, rows
 
 
-def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
-    """Draw the four panels on logarithmic axes; returns the lines by (panel, curve)."""
-    artists: dict[Any, Any] = {}
-    first: Axes | None = None
-    narrow = fig.bbox.width < _NARROW_INCHES * fig.dpi
-    grid = fig.add_gridspec(
-        1,
-        len(PANELS),
-        left=0.14 if narrow else 0.1,
-        right=0.975 if narrow else 0.985,
-        top=0.75 if narrow else 0.87,
-        bottom=0.26 if narrow else 0.16,
-        wspace=0.16 if narrow else 0.1,
+def aspect(data: Data, width: float) -> float:
+    """Height over width."""
+    return 0.48 if width >= 5 else 0.62
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
+    """Draw the four panels on logarithmic axes.
+
+    Returns
+    -------
+    dict
+        (panel, curve) -> line; "legend"; "note".
+    """
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    options = data.options
+    # Files of earlier versions do not hold the number of threads.
+    held = f" and {int(data['workers'])} threads" if "workers" in data.arrays else ""
+    artists: dict[Any, Any] = {
+        "note": page.note(
+            f"Where they do not vary: {options.dim} coordinates, {options.n_replicates} replicates, "
+            f"{options.n_steps} steps{held}. Each point is the shortest of {options.rounds} runs, on "
+            f"{int(data['cores'])} cores."
+        )
+    }
+    artists["legend"] = page.legend(
+        [_handle(curve) for curve in range(len(CURVES))], [_label(*curve) for curve in CURVES]
     )
+    grid = page.grid(1, len(PANELS), left=5.8, right=1.2, top=0.8, across=1.4)
+    first: Axes | None = None
     for column, (panel, label) in enumerate(PANELS.items()):
         ax = fig.add_subplot(grid[0, column], sharey=first)
-        values = getattr(data.options, panel)
+        values = getattr(options, panel)
         for curve in range(len(CURVES)):
-            artists[panel, curve] = _line(ax, values, data[panel][curve], curve)
+            (artists[panel, curve],) = ax.plot(values, data[panel][curve], **_shape(curve))
         ax.set_xscale("log")
-        ax.set_yscale("log")
         ax.set_xlabel(label)
         # Names must not meet: in a narrow panel the ends have one, among many values every other.
         last = len(values) - 1
-        named = {0, last} if narrow else set(range(0, last + 1, 2 if last > 3 else 1))
+        named = {0, last} if page.narrow else set(range(0, last + 1, 2 if last > 3 else 1))
         ax.set_xticks(values, [f"{v:g}" if k in named else "" for k, v in enumerate(values)])
-        if last > 0 and (narrow or last > 3):
-            ax.get_xticklabels()[0].set_horizontalalignment("left")
-            ax.get_xticklabels()[-1].set_horizontalalignment("right")
+        if page.narrow or last > 3:
+            pages.ends_inside(ax)
         ax.minorticks_off()
-        if first is None:
-            ax.set_ylabel("seconds")
-        else:
-            ax.tick_params(labelleft=False)
+        ax.tick_params(labelleft=first is None)
         first = first or ax
-    handles = [artists["dims", curve] for curve in range(len(CURVES))]
-    artists["legend"] = fig.legend(
-        handles=handles,
-        loc="upper center",
-        ncols=len(CURVES) // 2 if narrow else len(CURVES),
-        borderpad=0.1,
-    )
+    assert first is not None
+    pages.log_axis(first.yaxis)
+    page.side("seconds", 1.2, 0.5 * (grid.bottom + grid.top))
     return artists
 
 
@@ -199,24 +206,26 @@ def _label(method: str, basis: str) -> str:
     return f"{style.look(method).label}, {_BASES[basis]}"
 
 
-def _line(ax: Axes, values: tuple, seconds: np.ndarray, curve: int) -> Any:
+def _shape(curve: int) -> dict[str, Any]:
     method, basis = CURVES[curve]
     shape = style.look(method)
-    (line,) = ax.plot(
-        values,
-        seconds,
-        color=shape.color,
-        linestyle="solid" if basis == "axis" else (0, (4, 1.5)),
-        marker="o" if basis == "axis" else "s",
-        markersize=3,
-        label=_label(method, basis),
-    )
-    return line
+    return {
+        "color": shape.color,
+        "linestyle": "solid" if basis == "axis" else (0, (4, 1.5)),
+        "marker": shape.marker,
+        "markerfacecolor": shape.color if basis == "axis" else "white",
+    }
+
+
+def _handle(curve: int) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], **_shape(curve))
 
 
 def _sizes(options: Options, panel: str, workers: int) -> list[tuple[int, int, int, int]]:
     """(dim, replicates, steps, workers) of a panel's runs."""
-    held = [options.dim, options.replicates, options.steps, workers]
+    held = [options.dim, options.n_replicates, options.n_steps, workers]
     varied = list(PANELS).index(panel)
     rows = []
     for value in getattr(options, panel):

@@ -1,7 +1,7 @@
 """Final loss against the constant step size, for every method, by the paper's search (A.2).
 
 The grid is 6, 3, 1 x 10^m, from the largest stable step down over two orders of magnitude, and on
-while the smallest step is the best. A dot marks the best step.
+while the smallest step is the best. A circle marks the best step.
 """
 
 from __future__ import annotations
@@ -14,21 +14,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.execution import progress
+from qpsim.execution.pool import threads
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.figure2_problems import ROW_NAMES, ROWS
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.simulation.run import executor_of
 from qpsim.tuning.constant_step import best_constant_step
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-ASPECT = 0.8
-METHODS = ("sgd", "ssd", "svag", "va-ssd", "m-sgd", "m-ssd", "m-svag", "adam")
+GROUPS = (("sgd", "ssd", "svag", "va-ssd"), ("m-sgd", "m-ssd", "m-svag", "adam"))
+METHODS = (*GROUPS[0], *GROUPS[1])
+# Left margins in ems, with the names of the problems and without.
+_NAMES, _PLAIN = 6.4, 2.8
 _LARGEST = 1e300
 
 
@@ -36,12 +38,12 @@ _LARGEST = 1e300
 class Options(BaseOptions):
     """What the search may be asked for."""
 
-    replicates: int = option(64, "runs of each method and step size", at_least=1)
-    steps: int = option(100, "steps of each run", at_least=1)
+    n_replicates: int = option(64, "runs of each method and step size", at_least=1)
+    n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
     seed: int = option(0, "seed of everything random", at_least=0)
-    noise: float = option(0.1, "noise level nu", at_least=0.0)
+    noise_std: float = option(0.1, "noise level nu", at_least=0.0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -56,29 +58,29 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     began = time.perf_counter()
     drawn, offset, noise = np.random.SeedSequence(options.seed).spawn(3)
     generator = np.random.Generator(np.random.PCG64(offset))
-    theta0 = generator.uniform(-options.scale, options.scale, (options.replicates, options.dim))
+    theta0 = generator.uniform(-options.scale, options.scale, (options.n_replicates, options.dim))
     found = []
     with (
-        executor_of(workers) as (pool, _),
-        progress.bar("figure sensitivity", len(ROWS) * len(METHODS)) as tick,
+        threads(workers) as pool,
+        progress.bar("figure sensitivity", len(ROWS) * len(METHODS)) as bar,
     ):
         for spectrum, basis in ROWS:
             problem = random_problem(
-                spectrum, options.dim, basis, options.noise, scale=0.0, rng=drawn
+                spectrum, options.dim, basis, options.noise_std, scale=0.0, rng=drawn
             )
             for method in METHODS:
                 found.append(
                     best_constant_step(
                         problem,
                         method,
-                        options.steps,
-                        options.replicates,
+                        options.n_steps,
+                        options.n_replicates,
                         theta0,
                         rng=noise,
-                        workers=pool,
+                        workers=pool.executor,
                     )
                 )
-                tick()
+                bar.tick()
     longest = max(search.step_sizes.size for search in found)
     shape = (len(ROWS), len(METHODS))
     steps = np.full((*shape, longest), np.nan)
@@ -99,71 +101,87 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     return Data("sensitivity", options, arrays, axes, labels, provenance)
 
 
-def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
-    """A panel a problem; methods without momentum in thin lines, those with it in thick ones."""
-    import matplotlib
+def aspect(data: Data, width: float) -> float:
+    """Height over width."""
+    return 1.2 if width >= 5 else 1.35
 
-    em = matplotlib.rcParams["font.size"] / 72
-    width, height = fig.bbox.width / fig.dpi, fig.bbox.height / fig.dpi
-    panels = fig.subplots(
-        2,
-        2,
-        gridspec_kw={
-            "left": 4.8 * em / width,
-            "right": 1.0 - 0.8 * em / width,
-            "top": 1.0 - 6.0 * em / height,
-            "bottom": 3.6 * em / height,
-            "wspace": 0.2,
-            "hspace": 0.36,
-        },
-    )
-    artists: dict[Any, Any] = {}
-    for row, ax in enumerate(panels.flat):
-        artists[row] = draw_panel(data, row, ax)
-        name = data.labels["row"][row]
-        ax.set_title(name.replace("/haar", ", rotated").replace("/axis", ", axis-aligned"))
-    for ax in panels[1]:
-        ax.set_xlabel("step size")
-    fig.text(
-        1.1 * em / width,
-        0.5,
-        r"$\log_{10}$ median final excess loss",
-        rotation=90,
-        va="center",
-        ha="center",
-    )
-    artists["legend"] = fig.legend(
-        handles=[artists[0][method] for method in data.labels["method"]],
-        loc="upper center",
-        bbox_to_anchor=(0.5, 1.0 - 0.2 * em / height),
-        ncols=4,
-        borderpad=0.1,
-    )
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
+    """A row a problem: idealised methods left, their estimated counterparts right.
+
+    Returns
+    -------
+    dict
+        (row, group) -> method -> line; "legend" a list of one for each group; "note".
+    """
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    rows = len(data.labels["row"])
+    artists: dict[Any, Any] = {
+        "note": page.note(
+            f"Each point: {data.options.n_replicates} runs of {data.options.n_steps} steps of one constant "
+            f"size, at the noise level {data.options.noise_std:g}; larger steps diverge. Large circles: "
+            "the best step of a method. SVAG and VA-SSD know the true variance."
+        ),
+        "legend": [],
+    }
+    parts = page.split([page.width + _NAMES - _PLAIN, page.width - _NAMES + _PLAIN])
+    for members, part in zip(GROUPS, parts, strict=True):
+        handles = pages.handles(members, bands=False)
+        artists["legend"].append(part.legend(handles, pages.labels(members)))
+    for group, part in enumerate(parts):
+        part.align(parts)
+        left = _PLAIN if group else _NAMES
+        grid = part.grid(rows, 1, left=left, right=1.2, top=0.6, down=2.2)
+        for row, name in enumerate(data.labels["row"]):
+            ax = fig.add_subplot(grid[row, 0])
+            artists[row, group] = draw_panel(data, row, GROUPS[group], ax)
+            if row == rows - 1:
+                ax.set_xlabel("step size")
+            if group == 0:
+                box = ax.get_position()
+                middle = 0.5 * (box.y0 + box.y1)
+                part.side(pages.two_lines(name), 1.5, middle, multialignment="center")
+        if group == 0:
+            middle = 0.5 * (grid.bottom + grid.top)
+            part.side(r"$\log_{10}$ median final excess loss", 3.5, middle)
+    for row in range(rows):
+        _share_limits([artists[row, group] for group in range(len(GROUPS))])
     return artists
 
 
-def draw_panel(data: Data, row: int, ax: Axes) -> dict[str, Any]:
-    """All methods on one problem, into any axes."""
-    import matplotlib
+def draw_panel(data: Data, row: int, methods: tuple[str, ...], ax: Axes) -> dict[str, Any]:
+    """Some methods on one problem, into any axes."""
+    from qpsim.figures import page as pages
 
     artists = {}
-    for k, method in enumerate(data.labels["method"]):
-        look = style.look(method)
-        averaged = method in ("m-sgd", "m-ssd", "m-svag", "adam")
+    for method, shape in style.looks(methods).items():
+        k = data.labels["method"].index(method)
         shown = data["stable"][row, k]
         x, y = data["step_size"][row, k][shown], data["final"][row, k][shown]
-        size = matplotlib.rcParams["lines.linewidth"] * (1.4 if averaged else 0.7)
-        (line,) = ax.plot(
-            x, y, color=look.color, linestyle=look.linestyle, label=look.label, linewidth=size
-        )
+        artists[method] = pages.line(ax, x, y, shape, markevery=1)
         best = int(data["best"][row, k])
         ax.plot(
             data["step_size"][row, k, best],
             data["final"][row, k, best],
             marker="o",
-            markersize=2.2 * size,
-            color=look.color,
+            markersize=8,
+            markerfacecolor="none",
+            color=shape.color,
         )
-        artists[method] = line
-    ax.set_xscale("log")
+    pages.log_axis(ax.xaxis)
     return artists
+
+
+def _share_limits(panels: list[dict[str, Any]]) -> None:
+    """The same axes for the panels of a row, which stand in different grids."""
+    from qpsim.figures import page as pages
+
+    axes = [next(iter(panel.values())).axes for panel in panels]
+    for name in ("x", "y"):
+        ends = np.array([getattr(ax, f"get_{name}lim")() for ax in axes])
+        for ax in axes:
+            getattr(ax, f"set_{name}lim")(ends[:, 0].min(), ends[:, 1].max())
+    for ax in axes:
+        pages.log_axis(ax.xaxis)

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-ASPECT = 0.6
 METHODS = ("svag", "sgd")
+_BOUND: dict[str, Any] = {"color": "black", "linewidth": 0.8}
 # Simulated at a time: all points of a path are looked at, and few paths are held in memory.
 _CHUNK = 256
 
@@ -38,11 +38,11 @@ _CHUNK = 256
 class Options(BaseOptions):
     """What the figure of Theorem 1 may be asked for."""
 
-    replicates: int = option(1024, "runs of each method", at_least=2)
-    steps: int = option(1000, "steps of each run", at_least=1)
+    n_replicates: int = option(1024, "runs of each method", at_least=2)
+    n_steps: int = option(1000, "steps of each run", at_least=1)
     dim: int = option(10, "coordinates", at_least=1)
     smallest: float = option(0.5, "smallest eigenvalue; the largest is 1", at_least=1e-6)
-    noise: float = option(1.0, "noise of the data, nu", at_least=1e-6)
+    noise_std: float = option(1.0, "noise of the data, nu", at_least=1e-6)
     scale: float = option(3.0, "the starting offset is U[-scale, scale]", at_least=1e-6)
     seed: int = option(0, "seed of everything random", at_least=0)
 
@@ -66,7 +66,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     Examples
     --------
     >>> from qpsim.figures import figure_theorem1 as figure
-    >>> data = figure.compute(figure.Options(replicates=8, steps=5, dim=3), workers=1)
+    >>> data = figure.compute(figure.Options(n_replicates=8, n_steps=5, dim=3), workers=1)
     >>> bool((data["mean"][0] <= data["bound"] + 4 * data["standard_error"][0]).all())
     True
     """
@@ -82,14 +82,14 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         seeds = np.random.SeedSequence(noise.entropy, spawn_key=noise.spawn_key)
         losses, moment = _ensemble(problem, method, step, start, options, seeds, workers)
         mean.append(losses.mean(axis=0))
-        error.append(losses.std(axis=0, ddof=1) / np.sqrt(options.replicates))
+        error.append(losses.std(axis=0, ddof=1) / np.sqrt(options.n_replicates))
         largest.append(moment)
-    promise = theory.theorem1(problem, start, options.steps, second_moment=largest[0])
+    promise = theory.theorem1(problem, start, options.n_steps, second_moment=largest[0])
     arrays = {
         "mean": np.array(mean),
         "standard_error": np.array(error),
         "bound": promise.bound,
-        "exact_sgd": theory.expected_excess_loss(problem, "sgd", start, step, options.steps),
+        "exact_sgd": theory.expected_excess_loss(problem, "sgd", start, step, options.n_steps),
         "steady_sgd": np.array(theory.steady_state_excess_loss(problem, "sgd", step)),
         "second_moment": np.array(promise.second_moment),
         "rate": np.array(promise.rate),
@@ -110,16 +110,28 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     return Data("theorem1", options, arrays, axes, {"method": list(METHODS)}, provenance)
 
 
+def aspect(data: Data, width: float) -> float:
+    """Height over width."""
+    return 0.6 if width >= 5 else 0.75
+
+
 def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
     """Draw t e_t of both methods with the bound into a figure or subfigure."""
-    em = style.em()
-    width, height = style.inches(fig)
-    ax = fig.add_axes(
-        (4.4 * em / width, 3.4 * em / height, 1.0 - 5.8 * em / width, 1.0 - 4.2 * em / height)
+    from matplotlib.lines import Line2D
+
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    note = page.note(
+        f"Mean over {data.options.n_replicates} runs at the constant step 1/L; bands: ± 2 standard errors "
+        "(narrower than the lines where they cannot be seen). A loss that falls like 1/t gives a horizontal line."
     )
-    artists = draw_curves(data, ax)
-    artists["legend"] = ax.legend(loc="upper left", borderpad=0.1, labelspacing=0.3)
-    return artists
+    legend = page.legend(
+        [*pages.handles(METHODS), Line2D([], [], **_BOUND)],
+        ["SVAG (true variance)", "SGD", r"bound $t\,/\,(1/e_0 + c\,t)$ for SVAG"],
+    )
+    ax = fig.add_subplot(page.grid(1, 1, left=4.8, right=1.4, top=0.6)[0, 0])
+    return {**draw_curves(data, ax), "legend": legend, "note": note}
 
 
 def draw_curves(data: Data, ax: Axes) -> dict[str, Any]:
@@ -128,21 +140,19 @@ def draw_curves(data: Data, ax: Axes) -> dict[str, Any]:
     # As many points a decade at the end as at the start, so that dashes and dots stay what they are.
     t = np.unique(np.geomspace(1, last, 150).round().astype(int))
     artists: dict[str, Any] = {}
-    (artists["bound"],) = ax.plot(
-        t,
-        t * data["bound"][t],
-        color="black",
-        linewidth=0.8,
-        label=r"bound $t\,/\,(1/e_0 + c\,t)$ for SVAG",
-    )
-    for method, mean, error in zip(METHODS, data["mean"], data["standard_error"], strict=True):
-        middle, air = t * mean[t], 2.0 * t * error[t]
-        artists[method] = style.band(
-            ax, t, np.maximum(middle - air, 1e-3 * middle), middle, middle + air, method
-        )
-    ax.set(xscale="log", yscale="log", xlim=(1, max(2, last)))
-    ax.set_xlabel("$t$")
-    ax.set_ylabel(r"$t\,e_t$")
+    from qpsim.figures import page as pages
+
+    (artists["bound"],) = ax.plot(t, t * data["bound"][t], **_BOUND)
+    for k, method in enumerate(METHODS):
+        middle, air = t * data["mean"][k, t], 2.0 * t * data["standard_error"][k, t]
+        low = np.maximum(middle - air, 1e-3 * middle)
+        shape = style.look(method)
+        artists[method] = pages.band(ax, t, low, middle, middle + air, shape, k)
+    ax.set_xlim(1, max(2, last))
+    pages.log_axis(ax.xaxis)
+    pages.log_axis(ax.yaxis)
+    ax.set_xlabel("step $t$")
+    ax.set_ylabel(r"$t\ \times$ expected excess loss $e_t$")
     return artists
 
 
@@ -153,7 +163,7 @@ def _problem(options: Options) -> tuple[QuadraticProblem, np.random.SeedSequence
     problem = random_problem(
         np.linspace(options.smallest, 1.0, options.dim),
         basis="haar",
-        noise_std=options.noise,
+        noise_std=options.noise_std,
         scale=options.scale,
         rng=seeds[0],
     )
@@ -173,14 +183,14 @@ def _ensemble(
     from qpsim.theory import largest_second_moment
 
     losses, largest = [], 0.0
-    counts = [_CHUNK] * (options.replicates // _CHUNK) + [options.replicates % _CHUNK]
+    counts = [_CHUNK] * (options.n_replicates // _CHUNK) + [options.n_replicates % _CHUNK]
     for n, seed in zip(counts, seeds.spawn(len(counts)), strict=True):
         if n:
             run = simulate(
                 problem,
                 method,
                 step,
-                options.steps,
+                options.n_steps,
                 n,
                 start,
                 rng=seed,

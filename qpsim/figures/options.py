@@ -1,27 +1,54 @@
 """What a figure may be asked for: one frozen dataclass a figure, checked before any work starts.
 
-A figure declares ``class Options(BaseOptions)`` with :func:`option` fields; the names are those of
+A figure declares ``class Options(BaseOptions)`` with :func:`option` fields; their names are those of
 the command line and of the data file's header.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from numbers import Integral
 from typing import Any, TypeVar
 
+from qpsim import checks
 from qpsim.errors import FigureError, nearest
 
-# Beyond any memory; it keeps a mistyped number from overflowing where it is first used.
-_LARGEST_COUNT = 10**9
+# Names of earlier versions. "problems" was a number and is now a list in some figures.
+_FORMER = {
+    "replicates": "n_replicates",
+    "steps": "n_steps",
+    "problems": "n_draws",
+    "noise": "noise_std",
+    "batch": "batch_size",
+}
 
 T = TypeVar("T", bound="BaseOptions")
 
 
-def option(default: Any, help: str, *, at_least: float | None = None) -> Any:
-    """A field of an Options class: its default also says its type, a tuple one of several numbers."""
-    return field(default=default, metadata={"help": help, "at_least": at_least})
+def option(
+    default: Any,
+    help: str,
+    *,
+    at_least: float | None = None,
+    text: Callable[[Any], str] | None = None,
+) -> Any:
+    """A field of an Options class.
+
+    Parameters
+    ----------
+    default : bool, int, float, str or a tuple of these
+        Also says the type. For a tuple the option is a list of such values. A single value stands
+        for a list of one, and the other way round.
+    help : str
+    at_least : float, optional
+        Lower limit of a number.
+    text : callable, optional
+        For a list that may also hold objects of Python, as problems and methods: how one is named
+        in the data file.
+    """
+    return field(default=default, metadata={"help": help, "at_least": at_least, "text": text})
 
 
 @dataclass(frozen=True)
@@ -34,15 +61,15 @@ class BaseOptions:
     >>> from qpsim.figures.options import BaseOptions, option
     >>> @dataclass(frozen=True)
     ... class Options(BaseOptions):
-    ...     steps: int = option(100, "number of steps", at_least=1)
-    >>> Options.given("Figure 2", {"stesp": 3})
+    ...     n_steps: int = option(100, "number of steps", at_least=1)
+    >>> Options.given("Figure 2", {"n_stesp": 3})
     Traceback (most recent call last):
     ...
-    qpsim.errors.FigureError: Figure 2 has no option 'stesp'; did you mean 'steps'?
-    >>> Options(steps=0)
+    qpsim.errors.FigureError: Figure 2 has no option 'n_stesp'; did you mean 'n_steps'?
+    >>> Options(n_steps=0)
     Traceback (most recent call last):
     ...
-    qpsim.errors.FigureError: steps must be a whole number of at least 1, not 0.
+    qpsim.errors.FigureError: n_steps must be a whole number of at least 1, not 0.
     """
 
     def __post_init__(self) -> None:
@@ -56,49 +83,83 @@ class BaseOptions:
         return tuple(item.name for item in fields(cls))
 
     @classmethod
-    def given(cls: type[T], owner: str, values: Mapping[str, Any]) -> T:
+    def given(cls: type[T], owner: str, values: Mapping[str, Any], *, stored: bool = False) -> T:
         """Options with these values and defaults for the rest.
+
+        Names of earlier versions are understood. A warning says what they are called now, unless
+        the values are ``stored``: read from a file.
 
         Raises
         ------
         FigureError
             An unknown name, a value of the wrong type or below its limit.
         """
-        for name in values:
-            if name not in cls.names():
-                known = nearest(name, cls.names()) if cls.names() else "it has none."
-                raise FigureError(f"{owner} has no option {name!r}; {known}")
-        return cls(**values)
+        known = cls.names()
+        found = {}
+        for name, value in values.items():
+            now = _present_name(name, value, known)
+            if now not in known:
+                others = nearest(name, known) if known else "it has none."
+                raise FigureError(f"{owner} has no option {name!r}; {others}")
+            if now != name and not stored:
+                warnings.warn(
+                    f"{owner}: the option {name!r} is now called {now!r}.",
+                    FutureWarning,
+                    stacklevel=2,
+                )
+            found[now] = value
+        return cls(**found)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return asdict(self)
+        return {item.name: _plain(getattr(self, item.name), item.metadata) for item in fields(self)}
+
+
+def _present_name(name: str, value: Any, known: tuple[str, ...]) -> str:
+    now = _FORMER.get(name, name)
+    is_former = name not in known or (name == "problems" and isinstance(value, Integral))
+    return now if now in known and is_former else name
+
+
+def _plain(value: Any, metadata: Mapping[str, Any]) -> Any:
+    if isinstance(value, tuple):
+        return [_plain(item, metadata) for item in value]
+    text = metadata.get("text")
+    return value if text is None else text(value)
 
 
 def _checked(name: str, value: Any, default: Any, metadata: Mapping[str, Any]) -> Any:
     if isinstance(default, tuple):
-        if isinstance(value, str) or not hasattr(value, "__iter__") or not list(value):
-            raise FigureError(f"{name} must be a list of values, not {value!r}.")
-        return tuple(_checked(name, item, default[0], metadata) for item in value)
+        objects = metadata.get("text") is not None
+        items = _items(name, value, objects)
+        if objects:
+            return items
+        return tuple(_checked(name, item, default[0], metadata) for item in items)
+    if isinstance(value, (list, tuple)) and len(value) == 1:
+        value = value[0]
     at_least = metadata.get("at_least")
-    limit = "" if at_least is None else f" of at least {at_least:g}"
     if isinstance(default, bool):
         if isinstance(value, bool):
             return value
-        raise FigureError(f"{name} must be true or false, not {value!r}.")
+        raise FigureError(f"{name} must be true or false, not {checks.shown(value)}.")
     if isinstance(default, str):
         if isinstance(value, str):
             return value
-        raise FigureError(f"{name} must be a text, not {value!r}.")
-    kind = "a whole number" if isinstance(default, int) else "a finite number"
-    try:
-        number = float("nan") if isinstance(value, (bool, str)) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
-    fits = math.isfinite(number) and (at_least is None or number >= at_least)
-    if not fits or (isinstance(default, int) and number != int(number)):
-        raise FigureError(f"{name} must be {kind}{limit}, not {value!r}.")
-    if isinstance(default, int) and name != "seed" and number > _LARGEST_COUNT:
-        raise FigureError(f"{name} must be at most {_LARGEST_COUNT}, not {value!r}.")
-    # A whole number keeps all its digits: a seed may be larger than floats can tell apart.
-    return int(value) if isinstance(default, int) else number
+        raise FigureError(f"{name} must be a text, not {checks.shown(value)}.")
+    if isinstance(default, int):
+        # A seed may be as large as one likes.
+        high = None if name == "seed" else checks.LARGEST_COUNT
+        low = 0 if at_least is None else int(at_least)
+        return checks.count(name, value, FigureError, low, high)
+    interval = "(-inf, inf)" if at_least is None else f"[{at_least!r}, inf)"
+    return checks.number(name, value, FigureError, interval)
+
+
+def _items(name: str, value: Any, objects: bool) -> tuple[Any, ...]:
+    """The values of a list, or of one value that stands for itself; an array can be an object."""
+    alone = isinstance(value, (str, Mapping)) or not hasattr(value, "__iter__")
+    alone = alone or (objects and hasattr(value, "shape"))
+    items = (value,) if alone else tuple(value)
+    if not items:
+        raise FigureError(f"{name} must not be an empty list.")
+    return items

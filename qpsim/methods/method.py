@@ -33,13 +33,19 @@ class Rule(Declaration):
                     f"{self.name} has no hyper-parameter {key!r}; {nearest(key, values)}"
                 )
             values[key] = self._checked(key, value)
+        for low, high in self.ordered:
+            if values[low] > values[high]:
+                raise MethodError(
+                    f"{self.name}: {low} must not be larger than {high}, but {values[low]!r} is "
+                    f"larger than {values[high]!r}."
+                )
         return Method(self, self.hyper_class(**values))
 
     def _checked(self, key: str, value: Any) -> float | bool:
         default = self.defaults[key]
         if isinstance(default, bool):
             if not isinstance(value, bool):
-                raise MethodError(f"{self.name}: {key} is either true or false, not {value!r}.")
+                raise MethodError(f"{self.name}: {key} is either True or False, not {value!r}.")
             return value
         if not isinstance(value, Real) or isinstance(value, bool):
             raise MethodError(f"{self.name}: {key} must be a number, not {value!r}.")

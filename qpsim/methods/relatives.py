@@ -1,10 +1,15 @@
-"""The classic relatives that the paper names: RMSprop, AdaGrad, AdaDelta and Rprop.
+"""RMSprop, AdaGrad, AdaDelta and Rprop, which the paper names as related to Adam.
 
-None of them divides by a bias correction; all but Rprop carry the epsilon of their sources.
+None of them corrects the bias of its averages. All but Rprop add the epsilon of their sources.
 """
+
+import math
 
 from qpsim.methods.rule import rule
 from qpsim.rules.scalar import sign, sqrt
+
+# With 0 in its place the method would never move.
+_ABOVE_ZERO = (2.2250738585072014e-308, math.inf)
 
 
 def _one_average(v, t, decay, eps):
@@ -35,7 +40,7 @@ def adagrad(gradient, total, t, eps=1e-10):
     return gradient / (length if length > 0.0 else 1.0), total
 
 
-@rule(breakpoint=_two_averages)
+@rule(breakpoint=_two_averages, ranges={"eps": _ABOVE_ZERO})
 def adadelta(gradient, v, u, t, decay=0.95, eps=1e-6):
     """AdaDelta (Zeiler, 2012): z = g sqrt(u + eps) / sqrt(v + eps), u a moving average of z^2.
 
@@ -50,24 +55,25 @@ def adadelta(gradient, v, u, t, decay=0.95, eps=1e-6):
 @rule(
     closed_form="two-valued",
     ranges={
-        "increase": (1.0, float("inf")),
+        "increase": (1.0, math.inf),
         "decrease": (0.0, 1.0),
-        "smallest": (0.0, float("inf")),
-        "largest": (0.0, float("inf")),
+        "smallest": (0.0, math.inf),
+        "largest": _ABOVE_ZERO,
     },
+    ordered=(("smallest", "largest"),),
 )
 def rprop(gradient, size, previous, t, increase=1.2, decrease=0.5, smallest=1e-6, largest=50.0):
     """Rprop (Riedmiller & Braun, 1993), in the iRprop- form: z = size sign(g).
 
     A coordinate's size, 1 at first, grows while its gradient keeps its sign and shrinks when the
-    sign changes; a step on which it changes is left out. ``smallest`` and ``largest`` bound it.
+    sign changes; a step on which it changes is left out. ``smallest`` and ``largest`` bound it, at
+    the first step too.
     """
     agreement = gradient * previous
     factor = increase if agreement > 0.0 else 1.0
     factor = decrease if agreement < 0.0 else factor
-    size = size * factor
+    size = 1.0 if t == 1.0 else size * factor
     size = smallest if size < smallest else size
     size = largest if size > largest else size
-    size = 1.0 if t == 1.0 else size
     kept = sign(gradient) * (0.0 if agreement < 0.0 else 1.0)
     return size * kept, size, kept

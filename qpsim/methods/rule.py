@@ -10,7 +10,7 @@ from __future__ import annotations
 import inspect
 import sys
 from collections import namedtuple
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any
 
@@ -18,7 +18,7 @@ from qpsim.errors import MethodError
 from qpsim.methods import registry
 from qpsim.methods.method import Rule
 from qpsim.rules.declaration import CLOSED_FORMS, number_of_declarations, register
-from qpsim.rules.signature import RANGES, check_helper, read_ranges, read_signature
+from qpsim.rules.signature import RANGES, check_helper, read_order, read_ranges, read_signature
 
 
 def rule(
@@ -31,6 +31,7 @@ def rule(
     breakpoint: Callable[..., float] | None = None,
     closed_form_at_first_step: str | None = None,
     ranges: Mapping[str, tuple[float, float]] | None = None,
+    ordered: Iterable[tuple[str, str]] = (),
 ) -> Any:
     """Declare a method by its scalar update rule.
 
@@ -65,6 +66,8 @@ def rule(
         For a rule without a closed form: at t = 1 the direction is ``scale * sign(gradient)``.
     ranges : mapping of str to (low, high), optional
         Admissible half-open intervals [low, high) of hyper-parameters.
+    ordered : iterable of (str, str), optional
+        Pairs of hyper-parameters of which the first must not be larger than the second.
 
     Raises
     ------
@@ -92,6 +95,7 @@ def rule(
             breakpoint=breakpoint,
             closed_form_at_first_step=closed_form_at_first_step,
             ranges=ranges,
+            ordered=ordered,
         )
     if not inspect.isfunction(function) or not function.__name__.isidentifier():
         raise MethodError(f"A rule is a function written with def, not {function!r}.")
@@ -149,6 +153,7 @@ def rule(
         breakpoint=breakpoint,
         closed_form_at_first_step=closed_form_at_first_step,
         ranges={key: known[key] for key in defaults if key in known},
+        ordered=read_order(title, defaults, ordered),
         module=function.__module__,
         attribute=function.__name__,
     )

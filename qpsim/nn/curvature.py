@@ -17,6 +17,8 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import NetworkError
+from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.threads import for_each
 from qpsim.nn.layers import (
     Conv2D,
     Dense,
@@ -29,7 +31,6 @@ from qpsim.nn.layers import (
 )
 from qpsim.nn.layers.base import same_padding
 from qpsim.nn.losses import squared_error
-from qpsim.nn.parallel import for_each, single_threaded_blas
 from qpsim.nn.workspace import equal_bounds
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def _products(
             stop = min(start + block, bounds[chunk + 1])
             chains.add(x[start:stop], targets[start:stop], start, len(x), vectors, sums[chunk])
 
-    with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
+    with one_blas_thread(load_scipy=False), np.errstate(over="ignore", invalid="ignore"):
         for_each(run, len(sums), network.workers)
         return np.add.reduce(sums, axis=0)
 
@@ -234,14 +235,16 @@ class _Mask(_Step):
     def linear(self, x: np.ndarray) -> np.ndarray:
         return x * self.mask
 
-    transposed = linear
+    def transposed(self, dy: np.ndarray) -> np.ndarray:
+        return dy * self.mask
 
 
 class _Relu(_Step):
     def linear(self, x: np.ndarray) -> np.ndarray:
         return x * (self.x > 0)
 
-    transposed = linear
+    def transposed(self, dy: np.ndarray) -> np.ndarray:
+        return dy * (self.x > 0)
 
 
 class _Reshaped(_Step):

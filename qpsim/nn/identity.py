@@ -213,7 +213,8 @@ def _source(item: Any) -> str:
     except (OSError, TypeError):  # typed at a prompt: the compiled code tells as much
         return "" if code is None else _code_text(code)
     # The source of a lambda is its whole line, on which there may be others.
-    return text + _code_text(code) if item.__name__ == "<lambda>" else text
+    is_lambda = code is not None and item.__name__ == "<lambda>"
+    return text + _code_text(code) if is_lambda and code is not None else text
 
 
 def _has_source(function: types.FunctionType) -> bool:

@@ -33,6 +33,8 @@ class Declaration:
         See :func:`qpsim.rule`.
     ranges : mapping of str to (low, high, text)
         Admissible half-open intervals of the hyper-parameters.
+    ordered : tuple of (str, str)
+        Pairs of hyper-parameters of which the first must not be larger than the second.
     module, attribute : str
         Where the rule can be imported from.
     """
@@ -48,6 +50,7 @@ class Declaration:
     breakpoint: Callable[..., float] | None
     closed_form_at_first_step: str | None
     ranges: Mapping[str, tuple[float, float, str]]
+    ordered: tuple[tuple[str, str], ...]
     module: str
     attribute: str
 

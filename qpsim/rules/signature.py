@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from qpsim.errors import MethodError, nearest
@@ -93,6 +93,22 @@ def read_ranges(
             f"Rule {title!r}: ranges map names of hyper-parameters to (low, high), not {ranges!r}."
         ) from None
     return read
+
+
+def read_order(
+    title: str, defaults: Mapping[str, Any], ordered: Iterable[tuple[str, str]]
+) -> tuple[tuple[str, str], ...]:
+    """Pairs of hyper-parameters that a rule wants in order, checked against its defaults."""
+    try:
+        pairs = tuple((low, high) for low, high in ordered)
+        in_order = all(defaults[low] <= defaults[high] for low, high in pairs)
+    except (KeyError, TypeError, ValueError):
+        raise MethodError(
+            f"Rule {title!r}: ordered lists pairs of names of its hyper-parameters, not {ordered!r}."
+        ) from None
+    if not in_order:
+        raise MethodError(f"Rule {title!r}: the defaults are not in the order {ordered!r}.")
+    return pairs
 
 
 def check_helper(

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import FileError, QpsimError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.files.archive import pack_arrays, unpack_arrays
@@ -49,7 +50,7 @@ class Cell:
     Examples
     --------
     >>> from qpsim.sweep.cell import Cell
-    >>> cell = Cell({"spectrum": "mild", "dim": 4, "steps": 3, "replicates": 8})
+    >>> cell = Cell({"spectrum": "mild", "dim": 4, "n_steps": 3, "n_replicates": 8})
     >>> len(cell.id), read_cell(cell.run(), "here").mean_log10_loss.shape
     (32, (4,))
     """
@@ -59,7 +60,7 @@ class Cell:
 
     @cached_property
     def id(self) -> str:
-        """Name of the cell: 128 bits of the SHA-256 of its parameters."""
+        """Name of the cell: a hash of its parameters."""
         return identity(self.parameters)
 
     def check(self) -> None:
@@ -83,7 +84,7 @@ class Cell:
         p = self.parameters
         spectrum = p["spectrum"]
         hashable = tuple(spectrum) if isinstance(spectrum, list) else spectrum
-        drawn = _draw(hashable, p["condition"], p["dim"], p["scale"], p["basis"], p["seed"])
+        drawn = _draw(hashable, p["condition"], p["dim"], p["scale"], p["basis"], p["rng"])
         return drawn.with_noise(p["noise_std"])
 
     def plan(self) -> Plan:
@@ -97,23 +98,22 @@ class Cell:
             self.problem(),
             self._method,
             p["step_size"],
-            p["steps"],
-            p["replicates"],
-            rng=_seeds(p["seed"])[1],
+            p["n_steps"],
+            p["n_replicates"],
+            rng=_seeds(p["rng"])[1],
             batch_size=p["batch_size"],
             record=("step_size",) if p["record"] == "full" else (),
         )
 
-    def run(self, group: str = "") -> bytes:
+    def run(self) -> bytes:
         """Simulate the cell on this thread; the content of its file.
 
         Raises
         ------
         Interrupted
-            :func:`stop_running` was called for this group of cells.
+            Nobody waits for the result any more.
         """
         plan = self.plan()
-        _running[plan.token] = group
         losses = np.empty((plan.n_steps + 1, plan.n_replicates))
         steps = np.empty((plan.n_steps, plan.n_replicates)) if plan.keep_step_size else None
         try:
@@ -123,7 +123,6 @@ class Cell:
                 if steps is not None and block.steps is not None:
                     steps[:, first : first + count] = block.steps
         finally:
-            _running.pop(plan.token, None)
             blocks.forget(plan.token)
         arrays = summarise(losses)
         if steps is not None:
@@ -217,7 +216,9 @@ def read_cell(
     """
     header, arrays = unpack_arrays(content, source, KIND)
     try:
-        parameters, name = header["parameters"], header["id"]
+        # Files of version 0.1 have its names.
+        parameters = checks.present_names(header["parameters"], FileError, told=False)
+        name = header["id"]
         if name != identity(parameters) or name != (expected or name):
             raise FileError(f"{source} holds another cell than its name says.")
         record = Record(
@@ -230,7 +231,7 @@ def read_cell(
             arrays.get("excess_loss"),
             arrays.get("step_size"),
         )
-        n, steps = parameters["replicates"], parameters["steps"] + 1
+        n, steps = parameters["n_replicates"], parameters["n_steps"] + 1
         shapes = [array.shape for array in record[2:6] if array.dtype == np.float64]
         if shapes != [(len(QUANTILES), steps), (steps,), (steps,), (n,)]:
             raise FileError(f"{source} is no complete cell: its arrays have other shapes.")
@@ -242,7 +243,16 @@ def read_cell(
 
 
 def identity(parameters: Mapping[str, Any]) -> str:
-    """Name of the cell with these parameters."""
+    """Name of the cell with these parameters.
+
+    The hash is of the names that version 0.1 gave to them, so that a cell's name stays the same.
+    """
+    names = {now: before for before, now in checks.RENAMED.items()}
+    return digest({names.get(name, name): value for name, value in parameters.items()})
+
+
+def digest(parameters: Mapping[str, Any]) -> str:
+    """128 bits of the SHA-256 of plain JSON values, in whatever order the mapping has them."""
     text = json.dumps(parameters, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -256,12 +266,12 @@ class Outcome(NamedTuple):
     worker: str
 
 
-def work(parameters: dict[str, Any], group: str = "") -> Outcome:
+def work(parameters: dict[str, Any]) -> Outcome:
     """Run one cell on whatever worker this is; whatever goes wrong comes back as text."""
     began = time.perf_counter()
     content, failure = None, None
     try:
-        content = cell_of(parameters).run(group)
+        content = cell_of(parameters).run()
     except Exception as error:
         failure = {
             "error": f"{type(error).__name__}: {error}",
@@ -274,16 +284,6 @@ def work(parameters: dict[str, Any], group: str = "") -> Outcome:
 def cell_of(parameters: Mapping[str, Any]) -> Cell:
     """The cell again from its parameters."""
     return Cell({name: value for name, value in parameters.items() if value is not None})
-
-
-_running: dict[str, str] = {}
-
-
-def stop_running(group: str) -> None:
-    """Make the cells of a group that run in this process give up at their next look."""
-    for token, its_group in list(_running.items()):
-        if its_group == group:
-            blocks.stop(token)
 
 
 _TINY_PROBLEM = QuadraticProblem([1.0], noise_std=1.0)

@@ -9,16 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 import os
-import sys
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import QpsimError, SpecError, nearest
-from qpsim.files.reading import read_bytes
-from qpsim.sweep.cell import Cell, identity
+from qpsim.files.reading import read_toml
+from qpsim.sweep.cell import Cell, digest
 from qpsim.sweep.parameters import DEFAULTS, HYPER, checked, label
 
 _SECTIONS = ("fixed", "grid", "cells")
@@ -33,7 +32,7 @@ class Sweep:
     ----------
     fixed : mapping, optional
         Parameters that all cells share; what is named nowhere keeps its default. Parameters are
-        spectrum, condition, dim, scale, basis, seed, noise_std, batch_size, replicates, steps,
+        spectrum, condition, dim, scale, basis, rng, noise_std, batch_size, n_replicates, n_steps,
         method, step_size, record ("summary" or "full") and hyper.NAME.
     grid : mapping of name to values, optional
         Every combination of the values is a cell. Values are a list, or ``{"log": [a, b], "n": n}``
@@ -85,11 +84,9 @@ class Sweep:
         FileError, SpecError, QpsimError
             The file cannot be read, is not TOML, or describes no sweep.
         """
-        content = sys.stdin.buffer.read() if str(path) == "-" else read_bytes(path)
+        table = read_toml(path)
         try:
-            return cls.from_spec(tomllib.loads(content.decode()))
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:
-            raise SpecError(f"{path} is not a TOML file: {error}.") from None
+            return cls.from_spec(table)
         except QpsimError as error:
             raise type(error)(f"{path}: {error}") from None
 
@@ -162,8 +159,8 @@ class Sweep:
 def _flat(section: str, table: Any) -> dict[str, Any]:
     """A section with its ``hyper`` subtable written as hyper.NAME."""
     if not isinstance(table, Mapping):
-        raise SpecError(f"[{section}] must be a table of parameters, not {table!r}.")
-    flat = dict(table)
+        raise SpecError(f"[{section}] must be a table of parameters, not {checks.shown(table)}.")
+    flat = checks.present_names(table, SpecError)
     hyper = flat.pop("hyper", {})
     if not isinstance(hyper, Mapping):
         raise SpecError(f"hyper in [{section}] must be a table of hyper-parameters.")
@@ -178,7 +175,7 @@ def _axis(name: str, values: Any) -> list[Any]:
         values = values.tolist()
     if not isinstance(values, (list, tuple)):
         checked(name, values)
-        raise SpecError(f"{checked_name} must be a list of values, not {values!r}.")
+        raise SpecError(f"{checked_name} must be a list of values, not {checks.shown(values)}.")
     axis = [checked(name, value) for value in values]
     if not axis:
         checked(name, DEFAULTS.get(name, 0.0))
@@ -191,20 +188,20 @@ def _range(what: str, table: Mapping[str, Any]) -> list[float]:
     if len(kinds) != 1 or set(table) != {kinds[0], "n"}:
         raise SpecError(f"{what} must be a list, or like {{ log = [0.01, 10.0], n = 7 }}.")
     ends, n = table[kinds[0]], table["n"]
-    numbers = isinstance(ends, (list, tuple)) and all(
-        isinstance(end, (int, float)) and not isinstance(end, bool) for end in ends
+    if not isinstance(ends, (list, tuple)) or len(ends) != 2:
+        raise SpecError(f"{what}: {kinds[0]} takes its two ends, not {checks.shown(ends)}.")
+    first, last = (
+        checks.number(f"{what}: an end", end, SpecError, "(-1e300, 1e300)") for end in ends
     )
-    if not numbers or len(ends) != 2 or not all(abs(end) < 1e300 for end in ends):
-        raise SpecError(f"{what}: {kinds[0]} takes its two ends, not {ends!r}.")
-    if isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= _MOST_CELLS:
-        raise SpecError(f"{what}: n must be a whole number from 1 to {_MOST_CELLS}, not {n!r}.")
-    first, last = map(float, ends)
+    checks.count(f"{what}: n", n, SpecError, 1, _MOST_CELLS)
     if kinds[0] == "linear":
         values = np.linspace(first, last, n)
     elif min(first, last) > 0:
         values = np.geomspace(first, last, n)
     else:
-        raise SpecError(f"{what}: the ends of a log range must be positive, not {ends!r}.")
+        raise SpecError(
+            f"{what}: the ends of a log range must be positive, not {checks.shown(ends)}."
+        )
     # Twelve digits: the last bits of a power differ between machines, and a cell is its values.
     rounded = [float(f"{value:.12g}") for value in values]
     return [int(value) if value.is_integer() else value for value in rounded]
@@ -231,7 +228,7 @@ def _lines(sweep: Sweep) -> dict[str, str]:
     lines = {name: _text(name, [value]) for name, value in spec["fixed"].items()}
     lines |= {name: _text(name, values) for name, values in spec["grid"].items()}
     if sweep.listed:
-        lines["cells"] = f"{len(sweep.listed)} listed, of digest {identity({'': sweep.listed})[:8]}"
+        lines["cells"] = f"{len(sweep.listed)} listed, of digest {digest({'': sweep.listed})[:8]}"
     lines["number of cells"] = str(len(sweep))
     return lines
 

@@ -6,12 +6,12 @@ A value is brought to its form before anything is compared or hashed, so that ``
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import SpecError, nearest
 from qpsim.methods import method as find_method
 from qpsim.problem.random import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
@@ -27,11 +27,11 @@ DEFAULTS: dict[str, Any] = {
     "dim": 100,
     "scale": 10.0,
     "basis": 1.0,
-    "seed": 0,
+    "rng": 0,
     "noise_std": 0.1,
     "batch_size": 1,
-    "replicates": 256,
-    "steps": 100,
+    "n_replicates": 256,
+    "n_steps": 100,
     "method": "sgd",
     "step_size": "optimal",
     "record": "summary",
@@ -55,7 +55,7 @@ def checked(name: Any, value: Any) -> Value:
     (1.0, 1.0)
     """
     if isinstance(name, str) and name.startswith(HYPER) and len(name) > len(HYPER):
-        return value if isinstance(value, bool) else _number(name, value, -math.inf, math.inf)
+        return value if isinstance(value, bool) else checks.number(name, value, SpecError)
     if name not in _CHECKS:
         raise SpecError(f"Unknown parameter {name!r}; {nearest(str(name), [*_CHECKS, 'hyper.b1'])}")
     return _CHECKS[name](name, value)
@@ -121,42 +121,16 @@ def label(name: str, value: Any) -> str | float | int | bool | None:
     return value
 
 
-def _number(name: str, value: Any, low: float, high: float) -> float:
-    good = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
-    try:
-        number = float(value) if good else math.nan
-    except OverflowError:
-        number = math.nan
-    if not (math.isfinite(number) and low <= number <= high):
-        ends = f"from {low:g}" + ("" if math.isinf(high) else f" to {high:g}")
-        kind = "a finite number" + ("" if math.isinf(low) else f" {ends}")
-        raise SpecError(f"{name} must be {kind}, not {value!r}.")
-    return number + 0.0
-
-
-def _real(low: float, high: float) -> Callable[[str, Any], float]:
-    return lambda name, value: _number(name, value, low, high)
+def _real(interval: str) -> Callable[[str, Any], float]:
+    return lambda name, value: checks.number(name, value, SpecError, interval)
 
 
 def _whole(low: int, high: int) -> Callable[[str, Any], int]:
-    def check(name: str, value: Any) -> int:
-        whole = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
-        if not (whole and low <= value <= high):
-            raise SpecError(f"{name} must be a whole number from {low} to {high}, not {value!r}.")
-        return int(value)
-
-    return check
+    return lambda name, value: checks.count(name, value, SpecError, low, high)
 
 
-def _choice(known: tuple[str, ...]) -> Callable[[str, Any], str]:
-    def check(name: str, value: Any) -> str:
-        if not isinstance(value, str):
-            raise SpecError(f"{name} must be one of {', '.join(known)}, not {value!r}.")
-        if value not in known:
-            raise SpecError(f"Unknown {name} {value!r}; {nearest(value, known)}")
-        return value
-
-    return check
+def _choice(known: Iterable[str]) -> Callable[[str, Any], str]:
+    return lambda name, value: checks.choice(name, value, known, SpecError)
 
 
 def _spectrum(name: str, value: Any) -> str | list[float]:
@@ -165,18 +139,18 @@ def _spectrum(name: str, value: Any) -> str | list[float]:
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if not isinstance(value, (list, tuple)) or not value:
-        raise SpecError(f"spectrum is a name or a list of eigenvalues, not {value!r}.")
-    return [_number("An eigenvalue", item, 5e-324, math.inf) for item in value]
+        raise SpecError(f"spectrum is a name or a list of eigenvalues, not {checks.shown(value)}.")
+    return [checks.number("An eigenvalue", item, SpecError, "(0, inf)") for item in value]
 
 
 def _condition(name: str, value: Any) -> float | None:
-    return None if value is None else _number(name, value, 1.0, 1e15)
+    return None if value is None else checks.number(name, value, SpecError, "[1, 1e15]")
 
 
 def _basis(name: str, value: Any) -> float:
     if isinstance(value, str):
         return float(BASES.index(_choice(BASES)(name, value)))
-    return _number(name, value, 0.0, 1.0)
+    return checks.number(name, value, SpecError, "[0, 1]")
 
 
 def _method(name: str, value: Any) -> str | dict[str, Any]:
@@ -184,7 +158,8 @@ def _method(name: str, value: Any) -> str | dict[str, Any]:
         return find_method(value).name
     if not isinstance(value, dict) or not isinstance(value.get("name"), str):
         raise SpecError(
-            f'A method is a name, or a table such as {{ name = "adam", b1 = 0.8 }}; not {value!r}.'
+            'A method is a name, or a table such as { name = "adam", b1 = 0.8 }; '
+            f"not {checks.shown(value)}."
         )
     hyper = {key: item for key, item in value.items() if key != "name"}
     method = find_method(value["name"], **hyper)
@@ -193,21 +168,21 @@ def _method(name: str, value: Any) -> str | dict[str, Any]:
 
 def _step_size(name: str, value: Any) -> str | float:
     if isinstance(value, str):
-        return _choice(tuple(POLICIES))(name, value)
-    return _number(name, value, 0.0, math.inf)
+        return _choice(POLICIES)(name, value)
+    return checks.number(name, value, SpecError, "[0, inf)")
 
 
 _CHECKS: dict[str, Callable[[str, Any], Value]] = {
     "spectrum": _spectrum,
     "condition": _condition,
     "dim": _whole(1, 1_000_000),
-    "scale": _real(0.0, math.inf),
+    "scale": _real("[0, inf)"),
     "basis": _basis,
-    "seed": _whole(0, 2**63 - 1),
-    "noise_std": _real(0.0, math.inf),
+    "rng": _whole(0, 2**63 - 1),
+    "noise_std": _real("[0, inf)"),
     "batch_size": _whole(1, 2**31),
-    "replicates": _whole(1, 10_000_000),
-    "steps": _whole(1, 10_000_000),
+    "n_replicates": _whole(1, 10_000_000),
+    "n_steps": _whole(1, 10_000_000),
     "method": _method,
     "step_size": _step_size,
     "record": _choice(RECORDS),

@@ -2,8 +2,9 @@
 
 A cell's file is complete or absent (written under another name, flushed, renamed), sealed by its
 own checksum, and named by the hash of its parameters, so that no file can pass for another. What
-depends on the clock or on luck (timings, failures) lies in folders of its own: the data of two
-runs of one sweep are equal byte for byte, whatever happened on the way.
+depends on the clock or on chance (timings, failures) lies in folders of its own: the data of two
+runs of one sweep are equal byte for byte, whatever happened on the way. Links, pipes and devices are
+never opened.
 
 ``sweep.json`` the specification; ``cells/ID.npz``; ``index.jsonl`` one line a cell, rebuilt from the
 files; ``failed/ID.json``; ``runs/*.jsonl`` timings and provenance; ``quarantine/`` what did not
@@ -16,18 +17,18 @@ import hashlib
 import json
 import math
 import os
-import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import qpsim
+from qpsim import checks
 from qpsim.errors import FileError, QpsimError, SweepError
-from qpsim.files.reading import read_bytes
-from qpsim.files.writing import check_writable, write_bytes, write_json
-from qpsim.sweep import lock
-from qpsim.sweep.cell import Cell, Record, identity, read_cell
+from qpsim.files.reading import is_regular, read_bytes
+from qpsim.files.writing import TEMPORARY, check_writable, sweep_up, write_bytes, write_json
+from qpsim.sweep import lock, table
+from qpsim.sweep.cell import Cell, Record, digest, read_cell
 from qpsim.sweep.grid import Sweep
 
 MANIFEST = "sweep.json"
@@ -35,11 +36,18 @@ INDEX = "index.jsonl"
 CELLS, FAILED, QUARANTINE, RUNS = "cells", "failed", "quarantine", "runs"
 _OURS = {MANIFEST, INDEX, CELLS, FAILED, QUARANTINE, RUNS, lock.NAME}
 _SEAL_SIZE = len('{"sha256": ""}\n') + 64
-_PART = re.compile(r"\..+\.[0-9a-f]{8}\.part")
 
 
 class Status(NamedTuple):
-    """How far a sweep has come; ``strangers`` are files that belong to no cell."""
+    """How far a sweep has come.
+
+    Attributes
+    ----------
+    total, done, failed : int
+        Numbers of cells.
+    strangers : list of str
+        What lies among the cells and is none of this sweep.
+    """
 
     total: int
     done: int
@@ -51,6 +59,10 @@ class Status(NamedTuple):
         """Cells that are neither done nor failed."""
         return self.total - self.done - self.failed
 
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**self._asdict(), "left": self.left}
+
 
 class Store:
     """A sweep's folder, for reading. :func:`qpsim.sweep.run` writes it.
@@ -58,7 +70,14 @@ class Store:
     Parameters
     ----------
     path : path
-        Folder that a sweep has written.
+        Folder that a sweep has written, with this version or another.
+
+    Attributes
+    ----------
+    path : Path
+    sweep : Sweep
+    version : str
+        Of the package that began the store.
 
     Raises
     ------
@@ -69,16 +88,16 @@ class Store:
     --------
     >>> import tempfile
     >>> from qpsim.sweep import Sweep, run
-    >>> fixed = {"spectrum": "mild", "dim": 4, "steps": 3, "replicates": 8, "basis": "axis"}
+    >>> fixed = {"spectrum": "mild", "dim": 4, "n_steps": 3, "n_replicates": 8, "basis": "axis"}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     store = run(Sweep(fixed, {"noise_std": [0.1, 1.0]}), folder, progress=None).store
+    ...     store = run(Sweep(fixed, {"noise_std": [0.1, 1.0]}), folder, progress=False).store
     ...     store.status(), [record.diverged for record in store]
     (Status(total=2, done=2, failed=0, strangers=[]), [0, 0])
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.sweep = _read_manifest(self.path / MANIFEST)
+        self.sweep, self.version = _read_manifest(self.path / MANIFEST)
 
     def __len__(self) -> int:
         return self.status().done
@@ -86,7 +105,7 @@ class Store:
     def __iter__(self) -> Iterator[Record]:
         """Every finished cell, in the sweep's order, one in memory at a time."""
         for cell in self.sweep:
-            if self.file(cell).exists():
+            if is_regular(self.file(cell)):
                 yield self.read(cell)
 
     def file(self, cell: Cell) -> Path:
@@ -101,17 +120,18 @@ class Store:
         FileError
             It is not there, or damaged.
         """
-        return read_cell(read_bytes(self.file(cell)), self.file(cell), cell.id)
+        place = self.file(cell)
+        return read_cell(read_bytes(place, follow_links=False), place, cell.id)
 
     def status(self) -> Status:
         """Cells done and failed, by the names of the files alone."""
         ids = self.sweep.ids
-        done, failed = _names(self.path / CELLS), _names(self.path / FAILED)
-        known = {name for name in done if _is_cell(name, ids)}
-        broken = {name[:-5] for name in failed if name.endswith(".json") and name[:-5] in ids}
+        there, files = _names(self.path / CELLS), _files(self.path / CELLS)
+        known = {name for name in files if _is_cell(name, ids)}
+        broken = {name[:-5] for name in _files(self.path / FAILED) if name.endswith(".json")} & ids
         broken -= {name[:-4] for name in known}
-        parts = {name for name in done if _PART.fullmatch(name)}
-        strangers = sorted(f"{CELLS}/{name}" for name in done - known - parts)
+        parts = {name for name in there if TEMPORARY.fullmatch(name)}
+        strangers = sorted(f"{CELLS}/{name}" for name in there - known - parts)
         return Status(len(ids), len(known), len(broken), strangers)
 
     def damaged(self) -> list[str]:
@@ -120,16 +140,16 @@ class Store:
         return [
             f"{CELLS}/{name}"
             for name in sorted(_names(self.path / CELLS))
-            if not _PART.fullmatch(name) and not self._is_good(name, ids)
+            if not TEMPORARY.fullmatch(name) and not self._is_good(name, ids)
         ]
 
     def failures(self) -> Iterator[dict[str, Any]]:
         """What is known of every failed cell: its id, parameters, error and traceback."""
         for cell in self.sweep:
             place = self.path / FAILED / f"{cell.id}.json"
-            if place.exists() and not self.file(cell).exists():
+            if is_regular(place) and not is_regular(self.file(cell)):
                 try:
-                    found = json.loads(read_bytes(place))
+                    found = json.loads(read_bytes(place, follow_links=False))
                 except ValueError:
                     found = None
                 known = found if isinstance(found, dict) else {"error": f"{place} is damaged"}
@@ -143,29 +163,51 @@ class Store:
         yield from self._index() or self._built()
 
     def to_rows(self, steps: bool = False) -> Iterator[dict[str, Any]]:
-        """Tidy rows, one a cell or one a cell and step; see :mod:`qpsim.sweep.table`."""
-        from qpsim.sweep import table
+        """Tidy rows in the sweep's order: parameters, then losses.
 
-        return table.rows(self, steps)
+        Parameters
+        ----------
+        steps : bool, default False
+            False: one row a finished cell, with the final loss. True: one row a cell and step.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from qpsim.sweep import Sweep, run
+        >>> fixed = {"spectrum": "mild", "dim": 4, "basis": "axis"}
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = run(Sweep(fixed, {"noise_std": [0.0, 1.0]}), folder, progress=False).store
+        ...     found = list(store.to_rows())
+        >>> [(row["method"], row["noise_std"], row["diverged"]) for row in found]
+        [('sgd', 0.0, 0), ('sgd', 1.0, 0)]
+        """
+        if steps:
+            return table.rows_of_steps(self.sweep, self)
+        return table.rows_of_cells(self.sweep, {row["id"]: row["final"] for row in self.rows()})
 
     def to_xarray(self) -> Any:
-        """All cells as an ``xarray.Dataset`` over the grid; see :mod:`qpsim.sweep.table`."""
-        from qpsim.sweep import table
+        """All cells as an ``xarray.Dataset`` over the grid; see :func:`qpsim.sweep.table.to_xarray`.
 
-        return table.to_xarray(self)
+        Raises
+        ------
+        SweepError
+            xarray is not installed.
+        """
+        return table.to_xarray(self.sweep, self)
 
     def _is_good(self, name: str, ids: Collection[str]) -> bool:
         if not _is_cell(name, ids):
             return False
         try:
-            read_cell(read_bytes(self.path / CELLS / name), name, name[:-4])
+            content = read_bytes(self.path / CELLS / name, follow_links=False)
+            read_cell(content, name, name[:-4])
         except FileError:
             return False
         return True
 
     def _index(self) -> list[dict[str, Any]] | None:
         try:
-            content = (self.path / INDEX).read_bytes()
+            content = read_bytes(self.path / INDEX, follow_links=False)
             body, seal = content[:-_SEAL_SIZE], content[-_SEAL_SIZE:]
             if seal != _seal(body):
                 return None
@@ -191,12 +233,12 @@ class Writer(Store):
     """A store whose lock this process holds. Made by :func:`opened`."""
 
     def tidy(self) -> list[str]:
-        """Move what does not belong among the cells into quarantine; its names."""
-        for folder in (self.path, *(self.path / name for name in (CELLS, FAILED))):
-            for name in _names(folder):
-                if _PART.fullmatch(name):
-                    (folder / name).unlink(missing_ok=True)
+        """Move what does not belong into quarantine; its names."""
         moved = self.damaged()
+        failed = _names(self.path / FAILED) - _files(self.path / FAILED)
+        moved += sorted(f"{FAILED}/{name}" for name in failed)
+        if os.path.lexists(self.path / INDEX) and not is_regular(self.path / INDEX):
+            moved.append(INDEX)
         for name in moved:
             _quarantine(self.path / name, self.path / QUARANTINE)
         for name in self.finished() & self.failed():
@@ -246,19 +288,24 @@ def opened(sweep: Sweep, path: str | os.PathLike[str]) -> Iterator[tuple[Writer,
     if folder.is_dir() and not (folder / MANIFEST).exists():
         _refuse_foreign(folder)
     check_writable(folder)
-    with lock.only_one(folder):
+    with lock.only_one(folder) as locked:
         moved = _agree(folder, sweep)
         for name in (CELLS, FAILED, RUNS):
             check_writable(folder / name)
+            if locked:
+                # Nobody else writes here: what is half-written was left by a killed run.
+                sweep_up(folder / name, 0.0)
+        if locked:
+            sweep_up(folder, 0.0)
         writer = Writer(folder)
         yield writer, moved + writer.tidy()
 
 
 def _agree(folder: Path, sweep: Sweep) -> list[str]:
     manifest, moved = folder / MANIFEST, []
-    if manifest.exists():
+    if os.path.lexists(manifest):
         try:
-            there = _read_manifest(manifest)
+            there, version = _read_manifest(manifest)
         except _OtherVersion:
             raise
         except QpsimError:
@@ -267,6 +314,12 @@ def _agree(folder: Path, sweep: Sweep) -> list[str]:
             moved.append(MANIFEST)
         else:
             difference = sweep.difference(there)
+            if version != qpsim.__version__:
+                raise SweepError(
+                    f"The store {folder} was begun by qpsim {version}, and this is "
+                    f"{qpsim.__version__}, whose last bits may differ: it can be read, but not gone "
+                    "on with; give another store."
+                )
             if difference:
                 raise SweepError(
                     f"The store {folder} holds another sweep; give another store. They differ in "
@@ -274,7 +327,7 @@ def _agree(folder: Path, sweep: Sweep) -> list[str]:
                     + "."
                 )
     content = _manifest(sweep)
-    if not manifest.exists() or read_bytes(manifest) != content:
+    if not manifest.exists() or read_bytes(manifest, follow_links=False) != content:
         write_bytes(manifest, content)
     return moved
 
@@ -284,37 +337,53 @@ _TOLD = ("qpsim", "cells", "spec")
 
 def _manifest(sweep: Sweep) -> bytes:
     told = {"qpsim": qpsim.__version__, "cells": len(sweep), "spec": sweep.spec}
-    manifest = {"format": "qpsim", "kind": "sweep", "digest": identity(told), **told}
+    manifest = {"format": "qpsim", "kind": "sweep", "digest": digest(told), **told}
     return (json.dumps(manifest, indent=1) + "\n").encode()
 
 
 class _OtherVersion(SweepError):
-    """The store is whole, and another version's."""
+    """The store is whole, but another version's, and this version does not understand it."""
 
 
-def _read_manifest(path: Path) -> Sweep:
-    content = read_bytes(path)
+def _read_manifest(path: Path) -> tuple[Sweep, str]:
+    """The sweep of a store, and the version that began it."""
+    content = read_bytes(path, follow_links=False)
     try:
         manifest = json.loads(content)
         if manifest["format"] != "qpsim" or manifest["kind"] != "sweep":
             raise FileError(f"{path} is not a sweep of qpsim.")
         # The version is under the digest too: a flipped bit must not pass for another version.
-        if identity({name: manifest[name] for name in _TOLD}) != manifest["digest"]:
+        if digest({name: manifest[name] for name in _TOLD}) != manifest["digest"]:
             raise FileError(f"{path} is damaged: its content does not match its digest.")
-        if manifest["qpsim"] != qpsim.__version__:
-            raise _OtherVersion(
-                f"The store {path.parent} was begun by qpsim {manifest['qpsim']}, and this is "
-                f"{qpsim.__version__}, whose last bits may differ; use a new store."
-            )
-        return Sweep.from_spec(manifest["spec"])
+        version = str(manifest["qpsim"])
+        return _understood(path, manifest["spec"], version), version
     except QpsimError:
         raise
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise FileError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
 
 
+def _understood(path: Path, spec: Any, version: str) -> Sweep:
+    """The sweep that a version of the package has written down."""
+
+    def present(table: Any) -> dict[str, Any]:
+        return checks.present_names(table, SweepError, told=False)
+
+    try:
+        return Sweep(
+            present(spec["fixed"]), present(spec["grid"]), [present(cell) for cell in spec["cells"]]
+        )
+    except QpsimError as error:
+        if version == qpsim.__version__:
+            raise
+        raise _OtherVersion(
+            f"The store {path.parent} was begun by qpsim {version}, and this is "
+            f"{qpsim.__version__}, which cannot read it: {error}"
+        ) from None
+
+
 def _refuse_foreign(folder: Path) -> None:
-    foreign = sorted(n for n in _names(folder) if n not in _OURS and not _PART.fullmatch(n))
+    foreign = sorted(n for n in _names(folder) if n not in _OURS and not TEMPORARY.fullmatch(n))
     if foreign:
         raise SweepError(
             f"The folder {folder} holds other things than a sweep ({foreign[0]!r}, for one); "
@@ -327,7 +396,7 @@ def _quarantine(path: Path, folder: Path) -> None:
         folder.mkdir(exist_ok=True)
         for number in range(10_000):
             place = folder / (f"{path.name}.{number}" if number else path.name)
-            if not place.exists():
+            if not os.path.lexists(place):
                 path.rename(place)
                 return
     except OSError as error:
@@ -346,10 +415,23 @@ def _names(folder: Path) -> set[str]:
         return set()
 
 
+def _files(folder: Path) -> set[str]:
+    """Names of the regular files in a folder, links not followed."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file(follow_symlinks=False)}
+    except OSError:
+        return set()
+
+
 def _sizes(folder: Path) -> dict[str, int]:
     try:
         with os.scandir(folder) as entries:
-            return {e.name: e.stat().st_size for e in entries if not _PART.fullmatch(e.name)}
+            return {
+                entry.name: entry.stat(follow_symlinks=False).st_size
+                for entry in entries
+                if not TEMPORARY.fullmatch(entry.name)
+            }
     except OSError:
         return {}
 

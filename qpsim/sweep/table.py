@@ -1,57 +1,50 @@
-"""A store as a table, one tidy row a cell or one a cell and step, or as an array over the grid."""
+"""Cells of a sweep as a table, one tidy row a cell or one a cell and step, or as an array over the grid."""
 
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
 from qpsim.errors import SweepError
 from qpsim.files.writing import write_atomically
 from qpsim.sweep.cell import QUANTILES, Record
+from qpsim.sweep.grid import Sweep
 from qpsim.sweep.parameters import DEFAULTS, HYPER, label
-
-if TYPE_CHECKING:
-    from qpsim.sweep.store import Store
 
 _PARQUET_ROWS = 10_000
 
 
-def rows(store: Store, steps: bool = False) -> Iterator[dict[str, Any]]:
-    """Tidy rows of the finished cells, in the sweep's order.
+def rows_of_cells(
+    sweep: Sweep, finals: Mapping[str, Mapping[str, Any]]
+) -> Iterator[dict[str, Any]]:
+    """One row a finished cell: its parameters and its final loss.
 
     Parameters
     ----------
-    store : Store
-    steps : bool, default False
-        False: one row a cell, with the final loss. True: one row a cell and step.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from qpsim.sweep import Sweep, run
-    >>> sweep = Sweep({"spectrum": "mild", "dim": 4, "basis": "axis"}, {"noise_std": [0.0, 1.0]})
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found = list(rows(run(sweep, folder, progress=None).store))
-    >>> [(row["method"], row["noise_std"], row["diverged"]) for row in found]
-    [('sgd', 0.0, 0), ('sgd', 1.0, 0)]
+    sweep : Sweep
+    finals : mapping
+        :meth:`Record.final` of every finished cell, by its id.
     """
-    names = _hyper_names(store)
-    if steps:
-        for record in store:
-            known = _parameters(record.parameters, names)
-            for step, values in enumerate(_by_step(record)):
-                yield {"cell": record.id, **known, "step": step, **values}
-        return
-    finals = {row["id"]: row["final"] for row in store.rows()}
-    for cell in store.sweep:
+    names = _hyper_names(sweep)
+    for cell in sweep:
         if cell.id in finals:
             known = _parameters(cell.parameters, names)
             yield {"cell": cell.id, **known, **_counted(finals[cell.id])}
+
+
+def rows_of_steps(sweep: Sweep, records: Iterable[Record]) -> Iterator[dict[str, Any]]:
+    """One row a finished cell and step: the cell's parameters, the step, and its losses."""
+    names = _hyper_names(sweep)
+    for record in records:
+        known = _parameters(record.parameters, names)
+        for step, values in enumerate(_by_step(record)):
+            yield {"cell": record.id, **known, "step": step, **values}
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], stream: TextIO) -> int:
@@ -76,9 +69,7 @@ def write(rows: Iterable[dict[str, Any]], path: str | os.PathLike[str]) -> int:
     FileError
         The place cannot be written.
     """
-    import io
-
-    ending = Path(path).suffix
+    ending = Path(path).suffix.lower()
     if ending not in (".csv", ".parquet"):
         raise SweepError(f"A table is written to a file named .csv or .parquet, not {path}.")
     count = 0
@@ -98,8 +89,8 @@ def write(rows: Iterable[dict[str, Any]], path: str | os.PathLike[str]) -> int:
     return count
 
 
-def to_xarray(store: Store) -> Any:
-    """The finished cells as an ``xarray.Dataset``.
+def to_xarray(sweep: Sweep, records: Iterable[Record]) -> Any:
+    """The finished cells of a sweep as an ``xarray.Dataset``.
 
     Dimensions are the axes of the grid, with their values as coordinates (text for methods and
     spectra), then "step" and "quantile"; for a sweep with listed cells "cell" takes the grid's
@@ -116,16 +107,15 @@ def to_xarray(store: Store) -> Any:
         raise SweepError(
             'to_xarray needs xarray; install it with: pip install "qpsim[xarray]"'
         ) from None
-    sweep = store.sweep
     gridded = not sweep.listed
     lengths = tuple(sweep.dims.values()) if gridded else (len(sweep),)
     dims = tuple(sweep.dims) if gridded else ("cell",)
-    size, n = int(np.prod(lengths)), 1 + max(c.parameters["steps"] for c in sweep)
+    size, n = int(np.prod(lengths)), 1 + max(c.parameters["n_steps"] for c in sweep)
     quantiles = np.full((size, len(QUANTILES), n), np.nan)
     mean, deviation = np.full((size, n), np.nan), np.full((size, n), np.nan)
     diverged = np.full(size, -1)
     places = {cell.id: k for k, cell in enumerate(sweep)}
-    for record in store:
+    for record in records:
         k, m = places[record.id], record.mean_log10_loss.size
         quantiles[k, :, :m] = record.quantiles
         mean[k, :m], deviation[k, :m] = record.mean_log10_loss, record.std_log10_loss
@@ -137,7 +127,7 @@ def to_xarray(store: Store) -> Any:
             words = any(isinstance(item, str) for item in labels)
             coordinates[name] = [str(item) for item in labels] if words else labels
     else:
-        names = _hyper_names(store)
+        names = _hyper_names(sweep)
         known = [_parameters(cell.parameters, names) for cell in sweep]
         coordinates["cell"] = list(places)
         for name in known[0]:
@@ -171,9 +161,9 @@ def _counted(final: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "diverged": int(row["diverged"])}
 
 
-def _hyper_names(store: Store) -> list[str]:
+def _hyper_names(sweep: Sweep) -> list[str]:
     """Hyper-parameters of any of the sweep's methods: each is a column."""
-    names = {name for cell in store.sweep for name in cell.parameters["method"]}
+    names = {name for cell in sweep for name in cell.parameters["method"]}
     return sorted(names - {"name"})
 
 
@@ -214,7 +204,7 @@ def _write_parquet(rows: Iterable[dict[str, Any]], stream: Any) -> int:
 
 
 def _schema(pyarrow: Any, row: Mapping[str, Any]) -> Any:
-    whole = {"dim", "seed", "batch_size", "replicates", "steps", "step", "diverged"}
+    whole = {"dim", "rng", "batch_size", "n_replicates", "n_steps", "step", "diverged"}
     text = {"cell", "method", "spectrum", "step_size"}
 
     def kind(name: str) -> Any:

@@ -35,6 +35,7 @@ _PUBLIC = {
     "minibatch_variance": "adaptation",
     "expected_excess_loss": "risk",
     "steady_state_excess_loss": "risk",
+    "steps_until": "steps",
     "largest_stable_step_size": "risk",
     "theorem1": "convergence",
     "Theorem1": "convergence",

@@ -1,10 +1,12 @@
 """Sign descent on a diagonal Hessian: the exact law of a walk on a lattice.
 
-With a diagonal Q, coordinate i of the error moves by -step sign(g_i), and g_i > 0 with
-probability F(e_i q_i / scale_i), F the law of the noise: Phi(e_i / nu) for data noise, whatever its curvature. So it never leaves the sites e_i + step Z, and
-its law after t steps is a vector over the t + 1 sites of the right parity, advanced by one line.
-Tails of negligible mass are dropped, and what the dropped mass could have contributed is bounded:
-from a site e the expected square grows by at most step^2 a step, as the walk is pulled inwards.
+With a diagonal Q, coordinate i of the offset moves by -step sign(g_i), and g_i > 0 with
+probability F(q_i e_i / scale_i), F the distribution of the noise in units of its scale; for data
+noise that is Phi(e_i / nu), whatever the curvature. So the offset never leaves the sites
+e_i + step Z, and its law after t steps is a vector over the t + 1 sites of the right parity, each
+step a sum of two products. Tails of negligible mass are dropped, and what the dropped mass could
+have contributed is bounded: from a site e the expected square grows by at most step^2 a step, as
+the walk is pulled inwards.
 """
 
 from __future__ import annotations

@@ -118,8 +118,9 @@ def steady_state_excess_loss(
 ) -> Any:
     """Limit of E[excess loss] for sgd or m-sgd at a constant step.
 
-    0.5 sum_i (1 + mu) alpha c_i / ((1 - mu) (2 (1 + mu) - alpha lambda_i)), with c_i the gradient's
-    variance along eigenvector i (nu^2 lambda_i^2 for data noise) and mu = 0 for sgd: the variance of a second-order autoregression in every eigen-direction.
+    0.5 sum_i (1 + mu) alpha c_i / ((1 - mu) (2 (1 + mu) - alpha lambda_i)), c_i the gradient's
+    variance along eigenvector i (nu^2 lambda_i^2 for data noise) and mu = 0 for sgd: the variance
+    of a second-order autoregression in every eigen-direction.
 
     Parameters
     ----------
@@ -154,7 +155,7 @@ def steady_state_excess_loss(
     room = np.where(stable[..., None], 2.0 * (1.0 + mu) - scaled, 1.0)
     with np.errstate(divide="ignore", invalid="ignore"):
         # lambda_i times the variance along eigenvector i, over lambda_i^2: nu^2 lambda_i for data noise.
-        spread = np.where(p.eigenvalues > 0.0, _eigen_variance(p) / p.eigenvalues, 0.0)
+        spread = np.where(p.eigenvalues > 0.0, eigen_variance(p) / p.eigenvalues, 0.0)
     terms = (1.0 + mu) / (1.0 - mu) * spread * scaled / room
     risk = 0.5 * terms.sum(axis=-1)
     return check.scalar_or_array(np.where(stable, risk, np.inf))
@@ -239,7 +240,7 @@ def _linear_risk(
     with np.errstate(over="ignore", invalid="ignore"):
         risk[0] = half @ moments[0]
         for t, alpha in enumerate(steps.tolist(), start=1):
-            current = (alpha, *_linear_map(method, float(t)))
+            current = (alpha, *linear_map(method, float(t)))
             if current != previous:
                 transition, noise = _moment_recursion(p, pairs, *current)
                 previous = current
@@ -254,7 +255,7 @@ def _linear_risk(
     return risk
 
 
-def _eigen_variance(p: QuadraticProblem) -> NDArray[np.float64]:
+def eigen_variance(p: QuadraticProblem) -> NDArray[np.float64]:
     """Variance of the gradient along each eigenvector of the Hessian, shape (d,)."""
     along = p.noise.eigen_std(p)
     variance = p.noise.law.variance
@@ -264,7 +265,7 @@ def _eigen_variance(p: QuadraticProblem) -> NDArray[np.float64]:
     return variance * np.einsum("ik,ik->i", factor, factor)
 
 
-def _linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:
+def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:
     """Coefficients of (gradient, state...) in the direction and in each new state: a linear rule
     is known by its answers to unit vectors.
     """
@@ -288,7 +289,7 @@ def _moment_recursion(
     With g = lambda e - lambda nu xi, the direction moves the error by -alpha times it.
     """
     curvature, width = p.eigenvalues, len(rows)
-    kick = -np.sqrt(_eigen_variance(p))
+    kick = -np.sqrt(eigen_variance(p))
     lengths = [-alpha, *([1.0] * (width - 1))]
     a = [
         [

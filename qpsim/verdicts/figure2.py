@@ -23,6 +23,7 @@ import numpy as np
 from qpsim.figures import figure2
 from qpsim.figures.data import Data
 from qpsim.figures.figure2 import METHODS, NOISE, ROWS
+from qpsim.figures.figure2_problems import EnsembleOptions
 from qpsim.figures.options import option
 from qpsim.verdicts.record import Measurement, Report, Verdict, bootstrap_median
 
@@ -30,8 +31,8 @@ TWO, TEN = math.log10(2.0), 1.0
 
 
 @dataclass(frozen=True)
-class Options(figure2.Options):
-    """Those of Figure 2, and the other scales to repeat the verdicts at."""
+class Options(EnsembleOptions):
+    """Those of an ensemble, and the other scales to repeat the verdicts at."""
 
     scales: tuple = option((1.0, 3.0, 10.0, 30.0), "scales to repeat the verdicts at", at_least=0.0)
 
@@ -148,12 +149,12 @@ def measure(options: Options, workers: int | Executor | None = None) -> Report:
     Examples
     --------
     >>> from qpsim.verdicts import figure2
-    >>> few = figure2.Options(replicates=8, problems=2, steps=20, dim=10, scales=(10.0,))
+    >>> few = figure2.Options(n_replicates=8, n_draws=2, n_steps=20, dim=10, scales=(10.0,))
     >>> [verdict.name for verdict in figure2.measure(few, workers=1).verdicts]
     ['noise-free', 'a-little-noise', 'orientation', 'structured-haar', 'structured-axis']
     """
     began = time.perf_counter()
-    plain = {name: getattr(options, name) for name in figure2.Options.names()}
+    plain = {name: getattr(options, name) for name in EnsembleOptions.names()}
     base = figure2.Options(**plain)
     scales = sorted({options.scale, *options.scales})
     judged, provenance = {}, {}
@@ -166,7 +167,7 @@ def measure(options: Options, workers: int | Executor | None = None) -> Report:
         for k, verdict in enumerate(main)
     )
     elapsed = {"wall_seconds": round(time.perf_counter() - began, 3)}
-    return Report("figure2", verdicts, options.as_dict(), {**provenance, **elapsed})
+    return Report("figure2", verdicts, options.to_dict(), {**provenance, **elapsed})
 
 
 def judge(data: Data) -> tuple[Verdict, ...]:

@@ -166,7 +166,7 @@ def measure(options: Options, workers: int | Executor | None = None) -> Report:
     found = [figure.compute(plain, workers) for figure in (figure3, figure6, figure7)]
     verdicts = judge(found)
     elapsed = {"wall_seconds": round(time.perf_counter() - began, 3)}
-    return Report("networks", verdicts, options.as_dict(), {**found[0].provenance, **elapsed})
+    return Report("networks", verdicts, options.to_dict(), {**found[0].provenance, **elapsed})
 
 
 def judge(figures: list[Data]) -> tuple[Verdict, ...]:

@@ -42,7 +42,7 @@ def test_a_peer_simulates_the_same_ensemble(peer, name):
     if peers.reason_missing(peer, workload):
         pytest.skip(peers.reason_missing(peer, workload))
     theirs = peers.prepare(peer, workload, workers=1)(1)
-    ours = measure.ours(workload, workers=1)(1)
+    ours = workload.runner(workers=1)(1)
     assert theirs.shape == ours.shape == (600,)
     assert measure.same_median(ours, theirs)
     assert not measure.same_median(ours, 1.5 * theirs + ours.max())
@@ -224,3 +224,28 @@ def test_peak_memory_has_a_column_where_it_was_measured(measured):
     columns, rows = report.table({**measured, "results": [entry, measured["results"][1]]})
     assert columns[-1] == "peak memory"
     assert [row[-1] for row in rows] == ["3 MiB", "-"]
+
+
+def test_a_rate_is_positive_when_a_thread_starts_late(monkeypatch):
+    class Clock:
+        """A machine so busy that a second passes between any two looks at the clock."""
+
+        now = 0.0
+
+        @classmethod
+        def perf_counter(cls):
+            cls.now += 1.0
+            return cls.now
+
+    monkeypatch.setattr(ceilings, "time", Clock)
+    assert ceilings._rate(lambda: lambda: 3, workers=2, repeats=1) > 0.0
+    assert ceilings._rate(lambda: lambda: 3, workers=1, repeats=2) == 6.0
+
+
+def test_a_report_with_a_time_of_zero_is_refused(measured, tmp_path):
+    changed = json.loads(json.dumps(measured))
+    changed["results"][0]["ns_per_update"]["median"] = 0.0
+    path = tmp_path / "zero.json"
+    path.write_text(json.dumps(changed))
+    with pytest.raises(FileError, match="no report"):
+        report.read(path)

@@ -2,14 +2,14 @@
 
 import pytest
 
-from qpsim.bench import measure, workloads
+from qpsim.bench import workloads
 
 pytestmark = pytest.mark.benchmark
 
 
 @pytest.mark.parametrize("workload", workloads.workloads(("core", "shape")), ids=lambda w: w.name)
 def test_workload(benchmark, workload):
-    run = measure.ours(workload, workers=2)
+    run = workload.runner(workers=2)
     run(0)
     benchmark.extra_info["updates"] = workload.updates
     benchmark.pedantic(run, args=(1,), rounds=5)

@@ -13,7 +13,7 @@ from qpsim import figures
 from qpsim.figures import figure2, style
 from qpsim.figures.figure2 import METHODS, NOISE, ROWS, Options
 
-OPTIONS = Options(replicates=7, problems=3, steps=8, dim=5, seed=1)
+OPTIONS = Options(n_replicates=7, n_draws=3, n_steps=8, dim=5, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_methods_start_together_and_bases_share_spectra_and_offsets(data):
 
 
 def test_the_structured_spectrum_has_exactly_a_tenth_of_large_eigenvalues():
-    data = figure2.compute(Options(replicates=2, problems=2, steps=1, dim=20), workers=1)
+    data = figure2.compute(Options(n_replicates=2, n_draws=2, n_steps=1, dim=20), workers=1)
     large = data["eigenvalues"][1] >= 30
     np.testing.assert_array_equal(large.sum(axis=1), [2, 2])
     assert (data["eigenvalues"][1][~large] <= 1).all()
@@ -85,8 +85,12 @@ def test_diagonal_mass_is_one_on_the_axes_and_less_when_rotated(data):
 
 
 def test_without_noise_the_scale_of_the_start_only_shifts_the_loss():
-    small = figure2.compute(Options(replicates=4, problems=2, steps=6, dim=5, scale=2.0), workers=1)
-    large = figure2.compute(Options(replicates=4, problems=2, steps=6, dim=5, scale=8.0), workers=1)
+    small = figure2.compute(
+        Options(n_replicates=4, n_draws=2, n_steps=6, dim=5, scale=2.0), workers=1
+    )
+    large = figure2.compute(
+        Options(n_replicates=4, n_draws=2, n_steps=6, dim=5, scale=8.0), workers=1
+    )
     shift = large["checkpoints"][:, 0] - small["checkpoints"][:, 0]
     np.testing.assert_allclose(shift, np.log10(16.0), atol=1e-9)
 
@@ -100,13 +104,13 @@ def test_any_executor_gives_the_same_bits(data):
 
 
 def test_another_seed_gives_other_numbers(data):
-    other = figure2.compute(Options(replicates=7, problems=3, steps=8, dim=5, seed=2), workers=1)
+    other = figure2.compute(Options(n_replicates=7, n_draws=3, n_steps=8, dim=5, seed=2), workers=1)
     assert not np.isclose(other["checkpoints"], data["checkpoints"]).any()
 
 
-@pytest.mark.parametrize(("replicates", "problems", "drawn"), [(1, 8, 1), (3, 2, 2), (2, 1, 1)])
-def test_problems_are_spread_over_replicates_as_evenly_as_can_be(replicates, problems, drawn):
-    few = Options(replicates=replicates, problems=problems, steps=1, dim=2)
+@pytest.mark.parametrize(("replicates", "draws", "drawn"), [(1, 8, 1), (3, 2, 2), (2, 1, 1)])
+def test_problems_are_spread_over_replicates_as_evenly_as_can_be(replicates, draws, drawn):
+    few = Options(n_replicates=replicates, n_draws=draws, n_steps=1, dim=2)
     data = figure2.compute(few, workers=1)
     counts = np.bincount(data["problem"])
     assert counts.size == drawn
@@ -116,7 +120,7 @@ def test_problems_are_spread_over_replicates_as_evenly_as_can_be(replicates, pro
 
 def test_a_loss_of_zero_can_be_drawn():
     # In one dimension the first exact step without noise lands on the optimum.
-    data = figure2.compute(Options(replicates=2, problems=1, steps=3, dim=1), workers=1)
+    data = figure2.compute(Options(n_replicates=2, n_draws=1, n_steps=3, dim=1), workers=1)
     assert np.isfinite(data["quantiles"]).all()
     fig, _ = figures.draw(data)
     fig.canvas.draw()

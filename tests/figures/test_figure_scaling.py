@@ -12,8 +12,8 @@ from qpsim.figures import figure_scaling as scaling
 
 SMALL = {
     "dim": 4,
-    "replicates": 3,
-    "steps": 2,
+    "n_replicates": 3,
+    "n_steps": 2,
     "rounds": 1,
     "dims": (2, 5),
     "replicate_counts": (1, 2, 3),
@@ -97,5 +97,5 @@ def test_threads_without_a_core_of_their_own_have_no_exponent(made):
 
 
 def test_other_figures_have_no_table():
-    data = figures.compute("2", replicates=2, problems=1, steps=2, dim=2, workers=1)
+    data = figures.compute("2", n_replicates=2, n_draws=1, n_steps=2, dim=2, workers=1)
     assert figures.table(data) is None

@@ -7,7 +7,7 @@ from qpsim import figures
 from qpsim.errors import FigureError
 from qpsim.figures import figure_theorem1 as figure
 
-OPTIONS = figure.Options(replicates=300, steps=150, dim=4, seed=2)
+OPTIONS = figure.Options(n_replicates=300, n_steps=150, dim=4, seed=2)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +48,7 @@ def test_the_numbers_are_the_same_for_any_workers(data):
 
 
 def test_the_curves_are_t_times_the_loss():
-    made = figures.make("theorem1", replicates=8, steps=6, dim=2, workers=1)
+    made = figures.make("theorem1", n_replicates=8, n_steps=6, dim=2, workers=1)
     x, y = made.artists["sgd"]["line"].get_data()
     np.testing.assert_array_equal(x, [1, 2, 3, 4, 5, 6])
     np.testing.assert_array_equal(y, x * made.data["mean"][1, 1:])

@@ -9,7 +9,7 @@ from qpsim import figures
 from qpsim.errors import DataError
 from qpsim.figures import figure3, figure6, networks
 
-SMALL = {"replicates": 2, "steps": 20}
+SMALL = {"n_replicates": 2, "n_steps": 20}
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_the_sensitivity_plot_marks_the_chosen_step(tmp_path):
     from qpsim.tuning.networks import Protocol, tune
 
     short = replace(task("digits-whitened"), n_steps=20)
-    found = tune(short, ["m-sgd", "adam"], Protocol(1, replicates=1), workers=1, cache=tmp_path)
+    found = tune(short, ["m-sgd", "adam"], Protocol(1, n_replicates=1), workers=1, cache=tmp_path)
     ax = Figure().add_subplot()
     artists = networks.draw_sensitivity(found, ax)
     for one in found:

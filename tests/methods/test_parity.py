@@ -219,11 +219,29 @@ def test_a_file_that_is_no_state_is_refused(tmp_path):
         ("svag-ema", {"decay": 1.0}),
         ("rprop", {"decrease": 1.5}),
         ("m-svag", {"bias_corrected": 1}),
+        ("adadelta", {"eps": 0.0}),
+        ("rprop", {"largest": 0.0}),
+        ("rprop", {"smallest": 60.0}),
+        ("rprop", {"largest": 1e-7}),
+        ("rprop", {"smallest": 2.0, "largest": 1.0}),
     ],
 )
 def test_hyper_parameters_out_of_range_are_refused(name, hyper):
     with pytest.raises(MethodError, match=next(iter(hyper))):
         qpsim.method(name, **hyper)
+
+
+def test_bounds_of_rprops_sizes_hold_at_the_first_step_too():
+    for hyper, expected in (
+        ({"smallest": 3.0}, 3.0),
+        ({"largest": 0.1}, 0.1),
+        ({"smallest": 2.0, "largest": 2.0}, 2.0),
+        ({}, 1.0),
+    ):
+        method = qpsim.method("rprop", **hyper)
+        direction, state = method.update(np.array([0.5, -4.0]), method.initial_state(2))
+        assert direction.tolist() == [expected, -expected]
+        assert state["size"].tolist() == [expected, expected]
 
 
 def optax_directions(transformation, stream):

@@ -35,6 +35,8 @@ def hyper_of(rule, uniform):
         low = rule.ranges.get(name, (0.0, 1.0, ""))[0]
         drawn = low + 0.3 + 0.6 * float(uniform.random())
         values[name] = default if isinstance(default, bool) else drawn
+    for low, high in rule.ordered:
+        values[low], values[high] = sorted((values[low], values[high]))
     return values
 
 
@@ -271,7 +273,7 @@ def test_a_users_rule_with_state_is_simulated(basis):
 
 def test_a_boolean_hyper_parameter_chooses_a_branch():
     assert (losses(PROBLEM, capped(), 0.3) != losses(PROBLEM, capped(raw=True), 0.3)).any()
-    with pytest.raises(MethodError, match="raw is either true or false"):
+    with pytest.raises(MethodError, match="raw is either True or False"):
         capped(raw=1)
     with pytest.raises(MethodError, match=r"ratio must lie in \[1, 2\)"):
         capped(ratio=2.0)
@@ -307,8 +309,19 @@ BAD_RULES = {
     "too many": lambda: qpsim.rule(lambda_named("def f(gradient, t): return gradient, t")),
     "none": lambda: qpsim.rule(lambda_named("def f(gradient, t): pass")),
     "list": lambda: qpsim.rule(lambda_named("def f(gradient, m, t): return [gradient, m]")),
+    "unknown in order": lambda: qpsim.rule(ordered=[("low", "top")])(bounded),
+    "order of one": lambda: qpsim.rule(ordered=["low"])(bounded),
+    "no order": lambda: qpsim.rule(ordered=7)(bounded),
+    "defaults in disorder": lambda: qpsim.rule(ordered=[("high", "low")])(bounded),
     "offset": lambda: qpsim.rule(closed_form="linear", offset=lambda t: 0.0)(with_state),
 }
+
+
+def test_hyper_parameters_that_are_ordered_must_be_given_so():
+    clipped = qpsim.rule(ordered=[("low", "high")])(bounded)
+    assert clipped(low=2.0).hyper_parameters == {"low": 2.0, "high": 2.0}
+    with pytest.raises(MethodError, match=r"low must not be larger than high, but 3.0 is"):
+        clipped(low=3.0)
 
 
 def lambda_named(source):
@@ -319,6 +332,10 @@ def lambda_named(source):
 
 def good(gradient, t):
     return gradient
+
+
+def bounded(gradient, t, low=1.0, high=2.0):
+    return min(max(gradient, low), high)
 
 
 def with_state(gradient, m, t):

@@ -69,18 +69,22 @@ FALSE = {
 }
 
 
+def try_method(method):
+    try_rule(method.rule, method.hyper)
+
+
 @pytest.mark.parametrize("case", FALSE)
 def test_a_false_declaration_is_refused(case):
     function, declared, words = FALSE[case]
     with pytest.raises(MethodError) as caught:
-        try_rule(qpsim.rule(**declared)(function)())
+        try_method(qpsim.rule(**declared)(function)())
     assert words in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_true_declarations_pass():
-    try_rule(qpsim.rule(closed_form="sign", offset=carried)(lion)())
+    try_method(qpsim.rule(closed_form="sign", offset=carried)(lion)())
     carry = qpsim.rule(closed_form="linear", offset=lambda m, t, b: b * m, equivariant=True)
-    try_rule(carry(heavy)())
+    try_method(carry(heavy)())
 
 
 @pytest.mark.parametrize(

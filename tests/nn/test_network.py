@@ -295,30 +295,3 @@ def test_importing_the_package_is_cheap_and_dense_networks_compile_nothing():
         "assert 'numba' not in sys.modules and 'scipy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_errors_in_a_thread_reach_the_caller():
-    from qpsim.nn.parallel import for_each
-
-    def fail(number):
-        if number == 3:
-            raise RuntimeError("task 3")
-
-    with pytest.raises(RuntimeError, match="task 3"):
-        for_each(fail, 8, workers=3)
-
-
-def test_blas_is_held_to_one_thread_and_released():
-    from threadpoolctl import threadpool_info
-
-    from qpsim.nn.parallel import single_threaded_blas
-
-    def threads():
-        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
-
-    before = threads()
-    with single_threaded_blas():
-        assert set(threads()) == {1}
-        nn.small_cnn((8, 8, 1), rng=0).predict(np.ones((2, 8, 8, 1)))
-        assert set(threads()) == {1}
-    assert threads()[: len(before)] == before

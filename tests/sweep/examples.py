@@ -4,7 +4,7 @@ from pathlib import Path
 
 from qpsim.sweep import Sweep
 
-FIXED = {"spectrum": "mild", "dim": 4, "basis": 0.0, "steps": 3, "replicates": 8}
+FIXED = {"spectrum": "mild", "dim": 4, "basis": 0.0, "n_steps": 3, "n_replicates": 8}
 
 
 def small(n=3, **fixed):

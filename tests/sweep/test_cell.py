@@ -13,7 +13,7 @@ from qpsim.sweep.cell import (
     QUANTILES,
     Cell,
     cell_of,
-    identity,
+    digest,
     read_cell,
     stop_running,
     summarise,
@@ -30,12 +30,12 @@ def test_the_bytes_depend_on_the_parameters_alone():
     first = cell().run()
     cell(basis=0.7, method="ssd").run()
     assert cell().run() == first
-    assert cell(seed=1).run() != first
+    assert cell(rng=1).run() != first
     assert work(cell().parameters).content == first
 
 
 def test_the_summary_is_that_of_the_simulation_it_names():
-    it = cell(basis=0.3, noise_std=2.0, replicates=70)
+    it = cell(basis=0.3, noise_std=2.0, n_replicates=70)
     problem_seed, noise_seed = np.random.SeedSequence(0).spawn(2)
     problem = qpsim.random_problem("mild", 4, 0.3, 2.0, rng=problem_seed)
     result = qpsim.simulate(problem, "sgd", n_steps=3, n_replicates=70, rng=noise_seed, workers=1)
@@ -60,7 +60,7 @@ def test_methods_of_one_seed_start_from_one_problem():
 
 
 def test_divergence_is_counted_and_keeps_every_number_out_of_nan():
-    record = read_cell(cell(step_size=1e6, steps=200).run(), "file")
+    record = read_cell(cell(step_size=1e6, n_steps=200).run(), "file")
     final = record.final()
     assert final["diverged"] == 8
     assert final["mean_log10_loss"] == 300.0 and final["loss_q50"] == np.inf
@@ -103,18 +103,18 @@ def test_any_changed_byte_is_found():
 
 def test_a_sealed_file_that_is_another_cells_is_found():
     with pytest.raises(FileError, match="another cell"):
-        read_cell(cell(seed=1).run(), "here", cell().id)
-    forged = pack_arrays(KIND, {"id": cell().id, "parameters": cell(seed=1).parameters}, {})
+        read_cell(cell(rng=1).run(), "here", cell().id)
+    forged = pack_arrays(KIND, {"id": cell().id, "parameters": cell(rng=1).parameters}, {})
     with pytest.raises(FileError, match="another cell"):
         read_cell(forged, "here")
 
 
 @pytest.mark.parametrize(
-    "parameters", [None, 3, [], {"replicates": 8}, {"replicates": "x", "steps": 1}]
+    "parameters", [None, 3, [], {"n_replicates": 8}, {"n_replicates": "x", "n_steps": 1}]
 )
 def test_a_sealed_file_without_a_cell_in_it_is_refused(parameters):
     arrays = {name: np.zeros(1) for name in ("quantiles", "mean_log10_loss", "final_loss")}
-    header = {"id": identity(parameters), "parameters": parameters}
+    header = {"id": digest(parameters), "parameters": parameters}
     for content in (
         pack_arrays(KIND, header, arrays),
         pack_arrays(KIND, header, {**arrays, "std_log10_loss": np.zeros(1)}),
@@ -134,7 +134,7 @@ def test_a_failure_comes_back_as_text():
 def test_a_stopped_group_gives_up_and_another_does_not():
     from qpsim.sweep import cell as room
 
-    it = cell(steps=2_000_000, replicates=64)
+    it = cell(n_steps=2_000_000, n_replicates=64)
     plan = it.plan()
     room._running[plan.token] = "mine"
     try:
@@ -151,3 +151,9 @@ def test_a_stopped_group_gives_up_and_another_does_not():
 def test_parameters_make_the_cell_again():
     it = cell(method="ssd")
     assert cell_of(it.parameters).id == it.id
+
+
+def test_a_cells_name_is_that_of_version_0_1():
+    # Recorded with version 0.1, whose names of these parameters were steps, replicates and seed.
+    settings = {"spectrum": "mild", "dim": 4, "n_steps": 3, "n_replicates": 8, "rng": 5}
+    assert Cell(settings).id == "ac00e7de8233cf3ac7550a596c2d094c"

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import qpsim
 from qpsim.errors import FileError, QpsimError, SpecError
 from qpsim.sweep import Cell, Sweep
 from qpsim.sweep.grid import _MOST_CELLS
@@ -50,11 +51,11 @@ def test_every_parameter_is_part_of_the_identity():
         "dim": 5,
         "scale": 1.0,
         "basis": 0.5,
-        "seed": 1,
+        "rng": 1,
         "noise_std": 2.0,
         "batch_size": 2,
-        "replicates": 5,
-        "steps": 5,
+        "n_replicates": 5,
+        "n_steps": 5,
         "method": "ssd",
         "step_size": "bound",
         "record": "full",
@@ -69,7 +70,7 @@ def test_the_canonical_form_makes_the_same_sweep_again():
     sweep = Sweep(
         {"spectrum": [1.0, 2.0], "step_size": "line-search"},
         {"noise_std": {"log": [0.01, 10], "n": 4}, "hyper": {"b1": [0.8, 0.9]}, "method": ["adam"]},
-        [{"method": {"name": "adam", "eps": 1e-3}, "seed": 3}],
+        [{"method": {"name": "adam", "eps": 1e-3}, "rng": 3}],
     )
     again = Sweep.from_spec(sweep.spec)
     assert [c.id for c in again] == [c.id for c in sweep]
@@ -97,11 +98,11 @@ def test_a_toml_file_is_read(tmp_path):
         method = ["sgd", { name = "adam", b1 = 0.8 }]
         hyper.b2 = [0.9]
         """.replace("hyper.b2 = [0.9]", "")
-        + "\n[[cells]]\nseed = 7\n"
+        + "\n[[cells]]\nrng = 7\n"
     )
     sweep = Sweep.from_toml(path)
     assert sweep.dims == {"condition": 3, "method": 2}
-    assert [c.parameters["seed"] for c in sweep][-1] == 7
+    assert [c.parameters["rng"] for c in sweep][-1] == 7
 
 
 @pytest.mark.parametrize(
@@ -112,15 +113,15 @@ def test_a_toml_file_is_read(tmp_path):
         ({"grid": {"noise_std": ["a"]}}, "noise_std must be a finite number"),
         ({"grid": {"noise_std": [float("nan")]}}, "noise_std must be a finite number"),
         ({"grid": {"noise_std": 1.0}}, "must be a list of values"),
-        ({"grid": {"noise_std": [-1.0]}}, "noise_std must be a finite number from 0"),
+        ({"grid": {"noise_std": [-1.0]}}, "noise_std must be a finite number >= 0"),
         ({"grid": {"noise_std": [10**400]}}, "noise_std must be a finite number"),
         ({"grid": {"noise_std": [1, 1.0]}}, "Cells 1 and 2 are the same: noise_std = 1.0"),
         ({"grid": {"noise_std": [1.0]}, "cells": [{"noise_std": 1}]}, "Cells 1 and 2 are the same"),
-        ({"grid": {"dim": [3.5]}}, "dim must be a whole number from 1"),
+        ({"grid": {"dim": [3.5]}}, "dim must be a whole number of at least 1"),
         ({"grid": {"dim": [True]}}, "dim must be a whole number"),
-        ({"grid": {"dim": [0]}}, "dim must be a whole number from 1"),
-        ({"grid": {"seed": [-1]}}, "seed must be a whole number from 0"),
-        ({"grid": {"basis": [1.5]}}, "basis must be a finite number from 0 to 1"),
+        ({"grid": {"dim": [0]}}, "dim must be a whole number of at least 1"),
+        ({"grid": {"rng": [-1]}}, "rng must be a whole number of at least 0"),
+        ({"grid": {"basis": [1.5]}}, r"basis must be a number in \[0, 1\]"),
         ({"grid": {"basis": ["harr"]}}, "did you mean 'haar'"),
         ({"grid": {"spectrum": ["mlid"]}}, "did you mean 'mild'"),
         ({"grid": {"spectrum": [[]]}}, "spectrum is a name or a list"),
@@ -143,9 +144,12 @@ def test_a_toml_file_is_read(tmp_path):
         ({"grid": 3}, "must be a table"),
         ({"cells": 3}, "cells must be a list"),
         ({"cells": [3]}, "must be a table"),
-        ({"grid": {"seed": {"linear": [0, 10**7], "n": 10**7}}}, "n must be a whole number"),
-        ({"grid": {"seed": {"linear": [0, 9], "m": 3}}}, "must be a list, or like"),
-        ({"grid": {"seed": {"linear": [0], "n": 3}}}, "takes its two ends"),
+        ({"grid": {"rng": {"linear": [0, 10**7], "n": 10**7}}}, "n must be at most 1000000"),
+        ({"grid": {"rng": {"linear": [0, 9], "n": True}}}, "n must be a whole number"),
+        ({"grid": {"rng": {"linear": [False, 9], "n": 2}}}, "an end must be a finite number"),
+        ({"grid": {"rng": {"linear": ["0", 9], "n": 2}}}, "an end must be a finite number"),
+        ({"grid": {"rng": {"linear": [0, 9], "m": 3}}}, "must be a list, or like"),
+        ({"grid": {"rng": {"linear": [0], "n": 3}}}, "takes its two ends"),
         ({"grid": {"noise_std": {"log": [0, 1], "n": 3}}}, "ends of a log range must be positive"),
         ([], "A sweep is a table"),
     ],
@@ -159,10 +163,12 @@ def test_bad_specifications_are_refused_with_one_sentence(spec, message):
 def test_too_many_cells_are_refused_at_once():
     axis = list(range(1, 2000))
     with pytest.raises(SpecError, match=f"more than {_MOST_CELLS}"):
-        Sweep(grid={"seed": axis, "steps": axis})
+        Sweep(grid={"rng": axis, "n_steps": axis})
 
 
-@pytest.mark.parametrize("content", [b"\xff\xfe", b"[grid", b"a = " + b"[" * 5000, b""])
+@pytest.mark.parametrize(
+    "content", [b"\xff\xfe", b"[grid", b"a = " + b"[" * 5000, b"a = 1" + b"0" * 5000, b""]
+)
 def test_files_that_are_no_sweep_are_named(tmp_path, content):
     path = tmp_path / "bad.toml"
     path.write_bytes(content)
@@ -173,12 +179,27 @@ def test_files_that_are_no_sweep_are_named(tmp_path, content):
 
 
 def test_the_difference_of_two_sweeps_names_what_differs_and_nothing_else():
-    lines = small(n=2, steps=7).difference(small(n=3))
-    assert [line.split(":")[0] for line in lines] == ["noise_std", "number of cells", "steps"]
-    assert "steps: 3 there, 7 here" in lines
+    lines = small(n=2, n_steps=7).difference(small(n=3))
+    assert [line.split(":")[0] for line in lines] == ["n_steps", "noise_std", "number of cells"]
+    assert "n_steps: 3 there, 7 here" in lines
 
 
 def test_labels_tell_methods_apart_by_what_is_unusual():
     assert label("method", {"name": "sgd"}) == "sgd"
     assert label("method", "sgd") == "sgd"
     assert label("spectrum", [1.0, 2.5]) == "[1, 2.5]"
+
+
+def test_a_byte_order_mark_does_not_matter(tmp_path):
+    path = tmp_path / "bom.toml"
+    path.write_bytes(b"\xef\xbb\xbf[grid]\ndim = [2, 3]\n")
+    assert len(Sweep.from_toml(path)) == 2
+
+
+def test_names_of_the_version_before_are_the_same_cells():
+    new = Sweep({"n_steps": 3, "rng": 2}, {"n_replicates": [4, 5]}, [{"rng": 9}])
+    with pytest.warns(qpsim.RenamedWarning) as told:
+        old = Sweep({"steps": 3, "seed": 2}, {"replicates": [4, 5]}, [{"seed": 9}])
+    assert len(told) == 4 and old.spec == new.spec and old.ids == new.ids
+    with pytest.raises(SpecError, match="steps and n_steps are the same"):
+        Sweep({"steps": 3, "n_steps": 3}, {"dim": [2]})

@@ -5,21 +5,23 @@ import os
 
 import pytest
 
+import qpsim
 from qpsim.errors import FileError, SweepError
+from qpsim.files.archive import pack_arrays, unpack_arrays
 from qpsim.sweep import Store, Sweep, run
 from qpsim.sweep import store as room
-from qpsim.sweep.cell import identity
+from qpsim.sweep.cell import KIND, digest
 from tests.sweep.examples import FIXED, data, small
 
 
 @pytest.fixture
 def finished(tmp_path):
-    run(small(), tmp_path / "store", progress=None)
+    run(small(), tmp_path / "store", progress=False)
     return tmp_path / "store"
 
 
 def again(store, sweep=None, **options):
-    return run(sweep or small(), store, progress=None, **options)
+    return run(sweep or small(), store, progress=False, **options)
 
 
 def test_a_finished_store_is_read_in_the_sweeps_order(finished):
@@ -117,21 +119,105 @@ def test_what_a_killed_run_left_half_written_is_removed(finished):
 
 def test_a_store_of_another_specification_is_refused_with_the_difference(finished):
     before = data(finished)
-    with pytest.raises(SweepError, match="steps: 3 there, 4 here") as caught:
-        again(finished, small(steps=4))
+    with pytest.raises(SweepError, match="n_steps: 3 there, 4 here") as caught:
+        again(finished, small(n_steps=4))
     assert "noise_std" not in str(caught.value)
     assert data(finished) == before
 
 
-def test_a_store_of_another_version_is_refused(finished):
-    manifest = json.loads((finished / "sweep.json").read_text())
-    told = {**{name: manifest[name] for name in ("cells", "spec")}, "qpsim": "0.0.1"}
-    sealed = {**manifest, **told, "digest": identity(told)}
-    (finished / "sweep.json").write_text(json.dumps(sealed))
-    with pytest.raises(SweepError, match=r"begun by qpsim 0\.0\.1"):
+def as_if_written_by(version, store, change=lambda spec: spec):
+    manifest = json.loads((store / "sweep.json").read_text())
+    told = {"qpsim": version, "cells": manifest["cells"], "spec": change(manifest["spec"])}
+    sealed = {**manifest, **told, "digest": digest(told)}
+    (store / "sweep.json").write_text(json.dumps(sealed))
+
+
+def test_a_store_of_another_version_is_read_but_not_gone_on_with(finished):
+    rows = list(Store(finished).to_rows())
+    as_if_written_by("0.0.1", finished)
+    before = data(finished)
+    with pytest.raises(SweepError, match=r"begun by qpsim 0\.0\.1.* can be read, but not gone on"):
         again(finished)
-    with pytest.raises(SweepError, match=r"begun by qpsim 0\.0\.1"):
+    assert data(finished) == before
+    store = Store(finished)
+    assert store.version == "0.0.1" and store.status() == (6, 6, 0, [])
+    assert list(store.to_rows()) == rows and len(list(store)) == 6
+
+
+def test_a_store_with_the_names_of_version_0_1_is_read_and_gone_on_with(finished):
+    rows = list(Store(finished).to_rows())
+    before = {"n_steps": "steps", "n_replicates": "replicates", "rng": "seed"}
+
+    def old(table):
+        return {before.get(name, name): value for name, value in table.items()}
+
+    def change(spec):
+        return {"fixed": old(spec["fixed"]), "grid": old(spec["grid"]), "cells": spec["cells"]}
+
+    as_if_written_by(qpsim.__version__, finished, change)
+    for path in (finished / "cells").iterdir():
+        header, arrays = unpack_arrays(path.read_bytes(), path, KIND)
+        header["parameters"] = old(header["parameters"])
+        assert "steps" in header["parameters"]
+        told = {name: header[name] for name in ("id", "parameters")}
+        path.write_bytes(pack_arrays(KIND, told, arrays))
+    assert list(Store(finished).to_rows()) == rows
+    assert next(iter(Store(finished))).parameters["n_steps"] == 3
+    report = again(finished)
+    assert (report.found, report.computed, report.quarantined) == (6, 0, [])
+
+
+def test_a_store_that_this_version_does_not_understand_says_so(finished):
+    as_if_written_by("9.0", finished, lambda spec: {**spec, "fixed": {"wind": 3}})
+    before = data(finished)
+    for use in (Store, again):
+        with pytest.raises(
+            SweepError, match=r"qpsim 9\.0, .*cannot read it: Unknown parameter 'wind'"
+        ):
+            use(finished)
+    assert data(finished) == before
+
+
+STRANGE = {
+    "pipe": os.mkfifo,
+    "folder": os.mkdir,
+    "link to a file": lambda path: os.symlink("/etc/hostname", path),
+    "link to a device": lambda path: os.symlink("/dev/zero", path),
+    "link to nothing": lambda path: os.symlink("nowhere", path),
+}
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_what_is_no_regular_file_is_never_opened_and_put_aside(finished, kind):
+    before = data(finished)
+    victim = sorted((finished / "cells").iterdir())[2]
+    victim.unlink()
+    STRANGE[kind](victim)
+    STRANGE[kind](finished / "failed" / victim.with_suffix(".json").name)
+    (finished / "index.jsonl").unlink()
+    STRANGE[kind](finished / "index.jsonl")
+    store = Store(finished)
+    assert store.status() == (6, 5, 0, [f"cells/{victim.name}"])
+    assert store.damaged() == [f"cells/{victim.name}"]
+    assert list(store.failures()) == [] and len(list(store.to_rows())) == 5
+    report = again(finished)
+    assert report.quarantined == [
+        f"cells/{victim.name}",
+        f"failed/{victim.stem}.json",
+        "index.jsonl",
+    ]
+    assert report.computed == 1 and data(finished) == before
+
+
+@pytest.mark.parametrize("kind", STRANGE)
+def test_a_manifest_that_is_no_regular_file_is_put_aside(finished, kind):
+    before = data(finished)
+    (finished / "sweep.json").unlink()
+    STRANGE[kind](finished / "sweep.json")
+    with pytest.raises(FileError, match=r"Cannot read .*sweep\.json"):
         Store(finished)
+    assert again(finished).quarantined == ["sweep.json"]
+    assert data(finished) == before
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"format": "qpsim"}', b"null"])
@@ -147,7 +233,7 @@ def test_a_damaged_manifest_is_put_aside_and_written_anew(finished, content):
 
 def test_a_changed_specification_in_the_manifest_is_noticed(finished):
     text = (finished / "sweep.json").read_text()
-    (finished / "sweep.json").write_text(text.replace('"replicates": 8', '"replicates": 9'))
+    (finished / "sweep.json").write_text(text.replace('"n_replicates": 8', '"n_replicates": 9'))
     with pytest.raises(FileError, match="does not match its digest"):
         Store(finished)
 
@@ -198,7 +284,7 @@ def test_a_digit_that_flipped_in_the_index_reaches_no_table(finished):
 
 
 def test_infinite_losses_pass_through_the_index(tmp_path):
-    sweep = Sweep({**FIXED, "steps": 200}, {"step_size": [1e6]})
+    sweep = Sweep({**FIXED, "n_steps": 200}, {"step_size": [1e6]})
     store = again(tmp_path / "store", sweep).store
     (row,) = store.to_rows()
     assert row["loss_q50"] == float("inf") and row["diverged"] == 8

@@ -9,38 +9,38 @@ import pytest
 
 from qpsim.errors import FileError, SweepError
 from qpsim.sweep import Sweep, run
-from qpsim.sweep.table import rows, to_xarray, write, write_csv
+from qpsim.sweep.table import write, write_csv
 from tests.sweep.examples import FIXED, small
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return run(small(), tmp_path_factory.mktemp("table") / "store", progress=None).store
+    return run(small(), tmp_path_factory.mktemp("table") / "store", progress=False).store
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory):
     cells = [
-        {"method": {"name": "adam", "b1": 0.8}, "step_size": 0.1, "steps": 5},
+        {"method": {"name": "adam", "b1": 0.8}, "step_size": 0.1, "n_steps": 5},
         {"spectrum": [1.0, 2.0], "method": "ssd"},
     ]
     sweep = Sweep({**FIXED, "noise_std": 0.5}, {"method": ["sgd"]}, cells=cells[:1])
-    other = Sweep({"steps": 3, "replicates": 8}, cells=cells[1:] + [{"dim": 3}])
+    other = Sweep({"n_steps": 3, "n_replicates": 8}, cells=cells[1:] + [{"dim": 3}])
     place = tmp_path_factory.mktemp("mixed")
-    return [run(s, place / str(k), progress=None).store for k, s in enumerate((sweep, other))]
+    return [run(s, place / str(k), progress=False).store for k, s in enumerate((sweep, other))]
 
 
 def test_one_row_a_cell_with_all_its_parameters(store):
-    found = list(rows(store))
+    found = list(store.to_rows())
     assert [row["cell"] for row in found] == [cell.id for cell in store.sweep]
-    assert {"spectrum", "noise_std", "method", "seed", "loss_q50", "diverged"} <= set(found[0])
+    assert {"spectrum", "noise_std", "method", "rng", "loss_q50", "diverged"} <= set(found[0])
     record = store.read(next(iter(store.sweep)))
     assert found[0]["loss_q50"] == record.quantiles[2, -1]
     assert found[0]["mean_log10_loss"] == record.mean_log10_loss[-1]
 
 
 def test_one_row_a_cell_and_step(store):
-    found = list(rows(store, steps=True))
+    found = list(store.to_rows(steps=True))
     assert len(found) == 6 * 4 and [row["step"] for row in found[:5]] == [0, 1, 2, 3, 0]
     record = store.read(next(iter(store.sweep)))
     assert [row["loss_q95"] for row in found[:4]] == record.quantiles[-1].tolist()
@@ -52,16 +52,16 @@ def test_rows_from_the_index_and_from_the_files_are_the_same(store, tmp_path):
     copy = tmp_path / "copy"
     shutil.copytree(store.path, copy)
     (copy / "index.jsonl").unlink()
-    assert list(rows(type(store)(copy))) == list(rows(store))
+    assert list(type(store)(copy).to_rows()) == list(store.to_rows())
 
 
 def test_csv_can_be_read_back(store, tmp_path):
-    assert write(rows(store), tmp_path / "x.csv") == 6
+    assert write(store.to_rows(), tmp_path / "x.csv") == 6
     with open(tmp_path / "x.csv", newline="") as stream:
         found = list(csv.DictReader(stream))
-    assert [float(row["loss_q05"]) for row in found] == [row["loss_q05"] for row in rows(store)]
+    assert [float(row["loss_q05"]) for row in found] == [row["loss_q05"] for row in store.to_rows()]
     text = io.StringIO()
-    assert write_csv(rows(store), text) == 6
+    assert write_csv(store.to_rows(), text) == 6
     assert text.getvalue() == (tmp_path / "x.csv").read_text()
 
 
@@ -70,23 +70,23 @@ def test_parquet_has_one_type_a_column(mixed, tmp_path):
     for k, store in enumerate(mixed):
         for steps in (False, True):
             path = tmp_path / f"{k}{steps}.parquet"
-            count = write(rows(store, steps), path)
+            count = write(store.to_rows(steps), path)
             table = pq.read_table(path)
-            assert table.num_rows == count == len(list(rows(store, steps)))
-            assert table.to_pylist() == list(rows(store, steps))
-            assert str(table.schema.field("seed").type) == "int64"
+            assert table.num_rows == count == len(list(store.to_rows(steps)))
+            assert table.to_pylist() == list(store.to_rows(steps))
+            assert str(table.schema.field("rng").type) == "int64"
             assert str(table.schema.field("step_size").type) == "string"
 
 
 def test_hyper_parameters_are_columns(mixed):
-    found = list(rows(mixed[0]))
+    found = list(mixed[0].to_rows())
     assert [row["hyper.b1"] for row in found] == [None, 0.8]
     assert [row["step_size"] for row in found] == ["optimal", "0.1"]
 
 
 def test_xarray_has_the_grid_as_dimensions(store):
     pytest.importorskip("xarray")
-    array = to_xarray(store)
+    array = store.to_xarray()
     assert dict(array.sizes) == {"noise_std": 3, "method": 2, "quantile": 5, "step": 4}
     cell = list(store.sweep)[3]
     noise, method = cell.parameters["noise_std"], cell.parameters["method"]["name"]
@@ -103,7 +103,7 @@ def test_xarray_marks_what_is_missing(store, tmp_path):
     shutil.copytree(store.path, copy)
     partial = type(store)(copy)
     partial.file(next(iter(partial.sweep))).unlink()
-    array = to_xarray(partial)
+    array = partial.to_xarray()
     assert int(array["diverged"].isel(noise_std=0, method=0)) == -1
     assert np.isnan(array["mean_log10_loss"].isel(noise_std=0, method=0)).all()
     assert int((array["diverged"] == 0).sum()) == 5
@@ -111,7 +111,7 @@ def test_xarray_marks_what_is_missing(store, tmp_path):
 
 def test_xarray_of_listed_cells_has_one_dimension(mixed):
     pytest.importorskip("xarray")
-    array = to_xarray(mixed[0])
+    array = mixed[0].to_xarray()
     assert dict(array.sizes) == {"cell": 2, "quantile": 5, "step": 6}
     assert array["method"].values.tolist() == ["sgd", "adam"]
     assert np.isnan(array["mean_log10_loss"][0, 4:]).all()
@@ -119,9 +119,9 @@ def test_xarray_of_listed_cells_has_one_dimension(mixed):
 
 def test_a_table_goes_to_a_known_kind_of_file(store, tmp_path):
     with pytest.raises(SweepError, match=r"\.csv or \.parquet"):
-        write(rows(store), tmp_path / "x.xlsx")
+        write(store.to_rows(), tmp_path / "x.xlsx")
     with pytest.raises(FileError, match="nowhere"):
-        write(rows(store), tmp_path / "nowhere" / "x.csv")
+        write(store.to_rows(), tmp_path / "nowhere" / "x.csv")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -132,7 +132,7 @@ def test_a_missing_extra_is_answered_with_the_command_that_adds_it(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(SweepError, match=rf'pip install "qpsim\[{extra}\]"'):
         if module == "pyarrow":
-            write(rows(store), tmp_path / "x.parquet")
+            write(store.to_rows(), tmp_path / "x.parquet")
         else:
-            to_xarray(store)
+            store.to_xarray()
     assert list(tmp_path.iterdir()) == []

@@ -16,7 +16,7 @@ SSD = np.array([[0.0, 0.1, 0.0], [0.0, 0.1, 0.0], [2.0, 2.1, 2.0], [0.5, 0.5, 0.
 
 
 def _data(sgd, ssd, spread=0.01):
-    options = drawn.Options(replicates=16, problems=4, steps=8, dim=2)
+    options = drawn.Options(n_replicates=16, n_draws=4, n_steps=8, dim=2)
     rng = np.random.default_rng(0)
     final = np.stack([sgd, ssd], axis=2)[..., None, None]
     losses = final + spread * rng.normal(size=(4, 3, 2, 16, 5))
@@ -75,7 +75,7 @@ def test_the_second_statement_also_says_what_is_left_of_the_noise_free_gap():
 
 
 def test_a_small_run_is_reproducible_and_reports_every_scale():
-    options = figure2.Options(replicates=12, problems=3, steps=12, dim=8, scales=(1.0, 3.0))
+    options = figure2.Options(n_replicates=12, n_draws=3, n_steps=12, dim=8, scales=(1.0, 3.0))
     report = figure2.measure(options, workers=1)
     again = figure2.measure(options, workers=2)
     assert report.verdicts == again.verdicts
@@ -88,7 +88,7 @@ def test_a_small_run_is_reproducible_and_reports_every_scale():
 
 
 def test_without_noise_the_ratio_does_not_depend_on_the_scale():
-    options = figure2.Options(replicates=8, problems=2, steps=10, dim=8, scales=(1.0, 30.0))
+    options = figure2.Options(n_replicates=8, n_draws=2, n_steps=10, dim=8, scales=(1.0, 30.0))
     notes = figure2.measure(options, workers=1).verdicts[0].notes
     for k in range(2):
         values = [at["measurements"][k]["value"] for at in notes["scales"].values()]

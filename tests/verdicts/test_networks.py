@@ -116,7 +116,7 @@ def test_one_replicate_decides_nothing():
 
 def test_the_report_says_on_what_it_was_measured(tmp_path):
     report = networks.measure(
-        networks.Options(replicates=2, steps=10, cache=str(tmp_path)), workers=1
+        networks.Options(n_replicates=2, n_steps=10, cache=str(tmp_path)), workers=1
     )
     json.dumps(report.as_dict(), allow_nan=False)
     assert len(report.verdicts) == 11

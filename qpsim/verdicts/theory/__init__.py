@@ -36,7 +36,7 @@ STATEMENTS: tuple[Statement, ...] = (
 class Options(BaseOptions):
     """What the verification of the theory may be asked for."""
 
-    replicates: int = option(100_000, "draws of each experiment", at_least=10_000)
+    n_replicates: int = option(100_000, "draws of each experiment", at_least=10_000)
     seed: int = option(0, "seed of everything random", at_least=0)
     level: float = option(
         1e-3, "probability that a run with all statements true rejects any", at_least=1e-12
@@ -65,7 +65,7 @@ def measure(
     Examples
     --------
     >>> from qpsim.verdicts import theory
-    >>> report = theory.measure(theory.Options(replicates=10_000), statements=theory.STATEMENTS[:3])
+    >>> report = theory.measure(theory.Options(n_replicates=10_000), statements=theory.STATEMENTS[:3])
     >>> report.holds
     True
     """
@@ -74,14 +74,14 @@ def measure(
     began = time.perf_counter()
     threshold = critical_deviation(options.level, statements)
     verdicts = []
-    with progress.bar("theory", len(statements)) as tick:
+    with progress.bar("theory", len(statements)) as bar:
         for statement in statements:
             # By name and not by place: a statement's numbers do not change when one is added.
             key = int.from_bytes(statement.name.encode(), "big")
             seed = np.random.SeedSequence([options.seed, key])
-            draw = Draw(np.random.Generator(np.random.PCG64(seed)), options.replicates, workers)
+            draw = Draw(np.random.Generator(np.random.PCG64(seed)), options.n_replicates, workers)
             verdicts.append(statement.verdict(draw, threshold))
-            tick()
+            bar.tick()
     provenance = {
         **environment(),
         "bit_generator": "PCG64",
@@ -89,7 +89,7 @@ def measure(
         "critical_z": round(threshold, 4),
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
-    return Report("theory", tuple(verdicts), options.as_dict(), provenance)
+    return Report("theory", tuple(verdicts), options.to_dict(), provenance)
 
 
 def critical_deviation(level: float, statements: tuple[Statement, ...] = STATEMENTS) -> float:

@@ -9,7 +9,7 @@ from qpsim import figures
 from qpsim.errors import FigureError, FileError, SimulationError
 from qpsim.figures.data import load
 
-SMALL = {"replicates": 4, "problems": 2, "steps": 4, "dim": 4, "seed": 3}
+SMALL = {"n_replicates": 4, "n_draws": 2, "n_steps": 4, "dim": 4, "seed": 3}
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def test_data_and_images_lie_side_by_side(made):
 def test_the_json_says_where_the_numbers_come_from(made):
     _, place = made
     header = json.loads((place / "figure2.json").read_text())
-    assert header["options"]["replicates"] == 4
+    assert header["options"]["n_replicates"] == 4
     assert header["options"]["scale"] == 10.0
     assert header["provenance"]["libraries"]["numpy"] == np.__version__
     assert header["arrays"]["quantiles"]["axes"] == ["row", "noise", "method", "level", "step"]
@@ -81,11 +81,15 @@ def test_loaded_data_equal_computed_data(made):
         ("2", {"formats": ()}, "No format"),
         ("2", {"width": "wide"}, "inches, 'column' or 'full'"),
         ("2", {"width": float("nan")}, "between 2 and 30 inches"),
-        ("2", {"replicate": 3}, "Figure 2 has no option 'replicate'; did you mean 'replicates'"),
-        ("2", {"steps": 0}, "steps must be a whole number of at least 1, not 0"),
-        ("2", {"steps": 2.5}, "steps must be a whole number"),
-        ("2", {"steps": True}, "steps must be a whole number"),
-        ("2", {"steps": 10**12}, "steps must be at most"),
+        (
+            "2",
+            {"n_replicate": 3},
+            "Figure 2 has no option 'n_replicate'; did you mean 'n_replicates'",
+        ),
+        ("2", {"n_steps": 0}, "n_steps must be a whole number of at least 1, not 0"),
+        ("2", {"n_steps": 2.5}, "n_steps must be a whole number"),
+        ("2", {"n_steps": True}, "n_steps must be a whole number"),
+        ("2", {"n_steps": 10**12}, "n_steps must be at most"),
         ("2", {"scale": float("inf")}, "scale must be a finite number"),
         ("2", {"scale": "ten"}, "scale must be a finite number"),
         ("2", {"seed": -1}, "seed must be"),
@@ -140,7 +144,7 @@ def test_every_figure_has_what_the_registry_promises():
     for name in figures.names():
         module = figures.module(name)
         assert figures.title(name).endswith(".")
-        assert module.ASPECT > 0
+        assert callable(module.aspect)
         assert callable(module.compute)
         assert callable(module.draw)
         for option in module.Options.names():

@@ -10,7 +10,7 @@ from qpsim import figures
 from qpsim.figures import figure_methods
 from qpsim.figures.figure_methods import ESTIMATED, IDEALISED, Options, first_step_below, table
 
-OPTIONS = Options(replicates=5, problems=2, steps=6, dim=4, tolerance=0.2, seed=3)
+OPTIONS = Options(n_replicates=5, n_draws=2, n_steps=6, dim=4, tolerance=0.2, seed=3)
 
 
 @pytest.fixture(scope="module")

@@ -12,10 +12,10 @@ from qpsim.sweep.cell import read_cell
 
 SMALL = {
     "dim": 6,
-    "steps": 5,
-    "replicates": 8,
-    "problems": 2,
-    "noise": (0.1, 1.0, 4.0),
+    "n_steps": 5,
+    "n_replicates": 8,
+    "n_draws": 2,
+    "noise_std": (0.1, 1.0, 4.0),
     "condition": (10.0, 100.0),
     "tau": (0.0, 1.0),
 }
@@ -33,7 +33,7 @@ def test_the_measured_ratio_is_that_of_the_cells_it_names(data):
         return read_cell(it.run(), "cell").mean_log10_loss[-1]
 
     for seed in (0, 1):
-        for row, noise in enumerate(SMALL["noise"]):
+        for row, noise in enumerate(SMALL["noise_std"]):
             for column, tau in enumerate(SMALL["tau"]):
                 ratio = final("sgd", noise, tau, seed) - final("ssd", noise, tau, seed)
                 assert data["noise_problems"][0, seed, row, column] == ratio
@@ -72,7 +72,7 @@ def test_without_noise_on_the_axes_the_path_of_gradients_is_exact():
 
 
 def test_a_method_without_a_one_step_theory_has_no_prediction():
-    options = figure_phase.Options(**{**SMALL, "methods": ("sgd", "m-ssd"), "problems": 1})
+    options = figure_phase.Options(**{**SMALL, "methods": ("sgd", "m-ssd"), "n_draws": 1})
     data = figure_phase.compute(options, workers=1)
     assert np.isfinite(data["noise"][0]).all() and np.isnan(data["noise"][1:]).all()
     assert np.isnan(data["agreement"][:, 1:]).all()

@@ -1,0 +1,87 @@
+"""Problems of the literature, ready to run: Figure 2's, the noisy quadratic model, DeepOBS's quadratic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from qpsim import checks
+from qpsim.errors import ProblemError
+from qpsim.problem import noise
+from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.random import random_problem
+
+__all__ = ["figure2", "noisy_quadratic_model"]
+
+NOISE_LEVELS = (0.0, 0.1, 4.0)
+
+
+def figure2(
+    *, dim: int = 100, scale: float = 10.0, rng: Any = 0
+) -> dict[tuple[str, str, float], QuadraticProblem]:
+    """The twelve problems of Figure 2 (Balles & Hennig, 2018): spectrum x basis x noise level.
+
+    Parameters
+    ----------
+    dim : int, default 100
+    scale : float, default 10
+        The optimum's coordinates are U[-scale, scale]; the paper does not say how far away it starts.
+    rng : int or any other seed, default 0
+        All twelve share optimum, and the bases their eigenvalues.
+
+    Returns
+    -------
+    dict
+        Problems by (spectrum, basis, noise_std), with the spectra "mild" and "structured", the bases "axis" and
+        "haar", and the levels 0, 0.1 and 4.
+
+    Examples
+    --------
+    >>> from qpsim import gallery
+    >>> gallery.figure2(dim=10)["structured", "haar", 4.0]
+    <QuadraticProblem dense, dim=10, eigenvalues in [0.0834, 50.6], noise_std=4>
+    """
+    from qpsim.seeds import seed_sequence
+
+    seed = seed_sequence(rng)
+    problems = {}
+    for spectrum in ("mild", "structured"):
+        for basis in ("axis", "haar"):
+            again = np.random.SeedSequence(seed.entropy, spawn_key=seed.spawn_key)
+            made = random_problem(spectrum, dim, basis, 0.0, scale=scale, rng=again)
+            for level in NOISE_LEVELS:
+                problems[spectrum, basis, level] = made.with_noise(level)
+    return problems
+
+
+def noisy_quadratic_model(
+    dim: int = 10_000, *, bins: int | None = None, rng: Any = 0
+) -> QuadraticProblem:
+    """The noisy quadratic model of Zhang et al. (2019): h_i = 1 / i, gradient noise of covariance H / B.
+
+    Parameters
+    ----------
+    dim : int, default 10000
+    bins : int, optional
+        Takes each i up to the next of so many numbers spaced geometrically from 1 to dim, as the published numbers
+        do with 100; by default every i has its own curvature.
+    rng : int or any other seed, default 0
+        The optimum is drawn N(0, I), theta starting at 0. For the expectation over it, as published, give
+        ``initial_square=1.0`` to :func:`qpsim.steps_to_loss`.
+
+    Examples
+    --------
+    >>> from qpsim import gallery
+    >>> gallery.noisy_quadratic_model(dim=1000)
+    <QuadraticProblem diagonal, dim=1000, eigenvalues in [0.001, 1], noise.hessian(1)>
+    """
+    d = checks.count("dim", dim, ProblemError)
+    number = np.arange(1.0, d + 1.0)
+    if bins is not None and d > 1:
+        n = checks.count("bins", bins, ProblemError, low=2) - 1
+        # The small subtraction keeps a number that is itself one of the points where it is.
+        place = np.ceil(np.log(number) / np.log(d) * n - 1e-9)
+        number = d ** (place / n)
+    generator = np.random.default_rng(rng)
+    return QuadraticProblem(1.0 / number, generator.standard_normal(d), noise=noise.hessian(1.0))

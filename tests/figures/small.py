@@ -1,0 +1,110 @@
+"""Small data for every figure, and what a drawing shows: for tests that hold for all of them."""
+
+from functools import cache
+
+import numpy as np
+
+from qpsim import figures
+from qpsim.figures.data import Data
+
+# Small values of the options that figures have in common; a new figure needs nothing here.
+FEW = {
+    "n_replicates": 4,
+    "n_draws": 2,
+    "n_steps": 6,
+    "dim": 5,
+    "rounds": 1,
+    "dims": (3, 5, 9, 12),
+    "replicate_counts": (1, 2, 4, 8, 16),
+    "step_counts": (1, 2, 4, 8, 16),
+    "worker_counts": (1, 2),
+    "noise_std": None,
+    "condition": (1.0, 10.0, 100.0),
+    "tau": (0.0, 0.5, 1.0),
+}
+NETWORKS = ("3", "6", "7")
+
+
+@cache
+def data(name):
+    """The data of a figure, computed in a moment; those on networks are made up."""
+    if name in NETWORKS:
+        return networks(name)
+    known = figures.module(name).Options.names()
+    few = {key: value for key, value in FEW.items() if key in known and value is not None}
+    if name == "phase":
+        few["noise_std"] = (0.1, 1.0, 4.0)
+    return figures.compute(name, workers=1, **few)
+
+
+def networks(name, replicates=4, evaluations=7, seed=0):
+    """Data of a figure on networks as they might be: losses that fall, with some spread."""
+    module = figures.module(name)
+    generator = np.random.default_rng(seed)
+    problems, methods = module.PROBLEMS, module.METHODS
+    shape = (len(problems), len(methods), replicates)
+    arrays = {
+        "test_accuracy": generator.uniform(0.85, 0.95, shape),
+        "test_loss": generator.uniform(0.2, 0.3, shape),
+        "mean_loss": generator.uniform(0.9, 1.1, shape),
+        "early_loss": generator.uniform(1.2, 1.5, shape),
+        "step_size": np.full(shape[:2], 0.1),
+    }
+    axes = {key: ["problem", "method", "replicate"] for key in arrays}
+    axes["step_size"] = ["problem", "method"]
+    for k in range(len(problems)):
+        steps = np.arange(evaluations) * 10
+        falling = 2.3 * np.exp(-0.02 * steps) + 0.1 * k
+        noise = generator.uniform(0.9, 1.1, (len(methods), replicates, evaluations))
+        arrays |= {
+            f"steps_{k}": steps,
+            f"test_loss_{k}": falling * noise,
+            f"train_loss_{k}": (falling * noise)[:, :, 1:],
+            f"grid_{k}": np.ones((len(methods), 3, 2)),
+        }
+        axes |= {
+            f"steps_{k}": ["evaluation"],
+            f"test_loss_{k}": ["method", "replicate", "evaluation"],
+            f"train_loss_{k}": ["method", "replicate", "interval"],
+            f"grid_{k}": ["method", "point", "value"],
+        }
+    labels = {
+        "problem": list(problems),
+        "method": list(methods),
+        "criterion": ["training-loss"] * len(problems),
+    }
+    return Data(name, module.Options(), arrays, axes, labels)
+
+
+def all_axes(fig):
+    """Axes of a figure, with insets."""
+    for ax in fig.axes:
+        yield ax
+        yield from ax.child_axes
+
+
+def tick_labels(axis):
+    """Labels that are shown: those beyond an axis' limits exist but are not."""
+    low, high = sorted(axis.get_view_interval())
+    return [
+        tick.label1
+        for tick in axis.get_major_ticks()
+        if tick.label1.get_visible() and low <= tick.get_loc() <= high and tick.label1.get_text()
+    ]
+
+
+def visible_texts(fig):
+    """All texts that are shown."""
+    found = [*fig.texts]
+    for legend in fig.legends:
+        found += legend.get_texts()
+    for ax in all_axes(fig):
+        if ax.axison:
+            found += [
+                ax.xaxis.label,
+                ax.yaxis.label,
+                *tick_labels(ax.xaxis),
+                *tick_labels(ax.yaxis),
+            ]
+        found += [ax.title, *ax.texts]
+    return [text for text in found if text.get_visible() and text.get_text().strip()]
