@@ -10,20 +10,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import file_lines, print_json, print_table, say
+from qpsim.cli.shared import tasks_beginning
 
 if TYPE_CHECKING:
     from qpsim.tuning.networks import Tuned
 
 
-def _tasks(incomplete: str) -> list[str]:
-    from qpsim.nn import task_names
-
-    return [name for name in task_names() if name.startswith(incomplete)]
-
-
 def tune(
     task: Annotated[
-        str, typer.Argument(help="Problem; train --list shows all.", autocompletion=_tasks)
+        str, typer.Argument(help="Problem; train --list shows all.", autocompletion=tasks_beginning)
     ],
     method: Annotated[
         list[str] | None,
