@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim import nn
+from qpsim import nn, tuning
 from qpsim.execution import threads
 from qpsim.execution.interrupts import deferred
 
@@ -117,7 +117,7 @@ def test_a_tuning_struck_while_it_hands_out_work_leaves_nothing_in_the_queue(tmp
         ThreadPoolExecutor.submit(pool, free.wait)
         try:
             with pytest.raises(KeyboardInterrupt):
-                nn.tune(nn.task("digits-mlp"), ["adam", "m-sgd"], workers=pool, cache=tmp_path)
+                tuning.tune(nn.task("digits-mlp"), ["adam", "m-sgd"], workers=pool, cache=tmp_path)
             assert [future.cancelled() for future in pool.futures] == [True, True]
         finally:
             free.set()
