@@ -8,6 +8,7 @@ import pytest
 
 import qpsim
 from qpsim import sweep
+from qpsim.errors import SweepError
 from tests import golden
 
 FOLDER = Path(__file__).parent / "data" / "golden"
@@ -83,16 +84,18 @@ def test_a_training_goes_on_from_its_checkpoint(files):
         assert_same(fresh.parameters, continued.parameters)
 
 
-def test_a_store_of_a_sweep_is_read_and_gone_on_with(files, tmp_path):
-    again = golden.small_sweep(tmp_path)
-    report = sweep.run(again, files / "store", workers=1, progress=None)
-    assert (report.total, report.found, report.computed) == (6, 6, 0)
-    assert not report.quarantined and not report.failed
+def test_a_store_of_a_sweep_is_read_but_not_gone_on_with(files, tmp_path):
+    store = sweep.Store(files / "store")
+    assert store.version == "0.1.0" and store.status() == (6, 6, 0, [])
     rows = {
         name: [golden.digest(whole), *few.tolist()]
-        for name, (whole, few) in golden.numbers_of_store(report.store).items()
+        for name, (whole, few) in golden.numbers_of_store(store).items()
     }
     assert golden.read(FOLDER)["cases"]["sweep, six cells"] == rows
+    again = golden.small_sweep(tmp_path)
+    assert [record.id for record in store] == [cell.id for cell in again]
+    with pytest.raises(SweepError, match=r"begun by qpsim 0\.1\.0"):
+        sweep.run(again, files / "store", workers=1, progress=None)
 
 
 @pytest.mark.parametrize("damage", [0.0, 1e-13, 1e-6])

@@ -20,7 +20,7 @@ def compare(
     tolerance: Annotated[
         float, typer.Option(help="Fraction of the initial loss to be reached.")
     ] = 0.01,
-    seed: Annotated[int, typer.Option(help="Seed: the same one gives the same bits.")] = 0,
+    seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
     problem: Problems = None,
     noise_std: NoiseLevels = None,
     method: Methods = None,

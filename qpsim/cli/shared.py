@@ -11,10 +11,21 @@ from typer.core import TyperCommand
 
 from qpsim.cli.report_errors import assignments, say
 
+
+def methods_beginning(incomplete: str) -> list[str]:
+    """Names of methods that begin so, for the completion of a command line."""
+    from qpsim.methods import method_names
+
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
-Seed = Annotated[
-    int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+Rng = Annotated[
+    int | None,
+    typer.Option("--rng", help="Seed: the same one gives the same bits.", show_default="0"),
 ]
+# Figures and topics name theirs seed.
+Seed = Rng
 DataFolder = Annotated[
     Path | None, typer.Option(help="Folder of MNIST and CIFAR, for what is about networks.")
 ]
@@ -39,7 +50,11 @@ NoiseLevels = Annotated[
 ]
 Methods = Annotated[
     list[str] | None,
-    typer.Option(help="Method by name; may be repeated.", show_default="the figure's own"),
+    typer.Option(
+        help="Method by name; may be repeated.",
+        show_default="the figure's own",
+        autocompletion=methods_beginning,
+    ),
 ]
 
 
@@ -48,6 +63,11 @@ _FORMER = {
     "--replicates": "--n-replicates",
     "--steps": "--n-steps",
     "--problems": "--n-draws",
+    "--seed": "--rng",
+    "--noise": "--noise-std",
+    "--step": "--step-size",
+    "--batch": "--batch-size",
+    "--theta": "--theta0",
 }
 
 

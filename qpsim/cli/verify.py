@@ -29,14 +29,14 @@ def verify(
             autocompletion=_topics,
         ),
     ] = None,
-    replicates: Annotated[
+    n_replicates: Annotated[
         int | None,
         typer.Option(
             help="Draws of each experiment, or runs of each method and panel.",
             show_default="100000, or 256; networks 10",
         ),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
+    n_steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
     dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default="100")] = None,
     scale: Annotated[
         float | None,
@@ -60,11 +60,11 @@ def verify(
 
     \b
     Examples:
-      qpsim verify                   the theory, with a fresh seed: --seed 7
-      qpsim verify --replicates 1000000
+      qpsim verify                   the theory, with a fresh seed: --rng 7
+      qpsim verify --n-replicates 1000000
       qpsim verify --json | jq '.verdicts[] | select(.holds | not)'
       qpsim verify figure2
-      qpsim verify figure2 --replicates 1024 --scale 3
+      qpsim verify figure2 --n-replicates 1024 --scale 3
       qpsim verify figure2 --set 'scales=[10, 100]' --json
       qpsim verify networks --json
       qpsim verify all --workers 2
@@ -76,8 +76,8 @@ def verify(
     if "all" in wanted:
         wanted = list(verdicts.topics())
     common = {
-        "replicates": replicates,
-        "steps": steps,
+        "n_replicates": n_replicates,
+        "n_steps": n_steps,
         "dim": dim,
         "scale": scale,
         "seed": seed,

@@ -43,7 +43,7 @@ class Cell:
     run : Run
     dataset : Dataset
     data_key : str
-        The data's fingerprint.
+        Tells the data: their fingerprint and the shape of an example.
     folder : Path or None
         Keeps its history; None keeps nothing.
     """
@@ -56,7 +56,11 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of all that decides the cell's numbers."""
-        content = {"run": self.run.record(), "data": self.data_key, "sources": source_fingerprint(*_ROOMS)}
+        content = {
+            "run": self.run.record(),
+            "data": self.data_key,
+            "sources": source_fingerprint(*_ROOMS),
+        }
         text = json.dumps(content, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 

@@ -12,7 +12,7 @@ from qpsim.theory import signs
 from qpsim.verdicts import theory as verified
 from qpsim.verdicts.theory.statement import RELATIONS, Draw, Statement, deviation
 
-FEW = verified.Options(replicates=20_000)
+FEW = verified.Options(n_replicates=20_000)
 BY_NAME = {statement.name: statement for statement in verified.STATEMENTS}
 
 
@@ -244,7 +244,7 @@ def test_signs_treated_as_independent_are_caught(monkeypatch):
 
 def test_the_whole_run_exits_badly_with_one_broken_formula(monkeypatch):
     monkeypatch.setattr(theory, "momentum_correction", lambda mu, t: _KAPPA(mu, np.asarray(t) + 1))
-    report = verified.measure(verified.Options(replicates=10_000), 2)
+    report = verified.measure(verified.Options(n_replicates=10_000), 2)
     assert not report.holds
     broken = {v.name for v in report.verdicts if not v.holds}
     assert broken == {"kappa", "relative-variance"}
