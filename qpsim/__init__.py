@@ -11,6 +11,7 @@ __version__ = "0.2.0"
 
 _PUBLIC = {
     "QuadraticProblem": "qpsim.problem.quadratic",
+    "LeastSquares": "qpsim.problem.least_squares",
     "random_problem": "qpsim.problem.random",
     "method": "qpsim.methods",
     "method_names": "qpsim.methods",
@@ -34,7 +35,7 @@ _PUBLIC = {
     "StoreWarning": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
+_SUBPACKAGES = ("theory", "nn", "tuning", "sweep", "figures", "verdicts")
 # Modules of the problem room that users name without it.
 _MODULES = {"noise": "qpsim.problem.noise", "gallery": "qpsim.problem.gallery"}
 

@@ -22,9 +22,9 @@ from qpsim.bench.report import SCHEMA
 from qpsim.bench.start import spread
 from qpsim.bench.workloads import GROUPS, Workload, small, workloads
 from qpsim.errors import SimulationError, nearest
-from qpsim.execution.progress import bar
+from qpsim.execution import progress
+from qpsim.execution.cores import available_cores
 from qpsim.provenance import environment
-from qpsim.simulation.run import default_workers
 
 ROUNDS = 7
 START = "start"
@@ -81,7 +81,7 @@ def run(
     n_rounds = rounds or (2 if quick else ROUNDS)
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     starts = []
-    with _cores(workers) as cores, bar("bench", len(chosen)) as tick:
+    with _cores(workers) as cores, progress.bar("bench", len(chosen)) as bar:
         results = []
         if START in groups and only is None:
             _take_idle_cores(workers, mine)
@@ -89,7 +89,7 @@ def run(
         for workload in chosen:
             _take_idle_cores(workers, mine)
             results.append(_measured(workload, names, n_rounds, workers))
-            tick()
+            bar.tick()
     return {
         "schema": SCHEMA,
         "environment": {**environment(), "peers": {name: _version(name) for name in names}},
@@ -229,7 +229,7 @@ def _version(name: str) -> str | None:
 def _cores(workers: int) -> Iterator[int]:
     """Restore this process' cores at the end; the value is how many of them are used."""
     if not hasattr(os, "sched_setaffinity"):
-        yield default_workers()
+        yield available_cores()
         return
     before = os.sched_getaffinity(0)
     try:

@@ -53,14 +53,14 @@ def info(
     if changes:
         typer.echo(CHANGES.read_text(encoding="utf-8"), nl=False)
         return
+    from qpsim.execution.cores import available_cores
     from qpsim.kernels.jit import cache_folder
     from qpsim.provenance import environment
-    from qpsim.simulation.run import default_workers
 
     folder = cache_folder()
     about: dict[str, Any] = {
         **environment(),
-        "cores": default_workers(),
+        "cores": available_cores(),
         "cache_folder": None if folder is None else str(folder),
     }
     if timings:

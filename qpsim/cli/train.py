@@ -14,7 +14,7 @@ _ROWS = 12
 
 
 def _tasks(incomplete: str) -> list[str]:
-    from qpsim.nn.tasks import task_names
+    from qpsim.nn import task_names
 
     return [name for name in task_names() if name.startswith(incomplete)]
 
@@ -31,9 +31,13 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter, such as b2=0.99."),
     ] = None,
-    steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Batch size.", show_default="the task's")
+    n_steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples in a batch.", show_default="the task's")
+    ] = None,
+    l2: Annotated[
+        float | None,
+        typer.Option(help="L2 factor of the weights.", show_default="the task's"),
     ] = None,
     divide_after: Annotated[
         list[int] | None,
@@ -54,32 +58,38 @@ def train(
     ] = None,
     workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="File that holds the run, rewritten as it goes on.")
+        Path | None,
+        typer.Option(
+            help="File in which to keep where the run stands; if it is there, the run goes on from it."
+        ),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the checkpoint if it is there.")
-    ] = False,
+    checkpoint_every: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Time between two writes of the checkpoint.")
+    ] = 60.0,
+    weights: Annotated[
+        Path | None, typer.Option(help="File for the trained network's parameters, an .npz.")
+    ] = None,
     list_: Annotated[bool, typer.Option("--list", help="Print the tasks.")] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
 ) -> None:
     """Train a network; a table of losses and accuracies over steps.
 
     The training columns are means over the batches since the test before, as training saw them;
-    the test columns are of the whole test set. Ctrl-C leaves a checkpoint from which the same command
-    with --resume goes on, to the same bits.
+    the test columns are of the whole test set. With --checkpoint the same command goes on from
+    where the run was interrupted, to the same bits.
 
     \b
     Examples:
       qpsim train digits-mlp --method adam --step-size 0.003
       qpsim train digits-cnn --method m-svag-mb --step-size 0.06 --seed 3
       qpsim train cifar10 --data ~/data --step-size 0.001 --checkpoint run.npz
-      qpsim train cifar10 --data ~/data --step-size 0.001 --checkpoint run.npz --resume
+      qpsim train mnist --data ~/data --step-size 0.001 --l2 0 --weights mnist.npz
       qpsim train digits-whitened --method m-sgd --step-size 0.3 --json
     """
     from qpsim import method as method_of
-    from qpsim.nn.run import Run
-    from qpsim.nn.tasks import task as task_of
-    from qpsim.nn.training import train as run_training
+    from qpsim import nn
+    from qpsim.files.writing import check_writable
 
     if list_:
         _list(json_)
@@ -88,28 +98,38 @@ def train(
         raise typer.BadParameter("name a task; --list shows them all.")
     if step_size is None:
         raise typer.BadParameter("give a --step-size; qpsim tune finds a good one.")
+    if resume:
+        say("hint: --resume is not needed any more; a checkpoint that is there is gone on from.")
     changes: dict[str, Any] = {
-        "n_steps": steps,
-        "batch_size": batch,
+        "n_steps": n_steps,
+        "batch_size": batch_size,
+        "l2": l2,
         "drops": None if divide_after is None else tuple(divide_after),
         "drop_divisor": divisor,
         "evaluate_every": evaluate_every,
     }
-    chosen = replace(
-        task_of(task), **{key: value for key, value in changes.items() if value is not None}
-    )
+    given = {key: value for key, value in changes.items() if value is not None}
     mover = method_of(method)
     hyper = assignments(set_, list(mover.rule.defaults))
-    run = Run(chosen, method_of(method, **hyper), step_size, seed)
+    run = nn.Run(replace(nn.task(task), **given), method_of(method, **hyper), step_size, seed)
+    if weights is not None:
+        check_writable(weights.parent)
     try:
-        trained = run_training(
-            run, directory=data, workers=workers, checkpoint=checkpoint, resume=resume
+        trained = nn.train(
+            run,
+            directory=data,
+            workers=workers,
+            checkpoint=checkpoint,
+            checkpoint_every=checkpoint_every,
         )
     except KeyboardInterrupt:
         if checkpoint is not None:
             where = file_lines([checkpoint])[0]
-            say(f"checkpoint in {where}; the same command with --resume goes on from there.")
+            say(f"checkpoint in {where}; the same command goes on from there.")
         raise
+    kept = [path for path in (checkpoint, weights) if path is not None]
+    if weights is not None:
+        trained.network.save(weights)
     found = trained.summary()
     if found["status"] == "diverged":
         say(f"warning: diverged at step {found['diverged_at']}; the step size is too large.")
@@ -117,8 +137,8 @@ def train(
         print_json(found)
         return
     _print(found)
-    if checkpoint is not None:
-        say(f"saved to {file_lines([checkpoint])[0]}")
+    if kept:
+        say(f"saved to {', '.join(file_lines(kept))}")
 
 
 def _print(found: dict[str, Any]) -> None:
@@ -139,8 +159,9 @@ def _print(found: dict[str, Any]) -> None:
     print_table(columns, rows)
     mean = found["mean_training_loss"]
     typer.echo(
-        f"{found['task']['name']}, {found['method']['name']}, step size {found['step_size']:g}, "
-        f"seed {found['seed']}: {found['status']} after {found['steps']} steps"
+        f"{found['task']['name']} on {found['provenance']['data']['name']}, "
+        f"{found['method']['name']}, step size {found['step_size']:g}, seed {found['seed']}: "
+        f"{found['status']} after {found['steps']} steps"
         + ("." if mean is None else f"; mean training loss {mean:.4f}.")
     )
 
@@ -157,7 +178,7 @@ _SHAPES = (_loss, _share)
 
 
 def _list(as_json: bool) -> None:
-    from qpsim.nn.tasks import task, task_names
+    from qpsim.nn import task, task_names
 
     tasks = [task(name) for name in task_names()]
     if as_json:

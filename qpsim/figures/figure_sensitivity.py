@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.execution import progress
+from qpsim.execution.pool import threads
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.figure2_problems import ROW_NAMES, ROWS
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.simulation.run import executor_of
 from qpsim.tuning.constant_step import best_constant_step
 
 if TYPE_CHECKING:
@@ -61,8 +61,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     theta0 = generator.uniform(-options.scale, options.scale, (options.n_replicates, options.dim))
     found = []
     with (
-        executor_of(workers) as (pool, _),
-        progress.bar("figure sensitivity", len(ROWS) * len(METHODS)) as tick,
+        threads(workers) as pool,
+        progress.bar("figure sensitivity", len(ROWS) * len(METHODS)) as bar,
     ):
         for spectrum, basis in ROWS:
             problem = random_problem(
@@ -77,10 +77,10 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
                         options.n_replicates,
                         theta0,
                         rng=noise,
-                        workers=pool,
+                        workers=pool.executor,
                     )
                 )
-                tick()
+                bar.tick()
     longest = max(search.step_sizes.size for search in found)
     shape = (len(ROWS), len(METHODS))
     steps = np.full((*shape, longest), np.nan)

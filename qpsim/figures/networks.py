@@ -69,7 +69,7 @@ def compute(
         run, ``early_loss``: over its first quarter, each (problem, method, replicate);
         ``step_size`` (problem, method). What diverged is +inf, its accuracy NaN.
     """
-    from qpsim.nn.tasks import task
+    from qpsim.nn import task
     from qpsim.tuning.networks import Protocol, tune
 
     began = time.perf_counter()
@@ -78,7 +78,7 @@ def compute(
     if options.n_steps:
         tasks = [replace(one, n_steps=options.n_steps) for one in tasks]
     protocol = Protocol(
-        tuning_seeds=options.tuning_seeds, replicates=options.n_replicates, seed=options.seed
+        tuning_seeds=options.tuning_seeds, n_replicates=options.n_replicates, seed=options.seed
     )
     tuned = tune(
         tasks,
@@ -113,7 +113,7 @@ def compute(
     }
     provenance = {
         **environment(),
-        "protocol": "largest stable step size, two orders of magnitude down over 6, 3, 1 x 10^m",
+        "protocol": "step sizes of all orders of magnitude, then 6, 3, 1 x 10^m around the best",
         "replicate_seeds": list(protocol.replicate_seeds),
         "wall_seconds": round(time.perf_counter() - began, 3),
     }

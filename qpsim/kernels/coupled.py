@@ -72,7 +72,9 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
             moments = Moments(
                 scratch.moments.numerator, scratch.moments.denominator, record.moment_error[step]
             )
-            add_moments(problem, hyper, StepInput(gradient, extra, states, t), policy, moments)
+            add_moments(
+                problem, hyper, StepInput(offset, gradient, extra, states, t), policy, moments
+            )
         for i in range(d):
             for lane in range(count):
                 g = gradient[i, lane] - noise[i, lane]

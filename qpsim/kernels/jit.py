@@ -19,7 +19,7 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from importlib import import_module
 from operator import attrgetter
@@ -36,13 +36,14 @@ from numba.core import types as numba_types
 from numba.core.registry import cpu_target
 from numba.extending import intrinsic as numba_intrinsic
 
+from qpsim.execution.sources import Sources
+
 # numba's annotations know neither its configuration nor its tuple types
 config: Any = numba_config
 types: Any = numba_types
 intrinsic: Any = numba_intrinsic
 
-_PACKAGE = Path(__file__).resolve().parent.parent
-_SOURCE_FOLDERS = tuple(_PACKAGE / room for room in ("rules", "methods", "kernels", "nn/kernels"))
+_SOURCE_ROOMS = ("rules", "methods", "kernels", "nn/kernels")
 _KEPT_FINGERPRINTS = 4
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
@@ -155,7 +156,7 @@ def timings() -> dict[str, float]:
 
 def cache_folder() -> Path | None:
     """This version's folder of machine code (it may not exist yet), or None if the cache is off."""
-    if os.environ.get("QPSIM_NO_CACHE", "") not in ("", "0") or not _sources.as_imported():
+    if os.environ.get("QPSIM_NO_CACHE", "") not in ("", "0") or not _sources.unchanged():
         return None
     root = cache_root()
     return None if root is None else root / "machine-code" / _fingerprint()
@@ -202,55 +203,6 @@ def cache_root() -> Path | None:
         return (Path(xdg) if xdg else Path.home() / ".cache") / "qpsim"
     except RuntimeError:  # no home directory
         return None
-
-
-class _Sources:
-    """The files whose text can end up in machine code, as they were when this process started."""
-
-    def __init__(self) -> None:
-        self._stamps = self._look()
-        self.digest = self._read()
-
-    def _files(self) -> Iterator[Path]:
-        for folder in _SOURCE_FOLDERS:
-            yield from sorted(folder.rglob("*.py"))
-
-    def _look(self) -> list[tuple[str, int, int]]:
-        try:
-            stats = [(str(path), path.stat()) for path in self._files()]
-        except OSError:
-            return []
-        return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
-
-    def _read(self) -> str | None:
-        digest = hashlib.sha256()
-        try:
-            for path in self._files():
-                text = path.read_bytes()
-                digest.update(f"{path.relative_to(_PACKAGE)} {len(text)}\n".encode())
-                digest.update(text)
-        except OSError:
-            return None
-        return digest.hexdigest()
-
-    def as_imported(self) -> bool:
-        """Whether the files are still those imported; once edited, this process caches no more."""
-        if self.digest is None or not self._stamps:
-            return False
-        stamps = self._look()
-        if stamps != self._stamps:
-            if self._read() != self.digest:
-                self.digest = None
-                return False
-            self._stamps = stamps
-        return True
-
-    def cover(self, file: str | None) -> bool:
-        """Whether the fingerprint would notice an edit of this file."""
-        if file is None:
-            return False
-        path = Path(file).resolve()
-        return path.suffix == ".py" and any(folder in path.parents for folder in _SOURCE_FOLDERS)
 
 
 @cache
@@ -458,7 +410,8 @@ class _Clock(event.Listener):
             self.compile_seconds += time.perf_counter() - self._started
 
 
-_sources = _Sources()
+# As they are when this process starts: code compiled from edited files is not kept.
+_sources = Sources(_SOURCE_ROOMS)
 _marked: set[Path] = set()
 _clock = _Clock()
 event.register("numba:compile", _clock)

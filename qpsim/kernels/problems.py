@@ -32,7 +32,7 @@ class ProblemKernels:
         class has no moments, and so no exact step.
 
     A chooser is called with numba's types of problem and hyper-parameters and returns the function, so that it may
-    depend on the rule. Functions have the argument names given here.
+    depend on the rule; None stands for a rule without moments. Functions have the argument names given here.
     """
 
     evaluate: Callable[..., Any]
@@ -83,6 +83,5 @@ def _multiply(problem, direction, image):
 @overload(add_moments, jit_options=OVERLOAD)
 def _add_moments(problem, hyper, step, policy, moments):
     choose = _KERNELS[problem.instance_class].add_moments
-    if choose is None:
-        return lambda problem, hyper, step, policy, moments: None
-    return choose(problem, hyper)
+    found = None if choose is None else choose(problem, hyper)
+    return found or (lambda problem, hyper, step, policy, moments: None)

@@ -13,12 +13,12 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from qpsim.errors import FileError
+from qpsim.execution.sources import source_fingerprint
 from qpsim.files.archive import read_arrays, write_arrays
 from qpsim.files.writing import check_writable
 from qpsim.nn.checkpoint import LISTS
@@ -43,7 +43,7 @@ class Cell:
     run : Run
     dataset : Dataset
     data_key : str
-        The data's fingerprint.
+        Tells the data: their fingerprint and the shape of an example.
     folder : Path or None
         Keeps its history; None keeps nothing.
     """
@@ -56,7 +56,11 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of all that decides the cell's numbers."""
-        content = {"run": self.run.record(), "data": self.data_key, "sources": _sources()}
+        content = {
+            "run": self.run.record(),
+            "data": self.data_key,
+            "sources": source_fingerprint(*_ROOMS),
+        }
         text = json.dumps(content, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
@@ -131,17 +135,6 @@ def run_cell(cell: Cell, stop: Callable[[], bool] | None = None) -> History:
 def _trained(cell: Cell, partial: Path | None, stop: Callable[[], bool] | None) -> History:
     # One thread is enough: a tuning runs many cells side by side.
     return train(cell.run, cell.dataset, workers=1, checkpoint=partial, stop=stop).history
-
-
-@cache
-def _sources() -> str:
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:32]
 
 
 def score(history: History, criterion: str) -> float:

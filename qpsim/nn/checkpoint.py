@@ -100,6 +100,9 @@ def _fill(target: np.ndarray, values: np.ndarray, name: str) -> None:
 def _check_same_data(path: Any, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
     """By content: a name may be another's, and the same data may have two names."""
     if found["fingerprint"] == asked["fingerprint"]:
+        if found["shape"] != asked["shape"]:
+            shapes = f"{tuple(found['shape'])}, not {tuple(asked['shape'])}"
+            raise FileError(f"{path} was trained on examples of another shape: {shapes}.")
         return
     other = " with other examples or labels" if found["name"] == asked["name"] else ""
     raise FileError(

@@ -119,7 +119,8 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
 
 
 def _function(function: types.FunctionType, above: tuple[int, ...]) -> Any:
-    if _is_library(function.__module__):
+    # What exec makes without a module has the builtins' name, in which nothing is written in Python.
+    if function.__module__ not in (None, "builtins") and _is_library(function.__module__):
         return _name(function)
     return {"function": _name(function), "source": digest(_used(function, above))}
 
@@ -161,7 +162,7 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
     kind = type(value)
     if is_dataclass(value):
         held = {field.name: getattr(value, field.name) for field in fields(value)}
-    elif type(value).__reduce__ is object.__reduce__ and hasattr(value, "__dict__"):
+    elif hasattr(value, "__dict__") and (_is_ours(kind) or not _is_library(kind.__module__)):
         held = dict(vars(value))
     else:
         held = None
@@ -173,11 +174,7 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
                 f"A run cannot depend on {value!r:.60}: objects of type {_name(kind)} cannot be "
                 "recorded."
             ) from None
-    found = (
-        {"kind": kind.__name__}
-        if kind.__module__.startswith("qpsim.")
-        else {"kind": _class(kind, above)}
-    )
+    found = {"kind": kind.__name__ if _is_ours(kind) else _class(kind, above)}
     return {**found, **{str(key): _described(item, above) for key, item in held.items()}}
 
 
@@ -210,11 +207,14 @@ def _name(item: Any) -> str:
 
 
 def _source(item: Any) -> str:
+    code = getattr(item, "__code__", None)
     try:
-        return inspect.getsource(item)
+        text = inspect.getsource(item)
     except (OSError, TypeError):  # typed at a prompt: the compiled code tells as much
-        code = getattr(item, "__code__", None)
         return "" if code is None else _code_text(code)
+    # The source of a lambda is its whole line, on which there may be others.
+    is_lambda = code is not None and item.__name__ == "<lambda>"
+    return text + _code_text(code) if is_lambda and code is not None else text
 
 
 def _has_source(function: types.FunctionType) -> bool:
@@ -228,6 +228,10 @@ def _code_text(code: types.CodeType) -> str:
         _code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
     ]
     return repr((code.co_code, code.co_names, code.co_varnames, constants))
+
+
+def _is_ours(kind: type) -> bool:
+    return kind.__module__.partition(".")[0] == "qpsim"
 
 
 def _hash(content: bytes) -> str:

@@ -11,13 +11,14 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import FileError, NetworkError
+from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.cores import worker_count
 from qpsim.files.archive import read_arrays, write_arrays
 from qpsim.nn.assembly import assemble
 from qpsim.nn.execution import Plan
 from qpsim.nn.layers import Dropout, Layer
 from qpsim.nn.losses import Loss, filling, find_loss, softmax_cross_entropy
 from qpsim.nn.memory import aligned_zeros
-from qpsim.nn.parallel import available_cores, single_threaded_blas
 from qpsim.nn.workspace import Request
 
 _PREDICTED_AT_ONCE = 256
@@ -122,9 +123,7 @@ class Network:
         if self.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
             raise NetworkError(f"a network's dtype is float32 or float64, not {self.dtype}")
         self.weight_decay = checks.number("weight_decay", weight_decay, NetworkError, "[0, inf)")
-        self.workers = (
-            available_cores() if workers is None else checks.count("workers", workers, NetworkError)
-        )
+        self.workers = worker_count(workers)
         self.fast = bool(fast)
         self.layers = tuple(layers)
         self.input_shape = tuple(
@@ -307,7 +306,7 @@ class Network:
         x = self._checked_examples(x)
         outputs = np.empty((len(x), self.n_outputs), self.dtype)
         plan = self._plan(False, min(len(x), _PREDICTED_AT_ONCE))
-        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore"):
+        with one_blas_thread(load_scipy=False), np.errstate(over="ignore", invalid="ignore"):
             for start in range(0, len(x), _PREDICTED_AT_ONCE):
                 part = x[start : start + _PREDICTED_AT_ONCE]
                 outputs[start : start + len(part)] = plan.forward(part)
@@ -396,7 +395,10 @@ class Network:
         key = self._dropout_key(rng, train)
         request = Request(x, targets, key, weight_decay, gradient, squares)
         # In a run that diverges numbers overflow, which the caller sees in the loss.
-        with single_threaded_blas(), np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        with (
+            one_blas_thread(load_scipy=False),
+            np.errstate(over="ignore", invalid="ignore", divide="ignore"),
+        ):
             plan = self._plan(True, len(x))
             loss, penalty = plan.backward(request)
         self.last_fit = Fit(loss, _accuracy(plan.outputs[: len(x)], targets))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from qpsim.errors import ProblemError
 from qpsim.problem import noise
+from qpsim.problem.least_squares import LeastSquares
 from qpsim.problem.quadratic import QuadraticProblem
 
 if TYPE_CHECKING:
@@ -54,4 +55,10 @@ def _quadratic(
     )
 
 
-_READERS: dict[str, Any] = {"quadratic": _quadratic}
+def _least_squares(
+    description: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float64]]
+) -> LeastSquares:
+    return LeastSquares(arrays["covariance"], arrays["optimum"], description["label_noise_std"])
+
+
+_READERS: dict[str, Any] = {"quadratic": _quadratic, "least-squares": _least_squares}

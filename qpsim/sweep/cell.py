@@ -105,16 +105,15 @@ class Cell:
             record=("step_size",) if p["record"] == "full" else (),
         )
 
-    def run(self, group: str = "") -> bytes:
+    def run(self) -> bytes:
         """Simulate the cell on this thread; the content of its file.
 
         Raises
         ------
         Interrupted
-            :func:`stop_running` was called for this group of cells.
+            Nobody waits for the result any more.
         """
         plan = self.plan()
-        _running[plan.token] = group
         losses = np.empty((plan.n_steps + 1, plan.n_replicates))
         steps = np.empty((plan.n_steps, plan.n_replicates)) if plan.keep_step_size else None
         try:
@@ -124,7 +123,6 @@ class Cell:
                 if steps is not None and block.steps is not None:
                     steps[:, first : first + count] = block.steps
         finally:
-            _running.pop(plan.token, None)
             blocks.forget(plan.token)
         arrays = summarise(losses)
         if steps is not None:
@@ -268,12 +266,12 @@ class Outcome(NamedTuple):
     worker: str
 
 
-def work(parameters: dict[str, Any], group: str = "") -> Outcome:
+def work(parameters: dict[str, Any]) -> Outcome:
     """Run one cell on whatever worker this is; whatever goes wrong comes back as text."""
     began = time.perf_counter()
     content, failure = None, None
     try:
-        content = cell_of(parameters).run(group)
+        content = cell_of(parameters).run()
     except Exception as error:
         failure = {
             "error": f"{type(error).__name__}: {error}",
@@ -286,16 +284,6 @@ def work(parameters: dict[str, Any], group: str = "") -> Outcome:
 def cell_of(parameters: Mapping[str, Any]) -> Cell:
     """The cell again from its parameters."""
     return Cell({name: value for name, value in parameters.items() if value is not None})
-
-
-_running: dict[str, str] = {}
-
-
-def stop_running(group: str) -> None:
-    """Make the cells of a group that run in this process give up at their next look."""
-    for token, its_group in list(_running.items()):
-        if its_group == group:
-            blocks.stop(token)
 
 
 _TINY_PROBLEM = QuadraticProblem([1.0], noise_std=1.0)

@@ -6,13 +6,15 @@ import pytest
 from typer.testing import CliRunner
 
 import qpsim
+from qpsim import nn
 from qpsim.cli import app
+from qpsim.nn import task, task_names
 from qpsim.nn.run import Run
-from qpsim.nn.tasks import task, task_names
 from qpsim.nn.training import train as train_here
+from tests.nn.data.make_files import write_mnist
 
 WHITENED = ["train", "digits-whitened", "--method", "m-sgd", "--step-size", "0.3", "--workers", "1"]
-TUNE = ["tune", "digits-whitened", "--steps", "20", "--replicates", "2", "--orders", "1",
+TUNE = ["tune", "digits-whitened", "--n-steps", "20", "--n-replicates", "2", "--orders", "1",
         "--workers", "1", "--cache", "cells", "--out", "out"]  # fmt: skip
 
 
@@ -26,7 +28,7 @@ def run(tmp_path, monkeypatch):
 def test_the_json_is_the_run(run):
     from dataclasses import replace
 
-    done = run(*WHITENED, "--steps", 30, "--evaluate-every", 10, "--seed", 4, "--json")
+    done = run(*WHITENED, "--n-steps", 30, "--evaluate-every", 10, "--seed", 4, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     chosen = replace(task("digits-whitened"), n_steps=30, evaluate_every=10)
@@ -39,7 +41,7 @@ def test_the_json_is_the_run(run):
 
 def test_options_reach_the_run(run):
     done = run(*WHITENED[:2], "--method", "adam", "--set", "b2=0.9", "--step-size", 0.01,
-               "--steps", 4, "--batch", 16, "--divide-after", 2, "--divide-after", 3,
+               "--n-steps", 4, "--batch-size", 16, "--divide-after", 2, "--divide-after", 3,
                "--divisor", 5, "--json")  # fmt: skip
     found = json.loads(done.stdout)
     assert found["method"]["hyper"] == {"b1": 0.9, "b2": 0.9, "eps": 1e-8}
@@ -48,7 +50,7 @@ def test_options_reach_the_run(run):
 
 
 def test_the_table_shows_start_and_end(run):
-    done = run(*WHITENED, "--steps", 200)
+    done = run(*WHITENED, "--n-steps", 200)
     lines = done.stdout.splitlines()
     assert lines[0].split() == ["step", "training", "loss", "accuracy", "test", "loss", "accuracy"]
     assert lines[2].split()[0] == "0" and lines[-2].split()[0] == "200"
@@ -57,22 +59,70 @@ def test_the_table_shows_start_and_end(run):
 
 
 def test_a_diverged_run_says_so(run):
-    done = run("train", "digits-mlp", "--method", "m-sgd", "--step-size", 1e9, "--steps", 9)
+    done = run("train", "digits-mlp", "--method", "m-sgd", "--step-size", 1e9, "--n-steps", 9)
     assert done.exit_code == 0
     assert "warning: diverged at step" in done.stderr
     assert "diverged after" in done.stdout
 
 
-def test_a_checkpoint_is_resumed_by_the_same_command(run):
-    first = run(*WHITENED, "--steps", 20, "--checkpoint", "run.npz")
+def test_a_checkpoint_is_gone_on_from_by_the_same_command(run):
+    first = run(*WHITENED, "--n-steps", 20, "--checkpoint", "run.npz")
     assert first.exit_code == 0 and "saved to run.npz" in first.stderr
-    again = run(*WHITENED, "--steps", 20, "--checkpoint", "run.npz")
-    assert again.exit_code == 2 and "run.npz exists already" in again.stderr
-    longer = run(*WHITENED, "--steps", 40, "--checkpoint", "run.npz", "--resume", "--json")
-    whole = run(*WHITENED, "--steps", 40, "--json")
+    longer = run(*WHITENED, "--n-steps", 40, "--checkpoint", "run.npz", "--json")
+    whole = run(*WHITENED, "--n-steps", 40, "--json")
     resumed, straight = json.loads(longer.stdout), json.loads(whole.stdout)
     assert resumed["provenance"].pop("resumed_at") == 20
     assert resumed["evaluations"] == straight["evaluations"]
+    other = run(*WHITENED, "--n-steps", 40, "--seed", 1, "--checkpoint", "run.npz")
+    assert other.exit_code == 2 and "belongs to another run: its seed is 0" in other.stderr
+
+
+def test_the_old_names_of_options_still_work_with_a_hint(run):
+    done = run(*WHITENED, "--steps", 4, "--batch", 16, "--resume", "--json")
+    assert done.exit_code == 0
+    assert json.loads(done.stdout)["task"]["batch_size"] == 16
+    assert "hint: --steps is now --n-steps" in done.stderr
+    assert "hint: --batch is now --batch-size" in done.stderr
+    assert "hint: --resume is not needed" in done.stderr
+
+
+def test_weights_are_saved_and_l2_is_set(run):
+    done = run(*WHITENED, "--n-steps", 4, "--l2", 0.25, "--weights", "weights.npz", "--json")
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["task"]["l2"] == 0.25
+    network = nn.build_network(nn.task("digits-whitened"), nn.task("digits-whitened").load())
+    network.load("weights.npz")
+    plain = run(*WHITENED, "--n-steps", 4, "--weights", "plain.npz")
+    assert "saved to plain.npz" in plain.stderr
+    other = network.parameters.copy()
+    network.load("plain.npz")
+    assert (network.parameters != other).any()
+    missing = run(*WHITENED, "--n-steps", 4, "--weights", "/proc/nowhere/weights.npz")
+    assert missing.exit_code == 2 and "Cannot write" in missing.stderr
+
+
+def test_the_data_are_named_by_their_content(run, tmp_path):
+    """Other data in MNIST's files are neither called MNIST nor written over a tuning on MNIST."""
+    write_mnist(tmp_path / "one")
+    write_mnist(tmp_path / "two")
+    labels = tmp_path / "two" / "train-labels-idx1-ubyte"
+    labels.write_bytes(labels.read_bytes()[:-7] + bytes(7))
+    fingerprints = []
+    for folder in ("one", "two"):
+        done = run("train", "mnist", "--data", folder, "--step-size", 0.01, "--n-steps", 1,
+                   "--batch-size", 2, "--json")  # fmt: skip
+        data = json.loads(done.stdout)["provenance"]["data"]
+        assert data["name"] == f"IDX images {data['fingerprint'][:8]}"
+        fingerprints.append(data["fingerprint"])
+        tuned = run("tune", "mnist", "--data", folder, "--steps", 1, "--batch", 2, "--orders", 0,
+                    "--replicates", 1, "--method", "sgd", "--workers", 1, "--cache", "cells",
+                    "--out", "out")  # fmt: skip
+        assert tuned.exit_code == 0, tuned.output
+        written = tmp_path / "out" / f"tune-mnist-idx-images-{fingerprints[-1][:8]}.json"
+        kept = json.loads(written.read_text())
+        assert kept["data"]["fingerprint"] == fingerprints[-1]
+        assert kept["methods"][0]["data"] == kept["data"]
+    assert len(set(fingerprints)) == 2
 
 
 def test_all_tasks_are_listed(run):
@@ -88,7 +138,7 @@ def test_all_tasks_are_listed(run):
         (["train"], "name a task"),
         (["train", "digits-mlp"], "--step-size"),
         (["train", "digits-mpl", "--step-size", "1"], "did you mean 'digits-mlp'"),
-        (["train", "digits-mlp", "--step-size", "-1"], "finite positive number"),
+        (["train", "digits-mlp", "--step-size", "-1"], "step_size must be a finite number > 0"),
         (["train", "digits-mlp", "--step-size", "1", "--method", "svag"], "relative variance"),
         (["train", "digits-mlp", "--step-size", "1", "--set", "b3=1"], "no option 'b3'"),
         (["train", "cifar10", "--step-size", "1"], "--data DIR"),
@@ -123,8 +173,21 @@ def test_tuning_writes_its_table_and_its_plot(run, tmp_path):
     assert kept["methods"] == found
 
 
-def test_tuning_prints_a_table(run):
+def test_tuning_prints_a_table_and_says_what_its_numbers_are(run):
     lines = run(*TUNE, "--method", "m-sgd").stdout.splitlines()
-    assert lines[0].split()[:3] == ["method", "step", "size"]
+    assert lines[0].split()[:4] == ["method", "step", "size", "between"]
     assert lines[2].split()[0] == "m-sgd" and "+-" in lines[2]
     assert "step sizes chosen by training-loss" in lines[3]
+    (k,) = [k for k, line in enumerate(lines) if line.startswith("Mean training loss at each step")]
+    words = lines[k + 1].split()
+    steps = [float(word.strip(":")) for word in words[1::2]]
+    losses = dict(zip(steps, map(float, words[2::2]), strict=True))
+    assert words[0] == "m-sgd" and steps == sorted(steps)
+    assert f"{min(losses, key=losses.get):g}" == lines[2].split()[1]
+
+
+def test_a_best_step_at_the_end_of_the_search_is_named(run):
+    lines = run(*TUNE, "--orders", "0", "--method", "m-sgd").stdout
+    assert "m-sgd: the best step size is the largest stable one." in lines
+    by_accuracy = run(*TUNE, "--criterion", "test-accuracy", "--method", "adam").stdout
+    assert "Highest test accuracy in % at each step size" in by_accuracy

@@ -103,11 +103,11 @@ def test_the_sensitivity_plot_marks_the_chosen_step(tmp_path):
 
     from matplotlib.figure import Figure
 
-    from qpsim.nn.tasks import task
+    from qpsim.nn import task
     from qpsim.tuning.networks import Protocol, tune
 
     short = replace(task("digits-whitened"), n_steps=20)
-    found = tune(short, ["m-sgd", "adam"], Protocol(1, replicates=1), workers=1, cache=tmp_path)
+    found = tune(short, ["m-sgd", "adam"], Protocol(1, n_replicates=1), workers=1, cache=tmp_path)
     ax = Figure().add_subplot()
     artists = networks.draw_sensitivity(found, ax)
     for one in found:

@@ -13,12 +13,12 @@ import pytest
 import qpsim
 from qpsim.errors import FileError, TrainingError
 from qpsim.files.archive import read_arrays, write_arrays
-from qpsim.nn import Dense, Flatten, build, checkpoint, cifar100_allcnn
+from qpsim.nn import Dense, Flatten, build, checkpoint, cifar100_allcnn, task
 from qpsim.nn.data import Dataset, Split
+from qpsim.nn.loop import Loop
 from qpsim.nn.network import Network
 from qpsim.nn.run import Run
-from qpsim.nn.tasks import task
-from qpsim.nn.training import Loop, train
+from qpsim.nn.training import train
 
 
 def short(name="digits-mlp", **changes):
@@ -54,7 +54,7 @@ def test_a_run_in_pieces_is_bit_for_bit_the_run_in_one(name, method, changes, tm
     while True:
         pieces += 1
         try:
-            resumed = train(run, data, workers=2, checkpoint=path, resume=True, stop=stop)
+            resumed = train(run, data, workers=2, checkpoint=path, stop=stop)
             break
         except KeyboardInterrupt:
             assert pieces < 50
@@ -78,18 +78,18 @@ def test_dropout_resumes_with_its_own_stream(tmp_path, monkeypatch):
     whole = train(run, data, workers=1)
     with pytest.raises(KeyboardInterrupt):
         train(run, data, checkpoint=tmp_path / "c.npz", stop=every(4))
-    resumed = train(run, data, checkpoint=tmp_path / "c.npz", resume=True)
+    resumed = train(run, data, checkpoint=tmp_path / "c.npz")
     np.testing.assert_array_equal(resumed.parameters, whole.parameters)
 
 
 def test_a_finished_run_can_go_on_for_longer(tmp_path):
     path, adam = tmp_path / "run.npz", qpsim.method("adam")
     train(Run(short(n_steps=10), adam, 0.01), checkpoint=path)
-    longer = train(Run(short(n_steps=20), adam, 0.01), checkpoint=path, resume=True)
+    longer = train(Run(short(n_steps=20), adam, 0.01), checkpoint=path)
     whole = train(Run(short(n_steps=20), adam, 0.01))
     np.testing.assert_array_equal(longer.parameters, whole.parameters)
     with pytest.raises(FileError, match="has taken 20 steps already, more than the 10"):
-        train(Run(short(n_steps=10), adam, 0.01), checkpoint=path, resume=True)
+        train(Run(short(n_steps=10), adam, 0.01), checkpoint=path)
 
 
 def test_ctrl_c_finishes_the_step_and_leaves_a_valid_checkpoint(tmp_path):
@@ -115,7 +115,7 @@ def test_ctrl_c_finishes_the_step_and_leaves_a_valid_checkpoint(tmp_path):
 def test_ctrl_c_on_the_command_line(tmp_path):
     path = tmp_path / "run.npz"
     command = [sys.executable, "-m", "qpsim", "train", "digits-mlp", "--step-size", "0.003",
-               "--steps", "1000000", "--workers", "1", "--checkpoint", str(path)]  # fmt: skip
+               "--n-steps", "1000000", "--workers", "1", "--checkpoint", str(path)]  # fmt: skip
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 60
@@ -128,10 +128,10 @@ def test_ctrl_c_on_the_command_line(tmp_path):
         process.kill()
     assert process.returncode == 130, err
     assert out == "" and "Traceback" not in err
-    assert "with --resume goes on" in err
+    assert "the same command goes on from there" in err
     run = Run(dataclasses.replace(task("digits-mlp"), n_steps=1000000), qpsim.method("adam"), 0.003)
     loop = Loop(run, task("digits-mlp").load(), workers=1)
-    checkpoint.load(path, loop)
+    checkpoint.load(path, loop, loop.dataset.record())
     assert loop.optimizer.t == loop.batches.step == len(loop.history.batch_loss)
     assert [p.name for p in tmp_path.iterdir()] == ["run.npz"]
 
@@ -152,17 +152,91 @@ def test_a_checkpoint_of_another_run_is_refused(changes, arguments, message, tmp
     given = {"method": qpsim.method("adam"), "step_size": 0.01}
     train(Run(short(n_steps=2), **given), checkpoint=path)
     with pytest.raises(FileError, match=message):
-        train(
-            Run(short(n_steps=2, **changes), **{**given, **arguments}), checkpoint=path, resume=True
-        )
+        train(Run(short(n_steps=2, **changes), **{**given, **arguments}), checkpoint=path)
 
 
-def test_a_checkpoint_is_never_overwritten_by_accident(tmp_path):
-    path = tmp_path / "run.npz"
-    run = Run(short(n_steps=2), qpsim.method("adam"), 0.01)
+def shifted(data):
+    """The same examples with every label moved by one: the same name, shapes and sizes."""
+    splits = (Split(s.images, (s.labels + 1) % 10) for s in (data.train, data.test))
+    return Dataset(data.name, *splits, data.n_classes)
+
+
+def test_other_data_of_the_same_name_and_size_are_refused(tmp_path):
+    path, run = tmp_path / "run.npz", Run(short(n_steps=4), qpsim.method("adam"), 0.01)
+    data = run.task.load()
+    train(run, data, checkpoint=path)
+    content = path.read_bytes()
+    marks = data.fingerprint()[:8], shifted(data).fingerprint()[:8]
+    with pytest.raises(FileError, match="digits .*{}.*, not digits with other .*{}".format(*marks)):
+        train(run, shifted(data), checkpoint=path)
+    assert path.read_bytes() == content
+    # The same data by another name are the same data.
+    renamed = Dataset("mine", data.train, data.test, 10)
+    assert train(run, renamed, checkpoint=path).provenance["data"]["name"] == "mine"
+
+
+def test_a_file_that_does_not_say_what_the_data_were_is_refused(tmp_path):
+    path, run = tmp_path / "run.npz", Run(short(n_steps=2), qpsim.method("adam"), 0.01)
     train(run, checkpoint=path)
-    with pytest.raises(TrainingError, match="exists already: resume it"):
+    header, arrays = read_arrays(path, "training checkpoint")
+    write_arrays(path, "training checkpoint", {**header, "data": "digits"}, arrays)
+    with pytest.raises(FileError, match=r"version of qpsim 0\.1\.0 that did not record"):
         train(run, checkpoint=path)
+
+
+FACTOR = 1.0
+
+
+class Scaled:
+    """A transform of one's own, with an array, that reads a constant of its module."""
+
+    def __init__(self, shift):
+        self.shift = shift
+
+    def training(self, images, generator):
+        return self.evaluation(images)
+
+    def evaluation(self, images):
+        return FACTOR * images + self.shift
+
+
+def test_a_run_goes_on_only_with_the_same_code_and_constants(tmp_path, monkeypatch):
+    path = tmp_path / "run.npz"
+
+    def run(shift):
+        task = short(n_steps=2, transform=Scaled(np.full(64, shift, np.float32)))
+        return Run(task, qpsim.method("adam"), 0.01)
+
+    train(run(0.5), checkpoint=path)
+    train(run(0.5), checkpoint=path)
+    with pytest.raises(FileError, match=r"its task\.transform\.shift\.hash is"):
+        train(run(0.25), checkpoint=path)
+    monkeypatch.setitem(globals(), "FACTOR", 2.0)
+    with pytest.raises(FileError, match=r"its task\.transform\.kind\.source is"):
+        train(run(0.5), checkpoint=path)
+
+
+def test_a_finished_run_is_found_complete(tmp_path):
+    path, run = tmp_path / "run.npz", Run(short(), qpsim.method("adam"), 0.01)
+    first = train(run, checkpoint=path)
+    again = train(run, checkpoint=path, stop=lambda: pytest.fail("a step was taken"))
+    np.testing.assert_array_equal(again.parameters, first.parameters)
+    assert vars(again.history) == vars(first.history)
+    assert again.provenance["resumed_at"] == 24
+
+
+def test_it_is_written_as_often_as_asked(tmp_path, monkeypatch):
+    written = []
+    save = checkpoint.save
+    monkeypatch.setattr(checkpoint, "save", lambda *a: written.append(a) or save(*a))
+    run = Run(short(n_steps=5), qpsim.method("adam"), 0.01)
+    train(run, checkpoint=tmp_path / "often.npz", checkpoint_every=0)
+    assert len(written) == 1 + 5 + 1
+    written.clear()
+    train(run, checkpoint=tmp_path / "seldom.npz", checkpoint_every=3600)
+    assert len(written) == 2
+    with pytest.raises(TrainingError, match="checkpoint_every must be a finite number >= 0"):
+        train(run, checkpoint=tmp_path / "c.npz", checkpoint_every=-1)
 
 
 def test_damaged_and_incomplete_checkpoints_are_refused(tmp_path):
@@ -172,17 +246,17 @@ def test_damaged_and_incomplete_checkpoints_are_refused(tmp_path):
     content = path.read_bytes()
     path.write_bytes(content[:-50])
     with pytest.raises(FileError, match="damaged"):
-        train(run, checkpoint=path, resume=True)
+        train(run, checkpoint=path)
     path.write_bytes(content)
     header, arrays = read_arrays(path, "training checkpoint")
     for spoil in ("parameters", "state.m", "batch_loss"):
         fewer = {name: array for name, array in arrays.items() if name != spoil}
         write_arrays(path, "training checkpoint", header, fewer)
         with pytest.raises(FileError, match="no complete checkpoint"):
-            train(run, checkpoint=path, resume=True)
+            train(run, checkpoint=path)
     write_arrays(path, "training checkpoint", {**header, "t": 7}, arrays)
     with pytest.raises(FileError, match="counts disagree"):
-        train(run, checkpoint=path, resume=True)
+        train(run, checkpoint=path)
 
 
 def test_an_unwritable_place_is_found_before_the_work(tmp_path):

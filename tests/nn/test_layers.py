@@ -11,6 +11,7 @@ from qpsim.nn import (
     Dropout,
     Flatten,
     GlobalAveragePool,
+    Layer,
     MaxPool,
     Network,
     ReLU,
@@ -18,7 +19,7 @@ from qpsim.nn import (
 from qpsim.nn.kernels import pooling
 from qpsim.nn.kernels.masks import dropout
 from qpsim.nn.layers.base import same_padding
-from tests.nn import loops
+from tests.nn import loops, own
 
 
 def _output(layer, x):
@@ -162,6 +163,39 @@ SHAPES = {
         ],
         (6, 6, 2),
     ),
+    "own layers, dense": (
+        [own.Scale(), Dense(5), own.Tanh(), own.Scale(), Dense(3)],
+        (4,),
+    ),
+    "own layers behind the last parameters": (
+        [Dense(5), own.Tanh(), Dense(4), own.Softplus(), Dense(3), own.Softplus()],
+        (4,),
+    ),
+    "own memory behind a dense layer": ([Dense(5), own.Normalise(), Dense(3)], (4,)),
+    "own layers around an image": (
+        [
+            Conv2D(4, 3),
+            own.Softplus(),
+            Conv2D(3, 3),
+            own.Scale(),
+            own.Tanh(),
+            MaxPool(),
+            Flatten(),
+            own.Scale(),
+            Dense(4),
+            own.Softplus(),
+            Dense(3),
+        ],
+        (5, 6, 2),
+    ),
+    "own layers, images, no head": (
+        [own.Scale(), Conv2D(4, 3), own.Tanh(), Conv2D(3, 3), GlobalAveragePool(), own.Scale()],
+        (5, 6, 2),
+    ),
+    "classes derived from ours": (
+        [own.Doubled(5), own.LeakyReLU(), Dense(4), own.LeakyReLU(), own.Doubled(3)],
+        (4,),
+    ),
     "no dense layer at all": (
         [Conv2D(6, 3), ReLU(), Dropout(0.5), Conv2D(3, 3), GlobalAveragePool(), ReLU()],
         (6, 6, 2),
@@ -259,3 +293,25 @@ def test_examples_and_layers_have_masks_of_their_own():
 def test_what_makes_no_sense_is_refused(layer, message):
     with pytest.raises(ValueError, match=message):
         layer()
+
+
+def test_own_layers_do_not_depend_on_the_number_of_threads():
+    layers, shape = SHAPES["own layers around an image"]
+    results = []
+    for workers in (1, 3):
+        network = Network(layers, shape, rng=0, workers=workers)
+        x = np.random.default_rng(0).standard_normal((300, *shape))
+        y = np.arange(300) % 3
+        results.append((network.loss_and_gradient(x, y)[1], network.predict(x)))
+    for one, two in zip(*results, strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def test_a_layer_by_default_is_the_identity():
+    network = Network([Layer(), Dense(3), Layer()], (4,), rng=0)
+    plain = Network([Dense(3)], (4,), rng=0)
+    x, y = np.ones((2, 4)), [0, 1]
+    np.testing.assert_array_equal(
+        network.loss_and_gradient(x, y)[1], plain.loss_and_gradient(x, y)[1]
+    )
+    assert list(network.views) == ["dense1.weight", "dense1.bias"]

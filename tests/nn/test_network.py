@@ -1,5 +1,6 @@
 """Whole networks: the paper's three against PyTorch, threads, moments, and what is refused."""
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from qpsim import nn
+from qpsim.errors import FileError, NetworkError
 from tests.nn import loops
 
 PAPER = {
@@ -110,25 +112,6 @@ def test_moments_are_of_the_data_gradient_before_weight_decay():
     np.testing.assert_array_equal(whole, gradient)
     free = nn.mlp(6, (5,), 3, rng=0)
     np.testing.assert_array_equal(free.per_example_moments(x, y).gradient, moments.gradient)
-
-
-def test_minibatch_variance_is_unbiased():
-    # 20 single gradients; every mini-batch of 4 of 20 000 drawn with replacement.
-    rng = np.random.default_rng(0)
-    single = rng.standard_normal((20, 3)) * [1, 2, 3] + [0, 1, 5]
-    drawn = single[rng.integers(20, size=(20_000, 4))]
-    mean, squares = drawn.mean(axis=1), np.square(drawn).sum(axis=1)
-    estimated = nn.minibatch_variance(mean, squares, 4)
-    error = estimated.std(axis=0) / np.sqrt(len(estimated))
-    assert (abs(estimated.mean(axis=0) - single.var(axis=0) / 4) < 4 * error).all()
-
-
-def test_minibatch_variance_never_falls_below_zero():
-    same = np.full(5, 0.1, np.float32)
-    squares = 3 * same * same * np.float32(1 - 1e-6)
-    assert (nn.minibatch_variance(same, squares, 3) == 0).all()
-    with pytest.raises(ValueError, match="at least 2"):
-        nn.minibatch_variance(same, squares, 1)
 
 
 @pytest.mark.parametrize(
@@ -280,16 +263,60 @@ def test_initial_values_are_the_documented_ones():
         (lambda n: nn.mlp(4, (), 3, dtype=np.int32), "float32 or float64"),
         (lambda n: nn.mlp(4, (), 3, weight_decay=-1.0), "weight_decay"),
         (lambda n: nn.mlp(4, (), 3, workers=0), "workers"),
+        (lambda n: nn.Network([3], (4,)), "made of layers such as"),
+        (lambda n: nn.Network([nn.ReLU()], (4,)), "at least one layer with parameters"),
+        (lambda n: nn.Network([nn.Dense(1)], (4,)), "at least two class scores"),
+        (lambda n: nn.Network([nn.Conv2D(2, 3)], (4, 4, 1)), r"not shape \(4, 4, 2\)"),
+        (lambda n: nn.Network([nn.Dense(2)], (4, 4, 1)), "put Flatten"),
+        (lambda n: nn.Network([nn.Dense(2)], (0,)), "a size in input_shape must be"),
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(call, message):
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(NetworkError, match=message):
         call(nn.mlp(4, (), 3, rng=0))
 
 
-def test_a_network_is_not_pickled():
-    with pytest.raises(TypeError, match=r"save network\.parameters"):
-        pickle.dumps(nn.mlp(4, (), 3, rng=0))
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+def test_a_copy_is_another_network_with_the_same_parameters(copied):
+    network = nn.small_cnn((8, 8, 1), weight_decay=0.1, dtype=np.float64, rng=0)
+    x, y = _batch(network, 4)
+    network.parameters *= 0.5
+    twin = copied(network)
+    assert twin.loss_and_gradient(x, y)[0] == network.loss_and_gradient(x, y)[0]
+    twin.parameters[:] = 0
+    assert network.parameters.any()
+
+
+def test_weights_are_kept_by_name(tmp_path):
+    network, other = (nn.small_cnn((8, 8, 1), rng=seed) for seed in (0, 1))
+    path = network.save(tmp_path / "weights.npz")
+    other.load(path)
+    np.testing.assert_array_equal(other.parameters, network.parameters)
+    with np.load(path) as kept:
+        np.testing.assert_array_equal(kept["conv1.weight"], network.views["conv1.weight"])
+    double = nn.small_cnn((8, 8, 1), dtype=np.float64, rng=1)
+    double.load(path)
+    np.testing.assert_array_equal(double.parameters, network.parameters)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([nn.Dense(4), nn.Dense(3)], r"dense1.weight is \(5, 3\) there and \(5, 4\) here"),
+        ([nn.Dense(3), nn.Dense(3)], r"dense2.weight is missing there and \(3, 3\) here"),
+        ([nn.Conv2D(3, 1), nn.GlobalAveragePool()], r"conv1.weight is missing there"),
+    ],
+)
+def test_weights_of_other_layers_are_refused(layers, message, tmp_path):
+    path = nn.Network([nn.Dense(3)], (5,), rng=0).save(tmp_path / "weights.npz")
+    other = nn.Network(layers, (5,) if isinstance(layers[0], nn.Dense) else (2, 2, 1), rng=0)
+    before = other.parameters.copy()
+    with pytest.raises(FileError, match=message):
+        other.load(path)
+    np.testing.assert_array_equal(other.parameters, before)
+    path.write_bytes(b"not one of ours")
+    with pytest.raises(FileError, match=r"is not a qpsim file"):
+        other.load(path)
 
 
 def test_importing_the_package_is_cheap_and_dense_networks_compile_nothing():
@@ -300,30 +327,3 @@ def test_importing_the_package_is_cheap_and_dense_networks_compile_nothing():
         "assert 'numba' not in sys.modules and 'scipy' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_errors_in_a_thread_reach_the_caller():
-    from qpsim.nn.parallel import for_each
-
-    def fail(number):
-        if number == 3:
-            raise RuntimeError("task 3")
-
-    with pytest.raises(RuntimeError, match="task 3"):
-        for_each(fail, 8, workers=3)
-
-
-def test_blas_is_held_to_one_thread_and_released():
-    from threadpoolctl import threadpool_info
-
-    from qpsim.nn.parallel import single_threaded_blas
-
-    def threads():
-        return [lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"]
-
-    before = threads()
-    with single_threaded_blas():
-        assert set(threads()) == {1}
-        nn.small_cnn((8, 8, 1), rng=0).predict(np.ones((2, 8, 8, 1)))
-        assert set(threads()) == {1}
-    assert threads()[: len(before)] == before

@@ -112,6 +112,29 @@ def test_no_state_lingers_among_the_denormal_numbers(name):
     assert (states[0] == 0).all()
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_weights_that_only_l2_moves_end_at_zero(name, dtype):
+    """Their products with small numbers would be subnormal long before they are themselves."""
+    smallest = float(np.finfo(dtype).tiny)
+    floor = np.sqrt(smallest)
+    theta = np.array([floor * 1.01, -floor * 1.01, floor * 0.99, smallest / 2, 1.0], dtype)
+    before = theta.copy()
+    method = qpsim.method(name)
+    states = np.zeros((len(method.state_names), 1, theta.size), dtype)
+    nothing = np.zeros(theta.size, dtype)
+    step_all(method.hyper, nothing, nothing, states, 1.0, 0.1, smallest, theta, 0, theta.size)
+    np.testing.assert_array_equal(theta, [*before[:2], 0, 0, 1])
+    # A unit that nothing reaches, pulled at by L2: exactly zero in the end, as its exact path is
+    # below the floor; and no subnormal number anywhere on the way.
+    for t in range(2, 3000):
+        gradient = (0.5 * theta).astype(dtype)
+        step_all(method.hyper, gradient, nothing, states, float(t), 0.5, smallest, theta, 0, 5)
+        assert not ((theta != 0) & (abs(theta) < floor)).any()
+    if name == "sgd":
+        assert not theta.any()
+
+
 def test_the_chunk_bounds_are_kept():
     hyper = qpsim.method("sgd").hyper
     g, theta = np.ones(10, np.float32), np.zeros(10, np.float32)

@@ -1,103 +1,125 @@
+"""Tasks: four fields are enough, everything is recorded, what makes no sense is refused at once."""
+
 import json
 import pickle
 
 import numpy as np
 import pytest
 
-from qpsim.errors import DataError
-from qpsim.nn.data import CifarAugmentation
-from qpsim.nn.tasks import NetworkSpec, stand_in, task, task_names
+from qpsim import nn
+from qpsim.errors import DataError, TrainingError
+from qpsim.nn.tasks import NetworkSpec, Task
+from tests.nn import own
 from tests.nn.data.make_files import write_mnist
 
-EMBEDDED = [name for name in task_names() if not task(name).needs_directory]
+LAYERS = [nn.Dense(4), nn.ReLU(), nn.Dense(3)]
 
 
-def test_names():
-    assert task_names()[:3] == ("mnist", "cifar10", "cifar100")
-    digits = {"digits-mlp", "digits-cnn", "digits-whitened"}
-    assert set(EMBEDDED) == digits | {"synthetic-10", "synthetic-100"}
+def made(**changes):
+    return Task(**{"name": "mine", "network": LAYERS, "batch_size": 2, "n_steps": 5, **changes})
 
 
-def test_the_papers_settings():
-    mnist, cifar10, cifar100 = (task(name) for name in task_names()[:3])
-    assert (mnist.batch_size, cifar10.batch_size, cifar100.batch_size) == (128, 256, 256)
-    assert (mnist.l2, cifar10.l2, cifar100.l2) == (5e-4, 2e-3, 5e-4)
-    assert cifar100.n_steps == 60_000
-    assert cifar10.transform == cifar100.transform == CifarAugmentation()
-    for constant in (mnist, cifar10):
-        assert constant.step_factor(1) == constant.step_factor(constant.n_steps) == 1
-    factors = [cifar100.step_factor(t) for t in (40_000, 40_001, 50_000, 50_001)]
-    np.testing.assert_allclose(factors, [1, 0.1, 0.1, 0.01])
+class Shifted:
+    """A transform with the two documented methods and nothing else."""
+
+    def __init__(self, by):
+        self.by = by
+
+    def training(self, images, generator):
+        return self.evaluation(images) + generator.standard_normal(images.shape)
+
+    def evaluation(self, images):
+        return images + self.by
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_embedded_tasks_give_batches(name):
-    if name.startswith("digits"):
-        pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-    spec = task(name)
-    data = spec.load()
-    batches = spec.batches(data.train, rng=0)
-    x, y = next(batches)
-    assert x.shape == (spec.batch_size, *data.example_shape)
-    assert x.dtype == np.float32
-    assert y.max() < data.n_classes
-    test = list(spec.evaluation_batches(data.test, 100))
-    assert sum(len(labels) for _, labels in test) == len(data.test)
-    assert 0 < spec.evaluate_every <= spec.n_steps
+def test_a_task_with_own_layers_loss_transform_and_schedule_is_recorded_whole():
+    task = made(
+        loss=own.smoothed, transform=Shifted(np.ones(3)), schedule=lambda t: 1 / t, l2=0.5,
+        network=[own.Scale(), nn.Dense(3)],
+    )  # fmt: skip
+    record = json.loads(json.dumps(task.record()))
+    assert record["l2"] == 0.5 and record["name"] == "mine"
+    assert record["network"][1]["units"] == 3
+    assert record["network"][0]["kind"]["class"] == "tests.nn.own.Scale"
+    assert record["loss"]["function"] == "tests.nn.own.smoothed"
+    assert record["transform"]["by"]["array"] == [3]
+    assert record["schedule"]["function"].endswith("<lambda>")
+    assert made().record() != record
 
 
-@pytest.mark.parametrize("name", task_names())
-def test_a_task_is_a_plain_value(name):
-    spec = task(name)
-    assert pickle.loads(pickle.dumps(spec)) == spec
-    assert hash(spec) == hash(task(name))
-    record = json.loads(json.dumps(spec.record()))
-    assert record["name"] == name
-    assert record["network"]["name"] == spec.network.name
-    assert record["transform"]["kind"] == type(spec.transform).__name__
+def test_a_schedule_takes_the_place_of_drops():
+    task = made(schedule=lambda t: t**-0.5)
+    assert [task.step_factor(t) for t in (1, 4)] == [1.0, 0.5]
+    with pytest.raises(TrainingError, match="the schedule at step 2 must be a finite number >= 0"):
+        made(schedule=lambda t: -1.0).step_factor(2)
 
 
-def test_dense_networks_read_vectors():
-    pytest.importorskip("sklearn", reason="the digits come with scikit-learn")
-    for name in ("digits-mlp", "digits-whitened"):
-        assert task(name).load().example_shape == (64,)
-    assert task("digits-cnn").load().example_shape == (8, 8, 1)
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_steps": 0}, "n_steps must be a whole number of at least 1"),
+        ({"batch_size": 2.5}, "batch_size must be a whole number"),
+        ({"evaluate_every": True}, "evaluate_every must be"),
+        ({"l2": -1}, "l2 must be a finite number >= 0"),
+        ({"l2": np.nan}, "l2 must be"),
+        ({"drops": (0,)}, "a step after which the step size drops must be"),
+        ({"schedule": 3}, "schedule is a function"),
+        ({"schedule": abs, "drops": (2,)}, "no drops"),
+        ({"loss": "hinge"}, "There is no loss 'hinge'"),
+        ({"criterion": "accuracy"}, "Unknown criterion 'accuracy'; did you mean 'test-accuracy'"),
+        ({"transform": abs}, "a transform has the methods training and evaluation"),
+        ({"network": "mlp"}, "a list of layers, or a NetworkSpec"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(changes, message):
+    with pytest.raises(TrainingError, match=message):
+        made(**changes)
 
 
-def test_mnist_reads_the_directory(tmp_path):
+def test_a_task_is_a_value_of_python():
+    task = made(transform=Shifted([1]))
+    assert pickle.loads(pickle.dumps(task)).record() == task.record()
+    assert hash(task) == hash(made(transform=Shifted([1])))
+    spec = NetworkSpec("mlp", (("hidden", (3,)),))
+    assert made(network=spec) == made(network=spec)
+    assert NetworkSpec("mnist_mlp").keywords == {} and spec.keywords == {"hidden": (3,)}
+
+
+def test_the_network_reads_what_the_transform_makes():
+    class Halved(nn.Plain):
+        def evaluation(self, images):
+            return images[:, ::2]
+
+        def training(self, images, generator):
+            return self.evaluation(images)
+
+    x, y = np.ones((4, 6)), np.array([0, 1, 2, 0])
+    data = nn.Dataset.from_arrays(x, y, x, y)
+    task = made(transform=Halved())
+    assert task.input_shape(data) == (3,)
+    network = nn.build_network(task, data, rng=0)
+    network.loss_and_gradient(*next(task.batches(data.train, rng=0)))
+
+
+def test_images_become_vectors_where_the_network_reads_vectors(tmp_path):
     arrays = write_mnist(tmp_path)
-    data = task("mnist").load(tmp_path)
+    data = nn.task("mnist").load(tmp_path)
     assert data.example_shape == (784,)
     np.testing.assert_array_equal(
         data.train.images, arrays["train-images-idx3-ubyte"].reshape(7, 784)
     )
+    images = nn.load_mnist(tmp_path)
+    assert nn.task("mnist").prepared(images).example_shape == (784,)
 
 
-def test_keywords():
-    assert NetworkSpec("mnist_mlp").keywords == {}
-    assert task("digits-cnn").network.keywords["filters"] == (16, 32)
-
-
-@pytest.mark.parametrize(
-    ("name", "shape", "n_classes"),
-    [("mnist", (784,), 10), ("cifar10", (32, 32, 3), 10), ("cifar100", (32, 32, 3), 100)],
-)
-def test_stand_ins_have_the_right_shape(name, shape, n_classes):
-    data = stand_in(name, n_train=300, n_test=20)
-    assert data.example_shape == shape
-    assert data.n_classes == n_classes
-    x, _ = next(task(name).batches(data.train, rng=0))
-    assert x.shape == (task(name).batch_size, *shape)
-
-
-def test_wrong_names_and_directories(tmp_path):
-    with pytest.raises(DataError, match="did you mean 'cifar10'"):
-        task("cifar-10")
+def test_data_that_are_missing_or_not_needed(tmp_path):
+    with pytest.raises(DataError, match="'mine' names no data; give a Dataset"):
+        made().load()
+    with pytest.raises(DataError, match="there are no data 'digit'; did you mean 'digits'"):
+        made(data="digit").load()
     with pytest.raises(DataError, match="give their directory"):
-        task("mnist").load()
+        nn.task("mnist").load()
     with pytest.raises(DataError, match="train-images-idx3-ubyte"):
-        task("mnist").load(tmp_path)
+        nn.task("mnist").load(tmp_path)
     with pytest.raises(DataError, match="reads no directory"):
-        task("synthetic-10").load(tmp_path)
-    with pytest.raises(DataError, match="no stand-in"):
-        stand_in("digits-mlp")
+        nn.task("synthetic-10").load(tmp_path)

@@ -8,11 +8,15 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.errors import DataError, MethodError, TrainingError
+from qpsim import nn
+from qpsim.errors import DataError, MethodError, QpsimError, TrainingError
+from qpsim.nn import task
 from qpsim.nn.data import Dataset, Split, Stream
+from qpsim.nn.loop import LARGEST_LOSS, Loop
 from qpsim.nn.run import Run
-from qpsim.nn.tasks import NetworkSpec, task
-from qpsim.nn.training import LARGEST_LOSS, Loop, train
+from qpsim.nn.tasks import NetworkSpec
+from qpsim.nn.training import train
+from tests.nn import own
 from tests.nn.transcriptions import trajectory
 
 MLP = NetworkSpec("mlp", (("hidden", (32,)), ("weight", "he_normal")))
@@ -136,17 +140,22 @@ def test_a_convolutional_network_trains():
 @pytest.mark.parametrize(
     ("changes", "arguments", "error", "message"),
     [
-        ({}, {"step_size": 0.0}, TrainingError, "finite positive number, not 0.0"),
-        ({}, {"step_size": math.nan}, TrainingError, "finite positive number"),
-        ({}, {"step_size": True}, TrainingError, "finite positive number"),
+        ({}, {"step_size": 0.0}, TrainingError, "step_size must be a finite number > 0, not 0.0"),
+        ({}, {"step_size": math.nan}, TrainingError, "step_size must be a finite number > 0"),
+        ({}, {"step_size": True}, TrainingError, "step_size must be a finite number > 0"),
         ({}, {"seed": -1}, TrainingError, "seed must be a whole number of at least 0"),
-        ({}, {"dtype": "float16"}, TrainingError, "float32 or float64"),
+        (
+            {},
+            {"dtype": "float16"},
+            TrainingError,
+            "Unknown dtype 'float16'; did you mean 'float64'",
+        ),
         ({"n_steps": 0}, {}, TrainingError, "n_steps must be a whole number of at least 1"),
         ({"n_steps": 2.5}, {}, TrainingError, "n_steps must be a whole number"),
         ({"evaluate_every": 0}, {}, TrainingError, "evaluate_every must be"),
         ({"batch_size": 0}, {}, TrainingError, "batch_size must be"),
         ({"drops": (0,)}, {}, TrainingError, "a step after which the step size drops must be"),
-        ({"drop_divisor": 0.0}, {}, TrainingError, "drop_divisor must be finite and positive"),
+        ({"drop_divisor": 0.0}, {}, TrainingError, "drop_divisor must be a finite number > 0"),
         ({}, {"method": qpsim.method("svag")}, MethodError, "exact relative variance"),
         ({"batch_size": 1}, {"method": qpsim.method("adam*-mb")}, TrainingError, "at least 2"),
     ],
@@ -175,4 +184,71 @@ def test_what_only_the_data_can_tell_is_refused(digits):
         train(Run(variant(network=odd), adam, 0.1), digits)
     images = Dataset("pictures", *[Split(np.zeros((4, 8, 8, 1)), np.zeros(4, int))] * 2, 2)
     with pytest.raises(TrainingError, match="mlp reads vectors"):
-        train(Run(variant(batch_size=2), adam, 0.1), images)
+        train(Run(variant(batch_size=2, vectors=False), adam, 0.1), images)
+
+
+def cloud(n=300, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.standard_normal((n, 5))
+    return x, (x[:, 0] * x[:, 1] > 0).astype(int)
+
+
+def test_a_network_of_ones_own_from_arrays_to_kept_weights(tmp_path):
+    (x, y), (x_test, y_test) = cloud(), cloud(seed=1)
+    data = nn.Dataset.from_arrays(x, y, x_test, y_test, name="quadrants")
+    layers = [own.Scale(), nn.Dense(16), own.Tanh(), nn.Dense(2)]
+    mine = nn.Task("mine", layers, batch_size=16, n_steps=300, l2=1e-4, loss=own.smoothed,
+                   schedule=lambda t: 1 / (1 + t / 100))  # fmt: skip
+    trained = train(nn.Run(mine, qpsim.method("adam"), 0.03), data, workers=1)
+    assert trained.history.test_accuracy[-1] > 0.8
+    found = json.loads(json.dumps(trained.summary(), allow_nan=False))
+    assert found["provenance"]["data"]["name"] == "quadrants"
+    fresh = nn.build_network(mine, data, rng=5)
+    fresh.load(trained.network.save(tmp_path / "weights.npz"))
+    assert fresh.evaluate(x_test, y_test) == trained.network.evaluate(x_test, y_test)
+    # The schedule is the run's: the last step size is a quarter of the first.
+    assert mine.step_factor(300) == 0.25
+
+
+def test_a_regression_trains_by_the_squared_error():
+    (x, _), (x_test, _) = cloud(), cloud(seed=1)
+    y, y_test = (np.stack([a[:, 0] - a[:, 1], 2 * a[:, 2]], axis=1) for a in (x, x_test))
+    data = nn.Dataset.from_arrays(x, y, x_test, y_test)
+    mine = nn.Task("linear", [nn.Dense(2)], 16, 300, loss="squared-error")
+    trained = train(nn.Run(mine, qpsim.method("m-sgd"), 0.01), data, workers=1)
+    assert trained.history.test_loss[-1] < 1e-3 * trained.history.test_loss[0]
+    assert np.isnan(trained.history.test_accuracy).all()
+    weight = trained.network.views["dense1.weight"]
+    np.testing.assert_allclose(weight[:3], [[1, 0], [-1, 0], [0, 2]], atol=0.02)
+    found = json.loads(json.dumps(trained.summary(), allow_nan=False))
+    assert found["evaluations"]["test_accuracy"][0] is None
+
+
+def test_a_large_loss_is_no_divergence_where_losses_are_large():
+    x = cloud()[0]
+    data = nn.Dataset.from_arrays(x, 1e4 * x[:, :1], x, 1e4 * x[:, :1])
+    mine = nn.Task("large", [nn.Dense(1)], 16, 50, loss="squared-error")
+    fine = train(nn.Run(mine, qpsim.method("sgd"), 0.1), data, workers=1).history
+    assert fine.diverged_at is None and fine.batch_loss[0] > LARGEST_LOSS and fine.stable
+    wild = train(nn.Run(mine, qpsim.method("sgd"), 100.0), data, workers=1).history
+    assert wild.diverged_at is not None
+
+
+def test_a_loss_that_is_not_finite_from_the_start_is_no_divergence_but_a_mistake(digits):
+    def broken(outputs, labels):
+        return np.full(len(outputs), np.nan), np.zeros_like(outputs)
+
+    with pytest.raises(TrainingError, match="loss of the untrained network on the test set of dig"):
+        train(Run(variant(loss=broken), qpsim.method("adam"), 0.1), digits)
+
+
+@pytest.mark.parametrize(
+    ("layers", "message"),
+    [
+        ([nn.Dense(9)], "gives 9 outputs; digits has 10 classes"),
+        ([nn.Conv2D(4, 3), nn.Flatten(), nn.Dense(10)], "needs images"),
+    ],
+)
+def test_layers_that_do_not_fit_the_data_are_refused(layers, message, digits):
+    with pytest.raises(QpsimError, match=message):
+        train(Run(variant(network=layers), qpsim.method("adam"), 0.1), digits)

@@ -82,6 +82,9 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        return f"<Split of {len(self)} examples of shape {self.example_shape}>"
+
     @property
     def example_shape(self) -> tuple[int, ...]:
         """Shape of one example: (rows, columns, channels) or (features,)."""
@@ -192,6 +195,15 @@ class Dataset:
         found = cls(name or "data", train, test, n_classes)
         return found if name else replace(found, name=f"data {found.fingerprint()[:8]}")
 
+    def __repr__(self) -> str:
+        kind = (
+            f"{self.n_outputs} targets" if self.n_classes is None else f"{self.n_classes} classes"
+        )
+        return (
+            f"<Dataset {self.name}: {len(self.train)} training and {len(self.test)} test examples "
+            f"of shape {self.example_shape}, {kind}>"
+        )
+
     @property
     def example_shape(self) -> tuple[int, ...]:
         """Shape of one example."""
@@ -203,7 +215,10 @@ class Dataset:
         return self.train.labels.shape[1] if self.n_classes is None else self.n_classes
 
     def fingerprint(self) -> str:
-        """Hash of all examples and targets, 32 hexadecimal digits: what the data are, whatever their name.
+        """Hash of all examples and targets, 32 hexadecimal digits.
+
+        It says what the data are, whatever their name, and whether the examples are kept as images
+        or as vectors.
 
         Examples
         --------
@@ -215,17 +230,24 @@ class Dataset:
         digest = hashlib.blake2b(digest_size=16)
         for split in (self.train, self.test):
             for array in (split.images, split.labels):
-                digest.update(f"{array.dtype}{array.shape}".encode())
+                digest.update(f"{array.dtype} {len(array)} {array.size} ".encode())
                 digest.update(np.ascontiguousarray(array).data)
         return digest.hexdigest()
 
     def record(self) -> dict[str, Any]:
-        """Name, fingerprint and size as plain JSON values, for records and checkpoints."""
+        """Name, fingerprint, sizes and shape as plain JSON values, for records and checkpoints.
+
+        Examples
+        --------
+        >>> Dataset.from_arrays([[0.5]], [0], [[1.0]], [1], name="tiny").record()["shape"]
+        [1]
+        """
         return {
             "name": self.name,
             "fingerprint": self.fingerprint(),
             "train": len(self.train),
             "test": len(self.test),
+            "shape": list(self.example_shape),
         }
 
     def as_vectors(self) -> Dataset:

@@ -140,5 +140,7 @@ def test_the_fingerprint_sees_every_example_and_label():
             seen.add(Dataset.from_arrays(a[:4], b[:4], a[4:], b[4:]).fingerprint())
     assert len(seen) == 13
     assert first.record() == {
-        "name": "a", "fingerprint": first.fingerprint(), "train": 4, "test": 2
+        "name": "a", "fingerprint": first.fingerprint(), "train": 4, "test": 2, "shape": [2]
     }  # fmt: skip
+    images = Dataset.from_arrays(x[:4, None, :, None], y[:4], x[4:, None, :, None], y[4:])
+    assert images.fingerprint() == images.as_vectors().fingerprint() == first.fingerprint()
