@@ -76,7 +76,8 @@ def modules() -> dict[str, str]:
     found |= {f"qpsim.{name}": path for name, path in qpsim._MODULES.items()}
     found["qpsim.methods"] = "qpsim.methods"
     found |= {f"qpsim.{name}": f"qpsim.{name}" for name in qpsim._SUBPACKAGES}
-    return {**found, "qpsim.errors": "qpsim.errors"}
+    found["qpsim.errors"] = found.pop("qpsim.errors")  # last
+    return found
 
 
 def _module(shown: str, name: str) -> Section:
