@@ -1,7 +1,7 @@
-"""Final loss against the constant step size, for every method, by the paper's search (A.2).
+"""Final loss against the constant step size, for every method, and the best step of each.
 
-The grid is 6, 3, 1 x 10^m, from the largest stable step down over two orders of magnitude, and on
-while the smallest step is the best. A circle marks the best step.
+Shown are the stable step sizes that the search for the best one tries: one of each order of
+magnitude, and 6, 3, 1 x 10^m around the best. A circle marks the best step.
 """
 
 from __future__ import annotations
