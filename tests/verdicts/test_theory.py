@@ -12,7 +12,7 @@ from qpsim.theory import signs
 from qpsim.verdicts import theory as verified
 from qpsim.verdicts.theory.statement import RELATIONS, Draw, Statement, deviation
 
-FEW = verified.Options(replicates=20_000)
+FEW = verified.Options(n_replicates=20_000)
 BY_NAME = {statement.name: statement for statement in verified.STATEMENTS}
 
 
@@ -55,8 +55,8 @@ def test_deviations_are_standard_normal(report):
 
 def test_the_report_is_reproducible_and_plain_json(report):
     again = verified.measure(FEW, workers=1)
-    assert [v.as_dict() for v in again.verdicts] == [v.as_dict() for v in report.verdicts]
-    found = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert [v.to_dict() for v in again.verdicts] == [v.to_dict() for v in report.verdicts]
+    found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     shown = found["verdicts"][1]["measurements"][0]
     assert shown["error"] > 0
     assert shown["z"] == pytest.approx((shown["value"] - shown["claimed"]) / shown["error"])
@@ -244,7 +244,7 @@ def test_signs_treated_as_independent_are_caught(monkeypatch):
 
 def test_the_whole_run_exits_badly_with_one_broken_formula(monkeypatch):
     monkeypatch.setattr(theory, "momentum_correction", lambda mu, t: _KAPPA(mu, np.asarray(t) + 1))
-    report = verified.measure(verified.Options(replicates=10_000), 2)
+    report = verified.measure(verified.Options(n_replicates=10_000), 2)
     assert not report.holds
     broken = {v.name for v in report.verdicts if not v.holds}
     assert broken == {"kappa", "relative-variance"}

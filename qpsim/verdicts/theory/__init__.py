@@ -36,7 +36,7 @@ STATEMENTS: tuple[Statement, ...] = (
 class Options(BaseOptions):
     """What the verification of the theory may be asked for."""
 
-    replicates: int = option(100_000, "draws of each experiment", at_least=10_000)
+    n_replicates: int = option(100_000, "draws of each experiment", at_least=10_000)
     seed: int = option(0, "seed of everything random", at_least=0)
     level: float = option(
         1e-3, "probability that a run with all statements true rejects any", at_least=1e-12
@@ -65,7 +65,7 @@ def measure(
     Examples
     --------
     >>> from qpsim.verdicts import theory
-    >>> report = theory.measure(theory.Options(replicates=10_000), statements=theory.STATEMENTS[:3])
+    >>> report = theory.measure(theory.Options(n_replicates=10_000), statements=theory.STATEMENTS[:3])
     >>> report.holds
     True
     """
@@ -79,7 +79,7 @@ def measure(
             # By name and not by place: a statement's numbers do not change when one is added.
             key = int.from_bytes(statement.name.encode(), "big")
             seed = np.random.SeedSequence([options.seed, key])
-            draw = Draw(np.random.Generator(np.random.PCG64(seed)), options.replicates, workers)
+            draw = Draw(np.random.Generator(np.random.PCG64(seed)), options.n_replicates, workers)
             verdicts.append(statement.verdict(draw, threshold))
             tick()
     provenance = {
