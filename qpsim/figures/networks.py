@@ -31,7 +31,7 @@ class Options(BaseOptions):
     n_replicates: int = option(10, "runs at the best step size", at_least=1)
     tuning_seeds: int = option(1, "runs at each step size that is tried", at_least=1)
     n_steps: int = option(0, "steps of each run; 0: as the problem says", at_least=0)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
     data: str = option("", "folder of MNIST, CIFAR-10 and CIFAR-100; without it, the digits")
     cache: str = option("", "folder of finished runs; by default the user's cache folder")
 
@@ -78,7 +78,7 @@ def compute(
     if options.n_steps:
         tasks = [replace(one, n_steps=options.n_steps) for one in tasks]
     protocol = Protocol(
-        tuning_seeds=options.tuning_seeds, n_replicates=options.n_replicates, seed=options.seed
+        tuning_seeds=options.tuning_seeds, n_replicates=options.n_replicates, seed=options.rng
     )
     tuned = tune(
         tasks,

@@ -186,7 +186,7 @@ def _judge(statement: Statement, data: Data) -> Verdict:
     half = []
     for case in statement.cases:
         ratio = _ratio(case, data)
-        value, interval = bootstrap_median(ratio[:, -1], data["problem"], rng=data.options.seed)
+        value, interval = bootstrap_median(ratio[:, -1], data["problem"], rng=data.options.rng)
         what = f"{case.ratio} on {case.where}"
         measured.append(Measurement(what, value, interval, holds=case.side.met_by(interval)))
         half.append(float(np.median(ratio[:, 2])))
