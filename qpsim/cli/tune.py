@@ -79,7 +79,7 @@ def tune(
       qpsim tune digits-whitened --method adam --json | jq '.[0].step_size'
     """
     from qpsim.errors import TrainingError, nearest
-    from qpsim.figures import style
+    from qpsim.figures import canvas, style
     from qpsim.figures.network_panels import draw_sensitivity
     from qpsim.files.writing import check_writable, write_json
     from qpsim.nn import task as task_of
@@ -113,10 +113,10 @@ def tune(
     }
     paths = [write_json(out / f"{stem}.json", record)]
     with style.use(3.5):
-        figure = style.new_figure(3.5, 0.75)
+        figure = canvas.StyledFigure(3.5, 0.75)
         ax = figure.add_axes((0.13, 0.14, 0.84, 0.75))
         draw_sensitivity(tuned, ax)
-        paths += [style.save(figure, out / f"{stem}.{kind}", kind) for kind in ("png", "pdf")]
+        paths += [canvas.save(figure, out / f"{stem}.{kind}", kind) for kind in ("png", "pdf")]
     if json_:
         print_json(found)
     else:
