@@ -103,6 +103,7 @@ class LeastSquares:
             )
         check_coordinates(point, "The optimum")
         self._optimum = frozen(point)
+        self._batch_size = 1
         self._label_noise_std = checks.number(
             "label_noise_std", label_noise_std, ProblemError, f"[0, {_LARGEST_STD:g}]"
         )
@@ -141,6 +142,18 @@ class LeastSquares:
     def label_noise_std(self) -> float:
         """Standard deviation s of the labels."""
         return self._label_noise_std
+
+    @property
+    def batch_size(self) -> int:
+        """Draws of which a gradient is the mean; 1 unless :meth:`at_batch` made the problem."""
+        return self._batch_size
+
+    def at_batch(self, batch_size: int) -> LeastSquares:
+        """The problem whose gradients are means of so many draws."""
+        count = checks.count("batch_size", batch_size, ProblemError)
+        problem = LeastSquares(self._covariance, self._optimum, self._label_noise_std)
+        problem._batch_size = self._batch_size * count
+        return problem
 
     @property
     def diagonal_mass(self) -> float:
@@ -212,6 +225,7 @@ class LeastSquares:
         """The arguments of the step loop."""
         from qpsim.kernels.least_squares import LeastSquaresProblem
 
+        batch_size *= self._batch_size
         factor = self._eigenvectors * np.sqrt(self._eigenvalues)
         series: Any = ()
         if method.closed_form is None:
@@ -237,6 +251,7 @@ class LeastSquares:
             "dim": self.dim,
             "diagonal": self._is_diagonal,
             "label_noise_std": self._label_noise_std,
+            "batch_size": self._batch_size,
             "smallest_eigenvalue": float(self._eigenvalues.min()),
             "largest_eigenvalue": float(self._eigenvalues.max()),
             "diagonal_mass": self.diagonal_mass,

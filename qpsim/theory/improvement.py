@@ -37,7 +37,8 @@ def optimal_step_size(
     """Step size that minimises the expected loss along z: grad^T E[z] / E[z^T Q z].
 
     The text before Eq. 11, for steps theta - alpha z. Negative when momentum points uphill; 0
-    where z is 0 for certain.
+    where z is 0 for certain. Infinite on a :class:`qpsim.LocalModel` where E[z^T Q z] is 0 or
+    negative: the model's loss is unbounded along z.
 
     Parameters and errors as :func:`direction_moments`. Returns a float, or an array of shape (...).
 
@@ -49,7 +50,7 @@ def optimal_step_size(
     0.5
     """
     slope, curvature = _parabola(problem, method, theta, state, variance_estimate)
-    return check.scalar_or_array(_ratio(slope, curvature))
+    return check.scalar_or_array(_step(problem, slope, curvature))
 
 
 def expected_improvement(
@@ -73,7 +74,7 @@ def expected_improvement(
     3.25
     """
     slope, curvature = _parabola(problem, method, theta, state, variance_estimate)
-    return check.scalar_or_array(_gain(slope, _ratio(slope, curvature)))
+    return check.scalar_or_array(_gain(slope, _step(problem, slope, curvature)))
 
 
 def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "entries") -> Any:
@@ -243,8 +244,8 @@ class DirectionTable:
         width = max(len("method"), *(len(row.method) for row in self.rows))
         lines = [f"{'method':<{width}}  {'improvement':>12}  {'step size':>12}  {'x sgd':>8}"]
         lines += [
-            f"{row.method:<{width}}  {row.expected_improvement:>12.5g}  "
-            f"{row.optimal_step_size:>12.5g}  {row.ratio_to_sgd:>8.3g}"
+            f"{row.method:<{width}}  {_amount(row.expected_improvement)}  "
+            f"{_amount(row.optimal_step_size)}  {row.ratio_to_sgd:>8.3g}"
             for row in self.rows
         ]
         lines.append(
@@ -340,10 +341,12 @@ def _row(
     reference: float | None,
 ) -> DirectionRow:
     slope, curvature = _parabola(p, method, theta, state, variance_estimate)
-    step = float(_ratio(slope, curvature))
+    step = float(_step(p, slope, curvature))
     gain = float(_gain(slope, step))
     # At the optimum nothing improves: every direction is worth what sgd is worth.
-    ratio = 1.0 if reference is None else float(_ratio(np.float64(gain), reference, empty=1.0))
+    # So it is for all along which the loss of a local model is unbounded.
+    alike = reference is None or (np.isinf(gain) and np.isinf(reference))
+    ratio = 1.0 if alike else float(_ratio(np.float64(gain), reference, empty=1.0))
     return DirectionRow(method.name, gain, step, ratio)
 
 
@@ -364,10 +367,24 @@ def _parabola(
     return _representable(slope, "The slope grad^T E[z]"), np.asarray(quadratic)
 
 
+def _amount(value: float) -> str:
+    return f"{'unbounded':>12}" if value == np.inf else f"{value:>12.5g}"
+
+
+def _step(problem: Any, slope: Any, curvature: Any) -> NDArray[np.float64]:
+    """The best step: infinite where the loss is unbounded along the direction."""
+    step = _ratio(slope, curvature)
+    if getattr(problem, "kind", "") != "local":
+        return step
+    return np.where((np.asarray(curvature) <= 0.0) & (np.asarray(slope) != 0.0), np.inf, step)
+
+
 def _gain(slope: Any, step: Any) -> NDArray[np.float64]:
     """I(z): the decrease of the expected loss at its best step along the slope."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return _representable(0.5 * slope * step, "The improvement I(z)")
+        gain = np.where(np.isinf(step), np.inf, 0.5 * slope * step)
+    _representable(np.where(np.isinf(step), 0.0, gain), "The improvement I(z)")
+    return gain
 
 
 def _representable(values: Any, what: str) -> NDArray[np.float64]:
