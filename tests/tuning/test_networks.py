@@ -120,7 +120,7 @@ def test_the_interval_holds_what_other_seeds_would_choose(monkeypatch, tmp_path)
         loss = [1.0, math.inf] if cell.run.step_size > 1 else [lost, lost]
         return History(loss, [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.5], 2 if loss[1] > 2 else None)
 
-    monkeypatch.setattr("qpsim.nn.crew.run_cell", fake)
+    monkeypatch.setattr("qpsim.tuning.searches.run_cell", fake)
     (found,) = tuned("adam", Protocol(tuning_seeds=3, n_replicates=1), cache=tmp_path)
     assert found.best.step_size == 0.001
     assert found.interval == (0.0006, 0.3)
