@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.errors import DataError, MethodError, TrainingError
+from qpsim.errors import DataError, ExecutionError, MethodError, TrainingError
 from qpsim.files.archive import read_arrays
 from qpsim.nn import cells
 from qpsim.nn.cells import Cell, run_cell
@@ -120,7 +120,7 @@ def test_the_interval_holds_what_other_seeds_would_choose(monkeypatch, tmp_path)
         loss = [1.0, math.inf] if cell.run.step_size > 1 else [lost, lost]
         return History(loss, [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.5], 2 if loss[1] > 2 else None)
 
-    monkeypatch.setattr("qpsim.nn.crew.run_cell", fake)
+    monkeypatch.setattr("qpsim.tuning.searches.run_cell", fake)
     (found,) = tuned("adam", Protocol(tuning_seeds=3, n_replicates=1), cache=tmp_path)
     assert found.best.step_size == 0.001
     assert found.interval == (0.0006, 0.3)
@@ -241,7 +241,7 @@ def test_an_error_in_a_worker_is_the_callers(tmp_path):
         (lambda: tuned("adma"), MethodError, "did you mean 'adam'"),
         (lambda: tuned("svag"), MethodError, "exact relative variance"),
         (lambda: tuned([]), TrainingError, "at least one task and one method"),
-        (lambda: tuned(workers=0), TrainingError, "workers must be a whole number"),
+        (lambda: tuned(workers=0), ExecutionError, "workers must be a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, error, message):
