@@ -54,7 +54,7 @@ def info(
         typer.echo(CHANGES.read_text(encoding="utf-8"), nl=False)
         return
     from qpsim.execution.cores import available_cores
-    from qpsim.kernels.jit import cache_folder
+    from qpsim.kernels.machine_code import cache_folder
     from qpsim.provenance import environment
 
     folder = cache_folder()
