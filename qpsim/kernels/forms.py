@@ -216,7 +216,7 @@ def _example() -> bool:
         partners = np.array([0, 1, 2, 3], dtype=np.uint16)
         run(numbers, numbers.astype(np.float32), np.array([2, 4]), partners, out)
         results.append(out)
-    return bool(np.array_equal(*results))
+    return bool(np.array_equal(results[0], results[1]))
 
 
 HAS_VECTORS = works("Vector instructions", _example, "sums of the exact sign step take plain loops")

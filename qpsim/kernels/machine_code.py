@@ -299,7 +299,7 @@ class _Clock(getattr(event, "Listener", object)):  # type: ignore[misc]
 def _clock_example() -> bool:
     seen: list[bool] = []
 
-    class Listener(event.Listener):  # type: ignore[misc,name-defined]
+    class Listener(event.Listener):
         def on_start(self, event: Any) -> None:
             seen.append("dispatcher" in event.data)
 
