@@ -38,6 +38,7 @@ __all__ = [
     "make",
     "module",
     "names",
+    "stem",
     "table",
     "title",
 ]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.errors import DataError, MethodError, TrainingError
+from qpsim.errors import DataError, ExecutionError, MethodError, TrainingError
 from qpsim.files.archive import read_arrays
 from qpsim.nn import cells
 from qpsim.nn.cells import Cell, run_cell
@@ -241,7 +241,7 @@ def test_an_error_in_a_worker_is_the_callers(tmp_path):
         (lambda: tuned("adma"), MethodError, "did you mean 'adam'"),
         (lambda: tuned("svag"), MethodError, "exact relative variance"),
         (lambda: tuned([]), TrainingError, "at least one task and one method"),
-        (lambda: tuned(workers=0), TrainingError, "workers must be a whole number"),
+        (lambda: tuned(workers=0), ExecutionError, "workers must be a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, error, message):
