@@ -136,7 +136,7 @@ NO_ARRAYS = {
     "masked": (np.ma.masked_array([1.0, 2.0], [False, True]), "masked"),
     "ragged": ([[1.0], [1.0, 2.0]], "rectangular"),
     "huge": ([10**400], "too large for a floating-point number"),
-    "huge sparse": (scipy.sparse.eye_array(10**7), "too large to be held"),
+    "huge sparse": (scipy.sparse.eye(10**7), "too large to be held"),
     "dates": (np.array(["2020-01-01"], "datetime64[D]"), "not of type datetime64"),
     "set": ({1.0}, "not of type set"),
     "none": (None, "not of type NoneType"),
