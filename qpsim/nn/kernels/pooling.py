@@ -1,4 +1,4 @@
-"""Max-pooling that remembers in one byte which pixel of the window won.
+"""Max-pooling that remembers in one byte which pixel of the window was the largest.
 
 Both passes are written twice: for any numbers, and for sixteen float32 channels at a time.
 """
@@ -50,7 +50,7 @@ def forward(x, x_size, y, y_origin, y_size, window, stride, pad, relu, winner):
                             first = False
                         else:
                             for c in range(out.size):
-                                # A nan wins, and is seen.
+                                # NaN counts as larger than all numbers, so that it reaches the loss.
                                 better = (source[c] > out[c]) | (source[c] != source[c])
                                 out[c] = source[c] if better else out[c]
                                 won[c] = code if better else won[c]
@@ -80,7 +80,7 @@ def backward(dy, y_origin, y_size, window, stride, pad, winner, dx):
                             target[c] += source[c] if won[c] == code else zero
 
 
-# The same for float32 and a multiple of sixteen channels, by addresses.
+# The same for float32 and a multiple of sixteen channels.
 
 
 @jit

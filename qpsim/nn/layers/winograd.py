@@ -7,11 +7,11 @@ import numpy as np
 from qpsim.nn.layers.base import Field
 from qpsim.nn.memory import aligned_zeros
 
-# Fewer channels or filters leave too little to multiply between the transforms; and the kernels
-# work on sixteen side by side.
+# With fewer channels or filters the transforms take longer than the products save; and the kernels
+# work on sixteen at a time.
 _FEWEST = 32
 _MULTIPLE = 16
-# Tiles at a time: many, so that the transformed weights, which fill a cache, are used often enough.
+# Tiles at a time: so many that the transformed weights, which fill a cache, are used often enough.
 _TILES = 32
 _SUMMED_TILES = 64
 
