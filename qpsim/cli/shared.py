@@ -31,7 +31,7 @@ Rng = Annotated[
     int | None,
     typer.Option("--rng", help="Seed: the same one gives the same bits.", show_default="0"),
 ]
-# Figures and topics name theirs seed.
+# Topics of qpsim verify name theirs seed.
 Seed = Rng
 DataFolder = Annotated[
     Path | None, typer.Option(help="Folder of MNIST and CIFAR, for what is about networks.")

@@ -55,7 +55,7 @@ class Options(BaseOptions):
         0, "steps of each run, drops of the step size in proportion; 0: as the task says",
         at_least=0,
     )  # fmt: skip
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
     data: str = option("", "folder of MNIST, CIFAR-10 and CIFAR-100; without it, the digits")
     cache: str = option("", "folder of finished runs; by default the user's cache folder")
 
@@ -114,7 +114,7 @@ def compute(
         orders=None if options.orders < 0 else options.orders,
         tuning_seeds=options.tuning_seeds,
         n_replicates=options.n_replicates,
-        seed=options.seed,
+        seed=options.rng,
     )
     tuned = tune(
         chosen,

@@ -9,6 +9,7 @@ from qpsim import figures
 from qpsim.errors import DataError, FigureError
 from qpsim.figures import figure3, figure6, network_panels, networks
 from qpsim.nn import load_mnist
+from tests.figures import small
 from tests.nn.data.make_files import idx
 
 SMALL = {"n_replicates": 2, "n_steps": 20}
@@ -83,10 +84,39 @@ def test_no_text_reaches_into_another_or_out_of_the_page(made, width):
 
 
 def test_a_replicate_that_diverged_is_counted_and_not_averaged(made):
-    assert network_panels.spread_text(np.array([0.5, np.inf, 0.7]), 3, False) == "1/3 div."
-    assert network_panels.spread_text(np.array([0.5, 0.7]), 3, False) == ".600 ± .141"
-    assert network_panels.spread_text(np.array([1.5, 1.7]), 3, True) == "1.60±.14"
-    assert network_panels.spread_text(np.array([95.0, 96.0]), 1, True) == "95.5±0.7"
+    spread = network_panels.spread_text
+    assert spread(np.array([0.5, np.inf, 0.7]), 3, False) == "1/3 div."
+    assert spread(np.array([0.5, 0.7]), 3, False) == ".600 ± .141"
+    assert spread(np.array([1.5, 1.7]), 3, True) == "1.60±.14"
+    assert spread(np.array([95.0, 96.0]), 1, True) == "95.5±0.7"
+
+
+def test_bold_is_what_cannot_be_told_from_the_best():
+    # Paired by seed: the second is 0.01 +- 0.01 behind, the third 0.01 without any spread.
+    best = np.array([1.0, 1.1, 1.3, 1.2])
+    noise = np.array([0.02, 0.0, 0.02, 0.0])
+    losses = np.stack([best, best + noise, best + 0.01, np.full(4, np.inf)])
+    assert network_panels.as_good_as_best(losses).tolist() == [True, True, False, False]
+    assert not network_panels.as_good_as_best(losses[:, :1]).any()
+    assert not network_panels.as_good_as_best(np.full((2, 3), np.inf)).any()
+
+
+def test_the_picture_says_what_its_table_and_bands_are():
+    data = small.networks("3")
+    data.arrays["mean_loss"][0] = [[1.0, 1.1, 1.2, 1.3]] * 4
+    _, artists = figures.draw(data)
+    said = artists["note"].get_text().replace("\n", " ")
+    for words in ("means over 4 runs", "1 standard deviation", "averaged over all steps", "Bold"):
+        assert words in said
+    weights = {artists["table"]["digits-mlp", m, 1].get_fontweight() for m in figure3.METHODS}
+    assert weights == {"bold"}
+
+
+def test_losses_of_one_interval_are_seen():
+    data = small.networks("6", evaluations=2)
+    _, artists = figures.draw(data)
+    line = artists["digits-cnn", "training loss"]["adam"]["line"]
+    assert len(line.get_xdata()) == 1 and line.get_marker() not in ("", "None")
 
 
 def test_the_problems_and_methods_are_the_papers():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from qpsim import nn
-from qpsim.errors import FileError, NetworkError
+from qpsim.errors import ExecutionError, FileError, NetworkError
 from tests.nn import loops
 from tests.nn.by_pytorch import objective
 
@@ -240,7 +240,7 @@ def test_initial_values_are_the_documented_ones():
     ],
 )
 def test_what_does_not_fit_is_refused_in_a_sentence(call, message):
-    with pytest.raises(NetworkError, match=message):
+    with pytest.raises((NetworkError, ExecutionError), match=message):
         call(nn.mlp(4, (), 3, rng=0))
 
 
