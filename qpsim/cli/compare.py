@@ -33,7 +33,7 @@ def compare(
     """Compare methods on problems and noise levels, with exact optimal steps.
 
     By default the methods of Table 1 on Figure 2's twelve problems. The table holds medians with
-    95 % bootstrap intervals: log10 of the final excess loss, and the steps until the loss has fallen
+    95 % intervals: log10 of the final excess loss, and the steps until the loss has fallen
     to a fraction of the initial one. `qpsim figure methods` draws it.
 
     \b

@@ -1,7 +1,7 @@
-"""Final loss against the constant step size, for every method.
+"""Final loss against the constant step size, for every method, and the best step of each.
 
-The step sizes are those of :func:`qpsim.best_constant_step`: all orders of magnitude at which a method
-is stable, and the paper's grid 6, 3, 1 x 10^m (Section A.2) around the best. A circle marks the best.
+Shown are the stable step sizes that the search for the best one tries: one of each order of
+magnitude, and 6, 3, 1 x 10^m around the best. A circle marks the best step.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from qpsim import figures
 from qpsim.figures import figure_methods
 from qpsim.figures.figure_methods import ESTIMATED, IDEALISED, Options, first_step_below
 
-OPTIONS = Options(n_replicates=5, n_draws=2, n_steps=6, dim=4, tolerance=0.2, rng=3)
+OPTIONS = Options(n_replicates=8, n_draws=6, n_steps=6, dim=4, tolerance=0.2, rng=3)
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +19,16 @@ def data():
 
 
 def test_shapes_follow_the_named_axes(data):
-    sizes = {"row": 4, "noise": 3, "method": 8, "level": 5, "step": 7, "replicate": 5}
+    sizes = {"row": 4, "noise": 3, "method": 8, "level": 5, "step": 7, "replicate": 8}
     for name, array in data.arrays.items():
         assert array.shape == tuple(sizes[axis] for axis in data.axes[name]), name
 
 
 def test_a_panel_is_what_simulate_gives(data):
-    seed = np.random.SeedSequence(3).spawn(2)[0].spawn(3)
-    offsets = np.random.Generator(np.random.PCG64(seed[1])).uniform(-10, 10, (3, 4))
+    seed = np.random.SeedSequence(3).spawn(6)[0].spawn(3)
+    offsets = np.random.Generator(np.random.PCG64(seed[1])).uniform(-10, 10, (2, 4))
     problem = qpsim.random_problem("mild", 4, "haar", 4.0, scale=0.0, rng=seed[0])
-    run = qpsim.simulate(problem, "m-svag", n_steps=6, n_replicates=3, theta0=offsets, rng=seed[2])
+    run = qpsim.simulate(problem, "m-svag", n_steps=6, n_replicates=2, theta0=offsets, rng=seed[2])
     k = data.labels["method"].index("m-svag")
     stored = data["final"][0, 2, k][data["problem"] == 0]
     np.testing.assert_array_equal(stored, np.log10(run.excess_loss[:, -1]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qpsim import figures
-from qpsim.errors import FigureError, FileError, SimulationError
+from qpsim.errors import ExecutionError, FigureError, FileError
 from qpsim.figures.data import load
 
 SMALL = {"n_replicates": 4, "n_draws": 2, "n_steps": 4, "dim": 4, "rng": 3}
@@ -102,7 +102,7 @@ def test_a_mistake_is_named(name, arguments, message):
 
 
 def test_workers_are_checked_as_by_a_simulation():
-    with pytest.raises(SimulationError, match="workers"):
+    with pytest.raises(ExecutionError, match="workers must be"):
         figures.make("2", workers=0, dim=2)
 
 

@@ -9,13 +9,11 @@ a kernel that holds it as a constant could not be cached on disk.
 from functools import cache
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.core import cgutils
-from numba.extending import get_cython_function_address, intrinsic
+from numba.extending import get_cython_function_address
 from threadpoolctl import threadpool_info
 
 from qpsim.kernels.jit import jit
+from qpsim.kernels.numba_interface import cgutils, intrinsic, ir, types
 
 _SMALL_CORES = ("SkylakeX", "Cooperlake", "SapphireRapids")
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.nn.kernels import has_lanes
 from qpsim.nn.layers.base import Field
 from qpsim.nn.memory import aligned_zeros
 
@@ -27,6 +28,7 @@ def suits(size: int, stride: int, channels: int, filters: int, dtype: Any) -> bo
         and min(channels, filters) >= _FEWEST
         and channels % _MULTIPLE == filters % _MULTIPLE == 0
         and dtype == np.float32
+        and has_lanes()
     )
 
 
