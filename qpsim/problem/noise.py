@@ -508,9 +508,9 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
         keywords = {"df": df} if law == "student" else {"law": law}
         if issubclass(family, _Given):
             given = [arrays[name] for name in family.names]
-            made: Noise = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}[family.family](
-                *given, **keywords
-            )
+            made: Noise = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}[
+                family.family
+            ](*given, **keywords)
         else:
             made = family(0.0, make_law(**keywords))
         # A heavy-tailed noise of a minibatch has another law than that of one draw.

@@ -75,7 +75,16 @@ def test_signs_exact_step_is_a_sum_over_the_rows():
 def walked(p, step, n_steps, n, batch_size, rng=0):
     """theta after every step of SGD, shape (n, n_steps + 1, d)."""
     run = qpsim.simulate(
-        p, "sgd", step, n_steps, n, THETA, rng=rng, workers=1, batch_size=batch_size, record=("theta",)
+        p,
+        "sgd",
+        step,
+        n_steps,
+        n,
+        THETA,
+        rng=rng,
+        workers=1,
+        batch_size=batch_size,
+        record=("theta",),
     )
     return run.theta
 

@@ -19,7 +19,16 @@ def problem():
 def test_one_simulated_step_has_the_moments_of_draws_of_x_and_y(batch_size):
     n, rng = 20_000, np.random.default_rng(1)
     run = qpsim.simulate(
-        problem(), "sgd", 1.0, 1, n, THETA, rng=0, workers=1, batch_size=batch_size, record=("theta",)
+        problem(),
+        "sgd",
+        1.0,
+        1,
+        n,
+        THETA,
+        rng=0,
+        workers=1,
+        batch_size=batch_size,
+        record=("theta",),
     )
     simulated = THETA - run.theta[:, -1]
     x = rng.multivariate_normal(np.zeros(3), K, (n, batch_size))
@@ -41,7 +50,14 @@ def test_one_simulated_step_has_the_moments_of_draws_of_x_and_y(batch_size):
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_the_recorded_optimal_step_is_the_theorys(method, batch_size):
     run = qpsim.simulate(
-        problem(), method, n_steps=1, n_replicates=2, theta0=THETA, rng=0, workers=1, batch_size=batch_size
+        problem(),
+        method,
+        n_steps=1,
+        n_replicates=2,
+        theta0=THETA,
+        rng=0,
+        workers=1,
+        batch_size=batch_size,
     )
     exact = theory.optimal_step_size(problem().at_batch(batch_size), method, THETA)
     np.testing.assert_allclose(run.step_size, exact, rtol=1e-8)

@@ -24,7 +24,9 @@ def test_on_a_positive_definite_hessian_it_is_the_quadratic_problem():
         local = qpsim.LocalModel(p.gradient(theta), hessian, noise.dense(C, **law))
         for method in ("sgd", "ssd", "svag", "va-ssd"):
             gain = theory.expected_improvement(p, method, theta)
-            assert theory.expected_improvement(local, method, HERE) == pytest.approx(gain, rel=1e-12)
+            assert theory.expected_improvement(local, method, HERE) == pytest.approx(
+                gain, rel=1e-12
+            )
     delta = np.array([[0.1, 0.2, 0.3], [-1.0, 0.0, 2.0]])
     change = p.excess_loss(theta + delta) - p.excess_loss(theta)
     np.testing.assert_allclose(local.excess_loss(delta), change, rtol=1e-12)

@@ -119,7 +119,14 @@ def test_the_recorded_optimal_step_is_the_theorys(method, law, dense):
         p = problem(family, law, dense)
         for batch_size in (1, 4):
             run = qpsim.simulate(
-                p, method, n_steps=1, n_replicates=2, theta0=theta0, rng=0, workers=1, batch_size=batch_size
+                p,
+                method,
+                n_steps=1,
+                n_replicates=2,
+                theta0=theta0,
+                rng=0,
+                workers=1,
+                batch_size=batch_size,
             )
             exact = theory.optimal_step_size(p.at_batch(batch_size), method, theta0)
             np.testing.assert_allclose(run.step_size, exact, rtol=1e-8, err_msg=family)
@@ -194,7 +201,10 @@ def test_rotating_everything_leaves_sgd_as_it_was(law):
     ]
     np.testing.assert_allclose(risks[1], risks[0], rtol=1e-10)
     # A sign is not the same in another basis.
-    gains = [theory.expected_improvement(*pair) for pair in ((p, "ssd", theta), (turned, "ssd", turn @ theta))]
+    gains = [
+        theory.expected_improvement(*pair)
+        for pair in ((p, "ssd", theta), (turned, "ssd", turn @ theta))
+    ]
     assert abs(gains[0] / gains[1] - 1.0) > 1e-3
 
 
@@ -218,8 +228,9 @@ def test_many_degrees_of_freedom_tend_to_the_gaussian(method):
 @pytest.mark.parametrize("df", [0.5, 1.0, 2.0])
 def test_sgd_does_not_move_where_the_variance_is_infinite_and_says_so(dense, df):
     p = qpsim.QuadraticProblem(
-        HESSIAN if dense else CURVATURES, OPTIMUM, noise=noise.dense(COVARIANCE, df=df) if dense
-        else noise.white(1.0, df=df),
+        HESSIAN if dense else CURVATURES,
+        OPTIMUM,
+        noise=noise.dense(COVARIANCE, df=df) if dense else noise.white(1.0, df=df),
     )
     assert np.isinf(p.gradient_std()).all() and np.isfinite(p.gradient_scale()).all()
     with pytest.warns(InfiniteVarianceWarning, match="optimal step is 0"):
@@ -262,9 +273,7 @@ def test_noise_on_a_diagonal_hessian_has_the_correlation_it_was_given():
     p = qpsim.QuadraticProblem(CURVATURES, noise=noise.low_rank(FACTOR, OWN))
     n = 20_000
     theta0 = np.array([0.4, -0.2, 0.1])
-    run = qpsim.simulate(
-        p, "ssd", 1.0, 1, n, theta0=theta0, rng=0, workers=1, record=("theta",)
-    )
+    run = qpsim.simulate(p, "ssd", 1.0, 1, n, theta0=theta0, rng=0, workers=1, record=("theta",))
     signs = theta0 - run.theta[:, -1]
     for i, j in ((0, 1), (0, 2), (1, 2)):
         std = p.gradient_std()
@@ -302,7 +311,10 @@ def test_minibatch_estimates_have_the_variance_as_their_mean(kind, law):
 
 
 BAD = {
-    "not square": (lambda: noise.dense(np.ones((2, 3))), r"square matrix \(d, d\), not of shape \(2, 3\)"),
+    "not square": (
+        lambda: noise.dense(np.ones((2, 3))),
+        r"square matrix \(d, d\), not of shape \(2, 3\)",
+    ),
     "vector": (lambda: noise.dense([1.0, 2.0]), r"square matrix \(d, d\)"),
     "not symmetric": (lambda: noise.dense([[1.0, 0.5], [0.25, 1.0]]), "symmetric, .* up to 0.25"),
     "indefinite": (lambda: noise.dense([[1.0, 3.0], [3.0, 1.0]]), "smallest eigenvalue is -2"),

@@ -62,14 +62,18 @@ def test_one_step_is_worth_what_the_preconditioned_direction_is_worth(given, fam
 
 def test_preconditioning_by_the_inverse_hessian_reaches_the_optimum_at_once():
     new = qpsim.QuadraticProblem(Q, OPTIMUM, 0.0).preconditioned(-1.0)
-    np.testing.assert_allclose(new.hessian, np.ones(3) if new.is_diagonal else np.eye(3), atol=1e-12)
+    np.testing.assert_allclose(
+        new.hessian, np.ones(3) if new.is_diagonal else np.eye(3), atol=1e-12
+    )
     theta = THETA
     risk = theory.expected_excess_loss(new, "sgd", theta, 1.0, 1)
     assert risk[1] < 1e-20 * risk[0]
 
 
 def test_low_rank_noise_stays_of_low_rank():
-    p = qpsim.QuadraticProblem(np.linspace(1.0, 2.0, 5000), noise=noise.low_rank(np.ones((5000, 2))))
+    p = qpsim.QuadraticProblem(
+        np.linspace(1.0, 2.0, 5000), noise=noise.low_rank(np.ones((5000, 2)))
+    )
     assert p.preconditioned(-0.5).noise.family == "low_rank"
 
 

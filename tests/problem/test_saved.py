@@ -50,7 +50,9 @@ def test_a_problem_is_put_together_from_what_describes_it(name):
         assert again.noise.law == p.noise.law
     if p.kind == "least-squares":
         for one in theta:
-            np.testing.assert_array_equal(again.gradient_covariance(one), p.gradient_covariance(one))
+            np.testing.assert_array_equal(
+                again.gradient_covariance(one), p.gradient_covariance(one)
+            )
         assert again.batch_size == p.batch_size
     if "held out" in name:
         np.testing.assert_array_equal(again.held_out_loss(theta), p.held_out_loss(theta))

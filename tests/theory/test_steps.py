@@ -16,7 +16,9 @@ PROBLEMS = {
     "data": qpsim.QuadraticProblem(Q, noise_std=0.05),
     "dense": qpsim.QuadraticProblem(Q, noise=noise.dense(0.01 * C)),
     "student": qpsim.QuadraticProblem(Q, noise=noise.dense(0.01 * C, df=3.0)),
-    "low rank": qpsim.QuadraticProblem([1.0, 2.0, 0.1], noise=noise.low_rank([[0.1], [0.2], [0.0]])),
+    "low rank": qpsim.QuadraticProblem(
+        [1.0, 2.0, 0.1], noise=noise.low_rank([[0.1], [0.2], [0.0]])
+    ),
     "singular": qpsim.QuadraticProblem([1.0, 2.0, 0.0], noise=noise.data(0.05)),
     "silent": qpsim.QuadraticProblem(Q, noise_std=0.0),
 }
