@@ -175,7 +175,7 @@ class LeastSquares:
         return 2.0 * self.excess_loss(theta) + self._label_noise_std**2
 
     def gradient_covariance(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
-        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's own by default."""
+        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's by default."""
         h = self.gradient(theta)
         count = self._count(batch_size)
         return (self.residual_variance(theta) * self._covariance + np.outer(h, h)) / count
