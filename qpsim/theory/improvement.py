@@ -106,9 +106,12 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     '0.161999'
     """
     p = check.problem(problem)
+    entries = float(np.abs(p.hessian).sum())
+    # An indefinite Hessian's trace is not the mass of its diagonal, which may be 0; with |q_ii| both forms are one.
+    indefinite = bool(p.eigenvalues.min() < 0.0)
     denominators = {
-        "entries": float(np.abs(p.hessian).sum()),
-        "trace": float(p.eigenvalues.sum()) / p.diagonal_mass,
+        "entries": entries,
+        "trace": entries if indefinite else float(p.eigenvalues.sum()) / p.diagonal_mass,
     }
     denominator = denominators[check.one_of(form, denominators, "form of the bound")]
     gradient = p.gradient(check.point(p, theta))
@@ -376,7 +379,9 @@ def _step(problem: Any, slope: Any, curvature: Any) -> NDArray[np.float64]:
     step = _ratio(slope, curvature)
     if getattr(problem, "kind", "") != "local":
         return step
-    return np.where((np.asarray(curvature) <= 0.0) & (np.asarray(slope) != 0.0), np.inf, step)
+    # Along a level direction with negative curvature the loss falls to both sides.
+    unbounded = (curvature < 0.0) | ((curvature == 0.0) & (np.asarray(slope) != 0.0))
+    return np.where(unbounded, np.inf, step)
 
 
 def _gain(slope: Any, step: Any) -> NDArray[np.float64]:

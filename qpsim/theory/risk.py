@@ -275,12 +275,16 @@ def _linear_risk(
 
 def eigen_variance(p: QuadraticProblem) -> NDArray[np.float64]:
     """Variance of the gradient along each eigenvector of the Hessian, shape (d,)."""
-    along = p.noise.eigen_std(p)
-    variance = p.noise.law.variance
-    if along is not None:
-        return variance * along**2
-    factor = p.noise.factor(p) if p.eigenvectors is None else p.eigenvectors.T @ p.noise.factor(p)
-    return variance * np.einsum("ik,ik->i", factor, factor)
+    std = p.noise.eigen_std(p)
+    if std is None:
+        factor = p.noise.factor(p)
+        factor = factor if p.eigenvectors is None else p.eigenvectors.T @ factor
+        square = np.einsum("ik,ik->i", factor, factor)
+    else:
+        square = std**2
+    # A direction without noise has none under heavy tails either, where the variance of the law is infinite.
+    with np.errstate(invalid="ignore"):
+        return np.where(square > 0.0, p.noise.law.variance * square, 0.0)
 
 
 def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:
