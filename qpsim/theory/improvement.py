@@ -116,7 +116,7 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     denominator = denominators[check.one_of(form, denominators, "form of the bound")]
     gradient = p.gradient(check.point(p, theta))
     # Eq. 8 under any law: heavy tails have another distribution than the Gaussian's.
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = np.where(gradient == 0.0, 0.0, gradient / p.gradient_scale())
     slope = np.sum(gradient * p.noise.law.mean_sign(a), axis=-1)
     return check.scalar_or_array(0.5 * slope**2 / denominator)
