@@ -11,6 +11,8 @@ __version__ = "0.2.0"
 
 _PUBLIC = {
     "QuadraticProblem": "qpsim.problem.quadratic",
+    "DataProblem": "qpsim.problem.data",
+    "LocalModel": "qpsim.problem.local",
     "LeastSquares": "qpsim.problem.least_squares",
     "random_problem": "qpsim.problem.random",
     "method": "qpsim.methods",

@@ -570,17 +570,26 @@ def _sweep_cases() -> Iterator[Case]:
 # Networks
 
 
-def _trained(run: Any, workers: int | None, **options: Any) -> Arrays:
-    trained = nn.train(run, workers=workers, **options)
+def _trained(run: Any, workers: int | None) -> Arrays:
+    """What a training leaves: bits of everything, and numbers of what another machine gives, too.
+
+    Two numbers are badly conditioned, and only their bits are kept. Whitening magnifies pixels that
+    hardly vary: the rounding of the whitened digits changes their test loss by up to 0.5 %. And
+    m-svag-mb divides by tiny variances of a deep network: its losses part after some steps.
+    """
+    trained = nn.train(run, workers=workers)
     weights = trained.parameters.astype(float)
-    history = trained.history
+    losses, test = np.array(trained.history.batch_loss), np.array(trained.history.test_loss)
+    size = np.array([np.sqrt(np.square(weights).sum()), np.abs(weights).mean()])
+    few, few_of_test = losses[::7], test
+    if run.task.name == "digits-whitened":
+        few_of_test = test[:0]
+    elif run.method.name == "m-svag-mb":
+        few, few_of_test = losses[:3], test[:1]
     return {
-        "batch_loss": (np.array(history.batch_loss), np.array(history.batch_loss)[::7]),
-        "test_loss": _all(history.test_loss),
-        "parameters": (
-            trained.parameters,
-            np.array([np.sqrt(np.square(weights).sum()), np.abs(weights).mean()]),
-        ),
+        "batch_loss": (losses, few),
+        "test_loss": (test, few_of_test),
+        "parameters": (trained.parameters, size),
     }
 
 

@@ -9,20 +9,15 @@ from typing import Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import assignments, file_lines, print_json, print_table, say
-from qpsim.cli.shared import methods_beginning
+from qpsim.cli.shared import methods_beginning, tasks_beginning
 
 _ROWS = 12
 
 
-def _tasks(incomplete: str) -> list[str]:
-    from qpsim.nn import task_names
-
-    return [name for name in task_names() if name.startswith(incomplete)]
-
-
 def train(
     task: Annotated[
-        str | None, typer.Argument(help="Problem; --list shows all.", autocompletion=_tasks)
+        str | None,
+        typer.Argument(help="Problem; --list shows all.", autocompletion=tasks_beginning),
     ] = None,
     method: Annotated[
         str, typer.Option(help="Method, such as m-svag.", autocompletion=methods_beginning)

@@ -67,7 +67,7 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
     d, count = offset.shape
     for step in range(given.size):
         t = float(steps.taken + step + 1)
-        draw_noise(problem, hyper, offset, gradient, lanes.stream, scratch.normals, noise, extra)
+        draw_noise(problem, hyper, offset, gradient, lanes.stream, t, scratch.normals, noise, extra)
         if policy == OPTIMAL or policy == BOUND:
             moments = Moments(
                 scratch.moments.numerator, scratch.moments.denominator, record.moment_error[step]

@@ -111,14 +111,14 @@ def _choose_noise(problem: Any, hyper: Any) -> Any:
     return {None: _plain, "relative_variance": _oracle, "variance_estimate": _batch}[observes]
 
 
-def _plain(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def _plain(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     draw_means(problem, problem.batch_size, offset, gradient, stream, normals, noise)
     for i in range(noise.shape[0]):
         for lane in range(noise.shape[1]):
             noise[i, lane] = gradient[i, lane] - noise[i, lane]
 
 
-def _oracle(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def _oracle(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     draw_means(problem, problem.batch_size, offset, gradient, stream, normals, noise)
     d, lanes = noise.shape
     square = residual_variance(problem, offset, gradient)
@@ -130,7 +130,7 @@ def _oracle(problem, hyper, offset, gradient, stream, normals, noise, extra):
             extra[i, lane] = relative_variance(h, variance)
 
 
-def _batch(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def _batch(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     d, lanes = noise.shape
     one = np.empty((d, lanes))
     noise[:] = 0.0

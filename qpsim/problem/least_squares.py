@@ -42,7 +42,7 @@ _NODES = (
     (0.999, 64),
     (1.0, 128),
 )
-# Below this part of K's largest eigenvalue its directions have no data.
+# Its square is far within the floating-point range.
 _LARGEST_STD = 1e50
 
 
@@ -103,6 +103,7 @@ class LeastSquares:
             )
         check_coordinates(point, "The optimum")
         self._optimum = frozen(point)
+        self._batch_size = 1
         self._label_noise_std = checks.number(
             "label_noise_std", label_noise_std, ProblemError, f"[0, {_LARGEST_STD:g}]"
         )
@@ -143,6 +144,18 @@ class LeastSquares:
         return self._label_noise_std
 
     @property
+    def batch_size(self) -> int:
+        """Draws of which a gradient is the mean; 1 unless :meth:`at_batch` made the problem."""
+        return self._batch_size
+
+    def at_batch(self, batch_size: int) -> LeastSquares:
+        """The problem whose gradients are means of so many draws."""
+        count = checks.count("batch_size", batch_size, ProblemError)
+        problem = LeastSquares(self._covariance, self._optimum, self._label_noise_std)
+        problem._batch_size = self._batch_size * count
+        return problem
+
+    @property
     def diagonal_mass(self) -> float:
         """c of Eq. 13 for the Hessian K."""
         return float(np.trace(self._covariance) / np.abs(self._covariance).sum())
@@ -161,18 +174,23 @@ class LeastSquares:
         """v = e^T K e + s^2, the variance of x^T theta - y, shape (...)."""
         return 2.0 * self.excess_loss(theta) + self._label_noise_std**2
 
-    def gradient_covariance(self, theta: ArrayLike, batch_size: int = 1) -> Array:
-        """Covariance (v K + h h^T) / B of a minibatch's gradient at one theta (d,), shape (d, d)."""
+    def gradient_covariance(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
+        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's by default."""
         h = self.gradient(theta)
-        count = checks.count("batch_size", batch_size, ProblemError)
+        count = self._count(batch_size)
         return (self.residual_variance(theta) * self._covariance + np.outer(h, h)) / count
 
-    def gradient_std(self, theta: ArrayLike, batch_size: int = 1) -> Array:
-        """Standard deviation of a minibatch's gradient at theta (..., d), shape (..., d)."""
+    def gradient_std(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
+        """Standard deviation of a gradient at theta (..., d), shape (..., d); B is the problem's own by default."""
         h = self.gradient(theta)
         v = np.asarray(self.residual_variance(theta))
-        count = checks.count("batch_size", batch_size, ProblemError)
+        count = self._count(batch_size)
         return np.sqrt((v[..., None] * np.diagonal(self._covariance) + h * h) / count)
+
+    def _count(self, batch_size: int | None) -> int:
+        if batch_size is None:
+            return self._batch_size
+        return checks.count("batch_size", batch_size, ProblemError)
 
     def _offset(self, theta: ArrayLike) -> Array:
         point = checks.numbers("theta", theta, ProblemError)
@@ -212,6 +230,7 @@ class LeastSquares:
         """The arguments of the step loop."""
         from qpsim.kernels.least_squares import LeastSquaresProblem
 
+        batch_size *= self._batch_size
         factor = self._eigenvectors * np.sqrt(self._eigenvalues)
         series: Any = ()
         if method.closed_form is None:
@@ -237,6 +256,7 @@ class LeastSquares:
             "dim": self.dim,
             "diagonal": self._is_diagonal,
             "label_noise_std": self._label_noise_std,
+            "batch_size": self._batch_size,
             "smallest_eigenvalue": float(self._eigenvalues.min()),
             "largest_eigenvalue": float(self._eigenvalues.max()),
             "diagonal_mass": self.diagonal_mass,
