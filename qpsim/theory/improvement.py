@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STATELESS = ("sgd", "ssd", "svag", "va-ssd", "va-ssd-erf")
 
 
+@np.errstate(all="ignore")
 def optimal_step_size(
     problem: QuadraticProblem,
     method: str | Method,
@@ -53,6 +54,7 @@ def optimal_step_size(
     return check.scalar_or_array(_step(problem, slope, curvature))
 
 
+@np.errstate(all="ignore")
 def expected_improvement(
     problem: QuadraticProblem,
     method: str | Method,
@@ -77,6 +79,7 @@ def expected_improvement(
     return check.scalar_or_array(_gain(slope, _step(problem, slope, curvature)))
 
 
+@np.errstate(all="ignore")
 def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "entries") -> Any:
     """The paper's lower bound on sign descent's improvement (Eq. 12 right, Eq. 13).
 
@@ -122,6 +125,7 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     return check.scalar_or_array(0.5 * slope**2 / denominator)
 
 
+@np.errstate(all="ignore")
 def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
     """I(s) / bound: how many times larger sign descent's improvement is than Eq. 12 promises.
 
@@ -139,6 +143,7 @@ def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
     return check.scalar_or_array(_ratio(exact, bound, empty=1.0))
 
 
+@np.errstate(all="ignore")
 def diagonal_mass(hessian: ArrayLike | QuadraticProblem) -> Any:
     """c of Eq. 13: the *fraction* sum_i |q_ii| / sum_ij |q_ij| of a Hessian's mass on its diagonal.
 
@@ -190,6 +195,7 @@ class MassInequality(NamedTuple):
     worst: float
 
 
+@np.errstate(all="ignore")
 def mass_inequality(problem: QuadraticProblem) -> MassInequality:
     """sum lambda_i <= sum |q_ij| <= sum lambda_i ||v_i||_1^2 <= d sum lambda_i (Section 2.1).
 
@@ -259,6 +265,7 @@ class DirectionTable:
         return "\n".join(lines)
 
 
+@np.errstate(all="ignore")
 def compare_directions(
     problem: QuadraticProblem,
     theta: ArrayLike,

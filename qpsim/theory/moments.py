@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Factor = float | NDArray[np.float64]
 
 
+@np.errstate(all="ignore")
 def direction_moments(
     problem: QuadraticProblem,
     method: str | Method,

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qpsim.theory.arguments import Schedule
 
 
+@np.errstate(all="ignore")
 def expected_excess_loss(
     problem: QuadraticProblem,
     method: str | Method,
@@ -131,6 +132,7 @@ def _least_squares_risk(
     return (risk, np.zeros(n + 1)) if with_bound else risk
 
 
+@np.errstate(all="ignore")
 def steady_state_excess_loss(
     problem: QuadraticProblem, method: str | Method, step_size: ArrayLike
 ) -> Any:
@@ -179,6 +181,7 @@ def steady_state_excess_loss(
     return check.scalar_or_array(np.where(stable, risk, np.inf))
 
 
+@np.errstate(all="ignore")
 def largest_stable_step_size(problem: QuadraticProblem, method: str | Method) -> float:
     """Supremum of the constant steps at which sgd or m-sgd is mean-square stable.
 
