@@ -14,7 +14,6 @@ from qpsim.errors import (
     MethodError,
     ProblemError,
     QpsimError,
-    SimulationError,
 )
 
 DENSE = np.array([[2.0, 1.0], [1.0, 3.0]])
