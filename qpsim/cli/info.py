@@ -80,11 +80,7 @@ def info(
 
 def _timings() -> dict[str, float]:
     """Run what every simulation runs, tiny, and ask the compiler's clock."""
-<<<<<<< HEAD
-    from qpsim.kernels import machine_code
-=======
     from qpsim.kernels.machine_code import timings
->>>>>>> tune
     from qpsim.problem.random import random_problem
     from qpsim.simulation.run import simulate
 
@@ -92,8 +88,4 @@ def _timings() -> dict[str, float]:
         problem = random_problem("mild", 3, basis, rng=0)
         for method in ("sgd", "ssd"):
             simulate(problem, method, n_steps=1, n_replicates=1, rng=0, workers=1)
-<<<<<<< HEAD
-    return machine_code.timings()
-=======
     return timings()
->>>>>>> tune
