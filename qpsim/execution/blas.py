@@ -41,42 +41,62 @@ def one_blas_thread(*, load_scipy: bool = True) -> Iterator[None]:
     """
     if load_scipy and _SCIPY not in sys.modules:
         import_module(_SCIPY)
-    _limit.enter()
+    own_before = _limit.enter()
     try:
         yield
     finally:
-        _limit.leave()
+        _limit.leave(own_before)
+
+
+def hold_blas_in_this_thread() -> None:
+    """For good, where each thread has its own limit: for threads that do nothing but our tasks."""
+    _limit.enter()
+    _limit.leave([])
 
 
 class _Limit:
-    """Counts the blocks that run, and knows how many threads each library had before them."""
+    """Counts the blocks that run, and knows how many threads each library had before them.
+
+    Most libraries have one limit for the whole process. Those built on OpenMP have one for each
+    thread, which every block sets and restores in its own.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._blocks = 0
         self._threads_before: dict[str, int] = {}
-        self._libraries: list[Any] = []
-        self._know_scipy = False
+        self._shared: list[Any] = []
+        self._by_thread: list[Any] = []
+        self._known: tuple[bool, ...] = ()
 
-    def enter(self) -> None:
+    def enter(self) -> list[int]:
+        """Begin a block; how many threads the libraries that count by thread had in this one."""
         with self._lock:
-            scipy_loaded = _SCIPY in sys.modules
-            known = bool(self._libraries) and self._know_scipy == scipy_loaded
-            if not known:
-                self._libraries, self._know_scipy = _blas_libraries(), scipy_loaded
-            if self._blocks == 0 or not known:
-                for library in self._libraries:
+            loaded = (_SCIPY in sys.modules,)
+            if loaded != self._known or self._blocks == 0:
+                if loaded != self._known:
+                    self._look()
+                    self._known = loaded
+                for library in self._shared:
                     # Of a library that is held already we know the number from when it was not.
                     self._threads_before.setdefault(library.filepath, library.num_threads)
-                    library.set_num_threads(1)
+                    _set_threads(library, 1)
             self._blocks += 1
+        own_before = [library.num_threads for library in self._by_thread]
+        for library in self._by_thread:
+            library.set_num_threads(1)
+        return own_before
 
-    def leave(self) -> None:
+    def leave(self, own_before: list[int]) -> None:
+        """End a block."""
+        # One that was loaded meanwhile is not in the list: nothing was set.
+        for library, n_threads in zip(self._by_thread, own_before, strict=False):
+            library.set_num_threads(n_threads)
         with self._lock:
             self._blocks -= 1
             if self._blocks == 0:
-                for library in self._libraries:
-                    library.set_num_threads(self._threads_before[library.filepath])
+                for library in self._shared:
+                    _set_threads(library, self._threads_before[library.filepath])
                 self._threads_before.clear()
 
     def forget_blocks(self) -> None:
@@ -86,15 +106,27 @@ class _Limit:
         """
         self._lock = threading.Lock()
         self._blocks = 0
-        self._libraries = []
+        self._known = ()
+
+    def _look(self) -> None:
+        """Find the libraries that are loaded, which takes some milliseconds."""
+        from threadpoolctl import ThreadpoolController
+
+        # Their own switches are a hundred times faster than ThreadpoolController.limit.
+        found = ThreadpoolController().select(user_api="blas").lib_controllers
+        self._by_thread = [one for one in found if getattr(one, "threading_layer", "") == "openmp"]
+        self._shared = [one for one in found if one not in self._by_thread]
 
 
-def _blas_libraries() -> list[Any]:
-    """A switch for each BLAS that is loaded; the search takes some milliseconds."""
-    from threadpoolctl import ThreadpoolController
-
-    # The libraries' own switches are a hundred times faster than ThreadpoolController.limit.
-    return list(ThreadpoolController().select(user_api="blas").lib_controllers)
+def _set_threads(library: Any, n_threads: int) -> None:
+    # threadpoolctl lets only one thread at a time set OpenBLAS's limit, and silently ignores the
+    # others. Here a limit may be set by one thread and taken away by another.
+    clear = getattr(library, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+    library.set_num_threads(n_threads)
+    if clear is not None:
+        clear(force=True)
 
 
 _limit = _Limit()

@@ -12,6 +12,7 @@ from contextvars import copy_context
 from functools import cache
 from itertools import count
 
+from qpsim.execution.blas import hold_blas_in_this_thread
 from qpsim.execution.cores import available_cores
 from qpsim.execution.interrupts import deferred
 
@@ -56,7 +57,9 @@ def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
 
 @cache
 def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(available_cores(), thread_name_prefix="qpsim")
+    return ThreadPoolExecutor(
+        available_cores(), thread_name_prefix="qpsim", initializer=hold_blas_in_this_thread
+    )
 
 
 # A forked child has none of its parent's threads.

@@ -72,7 +72,7 @@ class Cell:
 
 def default_cache() -> Path | None:
     """``training`` in the user's cache folder, which QPSIM_CACHE_DIR moves; None if there is none."""
-    from qpsim.kernels.jit import cache_root
+    from qpsim.kernels.machine_code import cache_root
 
     root = cache_root()
     return None if root is None else root / "training"

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 
 import qpsim
 from qpsim import nn
+from qpsim.execution import blas
 from qpsim.execution.blas import one_blas_thread
 
 
@@ -43,6 +45,8 @@ def test_blocks_may_overlap_in_any_order(several_threads):
 
 def test_a_training_and_a_simulation_may_overlap(several_threads):
     """The training begins first and ends first; with a limit each, BLAS would stay on one thread."""
+    problem = qpsim.random_problem("mild", 5, rng=0)
+    qpsim.simulate(problem, "ssd", n_steps=3, n_replicates=2, rng=0)  # compiles
     seen = {}
     training, simulated, trained = (threading.Event() for _ in range(3))
 
@@ -62,7 +66,6 @@ def test_a_training_and_a_simulation_may_overlap(several_threads):
     thread.start()
     assert training.wait(60)
     with one_blas_thread():
-        problem = qpsim.random_problem("mild", 5, rng=0)
         qpsim.simulate(problem, "ssd", n_steps=3, n_replicates=2, rng=0)
         seen["both"] = n_threads()
         simulated.set()
@@ -77,19 +80,83 @@ def test_a_library_that_is_loaded_meanwhile_is_held_from_the_next_block_on():
         "from threadpoolctl import threadpool_info, threadpool_limits\n"
         "from qpsim.execution.blas import one_blas_thread\n"
         "def n_threads():\n"
-        "    return [l['num_threads'] for l in threadpool_info() if l['user_api'] == 'blas']\n"
-        "with one_blas_thread(load_scipy=False):\n"
-        "    assert 'scipy' not in sys.modules\n"
-        "    import scipy.linalg.cython_blas\n"
+        "    found = [l for l in threadpool_info() if l['user_api'] == 'blas']\n"
+        "    return {l['filepath']: l['num_threads'] for l in found}\n"
+        "with threadpool_limits(3, user_api='blas'):\n"
+        "    numpys = n_threads()\n"
         "    with one_blas_thread(load_scipy=False):\n"
-        "        held = n_threads()\n"
-        "print(*held, '|', *n_threads())\n"
+        "        assert 'scipy' not in sys.modules\n"
+        "        import scipy.linalg.cython_blas\n"
+        "        fresh = n_threads()\n"
+        "        with one_blas_thread(load_scipy=False):\n"
+        "            assert set(n_threads().values()) == {1}\n"
+        "    assert set(numpys.values()) == {3}\n"
+        "    assert n_threads() == {**fresh, **numpys}\n"
     )
-    environment = {**os.environ, "OPENBLAS_NUM_THREADS": "3", "MKL_NUM_THREADS": "3"}
-    command = [sys.executable, "-c", code]
-    run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    held, after = (set(part.split()) for part in run.stdout.split("|"))
-    assert held == {"1"} and after == {"3"}
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_block_may_end_in_another_thread_than_it_began():
+    """threadpoolctl ignores every thread but the first that set a limit."""
+    before = n_threads()
+    block, other = one_blas_thread(), one_blas_thread()
+
+    def elsewhere(function, *arguments):
+        thread = threading.Thread(target=function, args=arguments)
+        thread.start()
+        thread.join()
+
+    block.__enter__()
+    elsewhere(other.__enter__)
+    block.__exit__(None, None, None)
+    assert set(n_threads().values()) == {1}
+    elsewhere(other.__exit__, None, None, None)
+    assert n_threads() == before
+    elsewhere((third := one_blas_thread()).__enter__)
+    assert set(n_threads().values()) == {1}
+    third.__exit__(None, None, None)
+    assert n_threads() == before
+
+
+class CountedByThread:
+    """A BLAS library as threadpoolctl shows one that is built on OpenMP."""
+
+    filepath, threading_layer = "libopenblas_openmp.so", "openmp"
+
+    def __init__(self):
+        self.own = threading.local()
+
+    @property
+    def num_threads(self):
+        return getattr(self.own, "n", 4)
+
+    def set_num_threads(self, n):
+        self.own.n = n
+
+
+def test_a_library_with_a_limit_for_each_thread_is_held_in_each(monkeypatch):
+    library, seen = CountedByThread(), []
+    limit = blas._Limit()
+    monkeypatch.setattr(blas, "_limit", limit)
+    monkeypatch.setattr(limit, "_look", lambda: setattr(limit, "_by_thread", [library]))
+
+    def work(number):
+        seen.append(library.num_threads)
+        with one_blas_thread():
+            seen.append(library.num_threads)
+        seen.append(library.num_threads)
+
+    with one_blas_thread():
+        thread = threading.Thread(target=work, args=(0,))
+        thread.start()
+        thread.join()
+        assert library.num_threads == 1
+        with one_blas_thread():
+            pass
+        assert library.num_threads == 1
+    assert library.num_threads == 4 and seen == [4, 1, 4]
+    with ThreadPoolExecutor(1, initializer=blas.hold_blas_in_this_thread) as pool:
+        assert pool.submit(lambda: library.num_threads).result() == 1
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")

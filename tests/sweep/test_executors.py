@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -73,7 +74,7 @@ def test_the_cell_that_kills_its_worker_fails_and_its_neighbours_do_not(tmp_path
     def worker_pool(executor, workers):
         yield Renewed(Poisoned(poison.parameters), 1)
 
-    monkeypatch.setattr("qpsim.sweep.run.worker_pool", worker_pool)
+    monkeypatch.setattr(sys.modules["qpsim.sweep.run"], "worker_pool", worker_pool)
     report = run(small(), tmp_path / "s", progress=False)
     assert (report.computed, report.failed) == (5, 1)
     (failure,) = Store(tmp_path / "s").failures()

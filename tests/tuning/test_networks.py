@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.errors import DataError, MethodError, TrainingError
+from qpsim.errors import DataError, ExecutionError, MethodError, TrainingError
 from qpsim.files.archive import read_arrays
 from qpsim.nn import cells
 from qpsim.nn.cells import Cell, run_cell
@@ -72,7 +72,7 @@ def test_all_orders_are_tried_and_then_the_grid_around_the_best(criterion, monke
     found, asked = _play(0.7, 0.0006, monkeypatch, Protocol(), tmp_path, criterion=criterion)
     assert [step for step, _ in asked[:5]] == [0.1, 1.0, 10.0, 0.3, 0.6]
     steps = [point.step_size for point in found.grid]
-    whole = [0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9]
+    whole = [0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10]
     assert set(whole) < set(steps)
     assert set(steps) - set(whole) - {0.6, 0.3} == {0.003, 0.0006, 0.0003}
     assert steps == sorted(steps, reverse=True)
@@ -120,7 +120,7 @@ def test_the_interval_holds_what_other_seeds_would_choose(monkeypatch, tmp_path)
         loss = [1.0, math.inf] if cell.run.step_size > 1 else [lost, lost]
         return History(loss, [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.5], 2 if loss[1] > 2 else None)
 
-    monkeypatch.setattr("qpsim.nn.crew.run_cell", fake)
+    monkeypatch.setattr("qpsim.tuning.searches.run_cell", fake)
     (found,) = tuned("adam", Protocol(tuning_seeds=3, n_replicates=1), cache=tmp_path)
     assert found.best.step_size == 0.001
     assert found.interval == (0.0006, 0.3)
@@ -237,11 +237,11 @@ def test_an_error_in_a_worker_is_the_callers(tmp_path):
         (lambda: Protocol(n_replicates=0), TrainingError, "n_replicates must be"),
         (lambda: Protocol(tuning_seeds=1.5), TrainingError, "tuning_seeds must be"),
         (lambda: Protocol(seed=True), TrainingError, "seed must be"),
-        (lambda: Protocol(first=0.0), TrainingError, "first must lie between"),
+        (lambda: Protocol(first=0.0), TrainingError, "first must be a number in"),
         (lambda: tuned("adma"), MethodError, "did you mean 'adam'"),
         (lambda: tuned("svag"), MethodError, "exact relative variance"),
         (lambda: tuned([]), TrainingError, "at least one task and one method"),
-        (lambda: tuned(workers=0), TrainingError, "workers must be a whole number"),
+        (lambda: tuned(workers=0), ExecutionError, "workers must be a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, error, message):
