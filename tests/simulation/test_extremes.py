@@ -10,6 +10,7 @@ import qpsim
 from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
+    ExecutionError,
     FileError,
     MethodError,
     ProblemError,
