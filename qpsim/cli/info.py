@@ -80,7 +80,7 @@ def info(
 
 def _timings() -> dict[str, float]:
     """Run what every simulation runs, tiny, and ask the compiler's clock."""
-    from qpsim.kernels.machine_code import timings
+    from qpsim.kernels import machine_code
     from qpsim.problem.random import random_problem
     from qpsim.simulation.run import simulate
 
@@ -88,4 +88,4 @@ def _timings() -> dict[str, float]:
         problem = random_problem("mild", 3, basis, rng=0)
         for method in ("sgd", "ssd"):
             simulate(problem, method, n_steps=1, n_replicates=1, rng=0, workers=1)
-    return timings()
+    return machine_code.timings()
