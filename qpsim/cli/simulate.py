@@ -62,9 +62,10 @@ def simulate(
                                    # (d, d), or (d,) for a diagonal one; or numbers
       array = "H"                  # its name in an .npz of several arrays
       noise_std = 0.5              # default 0.1
-      noise = {family = "white", std = 0.5, df = 3}   # or data, hessian; diagonal
-                                   # (variance), dense (covariance), low_rank (factor,
-                                   # diagonal); df for Student t, or law = "laplace"
+      noise = {df = 3.0}           # family = white, hessian or data (default), or
+                                   # diagonal (variance), dense (covariance), low_rank
+                                   # (factor, diagonal); df of Student t, or
+                                   # law = "laplace"; std instead of noise_std
       optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale],
                                    # or 0 if theta0 is given
       theta0 = "start.npy"         # (d,) or (n_replicates, d); default 0
