@@ -11,6 +11,9 @@ __version__ = "0.2.0"
 
 _PUBLIC = {
     "QuadraticProblem": "qpsim.problem.quadratic",
+    "DataProblem": "qpsim.problem.data",
+    "LocalModel": "qpsim.problem.local",
+    "LeastSquares": "qpsim.problem.least_squares",
     "random_problem": "qpsim.problem.random",
     "method": "qpsim.methods",
     "method_names": "qpsim.methods",
@@ -34,9 +37,13 @@ _PUBLIC = {
     "StoreWarning": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn", "sweep", "figures", "verdicts")
-# Modules of the problem room that users name without it.
-_MODULES = {"noise": "qpsim.problem.noise", "gallery": "qpsim.problem.gallery"}
+_SUBPACKAGES = ("theory", "nn", "tuning", "sweep", "figures", "verdicts")
+# Modules that users name as qpsim.NAME.
+_MODULES = {
+    "noise": "qpsim.problem.noise",
+    "gallery": "qpsim.problem.gallery",
+    "errors": "qpsim.errors",
+}
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, *_MODULES, "__version__"]
 

@@ -28,6 +28,18 @@ class SimulationError(QpsimError):
     """Steps, replicates, starting points, workers or records that cannot be simulated."""
 
 
+class ExecutionError(QpsimError):
+    """Workers that cannot be had or have died."""
+
+
+class WorkerLost(ExecutionError):
+    """A worker process died whenever it was given a certain task, even with no other beside it."""
+
+
+class ForeignWorker(ExecutionError):
+    """A worker that runs another qpsim than the program that uses it."""
+
+
 class FileError(QpsimError):
     """A file that is missing, truncated or not one of ours, or a place that is not writable."""
 
@@ -37,7 +49,7 @@ class SpecError(QpsimError):
 
 
 class SweepError(QpsimError):
-    """A sweep whose store is busy or another's, or whose workers cannot be had."""
+    """A sweep whose store is busy or another's."""
 
 
 class DataError(QpsimError):

@@ -8,6 +8,7 @@ import pytest
 
 import qpsim
 from qpsim import sweep
+from qpsim.errors import SweepError
 from tests import golden
 
 FOLDER = Path(__file__).parent / "data" / "golden"
@@ -51,7 +52,7 @@ def test_every_recorded_case_is_still_computed():
 
 def test_a_saved_result_loads_and_runs_again(files):
     loaded = qpsim.load(files / "result.npz")
-    for again in (loaded.rerun(workers=1), golden.small_simulation(workers=1)):
+    for again in (qpsim.rerun(loaded, workers=1), golden.small_simulation(workers=1)):
         for name in ("excess_loss", "step_size", "moment_error", "theta"):
             assert_same(getattr(again, name), getattr(loaded, name))
     assert loaded.method.hyper_parameters["b1"] == 0.8
@@ -64,17 +65,15 @@ def test_a_saved_state_loads():
         np.testing.assert_array_equal(loaded[name], array)
 
 
-def test_a_simulation_goes_on_from_its_checkpoint(files):
+def test_a_simulations_checkpoint_is_refused_by_a_sentence_that_names_the_version(files):
     path = files / "simulation.checkpoint"
-    continued = golden.small_continued(workers=1, checkpoint=path)
-    fresh = golden.small_continued(workers=1)
-    assert_same(fresh.excess_loss, continued.excess_loss)
-    assert_same(fresh.step_size, continued.step_size)
+    with pytest.raises(qpsim.QpsimError, match=r"was written by qpsim 0\.1"):
+        golden.small_continued(workers=1, checkpoint=path)
 
 
 def test_a_training_goes_on_from_its_checkpoint(files):
     pytest.importorskip("sklearn")
-    continued = golden.small_training(20, files / "training.checkpoint", resume=True)
+    continued = golden.small_training(20, files / "training.checkpoint")
     fresh = golden.small_training(20)
     assert continued.provenance["resumed_at"] == 10
     tolerance = golden.NETWORK_TOLERANCE
@@ -83,16 +82,18 @@ def test_a_training_goes_on_from_its_checkpoint(files):
         assert_same(fresh.parameters, continued.parameters)
 
 
-def test_a_store_of_a_sweep_is_read_and_gone_on_with(files, tmp_path):
-    again = golden.small_sweep(tmp_path)
-    report = sweep.run(again, files / "store", workers=1, progress=None)
-    assert (report.total, report.found, report.computed) == (6, 6, 0)
-    assert not report.quarantined and not report.failed
+def test_a_store_of_a_sweep_is_read_but_not_gone_on_with(files, tmp_path):
+    store = sweep.Store(files / "store")
+    assert store.version == "0.1.0" and store.status() == (6, 6, 0, [])
     rows = {
         name: [golden.digest(whole), *few.tolist()]
-        for name, (whole, few) in golden.numbers_of_store(report.store).items()
+        for name, (whole, few) in golden.numbers_of_store(store).items()
     }
     assert golden.read(FOLDER)["cases"]["sweep, six cells"] == rows
+    again = golden.small_sweep(tmp_path)
+    assert [record.id for record in store] == [cell.id for cell in again]
+    with pytest.raises(SweepError, match=r"begun by qpsim 0\.1\.0"):
+        sweep.run(again, files / "store", workers=1, progress=None)
 
 
 @pytest.mark.parametrize("damage", [0.0, 1e-13, 1e-6])

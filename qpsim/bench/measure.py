@@ -17,14 +17,15 @@ from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.bench import ceilings, memory, peers, start
 from qpsim.bench.report import SCHEMA
 from qpsim.bench.start import spread
 from qpsim.bench.workloads import GROUPS, Workload, small, workloads
 from qpsim.errors import SimulationError, nearest
-from qpsim.execution.progress import bar
+from qpsim.execution import progress
+from qpsim.execution.cores import available_cores
 from qpsim.provenance import environment
-from qpsim.simulation.run import default_workers
 
 ROUNDS = 7
 START = "start"
@@ -71,8 +72,7 @@ def run(
         An unknown name, or a count below 1.
     """
     for name, value in (("rounds", 1 if rounds is None else rounds), ("workers", workers)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        checks.count(name, value, SimulationError)
     groups = groups or (("core",) if quick else ("core", "shape"))
     chosen = _chosen(groups, only)
     if quick:
@@ -81,7 +81,7 @@ def run(
     n_rounds = rounds or (2 if quick else ROUNDS)
     mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
     starts = []
-    with _cores(workers) as cores, bar("bench", len(chosen)) as tick:
+    with _cores(workers) as cores, progress.bar("bench", len(chosen)) as bar:
         results = []
         if START in groups and only is None:
             _take_idle_cores(workers, mine)
@@ -89,7 +89,7 @@ def run(
         for workload in chosen:
             _take_idle_cores(workers, mine)
             results.append(_measured(workload, names, n_rounds, workers))
-            tick()
+            bar.tick()
     return {
         "schema": SCHEMA,
         "environment": {**environment(), "peers": {name: _version(name) for name in names}},
@@ -229,7 +229,7 @@ def _version(name: str) -> str | None:
 def _cores(workers: int) -> Iterator[int]:
     """Restore this process' cores at the end; the value is how many of them are used."""
     if not hasattr(os, "sched_setaffinity"):
-        yield default_workers()
+        yield available_cores()
         return
     before = os.sched_getaffinity(0)
     try:

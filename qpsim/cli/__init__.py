@@ -18,6 +18,7 @@ from qpsim import __version__
 from qpsim.cli import (
     bench,
     compare,
+    docs,
     figure,
     info,
     simulate,
@@ -27,7 +28,8 @@ from qpsim.cli import (
     tune,
     verify,
 )
-from qpsim.cli.report_errors import mannered
+from qpsim.cli.info import CITATION
+from qpsim.cli.report_errors import make_streams_safe, one_line_errors
 from qpsim.cli.shared import Command
 
 __all__ = ["app", "main"]
@@ -38,7 +40,7 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""
-        with mannered():
+        with one_line_errors():
             return super().invoke(ctx)
 
 
@@ -59,11 +61,23 @@ def _version(wanted: bool) -> None:
         raise typer.Exit
 
 
+def _cite(wanted: bool) -> None:
+    if wanted:
+        typer.echo(CITATION)
+        raise typer.Exit
+
+
 @app.callback()
 def _qpsim(
     version: Annotated[
         bool,
         typer.Option("--version", callback=_version, is_eager=True, help="Print the version."),
+    ] = False,
+    cite: Annotated[
+        bool,
+        typer.Option(
+            "--cite", callback=_cite, is_eager=True, help="Print what to cite, as BibTeX."
+        ),
     ] = False,
 ) -> None:
     """Simulate stochastic quadratic problems, and take the Adam optimizer apart on them.
@@ -85,10 +99,11 @@ app.add_typer(sweep.app, name="sweep")
 app.command("verify", cls=Command)(verify.verify)
 app.command("compare", cls=Command)(compare.compare)
 app.add_typer(theory.app, name="theory")
-app.command("bench")(bench.bench)
+app.command("bench", cls=Command)(bench.bench)
 app.command("train", cls=Command)(train.train)
-app.command("tune")(tune.tune)
-app.command("info")(info.info)
+app.command("tune", cls=Command)(tune.tune)
+app.command("docs", cls=Command)(docs.docs)
+app.command("info", cls=Command)(info.info)
 
 
 # Whatever an orderly stop waits for, nobody waits longer than this; files are whole at any moment.
@@ -105,6 +120,7 @@ def _interrupt(number: int, frame: Any) -> None:
 
 def main() -> None:
     """Run the command line; the entry point of ``qpsim``."""
+    make_streams_safe()
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
     app(prog_name="qpsim")

@@ -58,14 +58,14 @@ def bench(
     """
     from qpsim.bench import report as reports
     from qpsim.bench import run, start
-    from qpsim.files.writing import check_writable, write_json
+    from qpsim.files.writing import check_file, write_json
 
     before = None if compare is None else reports.read(compare)
     if report is not None:
         measured = reports.read(report)
     else:
         if out is not None:
-            check_writable(out.parent)
+            check_file(out)
         measured = run(
             quick=quick,
             only=only,

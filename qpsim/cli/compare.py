@@ -20,7 +20,7 @@ def compare(
     tolerance: Annotated[
         float, typer.Option(help="Fraction of the initial loss to be reached.")
     ] = 0.01,
-    seed: Annotated[int, typer.Option(help="Seed: the same one gives the same bits.")] = 0,
+    rng: Annotated[int, typer.Option(help="Seed: the same one gives the same bits.")] = 0,
     problem: Problems = None,
     noise_std: NoiseLevels = None,
     method: Methods = None,
@@ -58,7 +58,7 @@ def compare(
         dim=dim,
         scale=scale,
         tolerance=tolerance,
-        seed=seed,
+        rng=rng,
         **given(own),
     )
     for path in file_lines(made.paths):

@@ -1,12 +1,33 @@
-"""``qpsim info``: versions, machine and cache, for a bug report or a cluster's log."""
+"""``qpsim info``: versions, machine and cache, for a bug report or a cluster's log; and what to cite."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from qpsim import __version__
 from qpsim.cli.report_errors import print_json
+
+CITATION = f"""\
+@software{{qpsim,
+  title = {{qpsim: stochastic quadratic problems, and the Adam optimizer taken apart on them}},
+  author = {{{{The qpsim authors}}}},
+  year = {{2026}},
+  version = {{{__version__}}},
+  license = {{MIT}},
+}}
+@inproceedings{{balles2018dissecting,
+  title = {{Dissecting Adam: The Sign, Magnitude and Variance of Stochastic Gradients}},
+  author = {{Balles, Lukas and Hennig, Philipp}},
+  booktitle = {{Proceedings of the 35th International Conference on Machine Learning}},
+  series = {{Proceedings of Machine Learning Research}},
+  volume = {{80}},
+  pages = {{404--413}},
+  year = {{2018}},
+}}"""
+CHANGES = Path(__file__).parent.parent / "CHANGES.md"
 
 
 def info(
@@ -14,25 +35,32 @@ def info(
         bool,
         typer.Option("--timings", help="Also get the kernels ready, and say what that took."),
     ] = False,
+    changes: Annotated[
+        bool, typer.Option("--changes", help="Print what has changed from version to version.")
+    ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print as JSON.")] = False,
 ) -> None:
-    """Print versions, cores and where machine code is kept.
+    """Print versions, cores and where machine code is kept; or the list of changes.
 
     \b
     Examples:
       qpsim info
       qpsim info --timings           compiles what simulations need, or loads it
+      qpsim info --changes
       qpsim info --json
       QPSIM_NO_CACHE=1 qpsim info --timings
     """
-    from qpsim.kernels.jit import cache_folder
+    if changes:
+        typer.echo(CHANGES.read_text(encoding="utf-8"), nl=False)
+        return
+    from qpsim.execution.cores import available_cores
+    from qpsim.kernels.machine_code import cache_folder
     from qpsim.provenance import environment
-    from qpsim.simulation.run import default_workers
 
     folder = cache_folder()
     about: dict[str, Any] = {
         **environment(),
-        "cores": default_workers(),
+        "cores": available_cores(),
         "cache_folder": None if folder is None else str(folder),
     }
     if timings:
@@ -52,7 +80,7 @@ def info(
 
 def _timings() -> dict[str, float]:
     """Run what every simulation runs, tiny, and ask the compiler's clock."""
-    from qpsim.kernels import jit
+    from qpsim.kernels import machine_code
     from qpsim.problem.random import random_problem
     from qpsim.simulation.run import simulate
 
@@ -60,4 +88,4 @@ def _timings() -> dict[str, float]:
         problem = random_problem("mild", 3, basis, rng=0)
         for method in ("sgd", "ssd"):
             simulate(problem, method, n_steps=1, n_replicates=1, rng=0, workers=1)
-    return jit.timings()
+    return machine_code.timings()

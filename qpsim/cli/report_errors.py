@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,17 +14,21 @@ from typing import Any
 
 import typer
 
-from qpsim.errors import ArtefactWarning, DivergenceWarning, PrecisionWarning, QpsimError
+from qpsim import errors
+from qpsim.errors import QpsimError
 
 NOT_TRUE, USER_ERROR, INTERRUPTED = 1, 2, 130
+_WARNINGS = tuple(
+    kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Warning)
+)
 
 
 @contextmanager
-def mannered() -> Iterator[None]:
+def one_line_errors() -> Iterator[None]:
     """Turn errors of the user's making into one line and an exit code, warnings into one line."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
-        for category in (ArtefactWarning, DivergenceWarning, PrecisionWarning):
+        for category in _WARNINGS:
             warnings.simplefilter("always", category)
         try:
             yield
@@ -38,11 +44,26 @@ def mannered() -> Iterator[None]:
             if error.errno == errno.EPIPE:
                 # The reader, such as head, has seen enough: typer ends quietly.
                 raise
-            say(f"error: {error.strerror or error}.")
+            where = f"{error.filename}: " if error.filename is not None else ""
+            say(f"error: {where}{error.strerror or error}.")
             raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
             say("stopped.")
             raise typer.Exit(INTERRUPTED) from None
+
+
+def make_streams_safe() -> None:
+    """Let nothing be lost to a print.
+
+    A character that the terminal's encoding does not have is written as an escape. A stream that
+    was closed before the program started is replaced: its number would go to the next file opened.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, "r" if number == 0 else "w", encoding="utf-8"))
+        elif number > 0 and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def say(message: str) -> None:
@@ -51,8 +72,18 @@ def say(message: str) -> None:
 
 
 def print_json(data: Any) -> None:
-    """Data on stdout."""
-    typer.echo(json.dumps(data, indent=2, allow_nan=False))
+    """Data on stdout. JSON has no infinity and no NaN: they become null."""
+    typer.echo(json.dumps(_plain(data), indent=2, allow_nan=False))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

@@ -11,10 +11,28 @@ from typer.core import TyperCommand
 
 from qpsim.cli.report_errors import assignments, say
 
+
+def methods_beginning(incomplete: str) -> list[str]:
+    """Names of methods that begin so, for the completion of a command line."""
+    from qpsim.methods import method_names
+
+    return [name for name in method_names() if name.startswith(incomplete)]
+
+
+def tasks_beginning(incomplete: str) -> list[str]:
+    """Names of network tasks that begin so, for the completion of a command line."""
+    from qpsim.nn import task_names
+
+    return [name for name in task_names() if name.startswith(incomplete)]
+
+
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
-Seed = Annotated[
-    int | None, typer.Option(help="Seed: the same one gives the same bits.", show_default="0")
+Rng = Annotated[
+    int | None,
+    typer.Option("--rng", help="Seed: the same one gives the same bits.", show_default="0"),
 ]
+# Topics of qpsim verify name theirs seed.
+Seed = Rng
 DataFolder = Annotated[
     Path | None, typer.Option(help="Folder of MNIST and CIFAR, for what is about networks.")
 ]
@@ -33,13 +51,26 @@ Problems = Annotated[
         show_default="the paper's four",
     ),
 ]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TASK",
+        help="A problem of the figures on networks, see train --list; may be repeated.",
+        show_default="the figure's own",
+        autocompletion=tasks_beginning,
+    ),
+]
 NoiseLevels = Annotated[
     list[float] | None,
     typer.Option(help="Noise level nu; may be repeated.", show_default="0, 0.1 and 4"),
 ]
 Methods = Annotated[
     list[str] | None,
-    typer.Option(help="Method by name; may be repeated.", show_default="the figure's own"),
+    typer.Option(
+        help="Method by name; may be repeated.",
+        show_default="the figure's own",
+        autocompletion=methods_beginning,
+    ),
 ]
 
 
@@ -48,7 +79,11 @@ _FORMER = {
     "--replicates": "--n-replicates",
     "--steps": "--n-steps",
     "--problems": "--n-draws",
+    "--seed": "--rng",
+    "--noise": "--noise-std",
+    "--step": "--step-size",
     "--batch": "--batch-size",
+    "--theta": "--theta0",
 }
 
 

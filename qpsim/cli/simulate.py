@@ -8,16 +8,16 @@ from typing import Annotated
 import typer
 
 from qpsim.cli.report_errors import file_lines, print_json, print_table, say
-from qpsim.cli.shared import Seed, Workers
+from qpsim.cli.shared import Rng, Workers
 
 
 def simulate(
     spec: Annotated[str, typer.Argument(metavar="SPEC.toml", help="Experiment; - for stdin.")],
-    steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
-    replicates: Annotated[
+    n_steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
+    n_replicates: Annotated[
         int | None, typer.Option(help="Runs of each method.", show_default="256")
     ] = None,
-    seed: Seed = None,
+    rng: Rng = None,
     workers: Workers = None,
     out: Annotated[
         Path | None, typer.Option(help="Folder for one .npz a method and summary.json.")
@@ -38,16 +38,18 @@ def simulate(
     same noise. A file for a matrix of your own, with every key that there is:
 
     \b
-      steps = 200                  # default 100
-      replicates = 256
-      seed = 0
+      n_steps = 200                # default 100
+      n_replicates = 256
+      rng = 0                      # the seed
       workers = 2                  # threads; default: all cores
       batch_size = 1               # draws averaged in each gradient
       dtype = "float64"            # or "float32": half the memory, where Q is diagonal
       record = ["step_size"]       # also "theta", or {theta = [0, 100]}
       out = "results"              # one .npz a method, and summary.json
-      step_size = "optimal"        # of methods that do not say: optimal, bound,
-                                   # line-search, a number, or one number a step
+      step_size = "optimal"        # of methods that do not say: optimal (greedy: it
+                                   # minimises the expected loss after the next step,
+                                   # not after the run), bound, line-search, a number,
+                                   # or one number a step
       methods = [                  # default: sgd and ssd
         "sgd",
         "ssd",
@@ -56,25 +58,41 @@ def simulate(
 
     \b
       [problem]
-      hessian = "hessian.csv"      # .npy, .npz or .csv beside this file; (d, d) or
-                                   # (d,) for a diagonal one; or numbers
+      hessian = "hessian.csv"      # .npy, .npz, .csv or .parquet beside this file;
+                                   # (d, d), or (d,) for a diagonal one; or numbers
       array = "H"                  # its name in an .npz of several arrays
       noise_std = 0.5              # default 0.1
+      noise = {family = "white", std = 0.5, df = 3}   # or data, hessian; diagonal
+                                   # (variance), dense (covariance), low_rank (factor,
+                                   # diagonal); df for Student t, or law = "laplace"
       optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale],
                                    # or 0 if theta0 is given
-      theta0 = "start.npy"         # (d,) or (replicates, d); default 0
+      theta0 = "start.npy"         # (d,) or (n_replicates, d); default 0
 
     \b
       [problem]                    # or a random one:
-      spectrum = "structured"      # or "mild", or eigenvalues
+      spectrum = "log-uniform"     # or structured, mild, power-law, or eigenvalues
+      condition = 100.0            # of log-uniform and power-law
       basis = "haar"               # or "axis", or a number in [0, 1]
       dim = 100
       scale = 10.0
 
     \b
+      [problem]                    # or least squares with Gaussian data:
+      covariance = "k.npy"
+      label_noise_std = 0.1
+
+    \b
+      [problem]                    # or least squares on a table, its last column the
+      data = "table.csv"           # labels
+      labels = "y.npy"             # or apart
+      order = "replacement"        # or reshuffled, fixed
+      drop_last = true
+
+    \b
     Examples:
       qpsim simulate experiment.toml
-      qpsim simulate experiment.toml --replicates 1000 --out results
+      qpsim simulate experiment.toml --n-replicates 1000 --out results
       qpsim simulate long.toml --out results --checkpoint-every 60
       qpsim simulate experiment.toml --json | jq .methods
       generate | qpsim simulate -
@@ -83,9 +101,9 @@ def simulate(
 
     experiment = read(
         spec,
-        steps=steps,
-        replicates=replicates,
-        seed=seed,
+        n_steps=n_steps,
+        n_replicates=n_replicates,
+        rng=rng,
         workers=workers,
         out=None if out is None else str(out),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,6 +10,7 @@ import typer
 from typer.core import TyperGroup
 
 from qpsim.cli.report_errors import NOT_TRUE, file_lines, print_json, say
+from qpsim.cli.shared import Command
 
 
 class RunUnlessNamed(TyperGroup):
@@ -42,7 +42,7 @@ StoreArgument = Annotated[
 ]
 
 
-@app.command("run")
+@app.command("run", cls=Command)
 def run(
     spec: Annotated[str, typer.Argument(metavar="SPEC.toml", help="Sweep; - for stdin.")],
     store: Annotated[
@@ -75,10 +75,11 @@ def run(
       batch_size = 1
       method = "sgd"               # or {name = "adam", b1 = 0.8}
       hyper.b2 = 0.99              # a hyper-parameter of the method
-      step_size = "optimal"        # or bound, line-search, a number
-      steps = 100
-      replicates = 256
-      seed = 0
+      step_size = "optimal"        # best for the next step alone; or bound,
+                                   # line-search, a number
+      n_steps = 100
+      n_replicates = 256
+      rng = 0                      # the seed
       record = "summary"           # or "full": every replicate at every step
     \b
       [grid]                       # every combination is a cell
@@ -87,7 +88,7 @@ def run(
     \b
       [[cells]]                    # and single ones
       basis = 0.5
-      seed = 3
+      rng = 3
 
     Cells of one seed share the problem's draws and the noise: methods may be compared replicate
     by replicate.
@@ -118,7 +119,7 @@ def run(
         raise typer.Exit(NOT_TRUE)
 
 
-@app.command("status")
+@app.command("status", cls=Command)
 def status(
     store: StoreArgument,
     check: Annotated[
@@ -151,7 +152,7 @@ def status(
         raise typer.Exit(NOT_TRUE)
 
 
-@app.command("table")
+@app.command("table", cls=Command)
 def table(
     store: StoreArgument,
     steps: Annotated[
@@ -173,10 +174,6 @@ def table(
         if json_:
             print_json({"rows": count, "file": str(out)})
     elif json_:
-        print_json([{name: _plain(value) for name, value in row.items()} for row in found])
+        print_json(list(found))
     else:
         write_csv(found, sys.stdout)
-
-
-def _plain(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qpsim.cli.report_errors import print_json, print_table, say
+from qpsim.cli.shared import Command, methods_beginning
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,20 +22,22 @@ app = typer.Typer(
 
     \b
     Examples:
-      qpsim theory improvement hessian.npy --noise 0.1 --theta 1,-2,0.5
+      qpsim theory improvement hessian.npy --noise-std 0.1 --theta 1,-2,0.5
       qpsim theory success 2,1 1,1.5
       qpsim theory factors 0.25,2.25
       qpsim theory kappa 0.9 1,10,inf
-      qpsim theory risk hessian.csv sgd --step 0.1 --steps 100
+      qpsim theory risk hessian.csv sgd --step-size 0.1 --n-steps 100
       qpsim theory errata
     """,
 )
 # A first number may be negative: it is no option.
 _NUMBERS = {"ignore_unknown_options": True}
-_ENDINGS = (".npy", ".npz", ".csv")
 
 Hessian = Annotated[
-    Path, typer.Argument(metavar="HESSIAN", help=".npy, .npz or .csv; (d, d), or (d,) if diagonal.")
+    Path,
+    typer.Argument(
+        metavar="HESSIAN", help=".npy, .npz, .csv or .parquet; (d, d), or (d,) if diagonal."
+    ),
 ]
 Noise = Annotated[float, typer.Option(help="Standard deviation nu of the data.")]
 Theta = Annotated[
@@ -46,18 +48,18 @@ Optimum = Annotated[
     str | None, typer.Option(metavar="FILE|a,b,c", help="Minimiser.", show_default="zeros")
 ]
 Name = Annotated[str | None, typer.Option("--array", help="Array of an .npz that holds several.")]
-Seed = Annotated[int, typer.Option(help="Seed of a random point.", min=0)]
+Rng = Annotated[int, typer.Option("--rng", help="Seed of a random point.", min=0)]
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
-@app.command()
+@app.command(cls=Command)
 def improvement(
     hessian: Hessian,
-    noise: Noise = 0.1,
+    noise_std: Noise = 0.1,
     theta: Theta = "random",
     optimum: Optimum = None,
     array: Name = None,
-    seed: Seed = 0,
+    rng: Rng = 0,
     json_: Json = False,
 ) -> None:
     """Would sign descent help here? The expected improvement of every direction at one point.
@@ -67,19 +69,19 @@ def improvement(
 
     \b
     Examples:
-      qpsim theory improvement hessian.npy --noise 0.1 --theta 1,-2,0.5
+      qpsim theory improvement hessian.npy --noise-std 0.1 --theta 1,-2,0.5
       qpsim theory improvement hessian.npz --array H --theta theta.npy --optimum optimum.npy
-      qpsim theory improvement hessian.csv --noise 4 --theta random --seed 3 --json
+      qpsim theory improvement hessian.csv --noise-std 4 --theta random --rng 3 --json
     """
     from qpsim import theory as formulas
 
-    problem = _problem(hessian, noise, optimum, array)
-    point = _point(theta, problem, seed)
+    problem = _problem(hessian, noise_std, optimum, array)
+    point = _point(theta, problem, rng)
     table = formulas.compare_directions(problem, point)
     chain = formulas.mass_inequality(problem)
     if json_:
         about = {"dim": problem.dim, "diagonal": problem.is_diagonal, "theta": point.tolist()}
-        print_json(_plain({**table.to_dict(), "mass_inequality": chain._asdict(), **about}))
+        print_json({**table.to_dict(), "mass_inequality": chain._asdict(), **about})
         return
     typer.echo(table)
     typer.echo(
@@ -89,7 +91,7 @@ def improvement(
     typer.echo(f"best: {table.best}")
 
 
-@app.command(context_settings=_NUMBERS)
+@app.command(cls=Command, context_settings=_NUMBERS)
 def success(
     gradient: Annotated[str, typer.Argument(metavar="GRADIENT", help="Numbers a,b,c or a file.")],
     std: Annotated[str, typer.Argument(metavar="STD", help="Deviations, one or as many.")],
@@ -112,7 +114,7 @@ def success(
     _show({"gradient": g, "std": sigma, "success_probability": rho, "expected_sign": mean}, json_)
 
 
-@app.command(context_settings=_NUMBERS)
+@app.command(cls=Command, context_settings=_NUMBERS)
 def factors(
     eta2: Annotated[
         str, typer.Argument(metavar="ETA2", help="Relative variances a,b,c (inf too), or a file.")
@@ -140,7 +142,7 @@ def factors(
     )
 
 
-@app.command(context_settings=_NUMBERS)
+@app.command(cls=Command, context_settings=_NUMBERS)
 def kappa(
     mu: Annotated[str, typer.Argument(metavar="MU", help="Momentum constants in [0, 1).")],
     t: Annotated[str, typer.Argument(metavar="T", help="Steps 1, 2, ...; inf for the limit.")],
@@ -172,56 +174,63 @@ def kappa(
     _show(found, json_)
 
 
-@app.command()
+@app.command(cls=Command)
 def risk(
     hessian: Hessian,
     method: Annotated[
-        str, typer.Argument(metavar="METHOD", help="sgd, m-sgd; ssd on a diagonal Hessian.")
+        str,
+        typer.Argument(
+            metavar="METHOD",
+            help="sgd, m-sgd; ssd on a diagonal Hessian.",
+            autocompletion=methods_beginning,
+        ),
     ],
-    step: Annotated[float, typer.Option(help="Constant step size.")],
-    steps: Annotated[int, typer.Option(help="Number of steps.", min=1)] = 100,
+    step_size: Annotated[float, typer.Option(help="Constant step size.")],
+    n_steps: Annotated[int, typer.Option(help="Number of steps.", min=1)] = 100,
     momentum: Annotated[
         float | None, typer.Option(help="Momentum of m-sgd.", show_default="0.9")
     ] = None,
-    noise: Noise = 0.1,
-    theta: Theta = "random",
+    noise_std: Noise = 0.1,
+    theta0: Theta = "random",
     optimum: Optimum = None,
     array: Name = None,
-    seed: Seed = 0,
+    rng: Rng = 0,
     json_: Json = False,
 ) -> None:
     """Exact expected excess loss after every step, without sampling.
 
     \b
     Examples:
-      qpsim theory risk hessian.npy sgd --step 0.1 --steps 1000
-      qpsim theory risk hessian.npy m-sgd --momentum 0.95 --step 0.01 --theta 1,2,3
-      qpsim theory risk eigenvalues.csv ssd --step 0.05 --json
+      qpsim theory risk hessian.npy sgd --step-size 0.1 --n-steps 1000
+      qpsim theory risk hessian.npy m-sgd --momentum 0.95 --step-size 0.01 --theta0 1,2,3
+      qpsim theory risk eigenvalues.csv ssd --step-size 0.05 --json
     """
     from qpsim import theory as formulas
     from qpsim.methods import method as find_method
 
-    problem = _problem(hessian, noise, optimum, array)
-    point = _point(theta, problem, seed)
+    problem = _problem(hessian, noise_std, optimum, array)
+    point = _point(theta0, problem, rng, "--theta0")
     moving = find_method(method, **({} if momentum is None else {"momentum": momentum}))
-    curve = formulas.expected_excess_loss(problem, moving, point, step, steps)
+    curve = formulas.expected_excess_loss(problem, moving, point, step_size, n_steps)
     limits: dict[str, Any] = {}
     if moving.name in ("sgd", "m-sgd"):
         limits = {
-            "steady_state_excess_loss": formulas.steady_state_excess_loss(problem, moving, step),
+            "steady_state_excess_loss": formulas.steady_state_excess_loss(
+                problem, moving, step_size
+            ),
             "largest_stable_step_size": formulas.largest_stable_step_size(problem, moving),
         }
     if json_:
-        about = {"method": moving.name, "step_size": step, "theta": point.tolist()}
-        print_json(_plain({**about, "expected_excess_loss": curve.tolist(), **limits}))
+        about = {"method": moving.name, "step_size": step_size, "theta0": point.tolist()}
+        print_json({**about, "expected_excess_loss": curve.tolist(), **limits})
         return
-    rows = [[str(k), f"{curve[k]:.6g}"] for k in _milestones(steps)]
+    rows = [[str(k), f"{curve[k]:.6g}"] for k in _milestones(n_steps)]
     print_table(["step", "expected excess loss"], rows)
     for name, value in limits.items():
         typer.echo(f"{name.replace('_', ' ')}: {value:.6g}")
 
 
-@app.command()
+@app.command(cls=Command)
 def errata(
     markdown: Annotated[bool, typer.Option("--markdown", help="As a Markdown table.")] = False,
     json_: Json = False,
@@ -245,23 +254,23 @@ def errata(
 
 
 def _problem(
-    hessian: Path, noise: float, optimum: str | None, array: str | None
+    hessian: Path, noise_std: float, optimum: str | None, array: str | None
 ) -> QuadraticProblem:
     from qpsim.files.arrays import read_array
     from qpsim.problem.quadratic import QuadraticProblem
 
     matrix = read_array("HESSIAN", hessian, array, "--array")
     minimiser = None if optimum is None else _numbers("--optimum", optimum)
-    return QuadraticProblem(matrix, minimiser, noise)
+    return QuadraticProblem(matrix, minimiser, noise_std)
 
 
-def _point(theta: str, problem: QuadraticProblem, seed: int) -> np.ndarray:
+def _point(theta: str, problem: QuadraticProblem, rng: int, option: str = "--theta") -> np.ndarray:
     if theta != "random":
-        return _numbers("--theta", theta)
+        return _numbers(option, theta)
     import numpy as np
 
-    say(f"theta is drawn U[-10, 10] off the optimum with seed {seed}; --theta gives your own.")
-    generator = np.random.Generator(np.random.PCG64(seed))
+    say(f"theta is drawn U[-10, 10] off the optimum with seed {rng}; {option} gives your own.")
+    generator = np.random.Generator(np.random.PCG64(rng))
     return problem.optimum + generator.uniform(-10.0, 10.0, problem.dim)
 
 
@@ -270,16 +279,16 @@ def _numbers(what: str, text: str) -> np.ndarray:
     import numpy as np
 
     from qpsim.errors import SpecError
-    from qpsim.files.arrays import read_array
+    from qpsim.files.arrays import ENDINGS, read_array
 
-    if text.endswith(_ENDINGS):
+    if text.lower().endswith(ENDINGS):
         return read_array(what, Path(text), asked="a file of one array")
     try:
         return np.array([float(item) for item in text.split(",")])
     except ValueError:
         raise SpecError(
-            f"{what} must be numbers with commas between them, such as 1,-0.5,2, or a .npy, .npz "
-            f"or .csv file; not {text!r}."
+            f"{what} must be numbers with commas between them, such as 1,-0.5,2, or a .npy, .npz, "
+            f".csv or .parquet file; not {text!r}."
         ) from None
 
 
@@ -289,7 +298,7 @@ def _show(found: dict[str, Any], as_json: bool) -> None:
 
     columns = dict(zip(found, np.broadcast_arrays(*found.values()), strict=True))
     if as_json:
-        print_json(_plain({name: values.tolist() for name, values in columns.items()}))
+        print_json({name: values.tolist() for name, values in columns.items()})
         return
     rows = zip(*(values.ravel().tolist() for values in columns.values()), strict=True)
     print_table(
@@ -306,14 +315,3 @@ def _milestones(steps: int) -> list[int]:
     """
     round_numbers = (k * 10**power for power in range(len(str(steps))) for k in (1, 2, 5))
     return sorted({0, steps, *(k for k in round_numbers if k < steps)})
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no infinity: it becomes null, as in all of qpsim's JSON."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -10,34 +10,36 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import file_lines, print_json, print_table, say
+from qpsim.cli.shared import methods_beginning, tasks_beginning
 
 if TYPE_CHECKING:
     from qpsim.tuning.networks import Tuned
 
 
-def _tasks(incomplete: str) -> list[str]:
-    from qpsim.nn import task_names
-
-    return [name for name in task_names() if name.startswith(incomplete)]
-
-
 def tune(
     task: Annotated[
-        str, typer.Argument(help="Problem; train --list shows all.", autocompletion=_tasks)
+        str, typer.Argument(help="Problem; train --list shows all.", autocompletion=tasks_beginning)
     ],
     method: Annotated[
         list[str] | None,
         typer.Option(
             help="Method, such as m-svag; give it once for each.",
             show_default="m-sgd, m-svag, m-ssd, adam",
+            autocompletion=methods_beginning,
         ),
     ] = None,
-    replicates: Annotated[int, typer.Option(help="Runs at the best step size.")] = 10,
-    tuning_seeds: Annotated[int, typer.Option(help="Runs at each step size of the grid.")] = 1,
-    orders: Annotated[int, typer.Option(help="Orders of magnitude that the grid goes down.")] = 2,
-    steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")] = None,
-    batch: Annotated[
-        int | None, typer.Option(help="Batch size.", show_default="the task's")
+    n_replicates: Annotated[int, typer.Option(help="Runs at the best step size.")] = 10,
+    tuning_seeds: Annotated[int, typer.Option(help="Runs at each step size that is tried.")] = 1,
+    orders: Annotated[
+        int | None,
+        typer.Option(
+            help="Orders of magnitude below the largest stable step size to search; the paper's are 2.",
+            show_default="down to where nothing is learned",
+        ),
+    ] = None,
+    n_steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples in a batch.", show_default="the task's")
     ] = None,
     l2: Annotated[
         float | None,
@@ -48,7 +50,7 @@ def tune(
         typer.Option(help="test-accuracy or training-loss.", show_default="the task's"),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="First seed: those of the search, then the others.")
+        int, typer.Option("--rng", help="First seed: those of the search, then the others.")
     ] = 0,
     data: Annotated[
         Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
@@ -62,9 +64,10 @@ def tune(
     out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = Path("figures"),
     json_: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
 ) -> None:
-    """Tune step sizes: largest stable one, down the grid 6, 3, 1 x 10^m, replicates at the best.
+    """Find the best step size of each method: try one of every order of magnitude, then those
+    of the grid 6, 3, 1 x 10^m around the best, and run replicates at the best.
 
-    Finished runs are kept: a tuning that was stopped goes on where it was. Writes
+    Finished runs are kept: a tuning that was stopped goes on from there. Writes
     tune-TASK.json and a plot of how sensitive each method is to its step size; if the files read
     hold other data than the task's, such as Fashion-MNIST, their name comes behind TASK.
 
@@ -76,7 +79,7 @@ def tune(
       qpsim tune digits-whitened --method adam --json | jq '.[0].step_size'
     """
     from qpsim.errors import TrainingError, nearest
-    from qpsim.figures import style
+    from qpsim.figures import canvas, style
     from qpsim.figures.network_panels import draw_sensitivity
     from qpsim.files.writing import check_writable, write_json
     from qpsim.nn import task as task_of
@@ -88,8 +91,8 @@ def tune(
     if criterion is not None and criterion not in criteria:
         raise TrainingError(f"There is no criterion {criterion!r}; {nearest(criterion, criteria)}")
     changes: dict[str, Any] = {
-        "n_steps": steps,
-        "batch_size": batch,
+        "n_steps": n_steps,
+        "batch_size": batch_size,
         "l2": l2,
         "criterion": criterion,
     }
@@ -97,7 +100,7 @@ def tune(
         task_of(task), **{key: value for key, value in changes.items() if value is not None}
     )
     check_writable(out)
-    protocol = Protocol(orders=orders, tuning_seeds=tuning_seeds, replicates=replicates, seed=seed)
+    protocol = Protocol(orders, tuning_seeds, n_replicates, seed)
     methods = method or ["m-sgd", "m-svag", "m-ssd", "adam"]
     tuned = run_tuning(chosen, methods, protocol, directory=data, workers=workers, cache=cache)
     found = [one.summary() for one in tuned]
@@ -110,10 +113,10 @@ def tune(
     }
     paths = [write_json(out / f"{stem}.json", record)]
     with style.use(3.5):
-        figure = style.new_figure(3.5, 0.75)
+        figure = canvas.StyledFigure(3.5, 0.75)
         ax = figure.add_axes((0.13, 0.14, 0.84, 0.75))
         draw_sensitivity(tuned, ax)
-        paths += [style.save(figure, out / f"{stem}.{kind}", kind) for kind in ("png", "pdf")]
+        paths += [canvas.save(figure, out / f"{stem}.{kind}", kind) for kind in ("png", "pdf")]
     if json_:
         print_json(found)
     else:
@@ -137,35 +140,45 @@ def _letters(text: str) -> str:
 
 
 def _print(tuned: list[Tuned]) -> None:
-    columns = ["method", "step size", "mean training loss", "test loss", "test accuracy"]
+    columns = ["method", "step size", "between", "mean training loss", "test loss", "test accuracy"]
     rows = []
     for one in tuned:
         numbers = one.summary()
         cells = [
-            _spread(numbers[name], shape, unit)
+            _spread(numbers[name], shape, unit, numbers["diverged"])
             for name, shape, unit in (
                 ("mean_training_loss", ".4f", 1),
                 ("test_loss", ".4f", 1),
                 ("test_accuracy", ".2f", 100),
             )
         ]
-        rows.append([one.method.name, f"{one.best.step_size:g}", *cells])
+        between = " and ".join(f"{end:g}" for end in one.interval)
+        rows.append([one.method.name, f"{one.best.step_size:g}", between, *cells])
     print_table(columns, rows)
     first = tuned[0]
+    by_accuracy = first.task.criterion == "test-accuracy"
     typer.echo(
-        f"{first.task.name} on {first.data['name']}: {first.protocol.replicates} replicates, "
+        f"{first.task.name} on {first.data['name']}: {first.protocol.n_replicates} replicates, "
         f"mean +- sd; accuracies in %; step sizes chosen by {first.task.criterion}."
     )
     for one in tuned:
-        grid = "  ".join(f"{p.step_size:g}: {_score(p.score)}" for p in one.grid)
-        typer.echo(f"{one.method.name:>10}  {grid}")
+        if one.at_edge is not None:
+            typer.echo(f"{one.method.name}: the best step size is the {one.at_edge} one.")
+    measure = "Highest test accuracy in %" if by_accuracy else "Mean training loss"
+    typer.echo(f"\n{measure} at each step size that was tried:")
+    for one in tuned:
+        points = (f"{p.step_size:g}: {_score(p.score, by_accuracy)}" for p in reversed(one.grid))
+        typer.echo(f"{one.method.name:>10}  {'  '.join(points)}")
 
 
-def _spread(numbers: dict[str, Any], shape: str, unit: float) -> str:
+def _spread(numbers: dict[str, Any], shape: str, unit: float, n_diverged: int) -> str:
     if numbers["mean"] is None:
-        return "diverged"
+        # A regression has no accuracy.
+        return f"{n_diverged} diverged" if n_diverged else "-"
     return f"{unit * numbers['mean']:{shape}} +- {unit * numbers['std']:{shape}}"
 
 
-def _score(value: float) -> str:
-    return f"{value:.4f}" if value < float("inf") else "diverged"
+def _score(value: float, by_accuracy: bool) -> str:
+    if value == float("inf"):
+        return "diverged"
+    return f"{100 * (1 - value):.2f}" if by_accuracy else f"{value:.4f}"

@@ -61,7 +61,7 @@ def verify(
 
     \b
     Examples:
-      qpsim verify                   the theory, with a fresh seed: --seed 7
+      qpsim verify                   the theory, with a fresh seed: --rng 7
       qpsim verify --n-replicates 1000000
       qpsim verify --json | jq '.verdicts[] | select(.holds | not)'
       qpsim verify figure2

@@ -1,48 +1,134 @@
-"""Hold BLAS to one thread while our own threads use the cores."""
+"""Hold BLAS to one thread while our own threads use the cores.
+
+BLAS threads would compete with ours. They would also cut sums in other places on a machine with
+another number of cores, so that the last bits of a result would depend on the machine.
+"""
 
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
+from importlib import import_module
 from typing import Any
 
-_lock = threading.Lock()
-_blas_users = 0
-_blas_threads: list[int] = []
+_SCIPY = "scipy.linalg.cython_blas"
 
 
 @contextmanager
-def one_blas_thread() -> Iterator[None]:
-    """Hold BLAS to one thread while any block runs here: our own threads use the cores.
+def one_blas_thread(*, load_scipy: bool = True) -> Iterator[None]:
+    """Hold BLAS to one thread while any such block runs in this process, in whatever thread.
 
-    It also keeps results independent of how many threads BLAS would have used.
+    The first block that begins sets the limit. The last one that ends gives every library the
+    number of threads back that it had before, so that blocks may overlap in any order. A block
+    inside another costs some microseconds.
+
+    Parameters
+    ----------
+    load_scipy : bool, default True
+        NumPy and SciPy bring a BLAS each, and compiled code calls SciPy's. True loads that one
+        first, so that it is held as well. Code that only calls NumPy saves the time with False; a
+        library that is loaded later is held from the next block on.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qpsim.execution.blas import one_blas_thread
+    >>> with one_blas_thread(load_scipy=False):
+    ...     product = np.eye(3) @ np.eye(3)
     """
-    global _blas_users
-    libraries = _blas_libraries(os.getpid())
-    with _lock:
-        if _blas_users == 0:
-            _blas_threads[:] = [library.num_threads for library in libraries]
-            for library in libraries:
-                library.set_num_threads(1)
-        _blas_users += 1
+    if load_scipy and _SCIPY not in sys.modules:
+        import_module(_SCIPY)
+    own_before = _limit.enter()
     try:
         yield
     finally:
-        with _lock:
-            _blas_users -= 1
-            if _blas_users == 0:
-                for library, n_threads in zip(libraries, _blas_threads, strict=True):
-                    library.set_num_threads(n_threads)
+        _limit.leave(own_before)
 
 
-@cache
-def _blas_libraries(pid: int) -> list[Any]:
-    """Looked up once a process; the argument keeps a forked child from using its parent's."""
-    import scipy.linalg  # noqa: F401  (loads the BLAS that the kernels call)
-    from threadpoolctl import ThreadpoolController
+def hold_blas_in_this_thread() -> None:
+    """For good, where each thread has its own limit: for threads that do nothing but our tasks."""
+    _limit.enter()
+    _limit.leave([])
 
-    # Their own switches, a hundred times quicker than the controller's.
-    return ThreadpoolController().select(user_api="blas").lib_controllers
+
+class _Limit:
+    """Counts the blocks that run, and knows how many threads each library had before them.
+
+    Most libraries have one limit for the whole process. Those built on OpenMP have one for each
+    thread, which every block sets and restores in its own.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._threads_before: dict[str, int] = {}
+        self._shared: list[Any] = []
+        self._by_thread: list[Any] = []
+        self._known: tuple[bool, ...] = ()
+
+    def enter(self) -> list[int]:
+        """Begin a block; how many threads the libraries that count by thread had in this one."""
+        with self._lock:
+            loaded = (_SCIPY in sys.modules,)
+            if loaded != self._known or self._blocks == 0:
+                if loaded != self._known:
+                    self._look()
+                    self._known = loaded
+                for library in self._shared:
+                    # Of a library that is held already we know the number from when it was not.
+                    self._threads_before.setdefault(library.filepath, library.num_threads)
+                    _set_threads(library, 1)
+            self._blocks += 1
+        own_before = [library.num_threads for library in self._by_thread]
+        for library in self._by_thread:
+            library.set_num_threads(1)
+        return own_before
+
+    def leave(self, own_before: list[int]) -> None:
+        """End a block."""
+        # One that was loaded meanwhile is not in the list: nothing was set.
+        for library, n_threads in zip(self._by_thread, own_before, strict=False):
+            library.set_num_threads(n_threads)
+        with self._lock:
+            self._blocks -= 1
+            if self._blocks == 0:
+                for library in self._shared:
+                    _set_threads(library, self._threads_before[library.filepath])
+                self._threads_before.clear()
+
+    def forget_blocks(self) -> None:
+        """In a forked child: no block runs here, though BLAS may be held as it was in the parent.
+
+        The numbers from before are kept; the child's first block restores them when it ends.
+        """
+        self._lock = threading.Lock()
+        self._blocks = 0
+        self._known = ()
+
+    def _look(self) -> None:
+        """Find the libraries that are loaded, which takes some milliseconds."""
+        from threadpoolctl import ThreadpoolController
+
+        # Their own switches are a hundred times faster than ThreadpoolController.limit.
+        found = ThreadpoolController().select(user_api="blas").lib_controllers
+        self._by_thread = [one for one in found if getattr(one, "threading_layer", "") == "openmp"]
+        self._shared = [one for one in found if one not in self._by_thread]
+
+
+def _set_threads(library: Any, n_threads: int) -> None:
+    # threadpoolctl lets only one thread at a time set OpenBLAS's limit, and silently ignores the
+    # others. Here a limit may be set by one thread and taken away by another.
+    clear = getattr(library, "clear_controlling_thread", None)
+    if clear is not None:
+        clear(force=True)
+    library.set_num_threads(n_threads)
+    if clear is not None:
+        clear(force=True)
+
+
+_limit = _Limit()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_limit.forget_blocks)

@@ -9,7 +9,7 @@ noise levels share offsets and noise, so that ratios may be taken replicate by r
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping
-from concurrent.futures import Executor, Future, wait
+from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
 
@@ -17,13 +17,12 @@ import numpy as np
 
 from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.interrupts import deferred
+from qpsim.execution.pool import threads
 from qpsim.figures import choices
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import Method
-from qpsim.simulation import block as blocks
 from qpsim.simulation.plan import Plan, make_plan
-from qpsim.simulation.run import executor_of, run_plan
+from qpsim.simulation.run import run_plan
 
 ROWS = (("mild", "haar"), ("mild", "axis"), ("structured", "haar"), ("structured", "axis"))
 NOISE = (0.0, 0.1, 4.0)
@@ -44,7 +43,7 @@ class EnsembleOptions(BaseOptions):
     n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Ensemble:
         self.options = options
         self.rows = choices.rows(options.problems)
         self.sizes = _sizes(options)
-        seeds = np.random.SeedSequence(options.seed).spawn(len(self.sizes))
+        seeds = np.random.SeedSequence(options.rng).spawn(len(self.sizes))
         self._seeds = [seed.spawn(3) for seed in seeds]
         # Problems are made with BLAS held to one thread, as they are simulated: the same bits anywhere.
         with one_blas_thread():
@@ -111,7 +110,7 @@ class Ensemble:
             self._plans(panel, draw, methods) for panel in panels for draw in range(len(self.sizes))
         ]
         # Closed here and not by the garbage collector: an interrupt must stop the workers at once.
-        with executor_of(workers) as (pool, _), closing(_run_all(jobs, pool, title)) as losses:
+        with closing(_run_all(jobs, workers, title)) as losses:
             for panel in panels:
                 yield (
                     (panel[0], panel[1]),
@@ -152,25 +151,17 @@ def _sizes(options: EnsembleOptions) -> list[int]:
 
 
 def _run_all(
-    jobs: list[tuple[Plan, ...]], pool: Executor, title: str
+    jobs: list[tuple[Plan, ...]], workers: int | Executor | None, title: str
 ) -> Generator[np.ndarray, None, None]:
-    """Results in the jobs' order; on any end before the last, workers give up what they do."""
-    with deferred():
-        waiting: list[Future[np.ndarray]] = [pool.submit(_run, job) for job in jobs]
-    tokens = [plan.token for job in jobs for plan in job]
-    try:
-        with progress.bar(title, len(jobs)) as tick:
-            for future in waiting:
-                yield future.result()
-                tick()
-    finally:
-        unfinished = [future for future in waiting if not future.cancel() and not future.done()]
-        if unfinished:
-            for token in tokens:
-                blocks.stop(token)
-            wait(unfinished)
-        for token in tokens:
-            blocks.forget(token)
+    """Results in the jobs' order."""
+    with (
+        threads(workers) as pool,
+        progress.bar(title, len(jobs)) as bar,
+        pool.run(_run, enumerate((job,) for job in jobs)) as results,
+    ):
+        for losses in results.in_order():
+            yield losses
+            bar.tick()
 
 
 def _run(plans: tuple[Plan, ...]) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qpsim.errors import MethodError
-from qpsim.execution.interrupts import deferred
+from qpsim.execution.pool import threads
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
@@ -28,7 +28,7 @@ from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
 from qpsim.rules.scalar import momentum_correction
 from qpsim.seeds import seed_sequence
-from qpsim.simulation.run import executor_of, simulate
+from qpsim.simulation.run import simulate
 from qpsim.simulation.stepsize import StepSize
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ class Options(BaseOptions):
     n_steps: int = option(100, "steps of the run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "the optimum is U[-scale, scale]", at_least=0.0)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -79,7 +79,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         (method, step): mean |factor - oracle| over coordinates; ``excess_loss`` (method, point).
     """
     began = time.perf_counter()
-    seeds = np.random.SeedSequence(options.seed).spawn(2)
+    seeds = np.random.SeedSequence(options.rng).spawn(2)
     problem = random_problem(
         options.spectrum,
         options.dim,
@@ -90,20 +90,10 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     )
     noisier = problem.with_noise(options.noise_std * options.batch_size**0.5)
 
-    with executor_of(workers) as (pool, _):
-        with deferred():
-            waiting = [
-                pool.submit(
-                    adaptation_factors,
-                    noisier if method in _MINIBATCH else problem,
-                    method,
-                    n_steps=options.n_steps,
-                    rng=seeds[1],
-                    batch_size=options.batch_size if method in _MINIBATCH else 1,
-                )
-                for method in METHODS
-            ]
-        runs = [future.result() for future in waiting]
+    cases = [(noisier if method in _MINIBATCH else problem, method) for method in METHODS]
+    tasks = enumerate((*case, options, seeds[1]) for case in cases)
+    with threads(workers) as pool, pool.run(_factors, tasks) as results:
+        runs = list(results.in_order())
     arrays = {
         "factor": np.array([np.quantile(run.factor, LEVELS, axis=1) for run in runs]),
         "oracle": np.array([np.quantile(run.oracle, LEVELS, axis=1) for run in runs]),
@@ -119,6 +109,15 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     labels: dict[str, list[Any]] = {"method": list(METHODS), "level": list(LEVELS)}
     provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
     return Data("factors", options, arrays, axes, labels, provenance)
+
+
+def _factors(
+    problem: QuadraticProblem, method: str, options: Options, seed: np.random.SeedSequence
+) -> AdaptationFactors:
+    batch_size = options.batch_size if method in _MINIBATCH else 1
+    return adaptation_factors(
+        problem, method, n_steps=options.n_steps, rng=seed, batch_size=batch_size
+    )
 
 
 def aspect(data: Data, width: float) -> float:

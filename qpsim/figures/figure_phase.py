@@ -19,12 +19,11 @@ import numpy as np
 from qpsim.errors import FigureError
 from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.interrupts import deferred
+from qpsim.execution.pool import threads
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import method as find_method
 from qpsim.provenance import environment
-from qpsim.simulation.run import executor_of
 from qpsim.sweep import Cell, Sweep
 from qpsim.sweep.cell import read_cell
 
@@ -73,7 +72,7 @@ class Options(BaseOptions):
         (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0), "eigenbasis, axes to Haar", at_least=0.0
     )
     condition_noise: float = option(0.1, "noise level of the second map", at_least=0.0)
-    seed: int = option(0, "seed of the first problem; the next have the next ones", at_least=0)
+    rng: int = option(0, "seed of the first problem; the next have the next ones", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -104,18 +103,16 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     pairs = [
         tuple(cells) for sweep in sweeps.values() for cells in zip(*_by_method(sweep), strict=True)
     ]
-    with executor_of(workers) as (pool, width), one_blas_thread():
-        with progress.bar("figure phase", len(pairs)) as tick:
-            ratios = []
-            try:
-                with deferred():
-                    waiting = [pool.submit(_ratios, pair) for pair in pairs]
-                for future in waiting:
-                    ratios.append(future.result())
-                    tick()
-            finally:
-                if len(ratios) < len(pairs) and not isinstance(workers, Executor):
-                    pool.shutdown(wait=False, cancel_futures=True)
+    ratios = []
+    with (
+        threads(workers) as pool,
+        one_blas_thread(),
+        progress.bar("figure phase", len(pairs)) as bar,
+        pool.run(_ratios, enumerate((pair,) for pair in pairs)) as results,
+    ):
+        for ratio in results.in_order():
+            ratios.append(ratio)
+            bar.tick()
     arrays: dict[str, np.ndarray] = {}
     start = 0
     for name in MAPS:
@@ -139,7 +136,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     provenance = {
         **environment(),
         "bit_generator": "SFC64",
-        "workers": width,
+        "workers": pool.width,
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
     return Data("phase", options, arrays, axes, labels, provenance)
@@ -335,7 +332,7 @@ def _sweep(options: Options, name: str) -> Sweep:
     }
     grid: dict[str, Any] = {
         "basis": options.tau,
-        "rng": [options.seed + k for k in range(options.n_draws)],
+        "rng": [options.rng + k for k in range(options.n_draws)],
         "method": options.methods,
     }
     if name == "noise":

@@ -17,13 +17,14 @@ import numpy as np
 
 from qpsim.errors import FigureError
 from qpsim.execution import progress
+from qpsim.execution.cores import available_cores
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.simulation.run import default_workers, simulate
+from qpsim.simulation.run import simulate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -53,7 +54,7 @@ class Options(BaseOptions):
     step_counts: tuple = option((10, 30, 100, 300, 1000), "numbers of steps", at_least=1)
     worker_counts: tuple = option((1, 2, 4), "numbers of threads", at_least=1)
     rounds: int = option(5, "runs of each, in turns", at_least=1)
-    seed: int = option(0, "seed of problems and noise", at_least=0)
+    rng: int = option(0, "seed of problems and noise", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -83,7 +84,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """
     if isinstance(workers, Executor):
         raise FigureError("The figure of costs needs a number of workers, not an executor.")
-    threads = default_workers() if workers is None else workers
+    threads = available_cores() if workers is None else workers
     began = time.perf_counter()
     runs = [
         (panel, k, curve, sizes)
@@ -95,16 +96,16 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     for *_, curve, (dim, *_) in runs:
         basis = CURVES[curve][1]
         if (basis, dim) not in problems:
-            problems[basis, dim] = random_problem("structured", dim, basis, rng=options.seed)
+            problems[basis, dim] = random_problem("structured", dim, basis, rng=options.rng)
     seconds: dict[tuple[str, int, int], list[float]] = {run[:3]: [] for run in runs}
-    with progress.bar("scaling", options.rounds + 1) as tick:
+    with progress.bar("scaling", options.rounds + 1) as bar:
         for turn in range(options.rounds + 1):
             for panel, k, curve, sizes in runs:
                 method, basis = CURVES[curve]
-                taken = _run(problems[basis, sizes[0]], method, sizes, options.seed)
+                taken = _run(problems[basis, sizes[0]], method, sizes, options.rng)
                 if turn > 0:  # the first compiles
                     seconds[panel, k, curve].append(taken)
-            tick()
+            bar.tick()
     arrays = {
         panel: np.array(
             [
@@ -114,11 +115,11 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         )
         for panel in PANELS
     }
-    arrays["cores"] = np.array(default_workers())
+    arrays["cores"] = np.array(available_cores())
     arrays["workers"] = np.array(threads)
     provenance = {
         **environment(),
-        "cores": default_workers(),
+        "cores": available_cores(),
         "workers": threads,
         "wall_seconds": round(time.perf_counter() - began, 3),
     }

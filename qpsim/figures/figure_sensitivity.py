@@ -1,7 +1,7 @@
-"""Final loss against the constant step size, for every method, by the paper's search (A.2).
+"""Final loss against the constant step size, for every method, and the best step of each.
 
-The grid is 6, 3, 1 x 10^m, from the largest stable step down over two orders of magnitude, and on
-while the smallest step is the best. A circle marks the best step.
+Shown are the stable step sizes that the search for the best one tries: one of each order of
+magnitude, and 6, 3, 1 x 10^m around the best. A circle marks the best step.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.execution import progress
+from qpsim.execution.pool import threads
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.figure2_problems import ROW_NAMES, ROWS
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.random import random_problem
 from qpsim.provenance import environment
-from qpsim.simulation.run import executor_of
 from qpsim.tuning.constant_step import best_constant_step
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Options(BaseOptions):
     n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
     noise_std: float = option(0.1, "noise level nu", at_least=0.0)
 
 
@@ -56,13 +56,13 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         NaN; log10 of the median final excess loss; ``best`` (row, method): index of the best step.
     """
     began = time.perf_counter()
-    drawn, offset, noise = np.random.SeedSequence(options.seed).spawn(3)
+    drawn, offset, noise = np.random.SeedSequence(options.rng).spawn(3)
     generator = np.random.Generator(np.random.PCG64(offset))
     theta0 = generator.uniform(-options.scale, options.scale, (options.n_replicates, options.dim))
     found = []
     with (
-        executor_of(workers) as (pool, _),
-        progress.bar("figure sensitivity", len(ROWS) * len(METHODS)) as tick,
+        threads(workers) as pool,
+        progress.bar("figure sensitivity", len(ROWS) * len(METHODS)) as bar,
     ):
         for spectrum, basis in ROWS:
             problem = random_problem(
@@ -77,10 +77,10 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
                         options.n_replicates,
                         theta0,
                         rng=noise,
-                        workers=pool,
+                        workers=pool.executor,
                     )
                 )
-                tick()
+                bar.tick()
     longest = max(search.step_sizes.size for search in found)
     shape = (len(ROWS), len(METHODS))
     steps = np.full((*shape, longest), np.nan)

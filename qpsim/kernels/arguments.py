@@ -68,6 +68,8 @@ class StepInput(NamedTuple):
 
     Attributes
     ----------
+    offset : array (d, lanes)
+        theta - optimum.
     gradient : array (d, lanes)
         The exact gradient: the mean of the stochastic one.
     extra : array (d, lanes)
@@ -77,6 +79,7 @@ class StepInput(NamedTuple):
         Number of the coming step, from 1.
     """
 
+    offset: np.ndarray
     gradient: np.ndarray
     extra: np.ndarray
     states: np.ndarray

@@ -67,12 +67,14 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
     d, count = offset.shape
     for step in range(given.size):
         t = float(steps.taken + step + 1)
-        draw_noise(problem, hyper, offset, gradient, lanes.stream, scratch.normals, noise, extra)
+        draw_noise(problem, hyper, offset, gradient, lanes.stream, t, scratch.normals, noise, extra)
         if policy == OPTIMAL or policy == BOUND:
             moments = Moments(
                 scratch.moments.numerator, scratch.moments.denominator, record.moment_error[step]
             )
-            add_moments(problem, hyper, StepInput(gradient, extra, states, t), policy, moments)
+            add_moments(
+                problem, hyper, StepInput(offset, gradient, extra, states, t), policy, moments
+            )
         for i in range(d):
             for lane in range(count):
                 g = gradient[i, lane] - noise[i, lane]

@@ -65,19 +65,19 @@ def _choose_noise(problem: Any, hyper: Any) -> Any:
     return _batch if estimated else _scaled
 
 
-def _gaussian(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def _gaussian(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     fill_normals(stream, normals)
     np.dot(problem.noise.factor, normals, noise)
     observe_all(hyper, gradient, problem.std, extra)
 
 
-def _gaussian_estimates(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def _gaussian_estimates(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     fill_normals(stream, normals)
     np.dot(problem.noise.factor, normals, noise)
     fill_correlated_estimates(stream, problem.transposed_factor, problem.batch_size, extra)
 
 
-def _scaled(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def _scaled(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     d, lanes = noise.shape
     scales = np.ones(lanes)
     draw_scales(problem.law, stream, scales)
@@ -91,7 +91,7 @@ def _scaled(problem, hyper, offset, gradient, stream, normals, noise, extra):
     observe_all(hyper, gradient, std, extra)
 
 
-def _batch(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def _batch(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     scales = np.empty(noise.shape[1])
     fill_batch(problem.noise, problem.law, problem.batch_size, stream, noise, scales, extra)
 

@@ -22,7 +22,7 @@ class ProblemKernels:
     ----------
     evaluate : (problem, offset, gradient, loss)
         Writes the exact gradient (d, lanes) and the excess loss (lanes,) at theta - optimum = offset.
-    draw_noise : chooser of (problem, hyper, offset, gradient, stream, normals, noise, extra)
+    draw_noise : chooser of (problem, hyper, offset, gradient, stream, t, normals, noise, extra)
         Draws the stochastic gradients: writes noise (d, lanes) such that the stochastic gradient is gradient - noise,
         and what the rule observes besides into extra (d, lanes). normals (n_normals, lanes) may be written over.
     multiply : (problem, direction, image)
@@ -32,7 +32,7 @@ class ProblemKernels:
         class has no moments, and so no exact step.
 
     A chooser is called with numba's types of problem and hyper-parameters and returns the function, so that it may
-    depend on the rule. Functions have the argument names given here.
+    depend on the rule; None stands for a rule without moments. Functions have the argument names given here.
     """
 
     evaluate: Callable[..., Any]
@@ -53,7 +53,7 @@ def evaluate(problem, offset, gradient, loss):
     """Exact gradient (d, lanes) and excess loss (lanes,)."""
 
 
-def draw_noise(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def draw_noise(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     """Noise (d, lanes) of the stochastic gradients gradient - noise, and what the rule observes."""
 
 
@@ -71,7 +71,7 @@ def _evaluate(problem, offset, gradient, loss):
 
 
 @overload(draw_noise, jit_options=OVERLOAD)
-def _draw_noise(problem, hyper, offset, gradient, stream, normals, noise, extra):
+def _draw_noise(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
     return _KERNELS[problem.instance_class].draw_noise(problem, hyper)
 
 
@@ -83,6 +83,5 @@ def _multiply(problem, direction, image):
 @overload(add_moments, jit_options=OVERLOAD)
 def _add_moments(problem, hyper, step, policy, moments):
     choose = _KERNELS[problem.instance_class].add_moments
-    if choose is None:
-        return lambda problem, hyper, step, policy, moments: None
-    return choose(problem, hyper)
+    found = None if choose is None else choose(problem, hyper)
+    return found or (lambda problem, hyper, step, policy, moments: None)

@@ -13,16 +13,17 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from qpsim.errors import FileError
+from qpsim.execution.sources import source_fingerprint
 from qpsim.files.archive import read_arrays, write_arrays
 from qpsim.files.writing import check_writable
 from qpsim.nn.checkpoint import LISTS
 from qpsim.nn.data import Dataset
+from qpsim.nn.identity import is_complete
 from qpsim.nn.run import History, Run
 from qpsim.nn.training import train
 from qpsim.provenance import environment
@@ -56,19 +57,26 @@ class Cell:
     @property
     def key(self) -> str:
         """Hash of all that decides the cell's numbers."""
-        content = {"run": self.run.record(), "data": self.data_key, "sources": _sources()}
+        content = {
+            "run": self.run.record(),
+            "data": self.data_key,
+            "sources": source_fingerprint(*_ROOMS),
+            "libraries": environment()["libraries"],
+        }
         text = json.dumps(content, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
     def path(self) -> Path | None:
-        """Where the finished cell lies."""
-        return None if self.folder is None else self.folder / f"{self.key}.npz"
+        """Where the finished cell lies; None if its run depends on what no record can tell."""
+        if self.folder is None or not is_complete(self.run.record()):
+            return None
+        return self.folder / f"{self.key}.npz"
 
 
 def default_cache() -> Path | None:
     """``training`` in the user's cache folder, which QPSIM_CACHE_DIR moves; None if there is none."""
-    from qpsim.kernels.jit import cache_root
+    from qpsim.kernels.machine_code import cache_root
 
     root = cache_root()
     return None if root is None else root / "training"
@@ -131,17 +139,6 @@ def run_cell(cell: Cell, stop: Callable[[], bool] | None = None) -> History:
 def _trained(cell: Cell, partial: Path | None, stop: Callable[[], bool] | None) -> History:
     # One thread is enough: a tuning runs many cells side by side.
     return train(cell.run, cell.dataset, workers=1, checkpoint=partial, stop=stop).history
-
-
-@cache
-def _sources() -> str:
-    root = Path(__file__).resolve().parent.parent
-    digest = hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted((root / room).rglob("*.py")):
-            digest.update(path.relative_to(root).as_posix().encode())
-            digest.update(path.read_bytes())
-    return digest.hexdigest()[:32]
 
 
 def score(history: History, criterion: str) -> float:

@@ -24,9 +24,9 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.execution.threads import for_each
 from qpsim.nn.assembly import Stage
 from qpsim.nn.layers import Context, Dense, Field, Layer
-from qpsim.nn.parallel import for_each
 from qpsim.nn.workspace import Request, Workspace, equal_bounds, zeros_for
 
 _MAX_CHUNKS = 16

@@ -10,11 +10,11 @@ from __future__ import annotations
 import numpy as np
 
 from qpsim.errors import MethodError, TrainingError
+from qpsim.execution.threads import for_each
 from qpsim.methods import Method
 from qpsim.nn.losses import minibatch_variance
 from qpsim.nn.memory import aligned_zeros
 from qpsim.nn.network import Fit, Network
-from qpsim.nn.parallel import for_each
 
 __all__ = ["Optimizer", "check_trains"]
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,11 +14,13 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
+from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.cores import worker_count
+from qpsim.execution.interrupts import deferred
 from qpsim.nn import checkpoint as files
 from qpsim.nn.data import Dataset
 from qpsim.nn.loop import Loop
 from qpsim.nn.network import Network
-from qpsim.nn.parallel import single_threaded_blas
 from qpsim.nn.run import History, Run
 from qpsim.provenance import environment
 
@@ -135,11 +134,10 @@ def train(
     ([0, 10, 20], True)
     """
     began = time.perf_counter()
-    if workers is not None:
-        workers = checks.count("workers", workers, TrainingError)
+    n_workers = worker_count(workers)
     every = checks.number("checkpoint_every", checkpoint_every, TrainingError, "[0, inf)")
     path = None if checkpoint is None else checks.path("checkpoint", checkpoint, TrainingError)
-    loop = Loop(run, run.task.load(directory) if data is None else data, workers)
+    loop = Loop(run, run.task.load(directory) if data is None else data, n_workers)
     record = loop.dataset.record()
     if path is not None:
         if path.exists():
@@ -150,13 +148,13 @@ def train(
     title = f"{run.task.name} {run.method.name} {run.step_size:g}"
     taken = loop.batches.step
     with (
-        single_threaded_blas(),
-        progress.bar(title, run.task.n_steps, done=taken) as tick,
-        _patient() as interrupted,
+        one_blas_thread(load_scipy=False),
+        progress.bar(title, run.task.n_steps, done=taken) as bar,
+        deferred(second_at_once=True) as interrupted,
     ):
         while not loop.finished:
             loss = loop.advance()
-            tick(f"loss {loss:.3f}")
+            bar.tick(f"loss {loss:.3f}")
             if interrupted() or (stop is not None and stop()):
                 if path is not None:
                     files.save(path, loop, record)
@@ -174,29 +172,6 @@ def train(
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
     return Trained(run, loop.history, loop.network, provenance)
-
-
-@contextmanager
-def _patient() -> Iterator[Callable[[], bool]]:
-    """Hear the first Ctrl-C only when asked, between steps; the second one is immediate."""
-    heard: list[int] = []
-    before = signal.getsignal(signal.SIGINT)
-    ours = (
-        threading.current_thread() is threading.main_thread()
-        and before is signal.default_int_handler
-    )
-
-    def hear(number: int, frame: Any) -> None:
-        heard.append(number)
-        signal.signal(signal.SIGINT, before)
-
-    if ours:
-        signal.signal(signal.SIGINT, hear)
-    try:
-        yield lambda: bool(heard)
-    finally:
-        if ours:
-            signal.signal(signal.SIGINT, before)
 
 
 def _finite(value: float) -> float | None:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from qpsim.errors import ProblemError
 from qpsim.problem import noise
+from qpsim.problem.data import DataProblem
+from qpsim.problem.least_squares import LeastSquares
 from qpsim.problem.quadratic import QuadraticProblem
 
 if TYPE_CHECKING:
@@ -54,4 +56,25 @@ def _quadratic(
     )
 
 
-_READERS: dict[str, Any] = {"quadratic": _quadratic}
+def _least_squares(
+    description: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float64]]
+) -> LeastSquares:
+    made = LeastSquares(arrays["covariance"], arrays["optimum"], description["label_noise_std"])
+    return made.at_batch(description["batch_size"])
+
+
+def _data(description: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float64]]) -> DataProblem:
+    held_out: Any = arrays.get("held-out rows")
+    if held_out is not None and "held-out labels" in arrays:
+        held_out = held_out, arrays["held-out labels"]
+    return DataProblem(
+        arrays["rows"],
+        arrays.get("labels"),
+        description["order"],
+        description["drop_last"],
+        hessian=arrays.get("hessian"),
+        held_out=held_out,
+    )
+
+
+_READERS: dict[str, Any] = {"quadratic": _quadratic, "least-squares": _least_squares, "data": _data}

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.stopping import stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 
@@ -67,21 +68,14 @@ class Interrupted(Exception):
     """A block was told to stop; its partial result is of no use."""
 
 
-_stopped: set[str] = set()
 _prepared: dict[str, Prepared] = {}
 _lock = threading.Lock()
-
-
-def stop(token: str) -> None:
-    """Make the running blocks of a plan in this process give up at their next look."""
-    _stopped.add(token)
 
 
 def forget(token: str) -> None:
     """Drop what this process keeps for a plan."""
     with _lock:
         _prepared.pop(token, None)
-    _stopped.discard(token)
     _watchers.pop((token, os.getpid()), None)
 
 
@@ -103,7 +97,7 @@ def run_block(plan: Plan, first: int, count: int, state: BlockState | None = Non
     Raises
     ------
     Interrupted
-        The plan was stopped.
+        Nobody waits for the result any more.
     """
     # A diverging lane may overflow in NumPy's products; its record says so, no warning is due.
     with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
@@ -132,7 +126,7 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     for end in _chunk_ends(plan, here.losses.shape[1]):
         if end <= here.t:
             continue
-        if plan.token in _stopped:
+        if stop_requested():
             raise Interrupted
         window, after = slice(here.t, end), slice(here.t + 1, end + 1)
         steps = Steps(here.t, plan.policy.code, plan.policy.given[window])

@@ -8,30 +8,27 @@ with the same ``rng`` see the same noise and may be compared pair by pair.
 from __future__ import annotations
 
 import os
-import queue
 import time
 import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from concurrent.futures import Executor, Future
 from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from qpsim import checks
 from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
     MethodError,
     PrecisionWarning,
     QpsimError,
-    SimulationError,
 )
-from qpsim.execution import interrupts, progress
+from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.pool import WorkerPool, in_this_thread, threads
 from qpsim.methods import Method, Rule
 from qpsim.problem.interface import Problem
 from qpsim.provenance import environment
@@ -40,9 +37,6 @@ from qpsim.simulation.checkpoint import Checkpoint
 from qpsim.simulation.plan import Plan, make_plan
 from qpsim.simulation.result import Result
 from qpsim.simulation.stepsize import StepSize
-
-# Blocks handed out ahead: this thread gets little time to hand out more while the workers use all cores.
-_FLYING_PER_WORKER = 4
 
 
 def simulate(
@@ -189,12 +183,13 @@ def run_plan(
     theta = None
     if plan.theta_steps:
         theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
-    with executor_of(workers) as (executor, width):
+    with threads(workers) as pool, one_blas_thread():
         # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
-        spans = list(plan.blocks(1 if checkpoint is not None else width))
-        if len(spans) == 1 and not isinstance(workers, Executor):
-            executor = _Here()
-        for block in _completed(plan, spans, states, executor, width):
+        spans = list(plan.blocks(1 if checkpoint is not None else pool.width))
+        own_threads = not isinstance(workers, Executor)
+        # A single block is not worth starting a thread.
+        place = in_this_thread() if own_threads and len(spans) == 1 else pool
+        for block in _completed(plan, spans, states, place):
             if checkpoint is not None:
                 checkpoint.finish(block)
             rows = slice(block.first, block.first + block.losses.shape[1])
@@ -217,76 +212,30 @@ def run_plan(
         "seed_spawn_key": list(plan.seed.spawn_key),
         "block_size": plan.block_size,
         "bit_generator": "SFC64",
-        "workers": width,
+        "workers": pool.width,
         "wall_seconds": time.perf_counter() - began,
     }
     return Result(plan, losses, steps, errors, theta, provenance)
-
-
-class _Here(Executor):
-    """Runs what it is given at once, in this thread: one block is not worth starting another."""
-
-    def submit(self, fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        try:
-            future.set_result(fn(*args, **kwargs))
-        except Exception as error:
-            future.set_exception(error)
-        return future
-
-
-def default_workers() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def executor_of(workers: int | Executor | None) -> Iterator[tuple[Executor, int]]:
-    if isinstance(workers, Executor):
-        if getattr(workers, "_shutdown", False) or getattr(workers, "_shutdown_thread", False):
-            raise SimulationError("The executor was shut down; give one that is open.")
-        yield workers, int(getattr(workers, "_max_workers", None) or default_workers())
-        return
-    if workers is None:
-        workers = default_workers()
-    workers = checks.count("workers", workers, SimulationError)
-    pool = ThreadPoolExecutor(workers, thread_name_prefix="qpsim")
-    try:
-        yield pool, workers
-    finally:
-        pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _completed(
     plan: Plan,
     spans: list[tuple[int, int]],
     states: Mapping[int, blocks.BlockState],
-    executor: Executor,
-    width: int,
+    pool: WorkerPool,
 ) -> Iterator[blocks.Block]:
-    """Blocks in the order they finish; few are in flight, so memory stays flat and Ctrl-C quick."""
-    waiting = spans[::-1]
-    finished: queue.SimpleQueue[Future[blocks.Block]] = queue.SimpleQueue()
-    flying: set[Future[blocks.Block]] = set()
-    n_blocks = len(spans)
+    """Blocks in the order they finish."""
+    # A worker is sent what concerns its block, when it is its turn.
+    tasks = ((span, (plan.share(*span), *span, states.get(span[0]))) for span in spans)
     try:
-        with progress.bar(f"{plan.method.name}", n_blocks) as tick, one_blas_thread():
-            for _ in range(n_blocks):
-                while waiting and len(flying) < _FLYING_PER_WORKER * width:
-                    span = waiting.pop()
-                    share, state = plan.share(*span), states.get(span[0])
-                    with interrupts.deferred():
-                        future = executor.submit(blocks.run_block, share, *span, state)
-                        flying.add(future)
-                        future.add_done_callback(finished.put)
-                future = finished.get()
-                flying.discard(future)
+        with (
+            progress.bar(plan.method.name, len(spans)) as bar,
+            pool.run(blocks.run_block, tasks) as results,
+        ):
+            for _, future in results:
                 yield _outcome(plan, future)
-                tick()
+                bar.tick()
     finally:
-        if flying:
-            blocks.stop(plan.token)
-        wait([future for future in flying if not future.cancel()])
         blocks.forget(plan.token)
 
 

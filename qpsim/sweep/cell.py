@@ -22,6 +22,8 @@ from qpsim.errors import FileError, QpsimError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.files.archive import pack_arrays, unpack_arrays
 from qpsim.methods import method as find_method
+from qpsim.problem import noise
+from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 from qpsim.simulation import block as blocks
@@ -72,7 +74,7 @@ class Cell:
             The method cannot be simulated, or not with this step size.
         """
         p = self.parameters
-        tiny = _TINY_PROBLEM if p["noise_std"] else _TINY_PROBLEM.with_noise(0.0)
+        tiny = _TINY_PROBLEM.with_noise(self._noise())
         make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=p["batch_size"])
 
     @property
@@ -85,7 +87,13 @@ class Cell:
         spectrum = p["spectrum"]
         hashable = tuple(spectrum) if isinstance(spectrum, list) else spectrum
         drawn = _draw(hashable, p["condition"], p["dim"], p["scale"], p["basis"], p["rng"])
-        return drawn.with_noise(p["noise_std"])
+        return drawn.with_noise(self._noise())
+
+    def _noise(self) -> Noise:
+        p = self.parameters
+        df = p.get("df", "inf")
+        family = getattr(noise, p.get("noise", "data"))
+        return family(p["noise_std"], df=None if df == "inf" else df)
 
     def plan(self) -> Plan:
         """The cell's simulation; its noise comes from the second child of its seed.
@@ -105,16 +113,15 @@ class Cell:
             record=("step_size",) if p["record"] == "full" else (),
         )
 
-    def run(self, group: str = "") -> bytes:
+    def run(self) -> bytes:
         """Simulate the cell on this thread; the content of its file.
 
         Raises
         ------
         Interrupted
-            :func:`stop_running` was called for this group of cells.
+            Nobody waits for the result any more.
         """
         plan = self.plan()
-        _running[plan.token] = group
         losses = np.empty((plan.n_steps + 1, plan.n_replicates))
         steps = np.empty((plan.n_steps, plan.n_replicates)) if plan.keep_step_size else None
         try:
@@ -124,7 +131,6 @@ class Cell:
                 if steps is not None and block.steps is not None:
                     steps[:, first : first + count] = block.steps
         finally:
-            _running.pop(plan.token, None)
             blocks.forget(plan.token)
         arrays = summarise(losses)
         if steps is not None:
@@ -268,12 +274,12 @@ class Outcome(NamedTuple):
     worker: str
 
 
-def work(parameters: dict[str, Any], group: str = "") -> Outcome:
+def work(parameters: dict[str, Any]) -> Outcome:
     """Run one cell on whatever worker this is; whatever goes wrong comes back as text."""
     began = time.perf_counter()
     content, failure = None, None
     try:
-        content = cell_of(parameters).run(group)
+        content = cell_of(parameters).run()
     except Exception as error:
         failure = {
             "error": f"{type(error).__name__}: {error}",
@@ -286,16 +292,6 @@ def work(parameters: dict[str, Any], group: str = "") -> Outcome:
 def cell_of(parameters: Mapping[str, Any]) -> Cell:
     """The cell again from its parameters."""
     return Cell({name: value for name, value in parameters.items() if value is not None})
-
-
-_running: dict[str, str] = {}
-
-
-def stop_running(group: str) -> None:
-    """Make the cells of a group that run in this process give up at their next look."""
-    for token, its_group in list(_running.items()):
-        if its_group == group:
-            blocks.stop(token)
 
 
 _TINY_PROBLEM = QuadraticProblem([1.0], noise_std=1.0)

@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Executor
+from concurrent.futures import Executor, Future
 from contextlib import closing, contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from qpsim.errors import FileError, SweepError
 from qpsim.execution.blas import one_blas_thread
+from qpsim.execution.progress import bar
 from qpsim.provenance import environment
-from qpsim.sweep.cell import Cell, Outcome
-from qpsim.sweep.executors import check, crew
+from qpsim.sweep.cell import Cell, Outcome, work
+from qpsim.sweep.executors import check, worker_pool
 from qpsim.sweep.grid import Sweep
-from qpsim.sweep.progress import Progress
 from qpsim.sweep.store import RUNS, Store, Writer, opened
 
 # Thousands of cells mostly fail of a few causes.
@@ -61,7 +61,7 @@ def run(
     executor: str | Executor = "threads",
     workers: int | None = None,
     retry_failed: bool = False,
-    progress: Callable[[int, int, int], Progress] | None = Progress,
+    progress: bool | Callable[[int, int, int], None] = True,
 ) -> Report:
     """Run every cell of a sweep that its store does not hold yet.
 
@@ -80,14 +80,16 @@ def run(
         Threads or processes to start; one a core by default.
     retry_failed : bool, default False
         Run the cells again that failed before.
-    progress : callable or None
-        Makes the :class:`~qpsim.sweep.progress.Progress` from total, done and failed; None is
-        silent.
+    progress : bool or callable, default True
+        Whether to show on stderr how far the sweep has come; or a function to be called after each
+        cell, with the numbers of cells that are done, that have failed, and that there are.
 
     Raises
     ------
     SweepError
-        The store is busy or another sweep's, or the workers cannot be had or are gone.
+        The store is busy or another sweep's.
+    ExecutionError
+        The workers cannot be had, are gone, or run another qpsim.
     FileError
         The store cannot be written. What is finished stays.
 
@@ -97,8 +99,8 @@ def run(
     >>> from qpsim.sweep import Sweep, run
     >>> sweep = Sweep({"spectrum": "mild", "dim": 4, "basis": "axis"}, {"method": ["sgd", "ssd"]})
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     first = run(sweep, folder, progress=None)
-    ...     again = run(sweep, folder, progress=None)
+    ...     first = run(sweep, folder, progress=False)
+    ...     again = run(sweep, folder, progress=False)
     >>> (first.computed, first.failed), (again.computed, again.found)
     ((2, 0), (0, 2))
 
@@ -131,9 +133,8 @@ def run(
     with opened(sweep, store) as (writer, quarantined):
         done = writer.finished()
         failed = set() if retry_failed else (writer.failed() & sweep.ids) - done
-        bar = progress(len(sweep), len(done), len(failed)) if progress else None
         todo = (cell for cell in sweep if cell.id not in done and cell.id not in failed)
-        try:
+        with _shown(progress, len(sweep), len(done), len(failed)) as tell:
             if len(done) + len(failed) < len(sweep):
                 # Closed before the lock is: workers must not outlive it.
                 with closing(_computed(todo, writer, executor, workers)) as finished:
@@ -143,12 +144,8 @@ def run(
                             _note(errors, outcome)
                         else:
                             computed += 1
-                        if bar:
-                            bar.tick(failed=outcome.content is None)
+                        tell(len(done) + computed, len(failed), len(sweep))
             writer.write_index()
-        finally:
-            if bar:
-                bar.close()
     seconds = time.monotonic() - began
     return Report(
         Store(store), len(sweep), computed, len(done), len(failed), quarantined, errors, seconds
@@ -158,26 +155,53 @@ def run(
 def _computed(
     todo: Iterator[Cell], writer: Writer, executor: str | Executor, workers: int | None
 ) -> Generator[tuple[Cell, Outcome], None, None]:
+    tasks = ((cell, (cell.parameters,)) for cell in todo)
     # The limit holds while any cell runs, so that no cell finds BLAS between two limits.
-    with crew(executor, workers) as hands, one_blas_thread():
-        with (
-            _log(writer.path / RUNS, hands.name) as log,
-            closing(hands.completed(todo)) as completed,
-        ):
-            for cell, outcome in completed:
-                if outcome.content is not None:
-                    writer.keep(cell, outcome.content)
-                elif outcome.failure is not None:
-                    writer.mark(cell, outcome.failure)
-                log(
-                    {
-                        "id": cell.id,
-                        "ok": outcome.content is not None,
-                        "seconds": round(outcome.seconds, 6),
-                        "worker": outcome.worker,
-                    }
-                )
-                yield cell, outcome
+    with (
+        worker_pool(executor, workers) as pool,
+        one_blas_thread(),
+        _log(writer.path / RUNS, pool.name) as log,
+        pool.run(work, tasks) as results,
+    ):
+        for cell, future in results:
+            outcome = _outcome(future)
+            if outcome.content is not None:
+                writer.keep(cell, outcome.content)
+            elif outcome.failure is not None:
+                writer.mark(cell, outcome.failure)
+            log(
+                {
+                    "id": cell.id,
+                    "ok": outcome.content is not None,
+                    "seconds": round(outcome.seconds, 6),
+                    "worker": outcome.worker,
+                }
+            )
+            yield cell, outcome
+
+
+def _outcome(future: Future[Outcome]) -> Outcome:
+    """What came back of a cell; it has failed if its worker died, or Dask gave it up."""
+    error = future.exception()
+    if error is None:
+        return future.result()
+    return Outcome(
+        None, {"error": f"{type(error).__name__}: {error}", "traceback": ""}, 0.0, "lost"
+    )
+
+
+@contextmanager
+def _shown(
+    progress: bool | Callable[[int, int, int], None], total: int, done: int, failed: int
+) -> Iterator[Callable[[int, int, int], None]]:
+    """The function that is told of every cell."""
+    if callable(progress):
+        yield progress
+    elif not progress:
+        yield lambda done, failed, total: None
+    else:
+        with bar("sweep", total, done + failed) as opened:
+            yield lambda done, failed, total: opened.tick(f"{failed} failed" if failed else "")
 
 
 @contextmanager

@@ -90,7 +90,7 @@ class Store:
     >>> from qpsim.sweep import Sweep, run
     >>> fixed = {"spectrum": "mild", "dim": 4, "n_steps": 3, "n_replicates": 8, "basis": "axis"}
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     store = run(Sweep(fixed, {"noise_std": [0.1, 1.0]}), folder, progress=None).store
+    ...     store = run(Sweep(fixed, {"noise_std": [0.1, 1.0]}), folder, progress=False).store
     ...     store.status(), [record.diverged for record in store]
     (Status(total=2, done=2, failed=0, strangers=[]), [0, 0])
     """
@@ -176,7 +176,7 @@ class Store:
         >>> from qpsim.sweep import Sweep, run
         >>> fixed = {"spectrum": "mild", "dim": 4, "basis": "axis"}
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     store = run(Sweep(fixed, {"noise_std": [0.0, 1.0]}), folder, progress=None).store
+        ...     store = run(Sweep(fixed, {"noise_std": [0.0, 1.0]}), folder, progress=False).store
         ...     found = list(store.to_rows())
         >>> [(row["method"], row["noise_std"], row["diverged"]) for row in found]
         [('sgd', 0.0, 0), ('sgd', 1.0, 0)]

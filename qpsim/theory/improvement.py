@@ -38,7 +38,8 @@ def optimal_step_size(
     """Step size that minimises the expected loss along z: grad^T E[z] / E[z^T Q z].
 
     The text before Eq. 11, for steps theta - alpha z. Negative when momentum points uphill; 0
-    where z is 0 for certain.
+    where z is 0 for certain. Infinite on a :class:`qpsim.LocalModel` where E[z^T Q z] is 0 or
+    negative: the model's loss is unbounded along z.
 
     Parameters and errors as :func:`direction_moments`. Returns a float, or an array of shape (...).
 
@@ -50,7 +51,7 @@ def optimal_step_size(
     0.5
     """
     slope, curvature = _parabola(problem, method, theta, state, variance_estimate)
-    return check.scalar_or_array(_ratio(slope, curvature))
+    return check.scalar_or_array(_step(problem, slope, curvature))
 
 
 @check.quiet
@@ -75,7 +76,7 @@ def expected_improvement(
     3.25
     """
     slope, curvature = _parabola(problem, method, theta, state, variance_estimate)
-    return check.scalar_or_array(_gain(slope, _ratio(slope, curvature)))
+    return check.scalar_or_array(_gain(slope, _step(problem, slope, curvature)))
 
 
 @check.quiet
@@ -108,9 +109,12 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     '0.161999'
     """
     p = check.problem(problem)
+    entries = float(np.abs(p.hessian).sum())
+    # An indefinite Hessian's trace is not the mass of its diagonal, which may be 0; with |q_ii| both forms are one.
+    indefinite = bool(p.eigenvalues.min() < 0.0)
     denominators = {
-        "entries": float(np.abs(p.hessian).sum()),
-        "trace": float(p.eigenvalues.sum()) / p.diagonal_mass,
+        "entries": entries,
+        "trace": entries if indefinite else float(p.eigenvalues.sum()) / p.diagonal_mass,
     }
     denominator = denominators[check.one_of(form, denominators, "form of the bound")]
     gradient = p.gradient(check.point(p, theta))
@@ -248,8 +252,8 @@ class DirectionTable:
         width = max(len("method"), *(len(row.method) for row in self.rows))
         lines = [f"{'method':<{width}}  {'improvement':>12}  {'step size':>12}  {'x sgd':>8}"]
         lines += [
-            f"{row.method:<{width}}  {row.expected_improvement:>12.5g}  "
-            f"{row.optimal_step_size:>12.5g}  {row.ratio_to_sgd:>8.3g}"
+            f"{row.method:<{width}}  {_amount(row.expected_improvement)}  "
+            f"{_amount(row.optimal_step_size)}  {row.ratio_to_sgd:>8.3g}"
             for row in self.rows
         ]
         lines.append(
@@ -346,10 +350,12 @@ def _row(
     reference: float | None,
 ) -> DirectionRow:
     slope, curvature = _parabola(p, method, theta, state, variance_estimate)
-    step = float(_ratio(slope, curvature))
+    step = float(_step(p, slope, curvature))
     gain = float(_gain(slope, step))
     # At the optimum nothing improves: every direction is worth what sgd is worth.
-    ratio = 1.0 if reference is None else float(_ratio(np.float64(gain), reference, empty=1.0))
+    # So it is for all along which the loss of a local model is unbounded.
+    alike = reference is None or (np.isinf(gain) and np.isinf(reference))
+    ratio = 1.0 if alike else float(_ratio(np.float64(gain), reference, empty=1.0))
     return DirectionRow(method.name, gain, step, ratio)
 
 
@@ -369,9 +375,25 @@ def _parabola(
     return _representable(slope, "The slope grad^T E[z]"), np.asarray(quadratic)
 
 
+def _amount(value: float) -> str:
+    return f"{'unbounded':>12}" if value == np.inf else f"{value:>12.5g}"
+
+
+def _step(problem: Any, slope: Any, curvature: Any) -> NDArray[np.float64]:
+    """The best step: infinite where the loss is unbounded along the direction."""
+    step = _ratio(slope, curvature)
+    if getattr(problem, "kind", "") != "local":
+        return step
+    # Along a level direction with negative curvature the loss falls to both sides.
+    unbounded = (curvature < 0.0) | ((curvature == 0.0) & (np.asarray(slope) != 0.0))
+    return np.where(unbounded, np.inf, step)
+
+
 def _gain(slope: Any, step: Any) -> NDArray[np.float64]:
     """I(z): the decrease of the expected loss at its best step along the slope."""
-    return _representable(0.5 * slope * step, "The improvement I(z)")
+    gain = np.where(np.isinf(step), np.inf, 0.5 * slope * step)
+    _representable(np.where(np.isinf(step), 0.0, gain), "The improvement I(z)")
+    return gain
 
 
 def _representable(values: Any, what: str) -> NDArray[np.float64]:

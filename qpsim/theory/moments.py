@@ -19,6 +19,7 @@ from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
+from qpsim.theory.least_squares import least_squares_moments, row_moments
 from qpsim.theory.series import coupled_moments, separate_moments
 from qpsim.theory.signs import correlated_pairs, expected_sign, pair_moments
 
@@ -93,8 +94,10 @@ def direction_moments(
     >>> mean.round(6), round(quadratic, 6)
     (array([0.981307, 0.449142]), 1.70151)
     """
-    p = check.problem(problem)
     chosen = method_of(method)
+    if getattr(problem, "kind", None) in ("least-squares", "data"):
+        return _moments_on_data(problem, chosen, theta, state)
+    p = check.problem(problem)
     point = check.point(p, theta)
     gradient = p.gradient(point)
     before = chosen.initial_state(p.dim) if state is None else state
@@ -108,6 +111,26 @@ def direction_moments(
             f"large as {np.abs(gradient).max():.3g}; take a unit in which it is smaller."
         )
     return direction, check.scalar_or_array(quadratic)
+
+
+def _moments_on_data(
+    problem: Any, method: Method, theta: ArrayLike, state: State | None
+) -> tuple[NDArray[np.float64], Any]:
+    before = method.initial_state(problem.dim) if state is None else state
+    arrays = _checked_state(method, before, (problem.dim,))
+    if problem.kind == "data":
+        return row_moments(problem, method, theta, before)
+    if method.observes == "variance_estimate":
+        raise MethodError(
+            f"{method.name} has no moments on least squares given its variance estimate: the two depend on each other."
+        )
+    h, std = problem.gradient(theta), problem.gradient_std(theta)
+    seen = [*_observed(method, h, std, None), *arrays]
+
+    def local_moments(p: Any, gradient: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
+        return _moments(p, method, gradient, p.gradient_scale(), seen, float(before.t + 1))
+
+    return least_squares_moments(problem, method, theta, local_moments)
 
 
 def _averaged_moments(

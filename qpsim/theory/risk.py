@@ -21,6 +21,7 @@ from qpsim.methods import method as method_of
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 from qpsim.theory.lattice import sign_descent_risk
+from qpsim.theory.least_squares import sgd_risk
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -99,8 +100,10 @@ def expected_excess_loss(
     >>> qpsim.theory.expected_excess_loss(p, "ssd", [3.0, 1.0], step_size=0.5, n_steps=2).round(4)
     array([5.5   , 3.6964, 2.4689])
     """
-    p = check.problem(problem)
     chosen = method_of(method)
+    if getattr(problem, "kind", None) == "least-squares":
+        return _least_squares_risk(problem, chosen, theta0, step_size, n_steps, return_error_bound)
+    p = check.problem(problem)
     start = check.point(p, theta0)
     if start.ndim != 1:
         raise ProblemError(f"theta0 must have shape ({p.dim},), not {start.shape}.")
@@ -112,6 +115,21 @@ def expected_excess_loss(
         risk, bound = _linear_risk(p, _equivariant(chosen), start, steps), np.zeros(n + 1)
         _note_divergence(p, chosen, steps, risk)
     return (risk, bound) if return_error_bound else risk
+
+
+def _least_squares_risk(
+    problem: Any, method: Method, theta0: ArrayLike, step_size: Any, n_steps: int, with_bound: bool
+) -> Any:
+    if method.rule is not plain.sgd:
+        raise MethodError(
+            f"The exact risk on least squares is known for sgd, not for {method.name}; simulate it."
+        )
+    n = check.count(n_steps, "n_steps")
+    start = check.finite(theta0, "theta0")
+    if start.shape != (problem.dim,):
+        raise ProblemError(f"theta0 must have shape ({problem.dim},), not {start.shape}.")
+    risk = sgd_risk(problem, start, check.schedule(step_size, n))
+    return (risk, np.zeros(n + 1)) if with_bound else risk
 
 
 @check.quiet
@@ -258,12 +276,16 @@ def _linear_risk(
 
 def eigen_variance(p: QuadraticProblem) -> NDArray[np.float64]:
     """Variance of the gradient along each eigenvector of the Hessian, shape (d,)."""
-    along = p.noise.eigen_std(p)
-    variance = p.noise.law.variance
-    if along is not None:
-        return variance * along**2
-    factor = p.noise.factor(p) if p.eigenvectors is None else p.eigenvectors.T @ p.noise.factor(p)
-    return variance * np.einsum("ik,ik->i", factor, factor)
+    std = p.noise.eigen_std(p)
+    if std is None:
+        factor = p.noise.factor(p)
+        factor = factor if p.eigenvectors is None else p.eigenvectors.T @ factor
+        square = np.einsum("ik,ik->i", factor, factor)
+    else:
+        square = std**2
+    # A direction without noise has none under heavy tails either, where the variance of the law is infinite.
+    with np.errstate(invalid="ignore"):
+        return np.where(square > 0.0, p.noise.law.variance * square, 0.0)
 
 
 def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:

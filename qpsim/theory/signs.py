@@ -170,6 +170,9 @@ def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[n
     p = check.problem(problem)
     gradient = p.gradient(check.point(p, theta))
     scale = p.gradient_scale()
+    if p.is_deterministic():
+        signs = np.sign(gradient)
+        return signs[..., :, None] * signs[..., None, :]
     total = np.zeros((*gradient.shape, p.dim))
     for b, weight in zip(*p.noise.law.quadrature(), strict=True):
         mean = _expected_sign(gradient, scale * b)

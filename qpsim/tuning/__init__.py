@@ -1,9 +1,14 @@
-"""The search for a good constant step size, on problems and for networks."""
+"""The search for the best constant step size, on problems and for networks.
+
+Names are imported when first used.
+"""
 
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
 _PUBLIC = {
+    "best_constant_step": "qpsim.tuning.constant_step",
+    "StepSearch": "qpsim.tuning.constant_step",
     "tune": "qpsim.tuning.networks",
     "Protocol": "qpsim.tuning.networks",
     "Tuned": "qpsim.tuning.networks",

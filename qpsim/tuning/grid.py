@@ -1,23 +1,56 @@
-"""The walk over constant step sizes of the paper's Appendix A.2, for whatever is being tried.
+"""The search for the best of all step sizes, on a grid, for whatever is being tried.
 
-First the largest stable step size by trial along ..., 1, 3, 6, 10, 30, ...; then down from there
-over some orders of magnitude, and further for as long as the smallest step is the best: Adam is
-stable at steps a hundred times its best, and an end of a grid is no minimum.
+The paper's Appendix A.2 takes the largest stable step size and searches two orders of magnitude
+below it on the grid 6, 3, 1 x 10^m. Adam, however, stays stable at steps a thousand times its best,
+and the loss need not have a single minimum in between. So the search here first looks at one step
+size of every order of magnitude, from where runs are unstable down to where nothing moves any more,
+and then refines on the paper's grid around the lowest points of that curve.
 
-A walk is a generator. It asks for numbers of the grid and is sent what was found; it neither knows
-nor cares whether that is a simulation or the training of a network, here or in another process.
+A search is a generator: it yields lists of grid numbers and is sent what each was found to give.
+It does not know whether that is a simulation or the training of a network, here or in another
+process.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
-from typing import Any, TypeVar
+from collections.abc import Callable, Generator, Iterable
+from typing import Any, NamedTuple, TypeVar
 
-Question = TypeVar("Question")
+import numpy as np
+
 Result = TypeVar("Result")
 
 _MANTISSAS = (1, 3, 6)
 PER_ORDER = len(_MANTISSAS)
+# Numbers of one resampling that are held in memory at once.
+_CHUNK = 4_000_000
+
+
+class Found(NamedTuple):
+    """What a step size was found to give.
+
+    Attributes
+    ----------
+    score : float
+        Smaller is better.
+    stable : bool
+        Whether its runs stay finite and do no worse than not moving at all.
+    moves : bool
+        Whether its runs end anywhere else than they began, by more than next to nothing.
+    """
+
+    score: float
+    stable: bool
+    moves: bool
+
+    @property
+    def too_large(self) -> bool:
+        """Whether smaller steps must be looked for."""
+        return self.moves and not self.stable
+
+
+# Yields grid numbers and is sent what they give.
+Search = Generator[list[int], list[Found], Result]
 
 
 def grid_step(k: int) -> float:
@@ -30,48 +63,151 @@ def grid_step(k: int) -> float:
     return float(f"{_MANTISSAS[mantissa]}e{order}")
 
 
-def largest_stable(first: int, lowest: int, highest: int) -> Generator[int, bool, int | None]:
-    """Up from ``first`` while stable, or down until stable; None if nothing down to ``lowest`` is.
+def search(
+    first: int,
+    lowest: int,
+    highest: int,
+    orders: int | None = None,
+    chosen: Callable[[dict[int, Found]], Iterable[int]] = lambda tried: (),
+) -> Search[dict[int, Found]]:
+    """Try step sizes of all orders of magnitude, and then those around the best.
 
-    Asks for one number after the other and is sent whether that step is stable. The step above
-    the answer was found unstable, unless the answer is ``highest``.
+    Parameters
+    ----------
+    first : int
+        Grid number at which to begin.
+    lowest, highest : int
+        Grid numbers that are not left.
+    orders : int, optional
+        Orders of magnitude below the largest stable step to which the search is confined. By
+        default it goes on until steps are too small to change anything.
+    chosen : callable, optional
+        Given all that was tried, grid numbers that may be the best, beside the one of the lowest
+        score: their neighbours will be tried as well.
 
-    >>> answered(largest_stable(0, -9, 9), lambda k: grid_step(k) < 50)
-    4
+    Returns
+    -------
+    dict of int to Found
+        All that was tried, by grid number. If nothing was stable there is no best: the caller says
+        what that means.
+
+    Examples
+    --------
+    >>> def answer(k):
+    ...     return Found(abs(k + 7.2), k < 4, k > -20)
+    >>> tried = answered(search(0, -99, 99), lambda asked: [answer(k) for k in asked])
+    >>> best(tried), largest_stable(tried)
+    (-7, 3)
+    >>> sorted(tried)
+    [-24, -21, -18, -15, -12, -9, -8, -7, -6, -3, 0, 3, 4, 6, 9]
     """
-    k = first
-    if (yield k):
-        while k < highest and (yield k + 1):
-            k += 1
-        return k
-    while k > lowest:
-        k -= 1
-        if (yield k):
-            return k
-    return None
+    tried: dict[int, Found] = {}
 
+    def ask(numbers: Iterable[int]) -> Generator[list[int], list[Found], None]:
+        wanted = [k for k in dict.fromkeys(numbers) if k not in tried and lowest <= k <= highest]
+        if wanted:
+            tried.update(zip(wanted, (yield wanted), strict=True))
 
-def downwards(
-    largest: int, orders: int, lowest: int
-) -> Generator[list[int], list[float], list[int]]:
-    """From ``largest`` down ``orders`` of magnitude, and on while the smallest step is the best.
-
-    Asks for some numbers at a time and is sent their scores, smaller ones being better. With no
-    orders only ``largest`` is tried. Returns all numbers tried, descending.
-
-    >>> answered(downwards(0, 1, -9), lambda asked: [abs(k + 4) for k in asked])
-    [0, -1, -2, -3, -4, -5]
-    """
-    tried = list(range(largest, max(largest - PER_ORDER * orders, lowest) - 1, -1))
-    scores = yield tried
-    while orders > 0 and tried[-1] > lowest and scores[-1] < min(scores[:-1], default=0.0):
-        tried = [*tried, tried[-1] - 1]
-        scores = [*scores, *(yield tried[-1:])]
+    start = yield from _useful_decade(first, lowest, highest, ask, tried)
+    if start is None:
+        return tried
+    yield from _upwards(start, highest, ask, tried)
+    # The edge of the stable range on the fine grid.
+    top = largest_stable(tried)
+    top = start if top is None else top
+    for k in range(top + 1, min(top + PER_ORDER, highest + 1)):
+        yield from ask([k])
+        if not tried[k].stable:
+            break
+        top = k
+    floor = lowest
+    if orders is not None:
+        floor = max(lowest, top - PER_ORDER * orders)
+        for k in [k for k in tried if k < floor]:
+            del tried[k]
+        yield from ask([floor])
+    yield from _downwards(start, floor, ask, tried)
+    usable = [k for k in sorted(tried) if tried[k].stable and tried[k].moves]
+    decades = [k for k in usable if (k - start) % PER_ORDER == 0]
+    for k in _lowest_points(decades, tried):
+        yield from _descend(k, floor, ask, tried)
+    while (number := best(tried)) is not None:
+        before = len(tried)
+        likely = [number, *chosen(tried)]
+        yield from ask(k + side for k in likely for side in (1, -1) if k + side >= floor)
+        if len(tried) == before:
+            break
     return tried
 
 
-def answered(walk: Generator[Question, Any, Result], answer: Callable[[Question], Any]) -> Result:
-    """What a walk returns whose questions are answered at once."""
+def best(tried: dict[int, Found]) -> int | None:
+    """The stable number of the lowest score, the larger one of equals; None if none is stable."""
+    stable = [k for k in sorted(tried, reverse=True) if tried[k].stable]
+    return min(stable, key=lambda k: tried[k].score, default=None)
+
+
+def largest_stable(tried: dict[int, Found]) -> int | None:
+    """The largest number that is stable; None if none is."""
+    return max((k for k in tried if tried[k].stable), default=None)
+
+
+def edge(tried: dict[int, Found]) -> str | None:
+    """Whether the best number lies at an end of what could be searched.
+
+    Returns
+    -------
+    None, "largest stable" or "smallest tried"
+        In the first case the next larger number of the grid is not stable, or there is none.
+    """
+    number = best(tried)
+    if number is None:
+        return None
+    if number == largest_stable(tried):
+        return "largest stable"
+    return "smallest tried" if number == min(tried) else None
+
+
+def chosen_shares(
+    scores: np.ndarray, average: Callable[..., np.ndarray], n_resamples: int = 200
+) -> np.ndarray:
+    """How often each step size is the best if the runs are drawn anew: a bootstrap over runs.
+
+    Parameters
+    ----------
+    scores : ndarray, shape (n_runs, n_step_sizes)
+        Of runs that see the same noise at every step size; smaller is better.
+    average : callable
+        ``numpy.mean`` or ``numpy.median``: what makes one score of those of all runs.
+    n_resamples : int, default 200
+
+    Returns
+    -------
+    ndarray, shape (n_step_sizes,)
+        Shares that sum to 1. The same scores give the same shares. Of equal ones the first counts.
+    """
+    n_runs, n_steps = scores.shape
+    generator = np.random.Generator(np.random.PCG64(0))
+    counts = np.zeros(n_steps)
+    chunk = max(1, _CHUNK // scores.size)
+    for begin in range(0, n_resamples, chunk):
+        rows = generator.integers(n_runs, size=(min(chunk, n_resamples - begin), n_runs))
+        counts += np.bincount(average(scores[rows], axis=1).argmin(axis=1), minlength=n_steps)
+    return counts / n_resamples
+
+
+def central(shares: np.ndarray, level: float = 0.95) -> np.ndarray:
+    """Indices of the first and last entry that hold the given part of all shares between them.
+
+    >>> central(np.array([0.01, 0.2, 0.6, 0.19, 0.0]))
+    array([1, 3])
+    """
+    tail = (1.0 - level) / 2.0
+    below, above = np.cumsum(shares), np.cumsum(shares[::-1])
+    return np.array([np.argmax(below > tail), shares.size - 1 - np.argmax(above > tail)])
+
+
+def answered(walk: Generator[Any, Any, Result], answer: Callable[[Any], Any]) -> Result:
+    """What a search returns whose questions are answered at once."""
     try:
         question = next(walk)
         while True:
@@ -81,14 +217,97 @@ def answered(walk: Generator[Question, Any, Result], answer: Callable[[Question]
 
 
 def translated(
-    walk: Generator[Question, Any, Result],
-    ask: Callable[[Question], Any],
-    understand: Callable[[Question, Any], Any],
+    walk: Generator[Any, Any, Result],
+    ask: Callable[[Any], Any],
+    understand: Callable[[Any, Any], Any],
 ) -> Generator[Any, Any, Result]:
-    """A walk in other words: ``ask`` makes the question, ``understand`` what the walk is sent."""
+    """A search with other questions: ``ask`` makes them of its own, ``understand`` its answers."""
     try:
         question = next(walk)
         while True:
             question = walk.send(understand(question, (yield ask(question))))
     except StopIteration as end:
         return end.value
+
+
+Ask = Callable[[Iterable[int]], Generator[list[int], list[Found], None]]
+
+
+def _useful_decade(
+    first: int, lowest: int, highest: int, ask: Ask, tried: dict[int, Found]
+) -> Search[int | None]:
+    """A number whole orders from ``first`` that moves and is not too large.
+
+    If there is none, the largest that is not too large; None if all are too large, or none moves.
+    Leaps of 1, 2, 4, ... orders lead to where it is otherwise, halving to where that begins.
+    """
+    yield from ask([first])
+    if tried[first].stable and tried[first].moves:
+        return first
+    down = tried[first].too_large
+    room = (first - lowest if down else highest - first) // PER_ORDER
+    leaps = [*(2**n for n in range(room.bit_length()) if 2**n < room), room]
+    before = other = first
+    for leap in leaps:
+        before, other = other, first - PER_ORDER * leap if down else first + PER_ORDER * leap
+        yield from ask([other])
+        if tried[other].too_large if not down else not tried[other].too_large:
+            break
+        if tried[other].moves and not down:
+            return other
+    else:
+        return None
+    small, large = (other, before) if down else (before, other)
+    while large - small > PER_ORDER:
+        middle = small + (large - small) // (2 * PER_ORDER) * PER_ORDER
+        yield from ask([middle])
+        if tried[middle].too_large:
+            large = middle
+        else:
+            small = middle
+    return small
+
+
+def _upwards(start: int, highest: int, ask: Ask, tried: dict[int, Found]) -> Search[None]:
+    """Whole orders up from a number until two in a row are not stable."""
+    unstable = 0
+    for k in range(start, highest + 1, PER_ORDER):
+        yield from ask([k])
+        unstable = 0 if tried[k].stable else unstable + 1
+        if unstable == 2:
+            return
+
+
+def _downwards(start: int, floor: int, ask: Ask, tried: dict[int, Found]) -> Search[None]:
+    """Whole orders down from a number, two at a time, until two in a row do not move."""
+    still = 0
+    for k in range(start, floor - 1, -2 * PER_ORDER):
+        pair = [j for j in (k, k - PER_ORDER) if j >= floor]
+        yield from ask(pair)
+        for j in pair:
+            still = 0 if tried[j].moves else still + 1
+        if still >= 2:
+            return
+
+
+def _lowest_points(numbers: list[int], tried: dict[int, Found]) -> list[int]:
+    """The two lowest of the local minima of a curve over ascending numbers, the lowest first."""
+    scores = [tried[k].score for k in numbers]
+    padded = [np.inf, *scores, np.inf]
+    minima = [
+        (score, -k)
+        for k, before, score, after in zip(numbers, padded, scores, padded[2:], strict=False)
+        if score <= before and score <= after
+    ]
+    return [-k for _, k in sorted(minima)[:2]]
+
+
+def _descend(k: int, floor: int, ask: Ask, tried: dict[int, Found]) -> Search[None]:
+    """From one number of the fine grid to the lower one beside it, as long as there is one."""
+    while True:
+        yield from ask(j for j in (k + 1, k - 1) if j >= floor)
+        beside = [j for j in (k + 1, k - 1) if j in tried and tried[j].stable]
+        lower = min(beside, key=lambda j: tried[j].score, default=k)
+        if not tried[lower].score < tried[k].score:
+            return
+        k = lower

@@ -1,16 +1,16 @@
-"""Step sizes by the paper's protocol (Section A.2), for any task and method.
+"""Step sizes for networks, after the paper's protocol (Section A.2), for any task and method.
 
-1. The largest stable step size is found by trial, one run at a time, along 6, 3, 1 x 10^m. The
-   paper does not say what stable is; here, that the run stays finite and its mean loss at most a
-   tenth above that of the untrained network.
-2. From there the grid goes down two orders of magnitude, and beyond the paper's protocol for as
-   long as its smallest value is the best.
-3. The best value by the task's criterion is run again with ten other seeds.
+1. Step sizes of every order of magnitude are tried, from where runs are unstable down to where
+   nothing is learned, and then those of the grid 6, 3, 1 x 10^m around the best. (The paper goes down
+   two orders from the largest stable step size, ``Protocol(orders=2)``.) What stable means the paper
+   does not say: here, that the run stays finite and its mean loss is at most a tenth above that of
+   the untrained network.
+2. The best step size by the task's criterion is run again with ten other seeds.
 
 The paper chooses by the highest test accuracy seen; so do tasks that say so, others by the mean
 training loss over the run. All methods of one task share the seeds, and with them initial
-parameters, data order and noise. Each run is a cell that is kept on disk, so that a tuning which
-was stopped goes on where it was.
+parameters, data order and noise. Finished runs are kept on disk, so that a tuning that was stopped
+goes on from there.
 """
 
 from __future__ import annotations
@@ -25,25 +25,41 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
+from qpsim.execution.processes import processes
 from qpsim.methods import Method, method
 from qpsim.nn.cells import default_cache, score
-from qpsim.nn.crew import Asking, Search, drive, hired
 from qpsim.nn.data import Dataset
 from qpsim.nn.run import History, Run
 from qpsim.nn.tasks import Task
-from qpsim.tuning.grid import downwards, grid_step, largest_stable, translated
+from qpsim.tuning import grid as grids
+from qpsim.tuning.grid import Found, grid_step
+from qpsim.tuning.searches import Asking, Search, drive
 
 __all__ = ["GridPoint", "Protocol", "Tuned", "tune"]
 
-_LOWEST, _HIGHEST = -24, 15  # 1e-8 and 1e5: beyond them something else is wrong
+# What a worker has to end its step and keep where its run stands, when the tuning is interrupted.
+_PATIENCE_SECONDS = 10.0
+# Step sizes from 1e-12 to 1e12 are tried.
+_LOWEST, _HIGHEST = -36, 36
+# A run has learned something if its score differs by this part from the untrained network's.
+_SMALLEST_CHANGE = 0.05
+# About how many step sizes a search tries.
+_EXPECTED = 16
 
 
 class GridPoint(NamedTuple):
-    """A step size, its score on each tuning seed, and how many of the runs diverged.
+    """A step size that was tried.
 
-    A score is the mean training loss or 1 - the best test accuracy: smaller is better.
+    Attributes
+    ----------
+    step_size : float
+    scores : tuple of float
+        On each tuning seed, the mean training loss or 1 - the best test accuracy: smaller is better.
+    diverged : int
+        How many of the runs diverged.
     """
 
     step_size: float
@@ -62,45 +78,50 @@ class Protocol:
 
     Parameters
     ----------
-    orders : int, default 2
-        Orders of magnitude of the grid, from the largest stable step size down; 0 tries no other.
+    orders : int, optional
+        Orders of magnitude below the largest stable step size to which the search is confined; the
+        paper has 2, and 0 tries no other. By default the search goes on to where nothing is learned.
     tuning_seeds : int, default 1
-        Runs at every grid point; the paper has one.
-    replicates : int, default 10
+        Runs at every step size; the paper has one.
+    n_replicates : int, default 10
         Runs at the best step size, with seeds that the search has not seen.
     seed : int, default 0
         The search has the seeds from this one on, the replicates those after it.
     first : float, default 0.1
-        Where trials for the largest stable step size begin.
+        The step size that is tried first.
 
     Raises
     ------
     TrainingError
         A number that makes no sense.
+
+    Examples
+    --------
+    >>> Protocol(tuning_seeds=3).replicate_seeds
+    range(3, 13)
     """
 
-    orders: int = 2
+    orders: int | None = None
     tuning_seeds: int = 1
-    replicates: int = 10
+    n_replicates: int = 10
     seed: int = 0
     first: float = 0.1
 
     def __post_init__(self) -> None:
-        limits = {"orders": 0, "tuning_seeds": 1, "replicates": 1, "seed": 0}
-        for name, at_least in limits.items():
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < at_least:
-                raise TrainingError(
-                    f"{name} must be a whole number of at least {at_least}, not {value!r}."
-                )
-        if not (math.isfinite(self.first) and 1e-8 <= self.first <= 1e5):
-            raise TrainingError(f"first must lie between 1e-8 and 1e5, not {self.first!r}.")
+        limits = {"orders": 0, "tuning_seeds": 1, "n_replicates": 1, "seed": 0}
+        for name, low in limits.items():
+            if name != "orders" or self.orders is not None:
+                value = checks.count(name, getattr(self, name), TrainingError, low, high=None)
+                object.__setattr__(self, name, value)
+        interval = f"[{grid_step(_LOWEST):g}, {grid_step(_HIGHEST):g}]"
+        first = checks.number("first", self.first, TrainingError, interval)
+        object.__setattr__(self, "first", first)
 
     @property
     def replicate_seeds(self) -> range:
         """Seeds of the replicates."""
         begin = self.seed + self.tuning_seeds
-        return range(begin, begin + self.replicates)
+        return range(begin, begin + self.n_replicates)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,11 +132,13 @@ class Tuned:
     ----------
     data : dict
         Name and fingerprint of the data, see `Dataset.record`.
-    grid : tuple of GridPoint
-        From the largest stable step size down.
+    grid : tuple of GridPoint, by descending step size
+        What was tried, from the largest stable step size down.
     best : GridPoint
     unstable : float or None
-        The smallest step size that was tried and not stable.
+        The smallest step size above these that was tried and not stable.
+    at_edge : None, "largest stable" or "smallest tried"
+        Whether ``best`` is the last of its kind.
     histories : tuple of History
         The replicates at the best step size, in the order of their seeds.
     """
@@ -127,7 +150,22 @@ class Tuned:
     grid: tuple[GridPoint, ...]
     best: GridPoint
     unstable: float | None
+    at_edge: str | None
     histories: tuple[History, ...] = field(repr=False)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Two step sizes between which the best one lies.
+
+        They are the neighbours, among those tried, of what a bootstrap over the tuning seeds chooses
+        in the central 95 % of its resamples. A single tuning seed says nothing of the spread between
+        seeds: then they are the neighbours of ``best``.
+        """
+        scores = np.array([point.scores for point in self.grid]).T
+        first, last = grids.central(grids.chosen_shares(scores, np.mean))
+        above = self.unstable if self.unstable is not None else self.grid[0].step_size
+        ends = above, *(point.step_size for point in self.grid)
+        return ends[min(last + 2, len(ends) - 1)], ends[first]
 
     @property
     def mean_loss(self) -> np.ndarray:
@@ -159,6 +197,8 @@ class Tuned:
             "method": repr(self.method),
             "criterion": self.task.criterion,
             "step_size": self.best.step_size,
+            "interval": list(self.interval),
+            "at_edge": self.at_edge,
             "smallest_unstable": self.unstable,
             "grid": [
                 {
@@ -217,6 +257,8 @@ def tune(
     ------
     TrainingError
         No step size is stable, a worker died, or a setting that makes no sense.
+    ExecutionError
+        The workers cannot be had.
 
     Examples
     --------
@@ -224,7 +266,7 @@ def tune(
     >>> import tempfile
     >>> from qpsim.nn import task
     >>> short = replace(task("digits-whitened"), n_steps=30)
-    >>> few = Protocol(orders=1, replicates=2)
+    >>> few = Protocol(orders=1, n_replicates=2)
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     (tuned,) = tune(short, "m-sgd", few, workers=1, cache=folder)
     >>> [point.step_size for point in tuned.grid], tuned.mean_loss.shape
@@ -237,6 +279,7 @@ def tune(
     if not listed or not movers:
         raise TrainingError("Tuning needs at least one task and one method.")
     folder = default_cache() if cache is None else Path(cache)
+    each = _EXPECTED * chosen.tuning_seeds + chosen.n_replicates
     searches = []
     for one in listed:
         given = data if isinstance(data, Dataset) else (data or {}).get(one.name)
@@ -254,53 +297,79 @@ def tune(
             # A run that makes no sense is refused before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
             asking = _search(one, record, mover, chosen)
-            searches.append(Search(asking, dataset, key, folder))
-    each = (1 + 3 * chosen.orders) * chosen.tuning_seeds + chosen.replicates
+            searches.append(Search(asking, dataset, key, folder, each))
     with (
-        hired(workers) as crew,
-        progress.bar("tuning", each * len(searches)) as tick,
+        processes(workers, _PATIENCE_SECONDS, spare_one=True) as pool,
+        progress.bar("tuning", each * len(searches)) as bar,
     ):
-        return drive(searches, crew, tick)
+        return drive(searches, pool, bar)
 
 
 def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol) -> Asking[Tuned]:
-    """The protocol of Section A.2."""
+    """The protocol, as a generator that asks for runs and is sent their histories."""
     # The search needs test accuracies only if it chooses by them.
     looks = task.evaluate_every if task.criterion == "test-accuracy" else task.n_steps
     searched = replace(task, evaluate_every=looks)
     seeds = range(protocol.seed, protocol.seed + protocol.tuning_seeds)
-
-    grid: list[GridPoint] = []
-
-    def trial(k: int) -> list[Run]:
-        return [Run(searched, mover, grid_step(k), seeds[0])]
+    points: dict[int, GridPoint] = {}
 
     def runs(asked: list[int]) -> list[Run]:
         return [Run(searched, mover, grid_step(k), seed) for k in asked for seed in seeds]
 
-    def scores(asked: list[int], found: list[History]) -> list[float]:
+    def found(asked: list[int], histories: list[History]) -> list[Found]:
+        results = []
         for n, k in enumerate(asked):
-            own = found[n * len(seeds) : (n + 1) * len(seeds)]
-            single = tuple(score(history, task.criterion) for history in own)
+            own = histories[n * len(seeds) : (n + 1) * len(seeds)]
+            scores = tuple(score(history, task.criterion) for history in own)
             diverged = sum(history.diverged_at is not None for history in own)
-            grid.append(GridPoint(grid_step(k), single, diverged))
-        return [point.score for point in grid[-len(asked) :]]
+            points[k] = GridPoint(grid_step(k), scores, diverged)
+            stable = all(history.stable for history in own)
+            moves = any(_has_learned(history, task.criterion) for history in own)
+            results.append(Found(points[k].score, stable, moves))
+        return results
 
     first = min(
         range(_LOWEST, _HIGHEST + 1),
         key=lambda k: abs(math.log(grid_step(k) / protocol.first)),
     )
-    walk = largest_stable(first, _LOWEST, _HIGHEST)
-    largest = yield from translated(walk, trial, lambda _, found: found[0].stable)
-    if largest is None:
+
+    def likely(tried: dict[int, Found]) -> list[int]:
+        numbers = [k for k in sorted(tried) if tried[k].stable]
+        scores = np.array([points[k].scores for k in numbers]).T
+        shares = grids.chosen_shares(scores, np.mean)
+        return [numbers[index] for index in grids.central(shares)]
+
+    walk = grids.search(first, _LOWEST, _HIGHEST, protocol.orders, likely)
+    tried = yield from grids.translated(walk, runs, found)
+    chosen, largest = grids.best(tried), grids.largest_stable(tried)
+    if chosen is None or largest is None:
         raise TrainingError(
-            f"No step size from {grid_step(_LOWEST):g} on is stable for {mover.name} on {task.name}."
+            f"{mover.name} is stable on {task.name} at no step size from {grid_step(min(tried)):g} "
+            f"to {grid_step(max(tried)):g}."
         )
-    unstable = grid_step(largest + 1) if largest < _HIGHEST else None
-    yield from translated(downwards(largest, protocol.orders, _LOWEST), runs, scores)
-    best = min(grid, key=lambda point: point.score)
+    unstable = min((k for k in tried if k > largest), default=None)
+    grid = tuple(points[k] for k in sorted(tried, reverse=True) if k <= largest)
+    best = points[chosen]
     histories = yield [Run(task, mover, best.step_size, s) for s in protocol.replicate_seeds]
-    return Tuned(task, data, mover, protocol, tuple(grid), best, unstable, tuple(histories))
+    return Tuned(
+        task,
+        data,
+        mover,
+        protocol,
+        grid,
+        best,
+        None if unstable is None else grid_step(unstable),
+        grids.edge(tried),
+        tuple(histories),
+    )
+
+
+def _has_learned(history: History, criterion: str) -> bool:
+    """Whether a run's score is another than that of the untrained network."""
+    untrained = history.test_loss[0]
+    if criterion == "test-accuracy":
+        untrained = 1.0 - history.test_accuracy[0]
+    return not abs(score(history, criterion) - untrained) <= _SMALLEST_CHANGE * abs(untrained)
 
 
 def _last(history: History, values: list[float], otherwise: float) -> float:

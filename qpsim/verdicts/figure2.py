@@ -219,7 +219,9 @@ def _by_scale(judged: dict[float, tuple[Verdict, ...]], k: int) -> dict[str, Any
             "The outcome depends on the scale of the starting offset, which the paper does not give."
         )
     if any(m.interval and math.isinf(m.interval[1]) for v in at.values() for m in v.measurements):
-        remarks.append("An interval is infinite: with fewer than 6 problem draws nothing is decided.")
+        remarks.append(
+            "An interval is infinite: with fewer than 6 problem draws nothing is decided."
+        )
     return {
         "depends_on_scale": depends,
         "remarks": remarks,

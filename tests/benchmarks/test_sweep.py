@@ -31,7 +31,7 @@ def swept(seeds, store):
     """CPU seconds of all threads; waiting for the disk overlaps with the next cell."""
     _draw.cache_clear()
     began = time.process_time()
-    run(Sweep(CELL, {"seed": seeds}), store, workers=1, progress=None)
+    run(Sweep(CELL, {"seed": seeds}), store, workers=1, progress=False)
     return time.process_time() - began
 
 
@@ -49,7 +49,7 @@ def test_overhead_of_a_sweep_over_bare_simulations(tmp_path):
 def many(folder, count):
     """A finished store of many cells, without simulating each: sealed files of real content."""
     sweep = Sweep({**CELL, "steps": 2, "replicates": 2, "dim": 2}, {"seed": list(range(count))})
-    return run(sweep, folder, workers=2, progress=None).store
+    return run(sweep, folder, workers=2, progress=False).store
 
 
 def test_status_of_ten_thousand_cells(tmp_path):
@@ -70,7 +70,7 @@ CODE = """
 import resource, sys
 from qpsim.sweep import Sweep, run
 fixed = {"spectrum": "mild", "basis": 0.0, "dim": 2, "steps": 2, "replicates": 2}
-run(Sweep(fixed, {"seed": list(range(int(sys.argv[1])))}), sys.argv[2], workers=2, progress=None)
+run(Sweep(fixed, {"seed": list(range(int(sys.argv[1])))}), sys.argv[2], workers=2, progress=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
 """
 

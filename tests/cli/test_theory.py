@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
 )
 @pytest.mark.parametrize("theta", ["0.5,-5,8", "theta.npy"])
 def test_improvement_is_the_librarys_table(run, hessian, theta):
-    done = run("improvement", *hessian, "--noise", "4", "--theta", theta, "--json")
+    done = run("improvement", *hessian, "--noise-std", "4", "--theta", theta, "--json")
     assert done.exit_code == 0, done.output
     problem = qpsim.QuadraticProblem(HESSIAN, noise_std=4.0)
     table = theory.compare_directions(problem, [0.5, -5.0, 8.0])
@@ -41,7 +41,7 @@ def test_improvement_is_the_librarys_table(run, hessian, theta):
 
 
 def test_improvement_prints_bound_tightness_mass_and_chain(run):
-    done = run("improvement", "hessian.npy", "--noise", "4", "--theta", "0.5,-5,8")
+    done = run("improvement", "hessian.npy", "--noise-std", "4", "--theta", "0.5,-5,8")
     assert done.stdout.splitlines()[-2:] == [
         "mass: tr Q 42.5 <= sum |q_ij| 45.1 <= sum lambda |v|_1^2 45.681 <= d tr Q 127.5",
         "best: va-ssd-erf",
@@ -51,7 +51,7 @@ def test_improvement_prints_bound_tightness_mass_and_chain(run):
 
 
 def test_a_random_point_is_announced_and_reproducible(run):
-    arguments = ("improvement", "hessian.npy", "--optimum", "1,2,3", "--json", "--seed")
+    arguments = ("improvement", "hessian.npy", "--optimum", "1,2,3", "--json", "--rng")
     first, again, other = (run(*arguments, seed) for seed in (3, 3, 4))
     assert "seed 3" in first.stderr
     assert first.stdout == again.stdout != other.stdout
@@ -85,25 +85,25 @@ def test_kappa_of_every_constant_at_every_step(run):
 
 @pytest.mark.parametrize(("method", "more"), [("sgd", []), ("m-sgd", ["--momentum", "0.5"])])
 def test_risk(run, method, more):
-    arguments = ("risk", "hessian.npy", method, *more, "--step", "0.01", "--theta", "1,2,3")
-    found = json.loads(run(*arguments, "--steps", "7", "--json").stdout)
+    arguments = ("risk", "hessian.npy", method, *more, "--step-size", "0.01", "--theta0", "1,2,3")
+    found = json.loads(run(*arguments, "--n-steps", "7", "--json").stdout)
     problem = qpsim.QuadraticProblem(HESSIAN)
     moving = qpsim.method(method, **({"momentum": 0.5} if more else {}))
     wanted = theory.expected_excess_loss(problem, moving, [1, 2, 3], 0.01, 7)
     assert found["expected_excess_loss"] == list(wanted)
     limit = theory.steady_state_excess_loss(problem, moving, 0.01)
     assert found["steady_state_excess_loss"] == limit
-    shown = run(*arguments, "--steps", "7").stdout
+    shown = run(*arguments, "--n-steps", "7").stdout
     assert "largest stable step size" in shown
     assert [line.split()[0] for line in shown.splitlines()[2:7]] == ["0", "1", "2", "5", "7"]
 
 
 def test_risk_of_sign_descent_and_of_a_step_too_large(run):
-    done = run("risk", "diagonal.csv", "ssd", "--step", "0.1", "--theta", "1,2", "--json")
+    done = run("risk", "diagonal.csv", "ssd", "--step-size", "0.1", "--theta0", "1,2", "--json")
     problem = qpsim.QuadraticProblem([1.0, 2.0])
     wanted = theory.expected_excess_loss(problem, "ssd", [1.0, 2.0], 0.1, 100)
     assert json.loads(done.stdout)["expected_excess_loss"] == list(wanted)
-    done = run("risk", "diagonal.csv", "sgd", "--step", "10", "--steps", "400", "--json")
+    done = run("risk", "diagonal.csv", "sgd", "--step-size", "10", "--n-steps", "400", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["expected_excess_loss"][-1] is None
     assert "warning: Divergence" in done.stderr
@@ -120,22 +120,22 @@ def test_errata(run):
     ("arguments", "message"),
     [
         (["improvement", "missing.npy"], "HESSIAN: cannot read missing.npy"),
-        (["improvement", "hessian.txt"], "must end in .npy, .npz or .csv"),
+        (["improvement", "hessian.txt"], "must end in .npy, .npz, .csv or .parquet"),
         (["improvement", "several.npz"], "say which one with --array"),
         (["improvement", "hessian.npy", "--theta", "1,2"], "theta must have 3 entries"),
         (["improvement", "hessian.npy", "--theta", "1,x"], "--theta must be numbers with commas"),
         (["improvement", "hessian.npy", "--theta", "1,nan,2"], "theta holds NaN"),
-        (["improvement", "hessian.npy", "--noise", "-1"], "noise"),
+        (["improvement", "hessian.npy", "--noise-std", "-1"], "noise"),
         (["success", "1,2", "1,2,3"], "do not broadcast"),
         (["success", "1", "-1"], "must not be negative"),
         (["factors", "-1"], "must not be negative"),
         (["kappa", "1", "2"], "must lie in [0, 1)"),
         (["kappa", "0.9", "0"], "at least 1"),
-        (["risk", "hessian.npy", "ssd", "--step", "0.1"], "needs a diagonal Hessian"),
-        (["risk", "hessian.npy", "adam", "--step", "0.1"], "adam has no exact risk"),
-        (["risk", "hessian.npy", "sdg", "--step", "0.1"], "did you mean"),
-        (["risk", "hessian.npy", "sgd", "--momentum", "0.5", "--step", "0.1"], "momentum"),
-        (["risk", "hessian.npy", "sgd", "--step", "-1"], "finite number >= 0"),
+        (["risk", "hessian.npy", "ssd", "--step-size", "0.1"], "needs a diagonal Hessian"),
+        (["risk", "hessian.npy", "adam", "--step-size", "0.1"], "adam has no exact risk"),
+        (["risk", "hessian.npy", "sdg", "--step-size", "0.1"], "did you mean"),
+        (["risk", "hessian.npy", "sgd", "--momentum", "0.5", "--step-size", "0.1"], "momentum"),
+        (["risk", "hessian.npy", "sgd", "--step-size", "-1"], "finite number >= 0"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(run, arguments, message):

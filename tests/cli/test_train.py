@@ -14,7 +14,7 @@ from qpsim.nn.training import train as train_here
 from tests.nn.data.make_files import write_mnist
 
 WHITENED = ["train", "digits-whitened", "--method", "m-sgd", "--step-size", "0.3", "--workers", "1"]
-TUNE = ["tune", "digits-whitened", "--steps", "20", "--replicates", "2", "--orders", "1",
+TUNE = ["tune", "digits-whitened", "--n-steps", "20", "--n-replicates", "2", "--orders", "1",
         "--workers", "1", "--cache", "cells", "--out", "out"]  # fmt: skip
 
 
@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch):
 def test_the_json_is_the_run(run):
     from dataclasses import replace
 
-    done = run(*WHITENED, "--n-steps", 30, "--evaluate-every", 10, "--seed", 4, "--json")
+    done = run(*WHITENED, "--n-steps", 30, "--evaluate-every", 10, "--rng", 4, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     chosen = replace(task("digits-whitened"), n_steps=30, evaluate_every=10)
@@ -73,7 +73,7 @@ def test_a_checkpoint_is_gone_on_from_by_the_same_command(run):
     resumed, straight = json.loads(longer.stdout), json.loads(whole.stdout)
     assert resumed["provenance"].pop("resumed_at") == 20
     assert resumed["evaluations"] == straight["evaluations"]
-    other = run(*WHITENED, "--n-steps", 40, "--seed", 1, "--checkpoint", "run.npz")
+    other = run(*WHITENED, "--n-steps", 40, "--rng", 1, "--checkpoint", "run.npz")
     assert other.exit_code == 2 and "belongs to another run: its seed is 0" in other.stderr
 
 
@@ -84,7 +84,6 @@ def test_the_old_names_of_options_still_work_with_a_hint(run):
     assert "hint: --steps is now --n-steps" in done.stderr
     assert "hint: --batch is now --batch-size" in done.stderr
     assert "hint: --resume is not needed" in done.stderr
-    assert run(*WHITENED, "--steps", 4, "--n-steps", 4).exit_code == 2
 
 
 def test_weights_are_saved_and_l2_is_set(run):
@@ -174,8 +173,21 @@ def test_tuning_writes_its_table_and_its_plot(run, tmp_path):
     assert kept["methods"] == found
 
 
-def test_tuning_prints_a_table(run):
+def test_tuning_prints_a_table_and_says_what_its_numbers_are(run):
     lines = run(*TUNE, "--method", "m-sgd").stdout.splitlines()
-    assert lines[0].split()[:3] == ["method", "step", "size"]
+    assert lines[0].split()[:4] == ["method", "step", "size", "between"]
     assert lines[2].split()[0] == "m-sgd" and "+-" in lines[2]
     assert "step sizes chosen by training-loss" in lines[3]
+    (k,) = [k for k, line in enumerate(lines) if line.startswith("Mean training loss at each step")]
+    words = lines[k + 1].split()
+    steps = [float(word.strip(":")) for word in words[1::2]]
+    losses = dict(zip(steps, map(float, words[2::2]), strict=True))
+    assert words[0] == "m-sgd" and steps == sorted(steps)
+    assert f"{min(losses, key=losses.get):g}" == lines[2].split()[1]
+
+
+def test_a_best_step_at_the_end_of_the_search_is_named(run):
+    lines = run(*TUNE, "--orders", "0", "--method", "m-sgd").stdout
+    assert "m-sgd: the best step size is the largest stable one." in lines
+    by_accuracy = run(*TUNE, "--criterion", "test-accuracy", "--method", "adam").stdout
+    assert "Highest test accuracy in % at each step size" in by_accuracy

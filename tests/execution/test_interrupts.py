@@ -13,8 +13,8 @@ import pytest
 
 import qpsim
 from qpsim import nn, tuning
+from qpsim.execution import threads
 from qpsim.execution.interrupts import deferred
-from qpsim.nn import parallel
 
 
 class Struck(ThreadPoolExecutor):
@@ -74,9 +74,9 @@ def test_threads_struck_while_they_are_called_are_done_when_the_interrupt_is_rai
 
     done = []
     with Struck(3) as pool:
-        monkeypatch.setattr(parallel, "_pool", lambda: pool)
+        monkeypatch.setattr(threads, "_threads", lambda: pool)
         with pytest.raises(KeyboardInterrupt):
-            parallel.for_each(task, 12, workers=4)
+            threads.for_each(task, 12, workers=4)
         assert sorted(done) == list(range(12))
 
 
@@ -93,7 +93,7 @@ def test_threads_struck_while_the_caller_waits_for_them_are_done_as_well():
 
     done, begun = [], threading.Event()
     with pytest.raises(KeyboardInterrupt):
-        parallel.for_each(task, 2, workers=2)
+        threads.for_each(task, 2, workers=2)
     assert len(done) == 1
 
 

@@ -8,9 +8,9 @@ import pytest
 import qpsim
 from qpsim import figures
 from qpsim.figures import figure_methods
-from qpsim.figures.figure_methods import ESTIMATED, IDEALISED, Options, first_step_below, rows
+from qpsim.figures.figure_methods import ESTIMATED, IDEALISED, Options, first_step_below
 
-OPTIONS = Options(n_replicates=8, n_draws=6, n_steps=6, dim=4, tolerance=0.2, seed=3)
+OPTIONS = Options(n_replicates=8, n_draws=6, n_steps=6, dim=4, tolerance=0.2, rng=3)
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +54,42 @@ def test_steps_to_tolerance():
 
 
 def test_the_table_is_plain_json_and_its_medians_lie_in_their_intervals(data):
-    table = rows(data)
-    assert json.loads(json.dumps(table, allow_nan=False)) == table
-    assert len(table) == 12 * len(IDEALISED + ESTIMATED)
-    for row in table:
+    rows = figure_methods.rows(data)
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+    assert len(rows) == 12 * len(IDEALISED + ESTIMATED)
+    for row in rows:
         low, high = row["log10_final_loss_interval"]
         assert low <= row["log10_final_loss"] <= high
         assert (row["steps_to_tolerance"] is None) == (row["fraction_reached"] < 0.5)
 
 
-def test_it_can_be_drawn_at_both_widths(data):
+def test_the_table_of_text_says_the_same(data):
+    rows = figure_methods.rows(data)
+    columns, lines = figures.table(data)
+    assert len(lines) == len(rows) and {len(line) for line in lines} == {len(columns)}
+    for line, row in zip(lines, rows, strict=True):
+        assert line[:3] == [row["problem"], f"{row['noise_std']:g}", row["method"]]
+        assert float(line[3]) == pytest.approx(row["log10_final_loss"], abs=0.006)
+
+
+def test_both_groups_of_methods_are_drawn_at_both_widths(data):
     for width in (3.5, 7.0):
         figure, artists = figures.draw(data, width=width)
         assert set(artists[0, 0, 0.0]) == set(IDEALISED)
         assert set(artists[1, 3, 4.0]) == set(ESTIMATED)
         assert len(figure.axes) == 24
+        names = [[text.get_text() for text in one.get_texts()] for one in artists["legend"]]
+        assert names == [["SGD", "SSD", "SVAG", "VA-SSD"], ["M-SGD", "M-SSD", "M-SVAG", "ADAM"]]
+
+
+def test_methods_and_problems_of_the_user():
+    hessian = np.array([[2.0, 0.3], [0.3, 1.0]])
+    chosen = {"problems": [hessian], "methods": ["ssd", "rmsprop"], "noise_std": 0.5}
+    data = figures.compute("methods", n_replicates=3, n_draws=1, n_steps=4, workers=1, **chosen)
+    assert data["final"].shape == (1, 1, 2, 3)
+    assert data.labels["has_state"] == [False, True]
+    _, artists = figures.draw(data)
+    assert set(artists[0, 0, 0.5]) == {"ssd"} and set(artists[1, 0, 0.5]) == {"rmsprop"}
+    chosen["methods"] = "ssd"
+    alone = figures.compute("methods", n_replicates=2, n_steps=2, workers=1, **chosen)
+    assert len(figures.draw(alone)[0].axes) == 1

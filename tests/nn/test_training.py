@@ -9,7 +9,7 @@ import pytest
 
 import qpsim
 from qpsim import nn
-from qpsim.errors import DataError, MethodError, QpsimError, TrainingError
+from qpsim.errors import DataError, ExecutionError, MethodError, QpsimError, TrainingError
 from qpsim.nn import task
 from qpsim.nn.data import Dataset, Split, Stream
 from qpsim.nn.loop import LARGEST_LOSS, Loop
@@ -170,7 +170,7 @@ def test_what_only_the_data_can_tell_is_refused(digits):
     adam = qpsim.method("adam")
     with pytest.raises(DataError, match="batch size is 5000"):
         train(Run(variant(batch_size=5000), adam, 0.1), digits)
-    with pytest.raises(TrainingError, match="workers must be a whole number"):
+    with pytest.raises(ExecutionError, match="workers must be a whole number"):
         train(Run(variant(), adam, 0.1), digits, workers=0)
     with pytest.raises(TrainingError, match="mnist_mlp reads examples of shape"):
         train(Run(variant(network=NetworkSpec("mnist_mlp")), adam, 0.1), digits)

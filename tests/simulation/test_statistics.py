@@ -26,7 +26,9 @@ def test_the_interval_holds_what_the_test_accepts(count):
     assert median == np.median(values)
     distinct = np.unique(values)
     between = [0.5 * (a + b) for a, b in pairwise(distinct)]
-    inside = [m for m in [distinct[0] - 1, *between, distinct[-1] + 1] if accepted(values, groups, m)]
+    inside = [
+        m for m in [distinct[0] - 1, *between, distinct[-1] + 1] if accepted(values, groups, m)
+    ]
     assert low < min(inside) and max(inside) < high
     assert {low, high} <= set(distinct)
 
@@ -39,7 +41,9 @@ def test_single_values_give_the_sign_tests_order_statistics(n):
         below = int(low)  # so many values are smaller than the lower end
         assert n - 1 - int(high) == below
         missed = 2 * binom.cdf(below, n, 0.5)
-        assert missed <= 0.05 + (0.02 if n > 12 else 0.0) and 2 * binom.cdf(below + 1, n, 0.5) > 0.03
+        assert (
+            missed <= 0.05 + (0.02 if n > 12 else 0.0) and 2 * binom.cdf(below + 1, n, 0.5) > 0.03
+        )
 
 
 def test_fewer_than_six_groups_decide_nothing():

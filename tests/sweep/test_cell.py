@@ -7,7 +7,9 @@ import pytest
 
 import qpsim
 from qpsim.errors import FileError
+from qpsim.execution import stopping
 from qpsim.files.archive import pack_arrays
+from qpsim.simulation.block import Interrupted
 from qpsim.sweep.cell import (
     KIND,
     QUANTILES,
@@ -15,7 +17,6 @@ from qpsim.sweep.cell import (
     cell_of,
     digest,
     read_cell,
-    stop_running,
     summarise,
     work,
 )
@@ -131,21 +132,13 @@ def test_a_failure_comes_back_as_text():
     assert "Traceback" in outcome.failure["traceback"]
 
 
-def test_a_stopped_group_gives_up_and_another_does_not():
-    from qpsim.sweep import cell as room
-
+def test_a_cell_gives_up_when_nobody_waits_for_it():
     it = cell(n_steps=2_000_000, n_replicates=64)
-    plan = it.plan()
-    room._running[plan.token] = "mine"
-    try:
-        stop_running("another")
-        assert plan.token not in room.blocks._stopped
-        stop_running("mine")
-        with pytest.raises(room.blocks.Interrupted):
-            room.blocks.run_block(plan, 0, 64)
-    finally:
-        room._running.pop(plan.token)
-        room.blocks.forget(plan.token)
+    runs = stopping.new_run()
+    stopping.stop(runs)
+    with pytest.raises(Interrupted):
+        stopping.call(runs, None, it.run)
+    stopping.forget(runs)
 
 
 def test_parameters_make_the_cell_again():

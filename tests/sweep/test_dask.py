@@ -5,9 +5,8 @@ import signal
 
 import pytest
 
-from qpsim.errors import SweepError
+from qpsim.errors import ExecutionError
 from qpsim.sweep import Sweep, run
-from qpsim.sweep.progress import Progress
 from tests.sweep.examples import FIXED, data, small
 
 distributed = pytest.importorskip("distributed")
@@ -39,19 +38,19 @@ def pids(cluster):
 
 def test_a_killed_worker_costs_a_repetition_and_no_bit(cluster, tmp_path):
     sweep = Sweep({**FIXED, "dim": 30, "n_steps": 200}, {"rng": list(range(40))})
-    run(sweep, tmp_path / "expected", workers=1, progress=None)
+    run(sweep, tmp_path / "expected", workers=1, progress=False)
     victims = pids(cluster)
 
-    class Killer(Progress):
-        ticks = 0
+    told = []
 
-        def tick(self, failed):
-            Killer.ticks += 1
-            if Killer.ticks == 3:
-                os.kill(victims[0], signal.SIGKILL)
+    def kill(*counts):
+        told.append(counts)
+        if len(told) == 3:
+            os.kill(victims[0], signal.SIGKILL)
 
-    report = run(sweep, tmp_path / "s", executor=address(cluster), progress=Killer)
-    assert Killer.ticks == 40 and report.computed == 40 and report.failed == 0
+    report = run(sweep, tmp_path / "s", executor=address(cluster), progress=kill)
+    assert told == [(k, 0, 40) for k in range(1, 41)]
+    assert report.computed == 40 and report.failed == 0
     assert data(tmp_path / "s") == data(tmp_path / "expected")
     assert victims[0] not in pids(cluster)
 
@@ -67,19 +66,17 @@ def test_a_lost_scheduler_ends_the_run_with_one_sentence_and_what_is_finished(tm
         worker_dashboard_address=None,
     ) as cluster:
 
-        class Closer(Progress):
-            def tick(self, failed):
-                if self.done == 0:
-                    cluster.close()
-                super().tick(failed)
+        def close(done, failed, total):
+            if done == 1:
+                cluster.close()
 
-        with pytest.raises(SweepError, match=r"connection to the Dask scheduler .* was lost"):
-            run(sweep, tmp_path / "s", executor=address(cluster), progress=Closer)
-    report = run(sweep, tmp_path / "s", progress=None)
+        with pytest.raises(ExecutionError, match=r"connection to the Dask scheduler .* was lost"):
+            run(sweep, tmp_path / "s", executor=address(cluster), progress=close)
+    report = run(sweep, tmp_path / "s", progress=False)
     assert report.found >= 1 and report.found + report.computed == 40
 
 
 def test_a_local_cluster_is_started_and_ended(tmp_path):
-    run(small(), tmp_path / "threads", progress=None)
-    run(small(), tmp_path / "dask", executor="dask", workers=2, progress=None)
+    run(small(), tmp_path / "threads", progress=False)
+    run(small(), tmp_path / "dask", executor="dask", workers=2, progress=False)
     assert data(tmp_path / "dask") == data(tmp_path / "threads")

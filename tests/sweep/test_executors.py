@@ -4,112 +4,87 @@ import multiprocessing
 import os
 import signal
 import socket
+import sys
 import time
 from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager
 
 import pytest
 
-from qpsim.errors import SweepError
-from qpsim.sweep import run
-from qpsim.sweep.cell import work
-from qpsim.sweep.executors import Crew, crew
-from qpsim.sweep.progress import Progress
+from qpsim.errors import ExecutionError
+from qpsim.execution.pool import WorkerPool
+from qpsim.sweep import Store, run
+from qpsim.sweep.executors import worker_pool
 from tests.sweep.examples import data, small
 
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory):
     store = tmp_path_factory.mktemp("expected") / "store"
-    run(small(), store, progress=None, workers=1)
+    run(small(), store, progress=False, workers=1)
     return data(store)
 
 
 def test_any_executor_gives_the_same_bytes(tmp_path, expected):
-    run(small(), tmp_path / "threads", workers=3, progress=None)
+    run(small(), tmp_path / "threads", workers=3, progress=False)
     with ThreadPoolExecutor(2) as pool:
-        run(small(), tmp_path / "pool", executor=pool, progress=None)
+        run(small(), tmp_path / "pool", executor=pool, progress=False)
         assert pool.submit(int, 3).result() == 3
     assert data(tmp_path / "threads") == data(tmp_path / "pool") == expected
 
 
 def test_processes_give_the_same_bytes_though_one_is_killed(tmp_path, expected):
-    class Killer(Progress):
-        killed = False
+    killed = []
 
-        def tick(self, failed):
-            if not Killer.killed:
-                Killer.killed = True
-                os.kill(multiprocessing.active_children()[0].pid, signal.SIGKILL)
+    def kill(done, failed, total):
+        if not killed:
+            killed.append(multiprocessing.active_children()[0].pid)
+            os.kill(killed[0], signal.SIGKILL)
 
-    report = run(small(), tmp_path / "s", executor="processes", workers=2, progress=Killer)
-    assert Killer.killed and report.failed == 0
+    report = run(small(), tmp_path / "s", executor="processes", workers=2, progress=kill)
+    assert killed and report.failed == 0
     assert data(tmp_path / "s") == expected
     assert multiprocessing.active_children() == []
 
 
-class Inline(Executor):
-    """Runs at once; a poisonous cell breaks it, with all that was in flight."""
+class Poisoned(Executor):
+    """Runs at once; one cell breaks it."""
 
     def __init__(self, poison):
-        self.poison, self.flying, self.broken = poison, [], False
+        self.poison, self.broken = poison, False
 
-    def submit(self, function, parameters, *args):
-        if self.broken:
-            raise BrokenExecutor("broken before")
+    def submit(self, function, *arguments):
         future = Future()
-        self.flying.append((future, parameters, args))
-        if len(self.flying) == 2 or parameters == self.poison or self.poison is None:
-            self._land()
+        self.broken = self.broken or self.poison in arguments
+        if self.broken:
+            future.set_exception(BrokenExecutor("a worker died"))
+        else:
+            future.set_result(function(*arguments))
         return future
 
-    def _land(self):
-        self.broken = any(parameters == self.poison for _, parameters, _ in self.flying)
-        for future, parameters, args in self.flying:
-            if self.broken:
-                future.set_exception(BrokenExecutor("a worker died"))
-            else:
-                future.set_result(work(parameters, *args))
-        self.flying = []
 
+def test_the_cell_that_kills_its_worker_fails_and_its_neighbours_do_not(tmp_path, monkeypatch):
+    poison = list(small())[1]
 
-def test_the_cell_that_kills_its_worker_fails_and_its_neighbours_do_not():
-    cells = list(small())
-    poison = cells[1].parameters
+    class Renewed(WorkerPool):
+        def renew(self, error):
+            self.executor = Poisoned(poison.parameters)
 
-    class Alone(Inline):
-        def submit(self, function, parameters, *args):
-            future = super().submit(function, parameters, *args)
-            if not future.done():
-                self._land()
-            return future
+    @contextmanager
+    def worker_pool(executor, workers):
+        yield Renewed(Poisoned(poison.parameters), 1)
 
-    hands = Crew("inline", Alone(poison), lambda: 2, lambda: Alone(poison))
-    outcomes = dict(hands.completed(cells))
-    failed = [cell for cell, outcome in outcomes.items() if outcome.content is None]
-    assert len(outcomes) == 6 and failed == [cells[1]]
-    assert outcomes[cells[1]].failure["error"].startswith("WorkerLost")
+    monkeypatch.setattr(sys.modules["qpsim.sweep.run"], "worker_pool", worker_pool)
+    report = run(small(), tmp_path / "s", progress=False)
+    assert (report.computed, report.failed) == (5, 1)
+    (failure,) = Store(tmp_path / "s").failures()
+    assert failure["id"] == poison.id and failure["error"].startswith("WorkerLost")
 
 
 def test_an_executor_of_the_callers_that_breaks_is_named(tmp_path):
     poison = next(iter(small())).parameters
-    with pytest.raises(SweepError, match="workers died"):
-        run(small(), tmp_path / "s", executor=Inline(poison), progress=None)
-
-
-def test_few_cells_are_in_flight():
-    submitted = []
-
-    class Counting(Inline):
-        def submit(self, function, parameters, *args):
-            submitted.append(parameters)
-            return super().submit(function, parameters, *args)
-
-    hands = Crew("inline", Counting(None), lambda: 2)
-    finished = hands.completed(iter(small(20)))
-    for count in range(1, 6):
-        next(finished)
-        assert len(submitted) <= count + 2
-    finished.close()
+    with pytest.raises(ExecutionError, match="workers died"):
+        run(small(), tmp_path / "s", executor=Poisoned(poison), progress=False)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +102,7 @@ def test_few_cells_are_in_flight():
 )
 def test_bad_executors_are_refused(executor, workers, message):
     pytest.importorskip("distributed")
-    with pytest.raises(SweepError, match=message), crew(executor, workers):
+    with pytest.raises(ExecutionError, match=message), worker_pool(executor, workers):
         pass
 
 
@@ -138,8 +113,10 @@ def test_a_closed_port_is_one_line_soon():
         port = free.getsockname()[1]
     began = time.monotonic()
     with (
-        pytest.raises(SweepError, match=f"No Dask scheduler answers at dask://127.0.0.1:{port}"),
-        crew(f"dask://127.0.0.1:{port}"),
+        pytest.raises(
+            ExecutionError, match=f"No Dask scheduler answers at dask://127.0.0.1:{port}"
+        ),
+        worker_pool(f"dask://127.0.0.1:{port}"),
     ):
         pass
     assert time.monotonic() - began < 10
@@ -147,5 +124,5 @@ def test_a_closed_port_is_one_line_soon():
 
 def test_missing_dask_is_answered_with_the_command_that_adds_it(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "distributed", None)
-    with pytest.raises(SweepError, match=r'pip install "qpsim\[dask\]"'), crew("dask"):
+    with pytest.raises(ExecutionError, match=r'pip install "qpsim\[dask\]"'), worker_pool("dask"):
         pass

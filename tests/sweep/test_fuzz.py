@@ -148,7 +148,7 @@ def _sealed(header, kind, with_arrays):
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory):
     place = tmp_path_factory.mktemp("fuzz") / "store"
-    run(small(), place, progress=None)
+    run(small(), place, progress=False)
     return place, data(place)
 
 
@@ -167,7 +167,7 @@ def _stores(stored, where, which, mutate, stranger):
     for look in (lambda s: s.status(), lambda s: s.damaged(), lambda s: list(s.failures()), list):
         with contextlib.suppress(QpsimError):
             look(Store(store))
-    report = run(small(), store, progress=None, retry_failed=True)
+    report = run(small(), store, progress=False, retry_failed=True)
     assert report.failed == 0
     assert data(store) == before
 

@@ -37,7 +37,7 @@ def spec(tmp_path_factory):
 @pytest.fixture(scope="module")
 def expected(spec):
     store = spec.parent / "expected"
-    run(Sweep.from_toml(spec), store, progress=None)
+    run(Sweep.from_toml(spec), store, progress=False)
     return data(store)
 
 
@@ -100,7 +100,7 @@ def test_worker_processes_end_with_a_killed_sweep(spec, expected, tmp_path):
     sweep.kill()
     sweep.communicate()
     wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in workers), 20.0)
-    run(Sweep.from_toml(spec), store, progress=None)
+    run(Sweep.from_toml(spec), store, progress=False)
     assert data(store) == expected
 
 
@@ -136,5 +136,5 @@ def test_control_c_is_one_line_and_the_store_goes_on(spec, expected, tmp_path):
     sweep.send_signal(signal.SIGINT)
     _, err = sweep.communicate(timeout=60)
     assert sweep.returncode == 130 and "Traceback" not in err
-    run(Sweep.from_toml(spec), store, progress=None)
+    run(Sweep.from_toml(spec), store, progress=False)
     assert data(store) == expected

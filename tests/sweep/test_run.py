@@ -1,6 +1,5 @@
 """The loop: failures are kept and told of, and never stop the rest; what was paid for is not lost."""
 
-import io
 import json
 import threading
 
@@ -9,12 +8,7 @@ import pytest
 from qpsim.errors import FileError, SweepError
 from qpsim.sweep import Cell, Store, run
 from qpsim.sweep import store as room
-from qpsim.sweep.progress import Progress
 from tests.sweep.examples import data, small
-
-
-def silent(*counts):
-    return Progress(*counts, stream=io.StringIO())
 
 
 @pytest.fixture
@@ -23,17 +17,17 @@ def faulty(monkeypatch):
     switch = {"on": True}
     whole = Cell.run
 
-    def run_or_fail(self, group=""):
+    def run_or_fail(self):
         if switch["on"] and self.parameters["method"]["name"] == "ssd":
             raise RuntimeError("a wall of fire")
-        return whole(self, group)
+        return whole(self)
 
     monkeypatch.setattr(Cell, "run", run_or_fail)
     return switch
 
 
 def test_a_failed_cell_does_not_stop_the_others(tmp_path, faulty):
-    report = run(small(), tmp_path / "s", progress=silent)
+    report = run(small(), tmp_path / "s", progress=False)
     assert (report.total, report.computed, report.failed) == (6, 3, 3)
     assert report.errors == ["RuntimeError: a wall of fire"]
     store = Store(tmp_path / "s")
@@ -44,30 +38,30 @@ def test_a_failed_cell_does_not_stop_the_others(tmp_path, faulty):
 
 
 def test_failed_cells_wait_until_they_are_asked_for(tmp_path, faulty):
-    run(small(), tmp_path / "s", progress=None)
+    run(small(), tmp_path / "s", progress=False)
     faulty["on"] = False
-    report = run(small(), tmp_path / "s", progress=None)
+    report = run(small(), tmp_path / "s", progress=False)
     assert (report.computed, report.found, report.failed) == (0, 3, 3)
-    report = run(small(), tmp_path / "s", progress=None, retry_failed=True)
+    report = run(small(), tmp_path / "s", progress=False, retry_failed=True)
     assert (report.computed, report.found, report.failed) == (3, 3, 0)
-    run(small(), tmp_path / "other", progress=None)
+    run(small(), tmp_path / "other", progress=False)
     assert data(tmp_path / "s") == data(tmp_path / "other")
     assert list((tmp_path / "s" / "failed").iterdir()) == []
 
 
 def test_a_damaged_failure_note_is_still_a_failure(tmp_path, faulty):
-    run(small(), tmp_path / "s", progress=None)
+    run(small(), tmp_path / "s", progress=False)
     notes = sorted((tmp_path / "s" / "failed").iterdir())
     for note, content in zip(notes, (b"", b"[1]", b"\xff"), strict=True):
         note.write_bytes(content)
     assert [f["error"].endswith("is damaged") for f in Store(tmp_path / "s").failures()] == [
         True
     ] * 3
-    assert run(small(), tmp_path / "s", progress=None).failed == 3
+    assert run(small(), tmp_path / "s", progress=False).failed == 3
 
 
 def test_the_log_says_where_every_cell_ran_and_for_how_long(tmp_path):
-    run(small(), tmp_path / "s", progress=None)
+    run(small(), tmp_path / "s", progress=False)
     (log,) = (tmp_path / "s" / "runs").iterdir()
     first, *lines = map(json.loads, log.read_text().splitlines())
     assert first["executor"] == "threads" and "cpu" in first
@@ -88,22 +82,22 @@ def test_a_full_disk_ends_the_run_with_what_is_finished_kept(tmp_path, monkeypat
 
     monkeypatch.setattr(room, "write_bytes", write_or_fail)
     with pytest.raises(FileError, match="No space left"):
-        run(small(), tmp_path / "s", progress=None)
+        run(small(), tmp_path / "s", progress=False)
     monkeypatch.undo()
     assert Store(tmp_path / "s").status() == (6, 2, 0, [])
-    report = run(small(), tmp_path / "s", progress=None)
+    report = run(small(), tmp_path / "s", progress=False)
     assert (report.found, report.computed) == (2, 4)
 
 
 def test_an_interrupt_ends_the_workers_and_frees_the_store(tmp_path):
-    class Interrupted(Progress):
-        def tick(self, failed):
-            raise KeyboardInterrupt
+    def interrupt(*counts):
+        raise KeyboardInterrupt
 
+    before = threading.active_count()
     with pytest.raises(KeyboardInterrupt):
-        run(small(), tmp_path / "s", progress=Interrupted)
-    assert not [t for t in threading.enumerate() if t.name.startswith("qpsim-sweep")]
-    assert run(small(), tmp_path / "s", progress=None).failed == 0
+        run(small(), tmp_path / "s", progress=interrupt)
+    assert threading.active_count() == before
+    assert run(small(), tmp_path / "s", progress=False).failed == 0
 
 
 def test_only_a_sweep_is_run(tmp_path):
@@ -112,37 +106,11 @@ def test_only_a_sweep_is_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
-
-
-def test_progress_rewrites_its_line_on_a_terminal_and_ends_it():
-    stream = Terminal()
-    progress = Progress(3, 0, 0, stream)
-    progress._told = float("-inf")
-    progress.tick(failed=True)
-    progress.close()
-    assert stream.getvalue().startswith("\r0/3 cells, 1 failed, ")
-    assert stream.getvalue().endswith("\n")
-
-
-def test_progress_is_rare_in_a_log():
-    stream = io.StringIO()
-    progress = Progress(3, 0, 0, stream)
-    progress.tick(failed=False)
-    progress.close()
-    assert stream.getvalue() == ""
-    progress._told = float("-inf")
-    progress.tick(failed=False)
-    assert stream.getvalue().startswith("2/3 cells, 0 failed")
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [(0.0, "unknown"), (1.0, "9 s left"), (300.0, "45 min left"), (9000.0, "h left")],
-)
-def test_time_left_is_told_in_readable_units(seconds, text):
-    progress = Progress(10, 0, 0, io.StringIO())
-    progress.tick(failed=False)
-    assert text in progress.line(seconds)
+def test_the_bar_says_how_many_have_failed(tmp_path, faulty, monkeypatch, capsys):
+    monkeypatch.setattr("qpsim.execution.progress._MINUTE", 0.0)
+    run(small(), tmp_path / "s", workers=1)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 6
+    assert lines[-1].startswith("qpsim: sweep: 6/6, ") and lines[-1].endswith("  3 failed")
+    run(small(), tmp_path / "s", workers=1, progress=False, retry_failed=True)
+    assert capsys.readouterr().err == ""

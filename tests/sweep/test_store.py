@@ -16,12 +16,12 @@ from tests.sweep.examples import FIXED, data, small
 
 @pytest.fixture
 def finished(tmp_path):
-    run(small(), tmp_path / "store", progress=None)
+    run(small(), tmp_path / "store", progress=False)
     return tmp_path / "store"
 
 
 def again(store, sweep=None, **options):
-    return run(sweep or small(), store, progress=None, **options)
+    return run(sweep or small(), store, progress=False, **options)
 
 
 def test_a_finished_store_is_read_in_the_sweeps_order(finished):

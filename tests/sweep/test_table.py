@@ -15,7 +15,7 @@ from tests.sweep.examples import FIXED, small
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    return run(small(), tmp_path_factory.mktemp("table") / "store", progress=None).store
+    return run(small(), tmp_path_factory.mktemp("table") / "store", progress=False).store
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def mixed(tmp_path_factory):
     sweep = Sweep({**FIXED, "noise_std": 0.5}, {"method": ["sgd"]}, cells=cells[:1])
     other = Sweep({"n_steps": 3, "n_replicates": 8}, cells=cells[1:] + [{"dim": 3}])
     place = tmp_path_factory.mktemp("mixed")
-    return [run(s, place / str(k), progress=None).store for k, s in enumerate((sweep, other))]
+    return [run(s, place / str(k), progress=False).store for k, s in enumerate((sweep, other))]
 
 
 def test_one_row_a_cell_with_all_its_parameters(store):

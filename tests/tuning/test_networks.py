@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.errors import DataError, MethodError, TrainingError
+from qpsim.errors import DataError, ExecutionError, MethodError, TrainingError
 from qpsim.files.archive import read_arrays
 from qpsim.nn import cells
 from qpsim.nn.cells import Cell, run_cell
@@ -28,7 +28,7 @@ BLOBS = Task(
     n_steps=20,
     evaluate_every=5,
 )
-FEW = Protocol(orders=1, replicates=3)
+FEW = Protocol(orders=1, n_replicates=3)
 
 
 def _blobs():
@@ -46,7 +46,7 @@ def tuned(methods="m-sgd", protocol=FEW, task=BLOBS, cache=None, workers=1):
     return tune(task, methods, protocol, data=DATA, workers=workers, cache=cache)
 
 
-def _play(stable_up_to, best, monkeypatch, protocol, cache, **changes):
+def _play(stable_up_to, best, monkeypatch, protocol, cache, learns_from=1e-7, **changes):
     """Tune with made-up runs: stable up to a step size, best at another; what was asked for."""
     asked = []
 
@@ -55,62 +55,91 @@ def _play(stable_up_to, best, monkeypatch, protocol, cache, **changes):
         asked.append((step, cell.run.seed))
         if step > stable_up_to:
             return History([1.0, math.inf], [0.5, 0.5], [0], [1.0], [0.5], diverged_at=2)
+        if step < learns_from:
+            return History([1.0, 1.0], [0.5] * 2, [0, 2], [1.0, 1.0], [0.5, 0.5])
         distance = abs(math.log10(step / best))
         return History(
-            [1.0, 0.1 * distance], [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.9 - distance / 9]
+            [1.0, 0.05 * distance], [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.9 - distance / 20]
         )
 
-    monkeypatch.setattr("qpsim.nn.crew.run_cell", fake)
+    monkeypatch.setattr("qpsim.tuning.searches.run_cell", fake)
     (found,) = tuned("adam", protocol, dataclasses.replace(BLOBS, **changes), cache)
     return found, asked
 
 
 @pytest.mark.parametrize("criterion", ["training-loss", "test-accuracy"])
-def test_from_the_largest_stable_step_two_orders_down(criterion, monkeypatch, tmp_path):
-    found, asked = _play(0.7, 0.06, monkeypatch, Protocol(), tmp_path, criterion=criterion)
-    assert [step for step, _ in asked[:4]] == [0.1, 0.3, 0.6, 1.0]
-    assert [p.step_size for p in found.grid] == [0.6, 0.3, 0.1, 0.06, 0.03, 0.01, 0.006]
-    assert (found.best.step_size, found.unstable) == (0.06, 1.0)
-    assert asked[-10:] == [(0.06, seed) for seed in range(1, 11)]
-    # Trials are grid points: nothing is run twice.
-    assert len(set(asked)) == len(asked) == 1 + 7 + 10
+def test_all_orders_are_tried_and_then_the_grid_around_the_best(criterion, monkeypatch, tmp_path):
+    found, asked = _play(0.7, 0.0006, monkeypatch, Protocol(), tmp_path, criterion=criterion)
+    assert [step for step, _ in asked[:5]] == [0.1, 1.0, 10.0, 0.3, 0.6]
+    steps = [point.step_size for point in found.grid]
+    whole = [0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10]
+    assert set(whole) < set(steps)
+    assert set(steps) - set(whole) - {0.6, 0.3} == {0.003, 0.0006, 0.0003}
+    assert steps == sorted(steps, reverse=True)
+    assert (found.best.step_size, found.unstable, found.at_edge) == (0.0006, 1.0, None)
+    assert found.interval == (0.0003, 0.001)
+    assert asked[-10:] == [(0.0006, seed) for seed in range(1, 11)]
+    # Nothing is run twice.
+    assert len(set(asked)) == len(asked) == len(steps) + 2 + 10
     assert all(seed == 0 for _, seed in asked[:-10])
 
 
-def test_trials_go_down_where_the_first_is_unstable(monkeypatch, tmp_path):
+def test_the_papers_protocol_goes_two_orders_down(monkeypatch, tmp_path):
+    found, _ = _play(0.7, 0.06, monkeypatch, Protocol(orders=2), tmp_path)
+    assert [p.step_size for p in found.grid] == [0.6, 0.3, 0.1, 0.06, 0.03, 0.01, 0.006]
+    found, _ = _play(0.7, 1e-5, monkeypatch, Protocol(orders=2), tmp_path / "other")
+    assert (found.best.step_size, found.at_edge) == (0.006, "smallest tried")
+
+
+def test_the_search_goes_down_where_the_first_is_unstable(monkeypatch, tmp_path):
     found, asked = _play(0.002, 0.0003, monkeypatch, Protocol(orders=1), tmp_path)
-    assert [step for step, _ in asked[:7]] == [0.1, 0.06, 0.03, 0.01, 0.006, 0.003, 0.001]
+    assert [step for step, _ in asked[:4]] == [0.1, 0.01, 0.001, 0.003]
     assert [p.step_size for p in found.grid] == [0.001, 0.0006, 0.0003, 0.0001]
     assert found.best.step_size == 0.0003 and found.unstable == 0.003
 
 
-def test_the_grid_goes_on_while_its_smallest_is_the_best(monkeypatch, tmp_path):
-    found, _ = _play(0.1, 0.003, monkeypatch, Protocol(orders=1), tmp_path)
-    steps = [point.step_size for point in found.grid]
-    assert steps == [0.1, 0.06, 0.03, 0.01, 0.006, 0.003, 0.001]
-    assert found.best.step_size == 0.003
-    found, _ = _play(0.1, 1e-12, monkeypatch, Protocol(orders=1), tmp_path)
-    assert found.best.step_size == found.grid[-1].step_size == 1e-8
+@pytest.mark.parametrize("best", [3e-12, 1e-9, 6e5, 1e11])
+def test_a_best_step_of_any_size_is_found(best, monkeypatch, tmp_path):
+    found, _ = _play(10 * best, best, monkeypatch, Protocol(), tmp_path, learns_from=best / 100)
+    assert found.best.step_size == best and found.at_edge is None
 
 
 def test_several_seeds_at_every_grid_point(monkeypatch, tmp_path):
     found, asked = _play(0.1, 0.1, monkeypatch, Protocol(0, 3, 2, seed=5), tmp_path)
-    assert sorted(asked) == [(0.1, 5), (0.1, 6), (0.1, 7), (0.1, 8), (0.1, 9), (0.3, 5)]
+    tries = [(step, seed) for step in (0.1, 0.3, 1.0, 10.0) for seed in (5, 6, 7)]
+    assert sorted(asked) == sorted([*tries, (0.1, 8), (0.1, 9)])
     assert len(found.grid) == 1 and len(found.best.scores) == 3
 
 
+def test_the_interval_holds_what_other_seeds_would_choose(monkeypatch, tmp_path):
+    best = {0: 0.1, 1: 0.001, 2: 0.001}
+
+    def fake(cell, stop=None):
+        distance = abs(math.log10(cell.run.step_size / best.get(cell.run.seed, 0.01)))
+        lost = min(distance * (1.1 if cell.run.seed else 1.0), 1.0)
+        loss = [1.0, math.inf] if cell.run.step_size > 1 else [lost, lost]
+        return History(loss, [0.5] * 2, [0, 2], [1.0, 0.5], [0.5, 0.5], 2 if loss[1] > 2 else None)
+
+    monkeypatch.setattr("qpsim.tuning.searches.run_cell", fake)
+    (found,) = tuned("adam", Protocol(tuning_seeds=3, n_replicates=1), cache=tmp_path)
+    assert found.best.step_size == 0.001
+    assert found.interval == (0.0006, 0.3)
+
+
 def test_nothing_is_stable(monkeypatch, tmp_path):
-    with pytest.raises(TrainingError, match="No step size from 1e-08 on is stable for adam"):
+    with pytest.raises(TrainingError, match="adam is stable on blobs at no step size from 1e-12"):
         _play(0.0, 1.0, monkeypatch, Protocol(), tmp_path)
 
 
 def test_everything_is_stable(monkeypatch, tmp_path):
     found, _ = _play(math.inf, 1e4, monkeypatch, Protocol(), tmp_path)
-    assert found.unstable is None and found.grid[0].step_size == 1e5
+    assert found.unstable is None and found.grid[0].step_size == 1e12
+    found, _ = _play(math.inf, 1e13, monkeypatch, Protocol(), tmp_path / "other")
+    assert found.at_edge == "largest stable"
 
 
 def test_a_real_search_chooses_the_lowest_mean_loss(tmp_path):
-    (found,) = tuned(protocol=Protocol(replicates=2), cache=tmp_path)
+    (found,) = tuned(protocol=Protocol(n_replicates=2), cache=tmp_path)
     assert found.best.score == min(point.score for point in found.grid)
     runs = [
         run_cell(
@@ -184,7 +213,7 @@ def test_a_cells_key_knows_everything_that_decides_its_numbers(monkeypatch):
     assert len({cell.key for cell in [one, *others]}) == 6
     assert dataclasses.replace(one).key == one.key
     before = one.key
-    monkeypatch.setattr(cells, "_sources", lambda: "edited")
+    monkeypatch.setattr(cells, "source_fingerprint", lambda *rooms: "edited")
     assert one.key != before
 
 
@@ -205,14 +234,14 @@ def test_an_error_in_a_worker_is_the_callers(tmp_path):
     ("call", "error", "message"),
     [
         (lambda: Protocol(orders=-1), TrainingError, "orders must be a whole number"),
-        (lambda: Protocol(replicates=0), TrainingError, "replicates must be"),
+        (lambda: Protocol(n_replicates=0), TrainingError, "n_replicates must be"),
         (lambda: Protocol(tuning_seeds=1.5), TrainingError, "tuning_seeds must be"),
         (lambda: Protocol(seed=True), TrainingError, "seed must be"),
-        (lambda: Protocol(first=0.0), TrainingError, "first must lie between"),
+        (lambda: Protocol(first=0.0), TrainingError, "first must be a number in"),
         (lambda: tuned("adma"), MethodError, "did you mean 'adam'"),
         (lambda: tuned("svag"), MethodError, "exact relative variance"),
         (lambda: tuned([]), TrainingError, "at least one task and one method"),
-        (lambda: tuned(workers=0), TrainingError, "workers must be a whole number"),
+        (lambda: tuned(workers=0), ExecutionError, "workers must be a whole number"),
     ],
 )
 def test_what_makes_no_sense_is_refused(call, error, message):

@@ -76,14 +76,14 @@ def measure(
     began = time.perf_counter()
     threshold = critical_deviation(options.level, statements)
     verdicts = []
-    with progress.bar("theory", len(statements)) as tick:
+    with progress.bar("theory", len(statements)) as bar:
         for statement in statements:
             # By name and not by place: a statement's numbers do not change when one is added.
             key = int.from_bytes(statement.name.encode(), "big")
             seed = np.random.SeedSequence([options.seed, key])
             draw = Draw(np.random.Generator(np.random.PCG64(seed)), options.n_replicates, workers)
             verdicts.append(statement.verdict(draw, threshold))
-            tick()
+            bar.tick()
     provenance = {
         **environment(),
         "bit_generator": "PCG64",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -82,6 +83,14 @@ def _integrated_distance(k: int, factor: float, kind: str) -> float:
     return float(weights @ (factor * p - target) ** 2)
 
 
+def _integrated_distance_at(kind: str, k: int, factor: float) -> float:
+    return _integrated_distance(k, factor, kind)
+
+
+def _distances_drawn(kind: str, draw: Any) -> Array:
+    return _distances_integrated(kind)
+
+
 def _distances_integrated(kind: str) -> Array:
     each = [_integrated_distance(k, factor, kind) for k, factor in enumerate(FACTOR)]
     return np.array([*each, sum(each)])
@@ -90,8 +99,7 @@ def _distances_integrated(kind: str) -> Array:
 def _best_factors(kind: str) -> Array:
     """Where the distance is smallest: the vertex of a parabola through its values at three factors."""
     vertices = [
-        exact.vertex(lambda factor, k=k: _integrated_distance(k, factor, kind), 0.5)
-        for k in range(MEAN.size)
+        exact.vertex(partial(_integrated_distance_at, kind, k), 0.5) for k in range(MEAN.size)
     ]
     return np.array([place for place, _ in vertices])
 
@@ -174,7 +182,7 @@ STATEMENTS = (
             source,
             (*_COORDINATES, "all"),
             partial(_claimed, kind),
-            lambda draw, kind=kind: _distances_integrated(kind),
+            partial(_distances_drawn, kind),
             "exact",
         )
         for kind, text, source in (

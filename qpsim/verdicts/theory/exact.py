@@ -86,7 +86,7 @@ def expected_paths(
 
 
 def expected_sign_paths(problem: QuadraticProblem, theta0: Array, steps: Array) -> Array:
-    """E[excess loss] (n_steps + 1,) of sign descent on a diagonal Hessian, over all 2^n_steps paths of each coordinate."""
+    """E[excess loss] (n_steps + 1,) of sign descent on a diagonal Hessian, over all paths of each coordinate."""
     total = np.zeros(len(steps) + 1)
     for curvature, start in zip(problem.hessian, theta0 - problem.optimum, strict=True):
         error, probability = np.array([start]), np.ones(1)

@@ -36,7 +36,7 @@ def _integrated(p: QuadraticProblem) -> tuple[float, float]:
     s = np.sign(g)
     _, gain = exact.vertex(lambda step: float(weights @ setting.decrease(p, theta, step, s)), 0.1)
     slope = weights @ (s @ setting.gradient(p, theta))
-    return gain, 0.5 * slope**2 / sum(abs(x) for x in q.ravel())
+    return gain, float(0.5 * slope**2 / sum(abs(x) for x in q.ravel()))
 
 
 def _bound_claimed() -> Array:
@@ -107,7 +107,9 @@ STATEMENTS = (
         "Eq. 12 right; Eq. 22 lacks the 1/2",
         _BOUNDED,
         _bounds,
-        lambda draw: columns(_decreases(draw, setting.dense()), _decreases(draw, setting.diagonal())),
+        lambda draw: columns(
+            _decreases(draw, setting.dense()), _decreases(draw, setting.diagonal())
+        ),
         "at least",
     ),
     Statement(

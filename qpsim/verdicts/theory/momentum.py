@@ -244,7 +244,10 @@ STATEMENTS = (
         "kappa is the sum of the squared weights of an average, and E[v - m^2] = (1 - kappa) sigma^2.",
         "Eq. 19, C.1",
         (
-            *(f"kappa, {name}" for name in (*_named(AGES), *(f"mu = {mu:g}, limit" for mu, _ in _LIMIT))),
+            *(
+                f"kappa, {name}"
+                for name in (*_named(AGES), *(f"mu = {mu:g}, limit" for mu, _ in _LIMIT))
+            ),
             *(f"bias, {name}" for name in _named(AGES)),
         ),
         _kappa_claimed,

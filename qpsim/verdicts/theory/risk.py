@@ -139,7 +139,9 @@ def _stable_searched() -> Array:
     def excess(step: float, name: str) -> float:
         return float(np.abs(np.linalg.eigvals(_one_step(p, name, step)[0])).max()) - 1.0
 
-    return np.array([brentq(excess, 0.3, 3.0, args=(name,), xtol=1e-14) for name in ("sgd", "m-sgd")])
+    return np.array(
+        [brentq(excess, 0.3, 3.0, args=(name,), xtol=1e-14) for name in ("sgd", "m-sgd")]
+    )
 
 
 def _until_counted() -> Array:

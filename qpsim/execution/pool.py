@@ -1,0 +1,320 @@
+"""Workers for independent tasks: this thread, threads, processes, or an executor of the caller's.
+
+Simulations, networks and sweeps hand out their tasks here. Few are in flight at a time, so that
+memory stays flat and Ctrl-C is answered soon; results come back in the order in which they finish.
+A worker that dies costs a repetition: the tasks that were in flight run again, one at a time, and a
+task whose worker dies while it is alone has failed.
+"""
+
+from __future__ import annotations
+
+import queue
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
+from typing import Any, NamedTuple
+
+from qpsim.errors import ExecutionError, ForeignWorker, WorkerLost
+from qpsim.execution import progress, stopping
+from qpsim.execution.cores import available_cores, worker_count
+from qpsim.execution.interrupts import deferred
+from qpsim.execution.sources import identity
+
+# Tasks in flight for each worker: the main thread gets little time to hand out more while the
+# workers use all cores.
+_AHEAD = 4
+_SECONDS_BETWEEN_LOOKS = 1.0
+
+
+class WorkerPool:
+    """Where tasks run. Made by :func:`threads`, :func:`qpsim.execution.processes.processes` and others.
+
+    Parameters
+    ----------
+    executor : concurrent.futures.Executor or None
+        None runs every task at once in the calling thread.
+    width : int
+        How many tasks run at a time.
+    name : str, optional
+        What messages call it.
+
+    Attributes
+    ----------
+    patience : float or None
+        Seconds for which an interrupted run waits for the tasks that are under way; None is for
+        as long as they take.
+    """
+
+    patience: float | None = None
+
+    def __init__(self, executor: Executor | None, width: int, name: str | None = None) -> None:
+        self.executor = executor
+        self._width = width
+        self.name = name or ("this thread" if executor is None else type(executor).__name__)
+
+    @property
+    def width(self) -> int:
+        """How many tasks run at a time."""
+        return self._width
+
+    def run(
+        self,
+        function: Callable[..., Any],
+        tasks: Iterable[tuple[Any, tuple[Any, ...]]] = (),
+    ) -> TaskRun:
+        """Call a function for every task: a context manager, and an iterator over what has finished.
+
+        If the block ends before the tasks do, those that have not begun never will, and those under
+        way learn from :func:`qpsim.execution.stopping.stop_requested` that they may give up.
+
+        Parameters
+        ----------
+        function : callable
+            Called with a task's arguments; by processes it must be importable.
+        tasks : iterable of (key, arguments)
+            Drawn as there is room for them. More may be added on the way.
+
+        Examples
+        --------
+        >>> from qpsim.execution.pool import threads
+        >>> with threads(2) as pool, pool.run(pow, [("nine", (3, 2)), ("eight", (2, 3))]) as run:
+        ...     found = {key: future.result() for key, future in run}
+        >>> found["nine"], found["eight"]
+        (9, 8)
+        """
+        return TaskRun(self, function, tasks)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
+        """Hand one task over."""
+        if self.executor is not None:
+            return self.executor.submit(function, *arguments)
+        future: Future[Any] = Future()
+        try:
+            future.set_result(function(*arguments))
+        except Exception as error:
+            future.set_exception(error)
+        return future
+
+    def renew(self, error: BrokenExecutor) -> None:
+        """Replace workers that have died.
+
+        Raises
+        ------
+        ExecutionError
+            They are not ours to replace.
+        """
+        raise ExecutionError(f"The executor's workers died ({error}); give a new one.") from None
+
+    def look(self) -> None:
+        """Called every second while results are waited for.
+
+        Raises
+        ------
+        ExecutionError
+            There is nothing to wait for any more.
+        """
+
+    def failed(self, error: BaseException) -> None:
+        """Called if a task has raised something, before its caller learns of it."""
+
+    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+        """Take back what has not begun: the run ends before its tasks do."""
+        for future in futures:
+            future.cancel()
+
+    def gone(self, error: Exception | None = None) -> ExecutionError:
+        """What to say of workers that take no more tasks or give no more results."""
+        reason = str(error).strip().splitlines() if error is not None else []
+        return ExecutionError(
+            f"{self.name} takes no more work ({reason[0] if reason else 'it was shut down'}); "
+            "give an executor that is open."
+        )
+
+
+class _Task(NamedTuple):
+    key: Any
+    arguments: tuple[Any, ...]
+
+
+class TaskRun:
+    """Tasks that were handed out together, and their results. Made by :meth:`WorkerPool.run`.
+
+    Iterating gives each task's key and its future, which is done. Leaving the block takes back what
+    has not begun, and waits until the rest has given up.
+    """
+
+    def __init__(
+        self,
+        pool: WorkerPool,
+        function: Callable[..., Any],
+        tasks: Iterable[tuple[Any, tuple[Any, ...]]],
+    ) -> None:
+        self._pool, self._function = pool, function
+        self._runs = stopping.new_run()
+        # Threads of this process need not be asked which qpsim they run.
+        here = pool.executor is None or isinstance(pool.executor, ThreadPoolExecutor)
+        self._expected = None if here else identity()
+        self._source = iter(tasks)
+        self._added: deque[_Task] = deque()
+        # What was in flight when a worker died.
+        self._suspects: deque[_Task] = deque()
+        self._alone = False
+        self._flying: dict[Future[Any], _Task] = {}
+        self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
+
+    def add(self, key: Any, *arguments: Any) -> None:
+        """One more task."""
+        self._added.append(_Task(key, arguments))
+
+    def in_order(self) -> Iterator[Any]:
+        """Results in the order of the tasks, whose keys are 0, 1, 2, ...
+
+        Raises
+        ------
+        Exception
+            The first that a task has raised.
+        """
+        early: dict[int, Any] = {}
+        number = 0
+        for key, future in self:
+            early[key] = future.result()
+            while number in early:
+                yield early.pop(number)
+                number += 1
+
+    def __enter__(self) -> TaskRun:
+        return self
+
+    def __iter__(self) -> Iterator[tuple[Any, Future[Any]]]:
+        return self
+
+    def __next__(self) -> tuple[Any, Future[Any]]:
+        while True:
+            self._fill()
+            if not self._flying:
+                raise StopIteration
+            future = self._wait()
+            task = self._flying.pop(future)
+            if future.cancelled():
+                raise self._pool.gone()
+            error = future.exception()
+            if isinstance(error, ForeignWorker):
+                raise error
+            if not isinstance(error, BrokenExecutor):
+                if error is not None:
+                    self._pool.failed(error)
+                return task.key, future
+            if self._alone:
+                lost: Future[Any] = Future()
+                lost.set_exception(WorkerLost(f"The worker died of it ({error})"))
+                future = lost
+            else:
+                self._suspects.extend([task, *self._flying.values()])
+            alone, self._flying = self._alone, {}
+            # The futures that broke with it still arrive in the old queue.
+            self._finished = queue.SimpleQueue()
+            self._pool.renew(error)
+            if alone:
+                return task.key, future
+
+    def __exit__(self, *raised: Any) -> None:
+        if not self._flying:
+            return
+        stopping.stop(self._runs)
+        self._pool.abandon(self._flying)
+        patience = self._pool.patience
+        end = None if patience is None else time.monotonic() + patience
+        while not all(future.done() for future in self._flying):
+            if end is not None and time.monotonic() > end:
+                return
+            with suppress(queue.Empty):
+                self._finished.get(timeout=0.1)
+        stopping.forget(self._runs)
+
+    def _fill(self) -> None:
+        self._alone = bool(self._suspects)
+        one = self._alone or self._pool.executor is None
+        room = 1 if one else _AHEAD * self._pool.width
+        while len(self._flying) < room and (task := self._next_task()) is not None:
+            if not self._submit(task):
+                return
+
+    def _next_task(self) -> _Task | None:
+        for waiting in (self._suspects, self._added):
+            if waiting:
+                return waiting.popleft()
+        drawn = next(self._source, None)
+        return None if drawn is None else _Task(*drawn)
+
+    def _submit(self, task: _Task) -> bool:
+        """Hand a task over; False if it has to wait, since the workers turn out to have died."""
+        work = stopping.call, self._runs, self._expected, self._function, *task.arguments
+        # What runs in this thread runs now, and Ctrl-C is to stop it.
+        with deferred() if self._pool.executor is not None else nullcontext():
+            try:
+                future = self._pool.submit(*work)
+            except BrokenExecutor as error:
+                self._added.appendleft(task)
+                # What is in flight will come back as broken, and is looked after then.
+                if not self._flying:
+                    self._pool.renew(error)
+                return not self._flying
+            except (RuntimeError, OSError) as error:
+                raise self._pool.gone(error) from None
+            self._flying[future] = task
+            future.add_done_callback(self._finished.put)
+        return True
+
+    def _wait(self) -> Future[Any]:
+        while True:
+            try:
+                return self._finished.get(timeout=_SECONDS_BETWEEN_LOOKS)
+            except queue.Empty:
+                self._pool.look()
+                progress.refresh()
+
+
+def in_this_thread() -> WorkerPool:
+    """No workers: every task runs at once, in the calling thread."""
+    return WorkerPool(None, 1)
+
+
+def of_executor(executor: Executor) -> WorkerPool:
+    """The pool of a caller's executor, which stays open.
+
+    Raises
+    ------
+    ExecutionError
+        It was shut down.
+    """
+    pool = WorkerPool(executor, int(getattr(executor, "_max_workers", None) or available_cores()))
+    if getattr(executor, "_shutdown", False) or getattr(executor, "_shutdown_thread", False):
+        raise pool.gone()
+    return pool
+
+
+@contextmanager
+def threads(workers: int | Executor | None = None) -> Iterator[WorkerPool]:
+    """So many threads for as long as the block lasts, or a caller's executor.
+
+    Parameters
+    ----------
+    workers : None, int or concurrent.futures.Executor
+        None is a thread for each core.
+
+    Raises
+    ------
+    ExecutionError
+        A number below 1, or an executor that was shut down.
+    """
+    if isinstance(workers, Executor):
+        yield of_executor(workers)
+        return
+    count = worker_count(workers)
+    executor = ThreadPoolExecutor(count, thread_name_prefix="qpsim")
+    try:
+        yield WorkerPool(executor, count, "threads")
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)

@@ -1,0 +1,98 @@
+"""A fingerprint of the package's source files: two programs with the same one compute the same."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator
+from functools import cache
+from pathlib import Path
+
+import qpsim
+
+PACKAGE = Path(__file__).resolve().parent.parent
+
+
+class Sources:
+    """The source files below some rooms of the package, as they are now.
+
+    Parameters
+    ----------
+    rooms : iterable of str
+        Folders below the package; "" is the whole package.
+
+    Attributes
+    ----------
+    digest : str or None
+        SHA-256 of all names and texts; None if they cannot be read.
+    """
+
+    def __init__(self, rooms: Iterable[str]) -> None:
+        self._folders = [PACKAGE / room for room in rooms]
+        self._stamps = self._look()
+        self.digest = self._read()
+
+    def _files(self) -> Iterator[Path]:
+        for folder in self._folders:
+            yield from sorted(folder.rglob("*.py"))
+
+    def _look(self) -> list[tuple[str, int, int]]:
+        try:
+            stats = [(str(path), path.stat()) for path in self._files()]
+        except OSError:
+            return []
+        return [(path, stat.st_mtime_ns, stat.st_size) for path, stat in stats]
+
+    def _read(self) -> str | None:
+        digest = hashlib.sha256()
+        try:
+            for path in self._files():
+                text = path.read_bytes()
+                digest.update(f"{path.relative_to(PACKAGE).as_posix()} {len(text)}\n".encode())
+                digest.update(text)
+        except OSError:
+            return None
+        return digest.hexdigest()
+
+    def unchanged(self) -> bool:
+        """Whether the files are still the same; once they were edited, never again."""
+        if self.digest is None or not self._stamps:
+            return False
+        stamps = self._look()
+        if stamps != self._stamps:
+            if self._read() != self.digest:
+                self.digest = None
+                return False
+            self._stamps = stamps
+        return True
+
+    def cover(self, file: str | None) -> bool:
+        """Whether an edit of this file would change the digest."""
+        if file is None:
+            return False
+        path = Path(file).resolve()
+        return path.suffix == ".py" and any(folder in path.parents for folder in self._folders)
+
+
+@cache
+def source_fingerprint(*rooms: str) -> str:
+    """Hash of the sources of some rooms, or of the whole package if none is named.
+
+    Examples
+    --------
+    >>> from qpsim.execution.sources import source_fingerprint
+    >>> len(source_fingerprint("kernels", "rules"))
+    32
+    """
+    return str(Sources(rooms or ("",)).digest)[:32]
+
+
+def identity() -> str:
+    """Which qpsim this process runs: its version and its fingerprint.
+
+    Examples
+    --------
+    >>> from qpsim.execution.sources import identity
+    >>> identity().split()[0] == qpsim.__version__
+    True
+    """
+    return f"{qpsim.__version__} {source_fingerprint()}"

@@ -1,0 +1,77 @@
+"""Telling tasks under way that nobody waits for their results any more.
+
+A task that takes more than a moment asks :func:`stop_requested` now and then, in whatever thread or
+worker process it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from contextvars import ContextVar
+from itertools import count
+from typing import Any
+
+from qpsim.errors import ForeignWorker
+from qpsim.execution.sources import identity
+
+# The run that a task belongs to and, if that was itself started by a task, the runs around it.
+Runs = tuple[str, ...]
+_runs: ContextVar[Runs] = ContextVar("runs", default=())
+_stopped: set[str] = set()
+_numbers = count()
+_told_by_parent: Callable[[], bool] = bool
+
+
+def stop_requested() -> bool:
+    """Whether the task that asks may give up.
+
+    Examples
+    --------
+    >>> from qpsim.execution.stopping import stop_requested
+    >>> stop_requested()
+    False
+    """
+    return not _stopped.isdisjoint(_runs.get()) or _told_by_parent()
+
+
+def new_run() -> Runs:
+    """A name for a run, behind those of the runs around it."""
+    return (*_runs.get(), f"{os.getpid()}-{next(_numbers)}")
+
+
+def call(runs: Runs, expected: str | None, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function as a task of the last of these runs.
+
+    Raises
+    ------
+    ForeignWorker
+        This process does not run the qpsim that is expected.
+    """
+    if expected is not None and identity() != expected:
+        raise ForeignWorker(
+            f"A worker on {socket.gethostname()} runs another qpsim, {identity()}, whose numbers may "
+            f"differ from those of ours, {expected}; install the same on both."
+        )
+    before = _runs.set(runs)
+    try:
+        return function(*arguments)
+    finally:
+        _runs.reset(before)
+
+
+def stop(runs: Runs) -> None:
+    """Make the tasks of a run in this process give up, with those that they have started."""
+    _stopped.add(runs[-1])
+
+
+def forget(runs: Runs) -> None:
+    """Nothing of a run is under way any more."""
+    _stopped.discard(runs[-1])
+
+
+def obey_parent(told: Callable[[], bool]) -> None:
+    """In a worker process: how its parent says that all of its tasks may give up."""
+    global _told_by_parent
+    _told_by_parent = told

@@ -1,0 +1,417 @@
+"""Least squares with Gaussian data, as the step loop needs it: the gradient's noise depends on where one stands.
+
+With x ~ N(0, K), y = x^T theta* + N(0, s^2) and e = theta - theta* the exact gradient is h = K e, and a residual has
+the variance v = e^T K e + s^2. Let w = chi^2_B / B. Given w the mean gradient of a minibatch of B draws is Gaussian
+with mean w h and covariance (w v / B) (K - h h^T / v): one draw of w and one of zeta ~ N(0, K) give it exactly,
+
+    g = w h + sqrt(w v / B) (zeta - h rho / v),   rho = zeta^T e - s eps,   eps ~ N(0, 1).
+"""
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from qpsim.kernels import dispatch
+from qpsim.kernels.columns import inner
+from qpsim.kernels.elementary import erf, exp
+from qpsim.kernels.jit import jit, jit_inline
+from qpsim.kernels.laws import INV_SQRT2, gamma_variable
+from qpsim.kernels.moments import two_values
+from qpsim.kernels.noise import fill_normals
+from qpsim.kernels.observed import relative_variance
+from qpsim.kernels.policy import BOUND
+from qpsim.kernels.problems import ProblemKernels, register
+from qpsim.kernels.quadratic import SeriesTable, raise_power, series_moments
+
+# A coordinate whose own variance is this part of K_ii or less is known from the residual: its noise is rounding.
+_NOISELESS = 1e-14
+_LARGEST_TERMS = 256
+
+
+class LeastSquaresProblem(NamedTuple):
+    """Arrays of a least-squares problem with a dense covariance of the data.
+
+    Attributes
+    ----------
+    covariance, factor : array (d, d)
+        K, and F with F F^T = K.
+    square : array (d, d)
+        K o K, for linear rules.
+    label_std : float
+        s.
+    batch_size : int
+        B.
+    shares, weights : array (n,)
+        Quadrature for averages over w.
+    legendre_nodes, legendre_weights : array (classes, most)
+        Gauss-Legendre rules on [0, 1], one a row; unused places have weight 0.
+    legendre_counts : array (classes,) of int
+    legendre_limits : array (classes,)
+        Largest |r| that each rule serves.
+    series : SeriesTable or ()
+        What does not depend on the state for a rule without a closed form.
+    """
+
+    covariance: np.ndarray
+    factor: np.ndarray
+    square: np.ndarray
+    label_std: float
+    batch_size: int
+    shares: np.ndarray
+    weights: np.ndarray
+    legendre_nodes: np.ndarray
+    legendre_weights: np.ndarray
+    legendre_counts: np.ndarray
+    legendre_limits: np.ndarray
+    series: Any
+
+
+def _evaluate(problem, offset, gradient, loss):
+    np.dot(problem.covariance, offset, gradient)
+    inner(offset, gradient, loss)
+    for lane in range(loss.size):
+        loss[lane] *= 0.5
+
+
+def _multiply(problem, direction, image):
+    np.dot(problem.covariance, direction, image)
+
+
+@jit
+def fill_shares(stream, degrees, out):
+    """Fill ``out`` (lanes,) with chi^2 / degrees variables."""
+    for lane in range(out.size):
+        out[lane] = 2.0 * gamma_variable(stream[:, lane : lane + 1], 0.5 * degrees) / degrees
+
+
+@jit
+def draw_means(problem, batch_size, offset, gradient, stream, normals, out):
+    """Draw the mean gradients (d, lanes) of minibatches of that size; normals (d + 1, lanes) is written over."""
+    d, lanes = out.shape
+    share = np.empty(lanes)
+    fill_shares(stream, float(batch_size), share)
+    fill_normals(stream, normals)
+    np.dot(problem.factor, normals[:d], out)
+    for lane in range(lanes):
+        square, rho = problem.label_std * problem.label_std, -problem.label_std * normals[d, lane]
+        for i in range(d):
+            square += offset[i, lane] * gradient[i, lane]
+            rho += out[i, lane] * offset[i, lane]
+        w = share[lane]
+        length = math.sqrt(w * max(square, 0.0) / batch_size)
+        along = rho / square if square > 0.0 else 0.0
+        for i in range(d):
+            h = gradient[i, lane]
+            out[i, lane] = w * h + length * (out[i, lane] - h * along)
+
+
+def _choose_noise(problem: Any, hyper: Any) -> Any:
+    observes = dispatch.rule_of_type(hyper).observes
+    return {None: _plain, "relative_variance": _oracle, "variance_estimate": _batch}[observes]
+
+
+def _plain(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
+    draw_means(problem, problem.batch_size, offset, gradient, stream, normals, noise)
+    for i in range(noise.shape[0]):
+        for lane in range(noise.shape[1]):
+            noise[i, lane] = gradient[i, lane] - noise[i, lane]
+
+
+def _oracle(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
+    draw_means(problem, problem.batch_size, offset, gradient, stream, normals, noise)
+    d, lanes = noise.shape
+    square = residual_variance(problem, offset, gradient)
+    for i in range(d):
+        for lane in range(lanes):
+            h = gradient[i, lane]
+            noise[i, lane] = h - noise[i, lane]
+            variance = (square[lane] * problem.covariance[i, i] + h * h) / problem.batch_size
+            extra[i, lane] = relative_variance(h, variance)
+
+
+def _batch(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
+    d, lanes = noise.shape
+    one = np.empty((d, lanes))
+    noise[:] = 0.0
+    extra[:] = 0.0
+    for _ in range(problem.batch_size):
+        draw_means(problem, 1, offset, gradient, stream, normals, one)
+        for i in range(d):
+            for lane in range(lanes):
+                noise[i, lane] += one[i, lane] / problem.batch_size
+                extra[i, lane] += one[i, lane] * one[i, lane] / problem.batch_size
+    for i in range(d):
+        for lane in range(lanes):
+            mean = noise[i, lane]
+            extra[i, lane] = max(extra[i, lane] - mean * mean, 0.0) / (problem.batch_size - 1)
+            noise[i, lane] = gradient[i, lane] - mean
+
+
+@jit
+def residual_variance(problem, offset, gradient):
+    """v = e^T K e + s^2 in every lane (lanes,)."""
+    square = np.empty(offset.shape[1])
+    inner(offset, gradient, square)
+    for lane in range(square.size):
+        square[lane] = max(square[lane], 0.0) + problem.label_std * problem.label_std
+    return square
+
+
+def _choose_moments(problem: Any, hyper: Any) -> Any:
+    rule = dispatch.rule_of_type(hyper)
+    if rule.observes == "variance_estimate":
+        return None
+    forms = {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _series}
+    return forms[rule.closed_form]
+
+
+def _linear(problem, hyper, step, policy, moments):
+    """E[z^T K z] = m^T K m + (v s^T (K o K) s + (s o h)^T K (s o h)) / B with m = s (h + c)."""
+    d, lanes = step.gradient.shape
+    mean, scale, turned = np.empty((d, lanes)), np.empty((d, lanes)), np.empty((d, lanes))
+    for i in range(d):
+        for lane in range(lanes):
+            h = step.gradient[i, lane]
+            s = dispatch.scale(hyper, step.extra[i, lane], step.states, i, lane, step.t)
+            c = dispatch.offset(hyper, step.extra[i, lane], step.states, i, lane, step.t)
+            mean[i, lane], scale[i, lane], turned[i, lane] = s * (h + c), s, s * h
+    square = residual_variance(problem, step.offset, step.gradient)
+    part = np.empty(lanes)
+    inner(step.gradient, mean, moments.numerator)
+    inner(mean, np.dot(problem.covariance, mean), moments.denominator)
+    inner(scale, np.dot(problem.square, scale), part)
+    for lane in range(lanes):
+        moments.denominator[lane] += square[lane] * part[lane] / problem.batch_size
+    inner(turned, np.dot(problem.covariance, turned), part)
+    for lane in range(lanes):
+        moments.denominator[lane] += part[lane] / problem.batch_size
+
+
+def _sign(problem, hyper, step, policy, moments):
+    d, lanes = step.gradient.shape
+    middle, half, shift = np.zeros((d, lanes)), np.empty((d, lanes)), np.empty((d, lanes))
+    for i in range(d):
+        for lane in range(lanes):
+            half[i, lane] = dispatch.scale(hyper, step.extra[i, lane], step.states, i, lane, step.t)
+            shift[i, lane] = dispatch.offset(
+                hyper, step.extra[i, lane], step.states, i, lane, step.t
+            )
+    two_valued_moments(problem, step.offset, step.gradient, middle, half, shift, policy, moments)
+
+
+def _two_valued(problem, hyper, step, policy, moments):
+    d, lanes = step.gradient.shape
+    middle, half, shift = np.empty((d, lanes)), np.empty((d, lanes)), np.empty((d, lanes))
+    for i in range(d):
+        for lane in range(lanes):
+            m, h, _ = two_values(hyper, 0.0, 1.0, step.extra[i, lane], step.states, i, lane, step.t)
+            middle[i, lane], half[i, lane] = m, h
+            shift[i, lane] = dispatch.offset(
+                hyper, step.extra[i, lane], step.states, i, lane, step.t
+            )
+    two_valued_moments(problem, step.offset, step.gradient, middle, half, shift, policy, moments)
+
+
+@jit
+def own_scales(problem, gradient, square, lane, own):
+    """tau_i (d,) with tau_i^2 = K_ii - h_i^2 / v, 0 where that is rounding."""
+    for i in range(own.size):
+        h = gradient[i, lane]
+        k = problem.covariance[i, i]
+        left = k - h * h / square if square > 0.0 else 0.0
+        own[i] = math.sqrt(left) if left > _NOISELESS * k else 0.0
+
+
+@jit
+def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, moments):
+    """Moments of z_i = middle_i + half_i sign(g_i + shift_i) in every lane.
+
+    Given w, sign(g_i + shift_i) has the scaled mean a_i = (w h_i + shift_i) / (sqrt(w v / B) tau_i). Without shifts
+    a_i = sqrt(w B / v) h_i / tau_i, and averages over w of exp(-w x / 2) are (1 + x / B)^(-B / 2): Student's t.
+    """
+    d, lanes = gradient.shape
+    square = residual_variance(problem, offset, gradient)
+    own, ratio, mean, expected = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
+    a = np.empty((problem.shares.size, d))
+    for lane in range(lanes):
+        own_scales(problem, gradient, square[lane], lane, own)
+        shifted = False
+        for i in range(d):
+            shifted = shifted or shift[i, lane] != 0.0
+        form, mean[:] = 0.0, 0.0
+        for n in range(problem.shares.size):
+            w = problem.shares[n]
+            length = math.sqrt(w * square[lane] / problem.batch_size)
+            for i in range(d):
+                here = w * gradient[i, lane] + shift[i, lane]
+                spread = length * own[i]
+                a[n, i] = (
+                    here / spread
+                    if spread > 0.0
+                    else (40.0 if here > 0.0 else (-40.0 if here < 0.0 else 0.0))
+                )
+                expected[i] = half[i, lane] * erf(a[n, i] * INV_SQRT2)
+                mean[i] += problem.weights[n] * expected[i]
+            if policy != BOUND:
+                form += problem.weights[n] * off_diagonal_form(problem.covariance, expected)
+        numerator, diagonal, constant = 0.0, 0.0, 0.0
+        for i in range(d):
+            m, h = middle[i, lane], half[i, lane]
+            numerator += gradient[i, lane] * (m + mean[i])
+            # E[z_i^2]; a sign of nothing is 0.
+            certain = own[i] == 0.0 and a[0, i] == 0.0
+            expected[i] = m * m + 2.0 * m * mean[i] + (0.0 if certain else h * h)
+            diagonal += problem.covariance[i, i] * expected[i]
+        moments.numerator[lane] = numerator
+        if policy == BOUND:
+            total = 0.0
+            for i in range(d):
+                for j in range(d):
+                    total += abs(problem.covariance[i, j]) * math.sqrt(expected[i] * expected[j])
+            moments.denominator[lane] = total
+            continue
+        for i in range(d):
+            for j in range(d):
+                if j != i:
+                    k = problem.covariance[i, j]
+                    constant += k * middle[i, lane] * (middle[j, lane] + 2.0 * mean[j])
+        if not shifted:
+            # 0 where v = 0: there all coordinates are without noise.
+            unit = math.sqrt(problem.batch_size / square[lane]) if square[lane] > 0.0 else 0.0
+            for i in range(d):
+                ratio[i] = unit * gradient[i, lane] / own[i] if own[i] > 0.0 else 0.0
+        pairs = 0.0
+        for i in range(d):
+            if own[i] == 0.0:
+                continue
+            for j in range(i):
+                k = problem.covariance[i, j]
+                if own[j] == 0.0:
+                    continue
+                free = k - gradient[i, lane] * gradient[j, lane] / square[lane]
+                r = min(max(free / (own[i] * own[j]), -1.0), 1.0)
+                if k == 0.0 or r == 0.0:
+                    continue
+                if shifted:
+                    value = 0.0
+                    for n in range(problem.shares.size):
+                        value += problem.weights[n] * pair_integral(
+                            problem, r, a[n, i], a[n, j], 0.0
+                        )
+                else:
+                    value = pair_integral(problem, r, ratio[i], ratio[j], float(problem.batch_size))
+                pairs += 2.0 * k * half[i, lane] * half[j, lane] * value
+        moments.denominator[lane] = diagonal + constant + form + pairs
+
+
+@jit
+def off_diagonal_form(matrix, vector):
+    """sum over i != j of matrix_ij vector_i vector_j."""
+    total = 0.0
+    for i in range(vector.size):
+        for j in range(i):
+            total += matrix[i, j] * vector[i] * vector[j]
+    return 2.0 * total
+
+
+@jit_inline
+def pair_integral(problem, r, a, b, degrees):
+    """(2 / pi) int_0^(asin r) phi((a^2 + b^2 - 2 a b sin t) / cos^2 t) dt (Plackett, 1954).
+
+    phi(x) is exp(-x / 2) if degrees is 0, else (1 + x / degrees)^(-degrees / 2).
+    """
+    rule = 0
+    while rule < problem.legendre_limits.size - 1 and abs(r) > problem.legendre_limits[rule]:
+        rule += 1
+    angle = math.asin(r)
+    total = 0.0
+    squares, product = a * a + b * b, 2.0 * a * b
+    for n in range(problem.legendre_counts[rule]):
+        sine = math.sin(angle * problem.legendre_nodes[rule, n])
+        cosine = max(1.0 - sine * sine, 1e-300)
+        x = max((squares - product * sine) / cosine, 0.0)
+        if degrees == 0.0:
+            value = exp(-0.5 * min(x, 1400.0))
+        elif degrees == 1.0:
+            value = 1.0 / math.sqrt(1.0 + x)
+        elif degrees == 2.0:
+            value = 1.0 / (1.0 + 0.5 * x)
+        else:
+            value = exp(-0.5 * min(degrees * math.log1p(x / degrees), 1400.0))
+        total += problem.legendre_weights[rule, n] * value
+    return 0.6366197723675814 * angle * total
+
+
+def _series(problem, hyper, step, policy, moments):
+    """The Hermite series given w, with each lane's own correlation, averaged over w."""
+    d, lanes = step.gradient.shape
+    square = residual_variance(problem, step.offset, step.gradient)
+    own = np.empty(d)
+    mean, extra = np.empty((d, 1)), np.empty((d, 1))
+    states = np.empty((step.states.shape[0], d, 1))
+    number, total, error = np.empty(1), np.empty(1), np.zeros(1)
+    form = np.abs(problem.covariance)
+    for lane in range(lanes):
+        own_scales(problem, step.gradient, square[lane], lane, own)
+        table = lane_table(problem, step.gradient, square[lane], lane, own)
+        moments.numerator[lane], moments.denominator[lane], moments.error[lane] = 0.0, 0.0, 0.0
+        for i in range(d):
+            extra[i, 0] = step.extra[i, lane]
+            for k in range(states.shape[0]):
+                states[k, i, 0] = step.states[k, i, lane]
+        for n in range(problem.shares.size):
+            w = problem.shares[n]
+            for i in range(d):
+                mean[i, 0] = w * step.gradient[i, lane]
+            std = own * math.sqrt(w * square[lane] / problem.batch_size)
+            series_moments(
+                hyper,
+                problem.covariance,
+                form,
+                table,
+                mean,
+                std,
+                extra,
+                states,
+                step.t,
+                policy,
+                number,
+                total,
+                error,
+            )
+            # The series multiplies E[z] by the mean that it was given, which is w times the gradient.
+            moments.numerator[lane] += problem.weights[n] * number[0] / w
+            moments.denominator[lane] += problem.weights[n] * total[0]
+            moments.error[lane] += problem.weights[n] * error[0] * total[0]
+        moments.error[lane] /= moments.denominator[lane]
+
+
+@jit
+def lane_table(problem, gradient, square, lane, own):
+    """The series' table for one lane: the correlation there, and the bounds of what the series leaves."""
+    d = own.size
+    correlation = np.eye(d)
+    for i in range(d):
+        for j in range(i):
+            if own[i] > 0.0 and own[j] > 0.0:
+                free = problem.covariance[i, j] - gradient[i, lane] * gradient[j, lane] / square
+                r = min(max(free / (own[i] * own[j]), -1.0), 1.0)
+                correlation[i, j], correlation[j, i] = r, r
+    bounds = np.empty((_LARGEST_TERMS, d))
+    size, power = np.abs(correlation), np.abs(problem.series.off_diagonal)
+    for n in range(_LARGEST_TERMS):
+        raise_power(power, size)
+        for i in range(d):
+            bounds[n, i] = power[i].sum()
+    return SeriesTable(
+        correlation,
+        problem.series.off_diagonal,
+        bounds,
+        problem.series.quadrature,
+        problem.series.signs,
+        problem.series.tolerance,
+    )
+
+
+register(LeastSquaresProblem, ProblemKernels(_evaluate, _choose_noise, _multiply, _choose_moments))

@@ -1,0 +1,294 @@
+"""Least squares with Gaussian data: x ~ N(0, K), y = x^T optimum + N(0, label_noise_std^2), loss 0.5 (x^T theta - y)^2.
+
+Its Hessian is K, and its gradient noise depends on where one stands: at e = theta - optimum the residual has the
+variance v = e^T K e + s^2, and one draw's gradient the covariance v K + h h^T with h = K e. The mean of a minibatch of
+any size is sampled exactly from one Gaussian vector and one chi-square variable (:mod:`qpsim.kernels.least_squares`).
+Sign descent on it is sign descent under Student's t with as many degrees of freedom as the minibatch has draws.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim import checks
+from qpsim.errors import ProblemError
+from qpsim.problem.interface import Prepared
+from qpsim.problem.laws import Law
+from qpsim.problem.matrices import (
+    check_coordinates,
+    frozen,
+    real_array,
+    semidefinite,
+    square_or_diagonal,
+)
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike, NDArray
+
+    Array = NDArray[np.float64]
+
+# Largest |r| and Gauss-Legendre nodes: each integral is within 1e-9 for all means and all degrees of freedom.
+_NODES = (
+    (0.1, 4),
+    (0.3, 6),
+    (0.5, 8),
+    (0.7, 12),
+    (0.85, 16),
+    (0.95, 24),
+    (0.99, 40),
+    (0.999, 64),
+    (1.0, 128),
+)
+# Its square is far within the floating-point range.
+_LARGEST_STD = 1e50
+
+
+class LeastSquares:
+    """Least squares on Gaussian data, at any batch size.
+
+    Parameters
+    ----------
+    covariance : array_like, shape (d, d) or (d,)
+        K, symmetric positive semi-definite; a vector gives a diagonal K.
+    optimum : array_like, shape (d,), optional
+        The true parameters; zeros by default.
+    label_noise_std : float, default 0.1
+        Standard deviation s of the labels around x^T optimum.
+
+    Raises
+    ------
+    ProblemError
+        A covariance that is not symmetric, positive semi-definite and finite; an optimum of another shape; a label
+        noise that is negative or not finite.
+
+    Examples
+    --------
+    >>> import qpsim
+    >>> p = qpsim.LeastSquares([[2.0, 1.0], [1.0, 3.0]], optimum=[1.0, -1.0], label_noise_std=0.5)
+    >>> p.excess_loss([0.0, 0.0]), p.gradient([0.0, 0.0])
+    (1.5, array([-1.,  2.]))
+    >>> r = qpsim.simulate(p, "ssd", n_steps=5, n_replicates=4, rng=0, batch_size=8)
+    >>> r.excess_loss.shape
+    (4, 6)
+    """
+
+    kind = "least-squares"
+
+    def __init__(
+        self,
+        covariance: ArrayLike,
+        optimum: ArrayLike | None = None,
+        label_noise_std: float = 0.1,
+    ) -> None:
+        given = square_or_diagonal(covariance, "The covariance")
+        self._is_diagonal = given.ndim == 1
+        matrix = np.diag(given) if self._is_diagonal else given
+        values, vectors = np.linalg.eigh(matrix)
+        try:
+            self._eigenvalues = frozen(semidefinite(values, False))
+        except ProblemError:
+            raise ProblemError(
+                "The covariance must be positive semi-definite, but its smallest eigenvalue is "
+                f"{values.min():.3g}."
+            ) from None
+        self._eigenvectors = frozen(vectors)
+        self._covariance = frozen(np.ascontiguousarray(matrix))
+        point = np.zeros(matrix.shape[0]) if optimum is None else real_array(optimum, "The optimum")
+        if point.shape != (matrix.shape[0],):
+            raise ProblemError(
+                f"The optimum must have shape ({matrix.shape[0]},) like the covariance, not {point.shape}."
+            )
+        check_coordinates(point, "The optimum")
+        self._optimum = frozen(point)
+        self._batch_size = 1
+        self._label_noise_std = checks.number(
+            "label_noise_std", label_noise_std, ProblemError, f"[0, {_LARGEST_STD:g}]"
+        )
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates d."""
+        return int(self._covariance.shape[0])
+
+    @property
+    def covariance(self) -> Array:
+        """K, shape (d, d)."""
+        return self._covariance
+
+    @property
+    def hessian(self) -> Array:
+        """The loss' Hessian, which is K, shape (d, d)."""
+        return self._covariance
+
+    @property
+    def eigenvalues(self) -> Array:
+        """Eigenvalues of K, shape (d,)."""
+        return self._eigenvalues
+
+    @property
+    def eigenvectors(self) -> Array:
+        """Orthonormal eigenvectors of K as columns, shape (d, d)."""
+        return self._eigenvectors
+
+    @property
+    def optimum(self) -> Array:
+        """The true parameters, shape (d,)."""
+        return self._optimum
+
+    @property
+    def label_noise_std(self) -> float:
+        """Standard deviation s of the labels."""
+        return self._label_noise_std
+
+    @property
+    def batch_size(self) -> int:
+        """Draws of which a gradient is the mean; 1 unless :meth:`at_batch` made the problem."""
+        return self._batch_size
+
+    def at_batch(self, batch_size: int) -> LeastSquares:
+        """The problem whose gradients are means of so many draws."""
+        count = checks.count("batch_size", batch_size, ProblemError)
+        problem = LeastSquares(self._covariance, self._optimum, self._label_noise_std)
+        problem._batch_size = self._batch_size * count
+        return problem
+
+    @property
+    def diagonal_mass(self) -> float:
+        """c of Eq. 13 for the Hessian K."""
+        return float(np.trace(self._covariance) / np.abs(self._covariance).sum())
+
+    def gradient(self, theta: ArrayLike) -> Array:
+        """Exact gradient h = K (theta - optimum), shape (..., d)."""
+        return self._offset(theta) @ self._covariance
+
+    def excess_loss(self, theta: ArrayLike) -> Any:
+        """0.5 e^T K e, shape (...); a float for one theta. The loss itself is 0.5 s^2 higher."""
+        offset = self._offset(theta)
+        loss = 0.5 * np.sum(offset * (offset @ self._covariance), axis=-1)
+        return float(loss) if loss.ndim == 0 else loss
+
+    def residual_variance(self, theta: ArrayLike) -> Any:
+        """v = e^T K e + s^2, the variance of x^T theta - y, shape (...)."""
+        return 2.0 * self.excess_loss(theta) + self._label_noise_std**2
+
+    def gradient_covariance(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
+        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's by default."""
+        h = self.gradient(theta)
+        count = self._count(batch_size)
+        return (self.residual_variance(theta) * self._covariance + np.outer(h, h)) / count
+
+    def gradient_std(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
+        """Standard deviation of a gradient at theta (..., d), shape (..., d); B is the problem's own by default."""
+        h = self.gradient(theta)
+        v = np.asarray(self.residual_variance(theta))
+        count = self._count(batch_size)
+        return np.sqrt((v[..., None] * np.diagonal(self._covariance) + h * h) / count)
+
+    def _count(self, batch_size: int | None) -> int:
+        if batch_size is None:
+            return self._batch_size
+        return checks.count("batch_size", batch_size, ProblemError)
+
+    def _offset(self, theta: ArrayLike) -> Array:
+        point = checks.numbers("theta", theta, ProblemError)
+        if point.ndim == 0 or point.shape[-1] != self.dim:
+            raise ProblemError(
+                f"theta must have {self.dim} entries in its last axis, not shape {point.shape}."
+            )
+        return point - self._optimum
+
+    # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
+
+    def runs_by_coordinate(self, method: Any) -> bool:
+        """Never: the residual couples all coordinates."""
+        return False
+
+    def lanes_are_independent(self, method: Any) -> bool:
+        """Never: steps take matrix products over all replicates of a block."""
+        return False
+
+    def is_deterministic(self) -> bool:
+        """Never: away from the optimum every draw of x has another gradient."""
+        return False
+
+    def records_moment_error(self, method: Any) -> bool:
+        """Whether the exact step's denominator is a truncated series."""
+        return method.closed_form is None
+
+    def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
+        """Refuse the exact step of a rule that sees a minibatch's variance estimate."""
+        if method.observes == "variance_estimate" and (policy.is_exact or policy.is_bound):
+            raise ProblemError(
+                f"{method.name} has no {policy.name} step on least squares, where its variance estimate "
+                "and its gradient depend on each other; take step_size='line-search' or given steps."
+            )
+
+    def prepared(self, method: Any, policy: Any, batch_size: int, tolerance: float) -> Prepared:
+        """The arguments of the step loop."""
+        from qpsim.kernels.least_squares import LeastSquaresProblem
+
+        batch_size *= self._batch_size
+        factor = self._eigenvectors * np.sqrt(self._eigenvalues)
+        series: Any = ()
+        if method.closed_form is None:
+            series = _series_table(self._covariance, tolerance)
+        # The mean of n exponential variables of mean 1, for any n = B / 2, is chi^2_B / B.
+        scales, weights = Law("laplace", batch_size=0.5 * batch_size).quadrature()  # type: ignore[arg-type]
+        arguments = LeastSquaresProblem(
+            np.array(self._covariance),
+            np.ascontiguousarray(factor),
+            self._covariance**2,
+            self._label_noise_std,
+            batch_size,
+            scales**2,
+            np.array(weights),
+            *_legendre_rules(),
+            series,
+        )
+        return Prepared(arguments, None, self.dim + 1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values that, with :meth:`arrays`, describe the problem."""
+        return {
+            "dim": self.dim,
+            "diagonal": self._is_diagonal,
+            "label_noise_std": self._label_noise_std,
+            "batch_size": self._batch_size,
+            "smallest_eigenvalue": float(self._eigenvalues.min()),
+            "largest_eigenvalue": float(self._eigenvalues.max()),
+            "diagonal_mass": self.diagonal_mass,
+        }
+
+    def arrays(self) -> dict[str, Array]:
+        """Covariance and optimum."""
+        return {"covariance": self._covariance, "optimum": self._optimum}
+
+    def __repr__(self) -> str:
+        low, high = self._eigenvalues.min(), self._eigenvalues.max()
+        return (
+            f"<LeastSquares dim={self.dim}, eigenvalues in [{low:.3g}, {high:.3g}], "
+            f"label_noise_std={self._label_noise_std:g}>"
+        )
+
+
+@cache
+def _legendre_rules() -> tuple[Array, Array, Any, Array]:
+    """Nodes and weights on [0, 1] (classes, most), their counts and the largest |r| of each class."""
+    most = max(n for _, n in _NODES)
+    nodes, weights = np.zeros((len(_NODES), most)), np.zeros((len(_NODES), most))
+    for row, (_, n) in enumerate(_NODES):
+        x, w = np.polynomial.legendre.leggauss(n)
+        nodes[row, :n], weights[row, :n] = 0.5 * x + 0.5, 0.5 * w
+    counts = np.array([n for _, n in _NODES])
+    return nodes, weights, counts, np.array([limit for limit, _ in _NODES])
+
+
+def _series_table(covariance: Array, tolerance: float) -> Any:
+    from qpsim.kernels import quadratic
+
+    table = quadratic.series_table(np.ones((1, 1)), np.ones((1, 1)), tolerance)
+    off_diagonal = covariance - np.diag(np.diagonal(covariance))
+    return table._replace(off_diagonal=np.ascontiguousarray(off_diagonal))
