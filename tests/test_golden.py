@@ -85,9 +85,10 @@ def test_a_simulations_checkpoint_is_refused_by_a_sentence_that_names_the_versio
         golden.small_continued(workers=1, checkpoint=path)
 
 
-def test_a_trainings_checkpoint_is_refused_by_a_sentence_that_names_the_version(files):
+def test_the_checkpoint_of_an_earlier_training_is_refused_by_its_version(files):
+    """It does not say what data it was trained on."""
     pytest.importorskip("sklearn")
-    with pytest.raises(qpsim.QpsimError, match=r"was written by qpsim 0\.1"):
+    with pytest.raises(qpsim.QpsimError, match=r"training\.checkpoint was written by qpsim 0\.1"):
         golden.small_training(20, files / "training.checkpoint")
 
 
