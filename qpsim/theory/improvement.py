@@ -239,6 +239,10 @@ class DirectionTable:
     improvement_bound: float
     bound_tightness: float
 
+    def __repr__(self) -> str:
+        methods = ", ".join(row.method for row in self.rows)
+        return f"<DirectionTable of {methods}; best {self.best}; print it for the numbers>"
+
     @property
     def best(self) -> str:
         """Method with the largest expected improvement; the first of equals."""
