@@ -271,7 +271,9 @@ def test_momentum_range():
     for g, s in ((1.0, 0.5), (-3.0, 0.25), (0.5, 1.0)):
         r, sbar = 1.0 * r + g, 1.0**2 * sbar + s
     assert (r, sbar) == (-1.5, 1.75)
-    assert np.isfinite([np.sign(r), r / (1 + sbar / r**2), np.sign(r) / np.sqrt(1 + sbar / r**2)]).all()
+    assert np.isfinite(
+        [np.sign(r), r / (1 + sbar / r**2), np.sign(r) / np.sqrt(1 + sbar / r**2)]
+    ).all()
     # The package takes mu below 1 everywhere, and the list says so.
     with pytest.raises(qpsim.QpsimError, match=r"\[0, 1\)"):
         qpsim.method("m-ssd", momentum=1.0)

@@ -95,7 +95,9 @@ def test_momentum_close_to_its_ends():
 
 
 def test_the_named_value():
-    assert theory.variance_adaptation_factor(1.7e308, "sign") == pytest.approx(6.1194e-155, rel=1e-4)
+    assert theory.variance_adaptation_factor(1.7e308, "sign") == pytest.approx(
+        6.1194e-155, rel=1e-4
+    )
 
 
 def test_a_rate_whose_factors_leave_the_range():
