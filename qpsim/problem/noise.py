@@ -508,11 +508,14 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
         keywords = {"df": df} if law == "student" else {"law": law}
         if issubclass(family, _Given):
             given = [arrays[name] for name in family.names]
-            made = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}[family.family](
-                *given, **keywords
-            )
-            return replace(made, level=_level(description["level"]))
-        return family(_level(description["level"]), make_law(**keywords))
+            made: Noise = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}[
+                family.family
+            ](*given, **keywords)
+        else:
+            made = family(0.0, make_law(**keywords))
+        # A heavy-tailed noise of a minibatch has another law than that of one draw.
+        batch = checks.count("batch_size", description.get("batch_size", 1), ProblemError)
+        return replace(made, level=_level(description["level"]), law=made.law.mean_of(batch))
     except (KeyError, TypeError) as error:
         raise ProblemError(f"This is no description of a noise ({error}).") from None
 

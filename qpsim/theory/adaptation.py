@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("gradient", "sign", "adam")
 
 
+@np.errstate(all="ignore")
 def variance_adaptation_factor(relative_variance: ArrayLike, kind: str) -> Any:
     """Variance adaptation factor gamma as a function of eta^2 = sigma^2 / grad^2.
 
@@ -60,6 +61,7 @@ def variance_adaptation_factor(relative_variance: ArrayLike, kind: str) -> Any:
     return check.scalar_or_array(factor)
 
 
+@np.errstate(all="ignore")
 def adaptation_gap(relative_variance: ArrayLike) -> Any:
     """Adam's factor minus the optimal one for signs (Fig. 5): 1/sqrt(1 + eta^2) - erf(...).
 
@@ -81,6 +83,7 @@ def adaptation_gap(relative_variance: ArrayLike) -> Any:
     return check.scalar_or_array(gap)
 
 
+@np.errstate(all="ignore")
 def expected_squared_distance(
     factor: ArrayLike, mean: ArrayLike, std: ArrayLike, kind: str = "gradient"
 ) -> Any:
@@ -129,6 +132,7 @@ def expected_squared_distance(
     return check.scalar_or_array(terms.sum(axis=-1) if terms.ndim else terms)
 
 
+@np.errstate(all="ignore")
 def momentum_correction(mu: ArrayLike, t: ArrayLike) -> Any:
     """kappa(mu, t) of Eq. 19: the variance of an average of gradients, in units of one gradient's.
 
@@ -159,6 +163,7 @@ def momentum_correction(mu: ArrayLike, t: ArrayLike) -> Any:
     return check.scalar_or_array((1.0 - m) * (2.0 - complement) / ((1.0 + m) * complement))
 
 
+@np.errstate(all="ignore")
 def variance_estimate_factor(mu: ArrayLike, t: ArrayLike) -> Any:
     """1 - kappa(mu, t): the factor by which v - m^2 misses the gradient's variance (C.1).
 
@@ -180,6 +185,7 @@ def variance_estimate_factor(mu: ArrayLike, t: ArrayLike) -> Any:
     return check.scalar_or_array(lost / ((1.0 + m) * _one_minus_power(m, steps)))
 
 
+@np.errstate(all="ignore")
 def minibatch_variance(gradients: ArrayLike) -> Any:
     """Variance of a minibatch's mean gradient, estimated within it (Eq. 44, as it should read).
 

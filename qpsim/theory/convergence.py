@@ -51,6 +51,7 @@ class Theorem1(NamedTuple):
     bound: NDArray[np.float64]
 
 
+@np.errstate(all="ignore")
 def theorem1(
     problem: QuadraticProblem,
     theta0: ArrayLike,
@@ -102,6 +103,7 @@ def theorem1(
     )
 
 
+@np.errstate(all="ignore")
 def conditional_second_moment(gradient: ArrayLike, std: ArrayLike) -> Any:
     """E_t||g_t||^2 = ||grad||^2 + sum_i sigma_i^2, summed over the last axis.
 
@@ -129,6 +131,7 @@ def conditional_second_moment(gradient: ArrayLike, std: ArrayLike) -> Any:
     return check.scalar_or_array(np.sum(g**2 + sigma**2, axis=-1))
 
 
+@np.errstate(all="ignore")
 def largest_second_moment(problem: QuadraticProblem, path: ArrayLike) -> float:
     """The G^2 of the proof, measured: the largest E_t||g_t||^2 over a path, or over many.
 
@@ -152,6 +155,7 @@ def largest_second_moment(problem: QuadraticProblem, path: ArrayLike) -> float:
     return float(np.max(conditional_second_moment(p.gradient(points), p.gradient_std())))
 
 
+@np.errstate(all="ignore")
 def run_second_moment(problem: QuadraticProblem, theta0: ArrayLike) -> float:
     """G^2 = 2 L e_0 + sum sigma_i^2 >= E||g_t||^2 for every t, known before the run.
 
@@ -171,6 +175,7 @@ def run_second_moment(problem: QuadraticProblem, theta0: ArrayLike) -> float:
     return float(2.0 * p.eigenvalues.max() * excess + np.sum(p.gradient_std() ** 2))
 
 
+@np.errstate(all="ignore")
 def convergence_rate(problem: QuadraticProblem, second_moment: float) -> float:
     """c = 2 mu^2 / (L G^2) of Eq. 38.
 
@@ -193,6 +198,7 @@ def convergence_rate(problem: QuadraticProblem, second_moment: float) -> float:
     return 2.0 * low**2 / (high * moment)
 
 
+@np.errstate(all="ignore")
 def convergence_bound(initial_excess_loss: float, rate: float, n_steps: int) -> NDArray[np.float64]:
     """1 / (1/e_0 + c t) for t = 0, ..., n_steps (Eq. 40).
 

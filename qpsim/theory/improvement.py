@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STATELESS = ("sgd", "ssd", "svag", "va-ssd", "va-ssd-erf")
 
 
+@np.errstate(all="ignore")
 def optimal_step_size(
     problem: QuadraticProblem,
     method: str | Method,
@@ -53,6 +54,7 @@ def optimal_step_size(
     return check.scalar_or_array(_step(problem, slope, curvature))
 
 
+@np.errstate(all="ignore")
 def expected_improvement(
     problem: QuadraticProblem,
     method: str | Method,
@@ -77,6 +79,7 @@ def expected_improvement(
     return check.scalar_or_array(_gain(slope, _step(problem, slope, curvature)))
 
 
+@np.errstate(all="ignore")
 def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "entries") -> Any:
     """The paper's lower bound on sign descent's improvement (Eq. 12 right, Eq. 13).
 
@@ -106,19 +109,23 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     '0.161999'
     """
     p = check.problem(problem)
+    entries = float(np.abs(p.hessian).sum())
+    # An indefinite Hessian's trace is not the mass of its diagonal, which may be 0; with |q_ii| both forms are one.
+    indefinite = bool(p.eigenvalues.min() < 0.0)
     denominators = {
-        "entries": float(np.abs(p.hessian).sum()),
-        "trace": float(p.eigenvalues.sum()) / p.diagonal_mass,
+        "entries": entries,
+        "trace": entries if indefinite else float(p.eigenvalues.sum()) / p.diagonal_mass,
     }
     denominator = denominators[check.one_of(form, denominators, "form of the bound")]
     gradient = p.gradient(check.point(p, theta))
     # Eq. 8 under any law: heavy tails have another distribution than the Gaussian's.
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         a = np.where(gradient == 0.0, 0.0, gradient / p.gradient_scale())
     slope = np.sum(gradient * p.noise.law.mean_sign(a), axis=-1)
     return check.scalar_or_array(0.5 * slope**2 / denominator)
 
 
+@np.errstate(all="ignore")
 def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
     """I(s) / bound: how many times larger sign descent's improvement is than Eq. 12 promises.
 
@@ -136,6 +143,7 @@ def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
     return check.scalar_or_array(_ratio(exact, bound, empty=1.0))
 
 
+@np.errstate(all="ignore")
 def diagonal_mass(hessian: ArrayLike | QuadraticProblem) -> Any:
     """c of Eq. 13: the *fraction* sum_i |q_ii| / sum_ij |q_ij| of a Hessian's mass on its diagonal.
 
@@ -187,6 +195,7 @@ class MassInequality(NamedTuple):
     worst: float
 
 
+@np.errstate(all="ignore")
 def mass_inequality(problem: QuadraticProblem) -> MassInequality:
     """sum lambda_i <= sum |q_ij| <= sum lambda_i ||v_i||_1^2 <= d sum lambda_i (Section 2.1).
 
@@ -256,6 +265,7 @@ class DirectionTable:
         return "\n".join(lines)
 
 
+@np.errstate(all="ignore")
 def compare_directions(
     problem: QuadraticProblem,
     theta: ArrayLike,
@@ -376,7 +386,9 @@ def _step(problem: Any, slope: Any, curvature: Any) -> NDArray[np.float64]:
     step = _ratio(slope, curvature)
     if getattr(problem, "kind", "") != "local":
         return step
-    return np.where((np.asarray(curvature) <= 0.0) & (np.asarray(slope) != 0.0), np.inf, step)
+    # Along a level direction with negative curvature the loss falls to both sides.
+    unbounded = (curvature < 0.0) | ((curvature == 0.0) & (np.asarray(slope) != 0.0))
+    return np.where(unbounded, np.inf, step)
 
 
 def _gain(slope: Any, step: Any) -> NDArray[np.float64]:

@@ -70,7 +70,7 @@ def sign_descent_risk(
             start = start - step_size * np.sign(start)
         return risk, bound
     # A direction without noise or curvature: its sign is certain, or its loss is 0.
-    with np.errstate(divide="ignore", invalid="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         ratio = np.where(p.hessian > 0.0, p.hessian / p.gradient_scale(), 0.0)
     scale = 0.5 * float(p.hessian @ start**2) + 0.5 * step_size**2 * float(p.hessian.sum())
     budget = allowance * scale / p.dim

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Factor = float | NDArray[np.float64]
 
 
+@np.errstate(all="ignore")
 def direction_moments(
     problem: QuadraticProblem,
     method: str | Method,
@@ -124,7 +125,7 @@ def _moments_on_data(
         raise MethodError(
             f"{method.name} has no moments on least squares given its variance estimate: the two depend on each other."
         )
-    h, std = problem.gradient(theta), problem.gradient_std(theta, problem.batch_size)
+    h, std = problem.gradient(theta), problem.gradient_std(theta)
     seen = [*_observed(method, h, std, None), *arrays]
 
     def local_moments(p: Any, gradient: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qpsim.theory.arguments import Schedule
 
 
+@np.errstate(all="ignore")
 def expected_excess_loss(
     problem: QuadraticProblem,
     method: str | Method,
@@ -131,6 +132,7 @@ def _least_squares_risk(
     return (risk, np.zeros(n + 1)) if with_bound else risk
 
 
+@np.errstate(all="ignore")
 def steady_state_excess_loss(
     problem: QuadraticProblem, method: str | Method, step_size: ArrayLike
 ) -> Any:
@@ -179,6 +181,7 @@ def steady_state_excess_loss(
     return check.scalar_or_array(np.where(stable, risk, np.inf))
 
 
+@np.errstate(all="ignore")
 def largest_stable_step_size(problem: QuadraticProblem, method: str | Method) -> float:
     """Supremum of the constant steps at which sgd or m-sgd is mean-square stable.
 
@@ -275,12 +278,16 @@ def _linear_risk(
 
 def eigen_variance(p: QuadraticProblem) -> NDArray[np.float64]:
     """Variance of the gradient along each eigenvector of the Hessian, shape (d,)."""
-    along = p.noise.eigen_std(p)
-    variance = p.noise.law.variance
-    if along is not None:
-        return variance * along**2
-    factor = p.noise.factor(p) if p.eigenvectors is None else p.eigenvectors.T @ p.noise.factor(p)
-    return variance * np.einsum("ik,ik->i", factor, factor)
+    std = p.noise.eigen_std(p)
+    if std is None:
+        factor = p.noise.factor(p)
+        factor = factor if p.eigenvectors is None else p.eigenvectors.T @ factor
+        square = np.einsum("ik,ik->i", factor, factor)
+    else:
+        square = std**2
+    # A direction without noise has none under heavy tails either, where the variance of the law is infinite.
+    with np.errstate(invalid="ignore"):
+        return np.where(square > 0.0, p.noise.law.variance * square, 0.0)
 
 
 def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:

@@ -33,6 +33,7 @@ _BLOCK = 16384
 _TINY = 1e-300
 
 
+@np.errstate(all="ignore")
 def success_probability(gradient: ArrayLike, std: ArrayLike) -> Any:
     """Probability that a Gaussian gradient's sign is the true gradient's sign (Eq. 8, Lemma 2).
 
@@ -65,6 +66,7 @@ def success_probability(gradient: ArrayLike, std: ArrayLike) -> Any:
     return check.scalar_or_array(0.5 + 0.5 * np.abs(_expected_sign(*_pair(gradient, std))))
 
 
+@np.errstate(all="ignore")
 def expected_sign(gradient: ArrayLike, std: ArrayLike) -> Any:
     """E[sign(g)] = (2 rho - 1) sign(gradient) = erf(gradient / (sqrt(2) std)), Section 1.4.
 
@@ -79,6 +81,7 @@ def expected_sign(gradient: ArrayLike, std: ArrayLike) -> Any:
     return check.scalar_or_array(_expected_sign(*_pair(gradient, std)))
 
 
+@np.errstate(all="ignore")
 def sign_product(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     """E[sign(X) sign(Y)] for X ~ N(a, 1), Y ~ N(b, 1) of a given correlation, to 1e-12.
 
@@ -116,6 +119,7 @@ def sign_product(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     return check.scalar_or_array(_sign_product(x.ravel(), y.ravel(), r.ravel()).reshape(x.shape))
 
 
+@np.errstate(all="ignore")
 def sign_agreement(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     """Probability that two correlated Gaussian coordinates have the same sign: (1 + E[s s']) / 2.
 
@@ -130,6 +134,7 @@ def sign_agreement(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     return check.scalar_or_array(0.5 + 0.5 * np.asarray(sign_product(a, b, correlation)))
 
 
+@np.errstate(all="ignore")
 def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
     """E[s s^T] of the stochastic gradient's sign, exact for correlated coordinates.
 
@@ -165,6 +170,9 @@ def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[n
     p = check.problem(problem)
     gradient = p.gradient(check.point(p, theta))
     scale = p.gradient_scale()
+    if p.is_deterministic():
+        signs = np.sign(gradient)
+        return signs[..., :, None] * signs[..., None, :]
     total = np.zeros((*gradient.shape, p.dim))
     for b, weight in zip(*p.noise.law.quadrature(), strict=True):
         mean = _expected_sign(gradient, scale * b)

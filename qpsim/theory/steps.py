@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _MOST_DOUBLINGS = 40
 
 
+@np.errstate(all="ignore")
 def steps_until(
     problem: QuadraticProblem,
     method: str | Method,
