@@ -38,8 +38,12 @@ _PUBLIC = {
 }
 
 _SUBPACKAGES = ("theory", "nn", "tuning", "sweep", "figures", "verdicts")
-# Modules of the problem room that users name without it.
-_MODULES = {"noise": "qpsim.problem.noise", "gallery": "qpsim.problem.gallery"}
+# Modules that users name as qpsim.NAME.
+_MODULES = {
+    "noise": "qpsim.problem.noise",
+    "gallery": "qpsim.problem.gallery",
+    "errors": "qpsim.errors",
+}
 
 __all__ = [*_PUBLIC, *_SUBPACKAGES, *_MODULES, "__version__"]
 

@@ -20,7 +20,7 @@ def compare(
     tolerance: Annotated[
         float, typer.Option(help="Fraction of the initial loss to be reached.")
     ] = 0.01,
-    seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
+    rng: Annotated[int, typer.Option(help="Seed: the same one gives the same bits.")] = 0,
     problem: Problems = None,
     noise_std: NoiseLevels = None,
     method: Methods = None,
@@ -33,7 +33,7 @@ def compare(
     """Compare methods on problems and noise levels, with exact optimal steps.
 
     By default the methods of Table 1 on Figure 2's twelve problems. The table holds medians with
-    95 % bootstrap intervals: log10 of the final excess loss, and the steps until the loss has fallen
+    95 % intervals: log10 of the final excess loss, and the steps until the loss has fallen
     to a fraction of the initial one. `qpsim figure methods` draws it.
 
     \b
@@ -58,7 +58,7 @@ def compare(
         dim=dim,
         scale=scale,
         tolerance=tolerance,
-        seed=seed,
+        rng=rng,
         **given(own),
     )
     for path in file_lines(made.paths):

@@ -14,7 +14,8 @@ from qpsim.cli.shared import (
     Methods,
     NoiseLevels,
     Problems,
-    Seed,
+    Rng,
+    Tasks,
     Workers,
     chosen_options,
 )
@@ -45,8 +46,9 @@ def figure(
         float | None,
         typer.Option(help="Starting offsets are U[-scale, scale].", show_default=_OWN),
     ] = None,
-    seed: Seed = None,
+    rng: Rng = None,
     problem: Problems = None,
+    task: Tasks = None,
     noise_std: NoiseLevels = None,
     method: Methods = None,
     data: DataFolder = None,
@@ -84,7 +86,8 @@ def figure(
       qpsim figure 2 --problem H.npy --problem mild/haar --noise-std 0.5 --method adam
       qpsim figure 2 --redraw --width column --format pdf --format csv
       qpsim figure 3 --workers 2     networks on the digits, a few minutes
-      qpsim figure 3 --data ~/data   networks on MNIST and CIFAR, days
+      qpsim figure 3 --data ~/data   networks on MNIST and CIFAR, those that are there; days
+      qpsim figure 3 --data ~/data --task mnist --task digits-cnn --n-steps 1000 --n-replicates 3
       qpsim figure all --workers 2
       qpsim figure --list
     """
@@ -102,8 +105,9 @@ def figure(
         "n_steps": n_steps,
         "dim": dim,
         "scale": scale,
-        "seed": seed,
+        "rng": rng,
         "problems": problem,
+        "tasks": task,
         "noise_std": noise_std,
         "methods": method,
         "data": data,

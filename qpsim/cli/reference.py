@@ -20,18 +20,6 @@ from typing import Any, NamedTuple
 import qpsim
 from qpsim.errors import FileError
 
-# Rooms with public names, in the order of the page.
-MODULES = (
-    "qpsim",
-    "qpsim.problem.noise",
-    "qpsim.methods",
-    "qpsim.theory",
-    "qpsim.sweep",
-    "qpsim.nn",
-    "qpsim.figures",
-    "qpsim.verdicts",
-    "qpsim.errors",
-)
 _TEMPLATE = Path(__file__).with_name("reference.html.jinja")
 _WIDTH = 88
 
@@ -71,7 +59,7 @@ def reference(figures: Path) -> str:
         raise FileError(
             'The reference is made with pdoc; install it with: pip install "qpsim[docs]"'
         ) from None
-    sections = [_module(name) for name in MODULES]
+    sections = [_module(shown, name) for shown, name in modules().items()]
     sections += [_methods(), _commands(), _errata(), _gallery(figures), _changes()]
     page = jinja2.Template(_TEMPLATE.read_text(encoding="utf-8"), trim_blocks=True, autoescape=True)
     text = page.render(
@@ -82,7 +70,17 @@ def reference(figures: Path) -> str:
     return _linked(text, sections)
 
 
-def _module(name: str) -> Section:
+def modules() -> dict[str, str]:
+    """Modules with public names: what they are called by users, and where they are."""
+    found = {"qpsim": "qpsim"}
+    found |= {f"qpsim.{name}": path for name, path in qpsim._MODULES.items()}
+    found["qpsim.methods"] = "qpsim.methods"
+    found |= {f"qpsim.{name}": f"qpsim.{name}" for name in qpsim._SUBPACKAGES}
+    found["qpsim.errors"] = found.pop("qpsim.errors")  # last
+    return found
+
+
+def _module(shown: str, name: str) -> Section:
     module = importlib.import_module(name)
     known = getattr(module, "__all__", None) or [
         key for key, value in vars(module).items() if inspect.isclass(value)
@@ -94,7 +92,6 @@ def _module(name: str) -> Section:
         for key, value in values.items()
         if callable(value) and not (_is_error(value) and name != "qpsim.errors")
     }
-    shown = "qpsim.noise" if name == "qpsim.problem.noise" else name
     entries = [_entry(f"{shown}.{key}", value) for key, value in described.items()]
     return Section(shown, shown, _rendered(module.__doc__ or ""), entries)
 
@@ -167,6 +164,8 @@ def _default(parameter: inspect.Parameter) -> str:
 
 
 def _annotation(annotation: Any) -> str:
+    # A named tuple keeps what is written in its source in a wrapper.
+    annotation = getattr(annotation, "__forward_arg__", annotation)
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
     return text.replace("typing.", "")
 
@@ -207,7 +206,12 @@ def _commands() -> Section:
 def _errata() -> Section:
     from qpsim import theory
 
-    return Section("errata", "What the paper gets wrong", _markdown(theory.errata_markdown()), [])
+    return Section(
+        "errata",
+        "What the paper gets wrong",
+        _markdown(theory.errata_markdown().replace("\\~", "~")),
+        [],
+    )
 
 
 def _gallery(folder: Path) -> Section:
@@ -244,7 +248,12 @@ def _rendered(docstring: str | None) -> str:
     ]
     text = re.sub(r"::$", ":", "\n".join(lines), flags=re.MULTILINE)
     text = re.sub(r":\w+:`~?([^`]+)`", r"``\1``", text)
-    return _markdown(docstrings.convert(text, "numpy", None))
+    converted = docstrings.convert(text, "numpy", None)
+    # A parameter that needs no words besides its type.
+    converted = re.sub(
+        r"^( - .*\)):\s*\n(?=\s*(?: - |#|\Z))", r"\1\n", converted, flags=re.MULTILINE
+    )
+    return _markdown(converted)
 
 
 def _markdown(text: str) -> str:

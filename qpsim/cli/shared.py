@@ -19,12 +19,19 @@ def methods_beginning(incomplete: str) -> list[str]:
     return [name for name in method_names() if name.startswith(incomplete)]
 
 
+def tasks_beginning(incomplete: str) -> list[str]:
+    """Names of network tasks that begin so, for the completion of a command line."""
+    from qpsim.nn import task_names
+
+    return [name for name in task_names() if name.startswith(incomplete)]
+
+
 Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
 Rng = Annotated[
     int | None,
     typer.Option("--rng", help="Seed: the same one gives the same bits.", show_default="0"),
 ]
-# Figures and topics name theirs seed.
+# Topics of qpsim verify name theirs seed.
 Seed = Rng
 DataFolder = Annotated[
     Path | None, typer.Option(help="Folder of MNIST and CIFAR, for what is about networks.")
@@ -42,6 +49,15 @@ Problems = Annotated[
         help="SPECTRUM/BASIS, such as mild/haar, log-uniform:1000/axis or eigenvalues.npy/0.3, or a "
         "file with a Hessian; may be repeated.",
         show_default="the paper's four",
+    ),
+]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="TASK",
+        help="A problem of the figures on networks, see train --list; may be repeated.",
+        show_default="the figure's own",
+        autocompletion=tasks_beginning,
     ),
 ]
 NoiseLevels = Annotated[

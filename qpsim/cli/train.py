@@ -9,21 +9,19 @@ from typing import Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import assignments, file_lines, print_json, print_table, say
+from qpsim.cli.shared import methods_beginning, tasks_beginning
 
 _ROWS = 12
 
 
-def _tasks(incomplete: str) -> list[str]:
-    from qpsim.nn import task_names
-
-    return [name for name in task_names() if name.startswith(incomplete)]
-
-
 def train(
     task: Annotated[
-        str | None, typer.Argument(help="Problem; --list shows all.", autocompletion=_tasks)
+        str | None,
+        typer.Argument(help="Problem; --list shows all.", autocompletion=tasks_beginning),
     ] = None,
-    method: Annotated[str, typer.Option(help="Method, such as m-svag.")] = "adam",
+    method: Annotated[
+        str, typer.Option(help="Method, such as m-svag.", autocompletion=methods_beginning)
+    ] = "adam",
     step_size: Annotated[
         float | None, typer.Option(help="Step size; tune finds a good one.")
     ] = None,
@@ -52,7 +50,7 @@ def train(
     evaluate_every: Annotated[
         int | None, typer.Option(help="Steps between tests.", show_default="the task's")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Seed: the same one gives the same bits.")] = 0,
+    seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
     data: Annotated[
         Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
     ] = None,
@@ -82,14 +80,14 @@ def train(
     \b
     Examples:
       qpsim train digits-mlp --method adam --step-size 0.003
-      qpsim train digits-cnn --method m-svag-mb --step-size 0.06 --seed 3
+      qpsim train digits-cnn --method m-svag-mb --step-size 0.06 --rng 3
       qpsim train cifar10 --data ~/data --step-size 0.001 --checkpoint run.npz
       qpsim train mnist --data ~/data --step-size 0.001 --l2 0 --weights mnist.npz
       qpsim train digits-whitened --method m-sgd --step-size 0.3 --json
     """
     from qpsim import method as method_of
     from qpsim import nn
-    from qpsim.files.writing import check_writable
+    from qpsim.files.writing import check_file
 
     if list_:
         _list(json_)
@@ -113,7 +111,7 @@ def train(
     hyper = assignments(set_, list(mover.rule.defaults))
     run = nn.Run(replace(nn.task(task), **given), method_of(method, **hyper), step_size, seed)
     if weights is not None:
-        check_writable(weights.parent)
+        check_file(weights)
     try:
         trained = nn.train(
             run,

@@ -10,26 +10,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import file_lines, print_json, print_table, say
+from qpsim.cli.shared import methods_beginning, tasks_beginning
 
 if TYPE_CHECKING:
     from qpsim.tuning.networks import Tuned
 
 
-def _tasks(incomplete: str) -> list[str]:
-    from qpsim.nn import task_names
-
-    return [name for name in task_names() if name.startswith(incomplete)]
-
-
 def tune(
     task: Annotated[
-        str, typer.Argument(help="Problem; train --list shows all.", autocompletion=_tasks)
+        str, typer.Argument(help="Problem; train --list shows all.", autocompletion=tasks_beginning)
     ],
     method: Annotated[
         list[str] | None,
         typer.Option(
             help="Method, such as m-svag; give it once for each.",
             show_default="m-sgd, m-svag, m-ssd, adam",
+            autocompletion=methods_beginning,
         ),
     ] = None,
     n_replicates: Annotated[int, typer.Option(help="Runs at the best step size.")] = 10,
@@ -54,7 +50,7 @@ def tune(
         typer.Option(help="test-accuracy or training-loss.", show_default="the task's"),
     ] = None,
     seed: Annotated[
-        int, typer.Option(help="First seed: those of the search, then the others.")
+        int, typer.Option("--rng", help="First seed: those of the search, then the others.")
     ] = 0,
     data: Annotated[
         Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
@@ -83,7 +79,7 @@ def tune(
       qpsim tune digits-whitened --method adam --json | jq '.[0].step_size'
     """
     from qpsim.errors import TrainingError, nearest
-    from qpsim.figures import style
+    from qpsim.figures import canvas, style
     from qpsim.figures.network_panels import draw_sensitivity
     from qpsim.files.writing import check_writable, write_json
     from qpsim.nn import task as task_of
@@ -117,10 +113,10 @@ def tune(
     }
     paths = [write_json(out / f"{stem}.json", record)]
     with style.use(3.5):
-        figure = style.new_figure(3.5, 0.75)
+        figure = canvas.StyledFigure(3.5, 0.75)
         ax = figure.add_axes((0.13, 0.14, 0.84, 0.75))
         draw_sensitivity(tuned, ax)
-        paths += [style.save(figure, out / f"{stem}.{kind}", kind) for kind in ("png", "pdf")]
+        paths += [canvas.save(figure, out / f"{stem}.{kind}", kind) for kind in ("png", "pdf")]
     if json_:
         print_json(found)
     else:

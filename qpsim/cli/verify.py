@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -96,7 +97,7 @@ def verify(
             _print(report)
         say(f"{one}: saved to {file_lines([path])[0]}")
     if json_:
-        found = [report.as_dict() for report in reports]
+        found = [report.to_dict() for report in reports]
         print_json(found[0] if len(found) == 1 else found)
     if not all(report.holds for report in reports):
         raise typer.Exit(NOT_TRUE)
@@ -133,16 +134,17 @@ def _headings(verdict: Verdict) -> list[str]:
 
 
 def _numbers(verdict: Verdict, measured: Measurement) -> list[str]:
-    # A row's numbers share their decimals; what is tiny throughout, such as an error, keeps digits.
+    # The numbers of a row have equally many decimals; a row of tiny numbers has significant digits.
     ends = measured.interval or ()
-    largest = max(abs(number) for number in (measured.value, *ends))
+    finite = (abs(x) for x in (measured.value, *ends) if math.isfinite(x))
+    largest = max(finite, default=0.0)
     shape = ".3f" if 1e-2 <= largest < 1e4 or largest == 0 else ".3g"
     if measured.claimed is not None:
         shape = ".6g"
     cells = {
         "claimed": "" if measured.claimed is None else f"{measured.claimed:{shape}}",
         "std. error": "" if measured.error is None else f"{measured.error:.2g}",
-        "value": f"{measured.value:{shape}}",
+        "value": "-" if math.isnan(measured.value) else f"{measured.value:{shape}}",
         "95 % interval": f"[{', '.join(f'{end:{shape}}' for end in ends)}]" if ends else "",
         "z": "" if measured.z is None else f"{measured.z:+.2f}",
     }

@@ -177,12 +177,12 @@ def draw(
     >>> sorted(artists)
     ['adam', 'gradient', 'inset', 'legend', 'sign']
     """
-    from qpsim.figures import style
+    from qpsim.figures import canvas, style
 
     figure = module(data.figure)
     inches = width or (WIDTHS["full"] if fig is None else fig.bbox.width / fig.dpi)
     with style.use(inches):
-        fig = style.new_figure(inches, figure.aspect(data, inches)) if fig is None else fig
+        fig = canvas.StyledFigure(inches, figure.aspect(data, inches)) if fig is None else fig
         return fig, Artists(figure.draw(data, fig))
 
 
@@ -220,7 +220,7 @@ def make(
     redraw : bool, default False
         Draw the data that ``out`` holds already instead of computing them.
     **options
-        The figure's own options, such as ``n_replicates`` and ``seed``.
+        The figure's own options, such as ``n_replicates`` and ``rng``, its seed.
 
     Raises
     ------
@@ -272,9 +272,9 @@ def make(
 def _written(data: Data, drawn: Figure, path: Path, kind: str) -> Path:
     if kind == "csv":
         return data.to_csv(path)
-    from qpsim.figures import style
+    from qpsim.figures import canvas
 
-    return style.save(drawn, path, kind)
+    return canvas.save(drawn, path, kind)
 
 
 def _formats(formats: str | Sequence[str]) -> tuple[str, ...]:

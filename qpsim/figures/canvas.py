@@ -1,13 +1,16 @@
-"""The matplotlib figure that all figures of this package are drawn into.
+"""The matplotlib figure that all figures of this package are drawn into, and how it is saved.
 
 Imported only when something is drawn: it needs matplotlib.
 """
 
 from __future__ import annotations
 
+import io
+from pathlib import Path
 from typing import Any
 
 from qpsim.figures import style
+from qpsim.files.writing import write_bytes
 
 style.import_matplotlib()
 
@@ -20,6 +23,13 @@ class StyledFigure(Figure):
 
     Ticks and some texts are only made when a figure is rendered, and would otherwise take the
     settings of that moment.
+
+    Parameters
+    ----------
+    width : float
+        Inches.
+    aspect : float
+        Height over width.
     """
 
     def __init__(self, width: float, aspect: float) -> None:
@@ -32,3 +42,20 @@ class StyledFigure(Figure):
         """Render with the settings of the package."""
         with style.use(self._style_width):
             super().draw(renderer)
+
+
+def save(fig: Figure, path: Path, kind: str) -> Path:
+    """Write an image as a whole, the same bytes for the same drawing.
+
+    Raises
+    ------
+    FileError
+        The place cannot be written.
+    """
+    dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
+    picture = io.BytesIO()
+    with style.use(fig.get_figwidth()):
+        # The backend is named, because a program can register another one for a file format.
+        backend = "agg" if kind == "png" else kind
+        fig.savefig(picture, format=kind, metadata=dates[kind], backend=backend)
+    return write_bytes(path, picture.getvalue())

@@ -43,7 +43,7 @@ class Options(BaseOptions):
     """What Figure 1 may be asked for."""
 
     samples: int = option(120, "stochastic gradients drawn", at_least=1)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -72,7 +72,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     gradient, std = np.array(GRADIENT), np.array(STD)
     eta2 = (std / gradient) ** 2
     factor = variance_adaptation_factor(eta2, "gradient")
-    generator = np.random.Generator(np.random.PCG64(options.seed))
+    generator = np.random.Generator(np.random.PCG64(options.rng))
     draws = gradient + std * generator.standard_normal((options.samples, 2))
     arrays = {
         "gradient": gradient,

@@ -43,7 +43,7 @@ class EnsembleOptions(BaseOptions):
     n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Ensemble:
         self.options = options
         self.rows = choices.rows(options.problems)
         self.sizes = _sizes(options)
-        seeds = np.random.SeedSequence(options.seed).spawn(len(self.sizes))
+        seeds = np.random.SeedSequence(options.rng).spawn(len(self.sizes))
         self._seeds = [seed.spawn(3) for seed in seeds]
         # Problems are made with BLAS held to one thread, as they are simulated: the same bits anywhere.
         with one_blas_thread():

@@ -9,11 +9,12 @@ step sizes are chosen by the mean training loss over the run, which the table sh
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qpsim.figures import network_panels, networks
+from qpsim.figures import choices, network_panels, networks
 from qpsim.figures.data import Data
-from qpsim.figures.networks import Options
+from qpsim.figures.options import option
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -24,9 +25,17 @@ PROBLEMS = ("digits-mlp", "digits-cnn", "digits-whitened")
 METHODS = ("m-sgd", "m-svag", "m-ssd", "adam")
 
 
+@dataclass(frozen=True)
+class Options(networks.Options):
+    """What Figure 3 may be asked for."""
+
+    tasks: tuple = option(PROBLEMS, "problems, see train --list", text=networks.task_text)
+    methods: tuple = option(METHODS, "methods to compare", text=choices.method_text)
+
+
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Tune and train; see :func:`qpsim.figures.networks.compute`."""
-    return networks.compute("3", PROBLEMS, METHODS, options, workers)
+    return networks.compute("3", PROBLEMS, options.tasks, options.methods, options, workers)
 
 
 def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:

@@ -8,11 +8,12 @@ CIFAR-10 and CIFAR-100; by default two problems with scikit-learn's digits, as i
 from __future__ import annotations
 
 from concurrent.futures import Executor
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from qpsim.figures import network_panels, networks
+from qpsim.figures import choices, network_panels, networks
 from qpsim.figures.data import Data
-from qpsim.figures.networks import Options
+from qpsim.figures.options import option
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -23,9 +24,17 @@ PROBLEMS = ("digits-cnn", "digits-whitened")
 METHODS = ("m-svag", "m-svag-mb")
 
 
+@dataclass(frozen=True)
+class Options(networks.Options):
+    """What Figure 7 may be asked for."""
+
+    tasks: tuple = option(PROBLEMS, "problems, see train --list", text=networks.task_text)
+    methods: tuple = option(METHODS, "methods to compare", text=choices.method_text)
+
+
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Tune and train; see :func:`qpsim.figures.networks.compute`."""
-    return networks.compute("7", PROBLEMS, METHODS, options, workers)
+    return networks.compute("7", PROBLEMS, options.tasks, options.methods, options, workers)
 
 
 def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:

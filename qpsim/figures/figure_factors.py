@@ -66,7 +66,7 @@ class Options(BaseOptions):
     n_steps: int = option(100, "steps of the run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "the optimum is U[-scale, scale]", at_least=0.0)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -79,7 +79,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         (method, step): mean |factor - oracle| over coordinates; ``excess_loss`` (method, point).
     """
     began = time.perf_counter()
-    seeds = np.random.SeedSequence(options.seed).spawn(2)
+    seeds = np.random.SeedSequence(options.rng).spawn(2)
     problem = random_problem(
         options.spectrum,
         options.dim,

@@ -7,6 +7,7 @@ and noise (:mod:`qpsim.figures.figure2_problems`). Problems, noise levels and me
 
 from __future__ import annotations
 
+import math
 import time
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.figure2_problems import LEVELS, Ensemble, PanelOptions
 from qpsim.figures.options import option
 from qpsim.provenance import environment
+from qpsim.simulation.statistics import median_interval
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,8 +125,8 @@ def first_step_below(log_loss: np.ndarray, tolerance: float) -> np.ndarray:
 def rows(data: Data) -> list[dict[str, Any]]:
     """One row a problem, noise level and method: final loss and steps to tolerance with intervals.
 
-    Medians over replicates, with 95 % bootstrap intervals that resample problem draws and then
-    replicates; plain JSON values, None where the tolerance is not reached.
+    Medians over replicates, with 95 % intervals that know of the variation between problem draws
+    (:mod:`qpsim.simulation.statistics`); plain JSON values, None for what is infinite or not reached.
 
     Examples
     --------
@@ -134,24 +136,22 @@ def rows(data: Data) -> list[dict[str, Any]]:
     >>> len(rows), rows[0]["problem"], rows[0]["method"]
     (96, 'mild/haar', 'sgd')
     """
-    from qpsim.verdicts.record import bootstrap_median
-
     found = []
     never = data.options.n_steps + 1.0
     for row, noise, k in np.ndindex(*data["final"].shape[:3]):
-        final, ends = bootstrap_median(data["final"][row, noise, k], data["problem"])
+        final, ends = median_interval(data["final"][row, noise, k], data["problem"])
         reached = data["reached"][row, noise, k]
         # A run that never gets there counts as later than all that do.
-        steps, between = bootstrap_median(np.minimum(reached, never), data["problem"])
+        steps, between = median_interval(np.minimum(reached, never), data["problem"])
         found.append(
             {
                 "problem": data.labels["row"][row],
                 "noise_std": data.labels["noise"][noise],
                 "method": data.labels["method"][k],
                 "log10_final_loss": final,
-                "log10_final_loss_interval": list(ends),
+                "log10_final_loss_interval": [x if math.isfinite(x) else None for x in ends],
                 "steps_to_tolerance": _or_none(steps, never),
-                "steps_to_tolerance_interval": [_or_none(end, never) for end in between],
+                "steps_to_tolerance_interval": [_or_none(max(x, 0.0), never) for x in between],
                 "fraction_reached": float(np.isfinite(reached).mean()),
             }
         )
@@ -172,13 +172,17 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
                 f"{row['noise_std']:g}",
                 row["method"],
                 f"{row['log10_final_loss']:.2f}",
-                f"[{low:.2f}, {high:.2f}]",
+                f"[{_end(low, '-inf')}, {_end(high, 'inf')}]",
                 _steps(row["steps_to_tolerance"]),
                 f"[{_steps(first)}, {_steps(last)}]",
                 f"{100 * row['fraction_reached']:.0f} %",
             ]
         )
     return columns, lines
+
+
+def _end(value: float | None, otherwise: str) -> str:
+    return otherwise if value is None else f"{value:.2f}"
 
 
 def aspect(data: Data, width: float) -> float:

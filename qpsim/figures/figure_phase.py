@@ -72,7 +72,7 @@ class Options(BaseOptions):
         (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0), "eigenbasis, axes to Haar", at_least=0.0
     )
     condition_noise: float = option(0.1, "noise level of the second map", at_least=0.0)
-    seed: int = option(0, "seed of the first problem; the next have the next ones", at_least=0)
+    rng: int = option(0, "seed of the first problem; the next have the next ones", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -332,7 +332,7 @@ def _sweep(options: Options, name: str) -> Sweep:
     }
     grid: dict[str, Any] = {
         "basis": options.tau,
-        "rng": [options.seed + k for k in range(options.n_draws)],
+        "rng": [options.rng + k for k in range(options.n_draws)],
         "method": options.methods,
     }
     if name == "noise":

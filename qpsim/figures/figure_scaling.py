@@ -54,7 +54,7 @@ class Options(BaseOptions):
     step_counts: tuple = option((10, 30, 100, 300, 1000), "numbers of steps", at_least=1)
     worker_counts: tuple = option((1, 2, 4), "numbers of threads", at_least=1)
     rounds: int = option(5, "runs of each, in turns", at_least=1)
-    seed: int = option(0, "seed of problems and noise", at_least=0)
+    rng: int = option(0, "seed of problems and noise", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -96,13 +96,13 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     for *_, curve, (dim, *_) in runs:
         basis = CURVES[curve][1]
         if (basis, dim) not in problems:
-            problems[basis, dim] = random_problem("structured", dim, basis, rng=options.seed)
+            problems[basis, dim] = random_problem("structured", dim, basis, rng=options.rng)
     seconds: dict[tuple[str, int, int], list[float]] = {run[:3]: [] for run in runs}
     with progress.bar("scaling", options.rounds + 1) as bar:
         for turn in range(options.rounds + 1):
             for panel, k, curve, sizes in runs:
                 method, basis = CURVES[curve]
-                taken = _run(problems[basis, sizes[0]], method, sizes, options.seed)
+                taken = _run(problems[basis, sizes[0]], method, sizes, options.rng)
                 if turn > 0:  # the first compiles
                     seconds[panel, k, curve].append(taken)
             bar.tick()

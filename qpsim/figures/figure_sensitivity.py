@@ -1,7 +1,7 @@
-"""Final loss against the constant step size, for every method, by the paper's search (A.2).
+"""Final loss against the constant step size, for every method, and the best step of each.
 
-The grid is 6, 3, 1 x 10^m, from the largest stable step down over two orders of magnitude, and on
-while the smallest step is the best. A circle marks the best step.
+Shown are the stable step sizes that the search for the best one tries: one of each order of
+magnitude, and 6, 3, 1 x 10^m around the best. A circle marks the best step.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Options(BaseOptions):
     n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
     noise_std: float = option(0.1, "noise level nu", at_least=0.0)
 
 
@@ -56,7 +56,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         NaN; log10 of the median final excess loss; ``best`` (row, method): index of the best step.
     """
     began = time.perf_counter()
-    drawn, offset, noise = np.random.SeedSequence(options.seed).spawn(3)
+    drawn, offset, noise = np.random.SeedSequence(options.rng).spawn(3)
     generator = np.random.Generator(np.random.PCG64(offset))
     theta0 = generator.uniform(-options.scale, options.scale, (options.n_replicates, options.dim))
     found = []

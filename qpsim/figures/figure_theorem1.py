@@ -44,7 +44,7 @@ class Options(BaseOptions):
     smallest: float = option(0.5, "smallest eigenvalue; the largest is 1", at_least=1e-6)
     noise_std: float = option(1.0, "noise of the data, nu", at_least=1e-6)
     scale: float = option(3.0, "the starting offset is U[-scale, scale]", at_least=1e-6)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed of everything random", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -157,7 +157,7 @@ def draw_curves(data: Data, ax: Axes) -> dict[str, Any]:
 
 
 def _problem(options: Options) -> tuple[QuadraticProblem, np.random.SeedSequence]:
-    seeds = np.random.SeedSequence(options.seed).spawn(2)
+    seeds = np.random.SeedSequence(options.rng).spawn(2)
     if options.smallest > 1.0:
         raise FigureError(f"smallest must be at most 1, not {options.smallest:g}.")
     problem = random_problem(

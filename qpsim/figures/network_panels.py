@@ -21,11 +21,15 @@ if TYPE_CHECKING:
     from qpsim.tuning.networks import Tuned
 
 PANELS = ("training loss", "test loss")
-_TITLES = {"mnist": "MNIST", "cifar10": "CIFAR-10", "cifar100": "CIFAR-100"}
 _LINE = 1.5  # height of a line of the table, in ems
 _HEAD = 2.6  # lines above a table's first method
 # Losses nearer to the lowest one than so many standard errors are printed in bold as well.
 _STANDARD_ERRORS = 2.0
+
+
+def titles(data: Data) -> list[str]:
+    """What each problem was trained on; older data files know only the tasks' names."""
+    return data.labels.get("title", data.labels["problem"])
 
 
 def aspect(data: Data, width: float) -> float:
@@ -60,7 +64,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
             ax.tick_params(labelbottom=row == 1)
             shared = shared or ax
             if row == 0:
-                ax.set_title(_TITLES.get(problem, problem))
+                ax.set_title(titles(data)[k])
             else:
                 ax.set_xlabel("steps")
             if k == 0:
@@ -218,7 +222,7 @@ def _table(data: Data, page: Page) -> dict[Any, Any]:
     ax.plot([0.01, 0.99], [2.0, 2.0], color="0.3", linewidth=0.6)
     for k, problem in enumerate(problems):
         left = first + 2 * k * column
-        ax.text(left + column, 0.5, _TITLES.get(problem, problem), ha="center", va="center")
+        ax.text(left + column, 0.5, titles(data)[k], ha="center", va="center")
         for c, heading in enumerate(headings):
             place = left + (c + 0.5) * column
             ax.text(place, 1.4, heading, ha="center", va="center", fontsize=text_size)

@@ -1,37 +1,61 @@
-"""What the figures on networks share: tuned runs as arrays, losses over steps, the table below.
+"""The numbers of Figures 3, 6 and 7: methods tuned on networks, and their losses over steps.
 
-A figure says which problems and methods it compares. Each method's step size is tuned by the
-protocol of Section A.2 (:mod:`qpsim.tuning.networks`), then run ten times; the runs are kept in a cache, so
-that the figures share what they have in common and an interrupted one goes on where it was.
+Each method's step size is tuned after Section A.2 (:mod:`qpsim.tuning.networks`) and run with ten
+seeds. Finished runs are kept in a cache: the figures share what they have in common, and one that
+was interrupted goes on from there.
+
+Problems are tasks by name. By default they are three with scikit-learn's digits, in the places of
+the paper's MNIST, CIFAR-10 and CIFAR-100; with a folder of ``data``, each of the three that it holds
+takes its own place. Any others can be named, and mixed.
 """
 
 from __future__ import annotations
 
 import time
+import warnings
 from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim.errors import DataError, FigureError
+from qpsim.figures import choices
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.provenance import environment
 
 if TYPE_CHECKING:
+    from qpsim.nn import Task
     from qpsim.tuning.networks import Tuned
 
 _REAL = {"digits-mlp": "mnist", "digits-cnn": "cifar10", "digits-whitened": "cifar100"}
 
 
+def task_text(task: Any) -> str:
+    """How a task is called in a data file: by its name.
+
+    >>> task_text("digits-cnn")
+    'digits-cnn'
+    """
+    return task if isinstance(task, str) else task.name
+
+
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What a figure on networks may be asked for."""
+    """What a figure on networks may be asked for, besides its tasks and methods."""
 
     n_replicates: int = option(10, "runs at the best step size", at_least=1)
     tuning_seeds: int = option(1, "runs at each step size that is tried", at_least=1)
-    n_steps: int = option(0, "steps of each run; 0: as the problem says", at_least=0)
-    seed: int = option(0, "seed of everything random", at_least=0)
+    orders: int = option(
+        -1, "orders of magnitude of step sizes tried below the largest stable one; -1: as needed",
+        at_least=-1,
+    )  # fmt: skip
+    n_steps: int = option(
+        0, "steps of each run, drops of the step size in proportion; 0: as the task says",
+        at_least=0,
+    )  # fmt: skip
+    rng: int = option(0, "seed of everything random", at_least=0)
     data: str = option("", "folder of MNIST, CIFAR-10 and CIFAR-100; without it, the digits")
     cache: str = option("", "folder of finished runs; by default the user's cache folder")
 
@@ -43,8 +67,9 @@ class Options(BaseOptions):
 
 def compute(
     figure: str,
-    problems: tuple[str, ...],
-    methods: tuple[str, ...],
+    defaults: tuple[str, ...],
+    tasks: tuple[Any, ...],
+    methods: tuple[Any, ...],
     options: Options,
     workers: int | Executor | None = None,
 ) -> Data:
@@ -54,9 +79,11 @@ def compute(
     ----------
     figure : str
         Name that the data carry.
-    problems : tuple of str
-        Names of digits tasks; with ``options.data`` their real counterparts take their place.
-    methods : tuple of str
+    defaults : tuple of str
+        The digits tasks of the figure, which the real ones that ``options.data`` holds replace.
+    tasks : tuple of str or Task
+        The problems that are asked for.
+    methods : tuple of str, Method or mapping
 
     Returns
     -------
@@ -67,28 +94,37 @@ def compute(
         last point. And
         ``test_accuracy`` after the last step, ``test_loss``, ``mean_loss``: training loss over the
         run, ``early_loss``: over its first quarter, each (problem, method, replicate);
-        ``step_size`` (problem, method). What diverged is +inf, its accuracy NaN.
+        ``step_size`` (problem, method). What diverged is +inf, its accuracy NaN. Labels are the
+        tasks' names ("problem"), what they were trained on ("title" and, with its fingerprint,
+        "data"), and the methods.
+
+    Raises
+    ------
+    FigureError
+        A problem or method is given twice.
+    DataError
+        There is no such task, or its data are not there.
     """
-    from qpsim.nn import task
     from qpsim.tuning.networks import Protocol, tune
 
     began = time.perf_counter()
-    names = [_REAL[name] for name in problems] if options.data else list(problems)
-    tasks = [task(name) for name in names]
-    if options.n_steps:
-        tasks = [replace(one, n_steps=options.n_steps) for one in tasks]
+    chosen = [_shortened(one, options.n_steps) for one in _tasks(defaults, tasks, options.data)]
+    movers = choices.methods(methods)
     protocol = Protocol(
-        tuning_seeds=options.tuning_seeds, n_replicates=options.n_replicates, seed=options.seed
+        orders=None if options.orders < 0 else options.orders,
+        tuning_seeds=options.tuning_seeds,
+        n_replicates=options.n_replicates,
+        seed=options.rng,
     )
     tuned = tune(
-        tasks,
-        methods,
+        chosen,
+        list(movers.values()),
         protocol,
         directory=options.data or None,
         workers=workers,
         cache=options.cache or None,
     )
-    cells = [tuned[k * len(methods) : (k + 1) * len(methods)] for k in range(len(tasks))]
+    cells = [tuned[k * len(movers) : (k + 1) * len(movers)] for k in range(len(chosen))]
     arrays: dict[str, np.ndarray] = {
         name: np.array([[pick(one) for one in row] for row in cells])
         for name, pick in (
@@ -106,10 +142,12 @@ def compute(
         arrays |= {f"{name}_{k}": array for name, array in found.items()}
         axes |= {f"{name}_{k}": listed for name, listed in names_of_axes.items()}
     labels: dict[str, list[Any]] = {
-        "problem": names,
-        "method": list(methods),
-        "criterion": [one.criterion for one in tasks],
-        "tasks": [{"name": one.name, "notes": one.notes} for one in tasks],
+        "problem": [one.name for one in chosen],
+        "title": [_title(row[0]) for row in cells],
+        "data": [row[0].data for row in cells],
+        "method": list(movers),
+        "criterion": [one.criterion for one in chosen],
+        "tasks": [{"name": one.name, "notes": one.notes} for one in chosen],
     }
     provenance = {
         **environment(),
@@ -118,6 +156,41 @@ def compute(
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
     return Data(figure, options, arrays, axes, labels, provenance)
+
+
+def _tasks(defaults: tuple[str, ...], tasks: tuple[Any, ...], folder: str) -> list[Task]:
+    """The tasks that are asked for; of the defaults, the real ones that the folder holds."""
+    from qpsim.nn import task
+
+    names = [task_text(one) for one in tasks]
+    for name in names:
+        if names.count(name) > 1:
+            raise FigureError(f"The task {name} is given twice; leave one out.")
+    if not folder or tuple(tasks) != defaults:
+        return [task(one) if isinstance(one, str) else one for one in tasks]
+    real = {name: task(_REAL[name]) for name in defaults}
+    present = {name: one.is_there(folder) for name, one in real.items()}
+    if not any(task(name).is_there(folder) for name in _REAL.values()):
+        raise DataError(f"{folder} holds none of {', '.join(_REAL.values())}; name one that does")
+    for name, there in present.items():
+        if not there:
+            warnings.warn(
+                f"{folder} does not hold {real[name].data}; {name} takes its place.", stacklevel=3
+            )
+    return [real[name] if there else task(name) for name, there in present.items()]
+
+
+def _shortened(one: Task, n_steps: int) -> Task:
+    """A task with another number of steps, its step size dropping after the same share of them."""
+    if not n_steps:
+        return one
+    drops = tuple(max(round(drop * n_steps / one.n_steps), 1) for drop in one.drops)
+    return replace(one, n_steps=n_steps, drops=drops)
+
+
+def _title(one: Tuned) -> str:
+    """What was trained on: read from files by what the files hold, a task of the package by name."""
+    return one.data["name"] if one.task.needs_directory else one.task.name
 
 
 def _early_loss(one: Tuned) -> np.ndarray:

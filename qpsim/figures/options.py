@@ -13,12 +13,11 @@ from numbers import Integral
 from typing import Any, TypeVar
 
 from qpsim import checks
-from qpsim.errors import FigureError, nearest
+from qpsim.errors import FigureError, RenamedWarning, nearest
 
 # Names of earlier versions. "problems" was a number and is now a list in some figures.
 _FORMER = {
-    "replicates": "n_replicates",
-    "steps": "n_steps",
+    **checks.RENAMED,
     "problems": "n_draws",
     "noise": "noise_std",
     "batch": "batch_size",
@@ -102,11 +101,7 @@ class BaseOptions:
                 others = nearest(name, known) if known else "it has none."
                 raise FigureError(f"{owner} has no option {name!r}; {others}")
             if now != name and not stored:
-                warnings.warn(
-                    f"{owner}: the option {name!r} is now called {now!r}.",
-                    FutureWarning,
-                    stacklevel=2,
-                )
+                warnings.warn(f"{name} is called {now} now.", RenamedWarning, stacklevel=3)
             found[now] = value
         return cls(**found)
 
@@ -148,7 +143,7 @@ def _checked(name: str, value: Any, default: Any, metadata: Mapping[str, Any]) -
         raise FigureError(f"{name} must be a text, not {checks.shown(value)}.")
     if isinstance(default, int):
         # A seed may be as large as one likes.
-        high = None if name == "seed" else checks.LARGEST_COUNT
+        high = None if name in ("rng", "seed") else checks.LARGEST_COUNT
         low = 0 if at_least is None else int(at_least)
         return checks.count(name, value, FigureError, low, high)
     interval = "(-inf, inf)" if at_least is None else f"[{at_least!r}, inf)"

@@ -6,19 +6,12 @@ Methods that are drawn together also differ in lightness, dashes and markers, fo
 
 from __future__ import annotations
 
-import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-from qpsim.files.writing import write_bytes
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from typing import Any, NamedTuple
 
 
 class Look(NamedTuple):
@@ -157,27 +150,3 @@ def use(width: float = 7.0) -> Iterator[None]:
     with as_file(files("qpsim.figures") / "qpsim.mplstyle") as sheet:
         with matplotlib.style.context(["default", str(sheet), sizes]):
             yield
-
-
-def new_figure(width: float, aspect: float) -> Figure:
-    """An empty figure of a width in inches and a height of ``aspect`` times that."""
-    from qpsim.figures.canvas import StyledFigure
-
-    return StyledFigure(width, aspect)
-
-
-def save(fig: Figure, path: Path, kind: str) -> Path:
-    """Write an image as a whole, the same bytes for the same drawing.
-
-    Raises
-    ------
-    FileError
-        The place cannot be written.
-    """
-    dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
-    picture = io.BytesIO()
-    with use(fig.get_figwidth()):
-        # The backend is named, because a program can register another one for a file format.
-        backend = "agg" if kind == "png" else kind
-        fig.savefig(picture, format=kind, metadata=dates[kind], backend=backend)
-    return write_bytes(path, picture.getvalue())

@@ -63,8 +63,8 @@ def load(path: str | os.PathLike[str], loop: Loop, data: Mapping[str, Any]) -> N
     try:
         if not isinstance(header["data"], Mapping):
             raise FileError(
-                f"{path} was written by a development version of qpsim 0.1.0 that did not record "
-                "what the data are; finish it with that version, or give another checkpoint."
+                f"{path} was written by qpsim 0.1, which did not record what the data are; finish "
+                "it with that version, or give another checkpoint."
             )
         _check_same_run(path, header["run"], loop.run.record())
         _check_same_data(path, header["data"], data)

@@ -10,19 +10,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim import checks
-from qpsim.errors import FileError, NetworkError
+from qpsim.errors import NetworkError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.cores import worker_count
-from qpsim.files.archive import read_arrays, write_arrays
 from qpsim.nn.assembly import assemble
 from qpsim.nn.execution import Plan
-from qpsim.nn.layers import Dropout, Layer
+from qpsim.nn.layers import Dropout, Field, Layer
 from qpsim.nn.losses import Loss, filling, find_loss, softmax_cross_entropy
 from qpsim.nn.memory import aligned_zeros
+from qpsim.nn.weights import read_weights, write_weights
 from qpsim.nn.workspace import Request
 
 _PREDICTED_AT_ONCE = 256
-_KIND = "network weights"
 
 
 class PerExampleMoments(NamedTuple):
@@ -168,6 +167,20 @@ class Network:
         return self._parts.views
 
     @property
+    def decaying(self) -> Sequence[slice]:
+        """Parts of the vector that the L2 term includes."""
+        return self._parts.decaying
+
+    @property
+    def dropouts(self) -> list[tuple[Dropout, Field]]:
+        """Its dropout layers in their order, each with the field that it works on."""
+        return [
+            (stage.layer, self._parts.fields[stage.source])
+            for stage in self._parts.stages
+            if isinstance(stage.layer, Dropout)
+        ]
+
+    @property
     def n_outputs(self) -> int:
         """Numbers that it gives for an example: scores of the classes, or a target's length."""
         return self._parts.fields[-1].shape[0]
@@ -294,6 +307,82 @@ class Network:
             gradient[part] += self.dtype.type(self.weight_decay) * weight
         return 0.5 * self.weight_decay * total
 
+    def hessian_vector_product(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        v: np.ndarray,
+        rng: np.random.Generator | None = None,
+        train: bool = True,
+    ) -> np.ndarray:
+        """The Hessian of the objective on a batch, L2 included, times a vector: exact to rounding.
+
+        Parameters
+        ----------
+        x, y, rng, train
+            As for `loss_and_gradient`; generators of the same state drop the same.
+        v : array (P,) or (P, k)
+            One vector, or k of them as columns.
+
+        Returns
+        -------
+        array (P,) or (P, k)
+
+        Raises
+        ------
+        NetworkError
+            As `loss_and_gradient`; or a layer or loss that is none of the package's.
+
+        Examples
+        --------
+        >>> from qpsim.nn import Dense
+        >>> network = Network([Dense(2)], (3,), dtype=np.float64, rng=0)
+        >>> x, y, v = np.eye(3), [0, 1, 1], np.linspace(0, 1, 8)
+        >>> product = network.hessian_vector_product(x, y, v)
+        >>> before = network.loss_and_gradient(x, y)[1]
+        >>> network.parameters += 1e-6 * v
+        >>> bool(np.allclose((network.loss_and_gradient(x, y)[1] - before) / 1e-6, product, 1e-4))
+        True
+        """
+        from qpsim.nn.curvature import hessian_vector_product
+
+        x = self._checked_examples(x)
+        targets = self._checked_targets(y, len(x))
+        return hessian_vector_product(self, x, targets, v, self._dropout_key(rng, train))
+
+    def hessian(
+        self,
+        x: np.ndarray,
+        y: np.ndarray,
+        rng: np.random.Generator | None = None,
+        train: bool = True,
+    ) -> np.ndarray:
+        """The whole Hessian (P, P) of the objective on a batch, for networks of at most 5000 parameters.
+
+        Parameters
+        ----------
+        x, y, rng, train
+            As for `loss_and_gradient`.
+
+        Raises
+        ------
+        NetworkError
+            As `hessian_vector_product`; or too many parameters.
+
+        Examples
+        --------
+        >>> from qpsim.nn import Dense
+        >>> network = Network([Dense(2)], (3,), weight_decay=0.1, rng=0)
+        >>> matrix = network.hessian(np.eye(3), [0, 1, 1])
+        >>> matrix.shape, bool(np.linalg.eigvalsh(matrix).min() > -1e-6)
+        ((8, 8), True)
+        """
+        from qpsim.nn.curvature import hessian
+
+        x = self._checked_examples(x)
+        targets = self._checked_targets(y, len(x))
+        return hessian(self, x, targets, self._dropout_key(rng, train))
+
     def predict(self, x: np.ndarray) -> np.ndarray:
         """The outputs (B, n_outputs), nothing dropped; of class scores the argmax is the class.
 
@@ -347,7 +436,7 @@ class Network:
         >>> bool((other.parameters == network.parameters).all())
         True
         """
-        return write_arrays(path, _KIND, {"dtype": self.dtype.name}, dict(self._parts.views))
+        return write_weights(path, self._parts.views)
 
     def load(self, path: str | os.PathLike[str]) -> None:
         """Take the parameters of a file that `save` wrote for a network of the same layers.
@@ -357,17 +446,7 @@ class Network:
         FileError
             The file is missing or damaged, or holds the parameters of other layers.
         """
-        _, arrays = read_arrays(path, _KIND)
-        expected = {name: view.shape for name, view in self._parts.views.items()}
-        found = {name: array.shape for name, array in arrays.items()}
-        for name in {**expected, **found}:
-            if expected.get(name) != found.get(name):
-                raise FileError(
-                    f"{path} holds the weights of another network: {name} is "
-                    f"{found.get(name, 'missing')} there and {expected.get(name, 'missing')} here."
-                )
-        for name, view in self._parts.views.items():
-            view[:] = arrays[name]
+        read_weights(path, self._parts.views)
 
     def _differentiate(
         self,

@@ -23,6 +23,9 @@ from qpsim.nn.data import (
     Split,
     Transform,
     evaluation_batches,
+    has_cifar10,
+    has_cifar100,
+    has_mnist,
     load_cifar10,
     load_cifar100,
     load_digits,
@@ -37,10 +40,12 @@ __all__ = ["NetworkSpec", "Task"]
 
 Criterion = Literal["test-accuracy", "training-loss"]
 _CRITERIA = ("test-accuracy", "training-loss")
-_READERS: dict[str, Callable[[str | os.PathLike[str]], Dataset]] = {
-    "mnist": load_mnist,
-    "cifar10": load_cifar10,
-    "cifar100": load_cifar100,
+_Folder = str | os.PathLike[str]
+# Data in a folder of the user's: how they are read, and whether they are there.
+_READERS: dict[str, tuple[Callable[[_Folder], Dataset], Callable[[_Folder], bool]]] = {
+    "mnist": (load_mnist, has_mnist),
+    "cifar10": (load_cifar10, has_cifar10),
+    "cifar100": (load_cifar100, has_cifar100),
 }
 _SMALL = (16, 16, 3)
 _EMBEDDED: dict[str, Callable[[], Dataset]] = {
@@ -219,13 +224,23 @@ class Task:
                     f"task {self.name!r} reads the files of {self.data}: give their directory "
                     "(--data DIR); nothing is downloaded"
                 )
-            return self.prepared(_READERS[self.data](directory))
+            return self.prepared(_READERS[self.data][0](directory))
         if directory is not None:
             raise DataError(f"task {self.name!r} has its data built in and reads no directory")
         if self.data not in _EMBEDDED:
             known = nearest(self.data, [*_READERS, *_EMBEDDED])
             raise DataError(f"task {self.name!r}: there are no data {self.data!r}; {known}")
         return self.prepared(_EMBEDDED[self.data]())
+
+    def is_there(self, directory: str | os.PathLike[str]) -> bool:
+        """Whether a directory holds the data that `load` reads, or the task needs none.
+
+        Raises
+        ------
+        DataError
+            There is no such directory.
+        """
+        return self.data not in _READERS or _READERS[self.data][1](directory)
 
     def prepared(self, dataset: Dataset) -> Dataset:
         """A data set with examples of the shape that the network reads."""

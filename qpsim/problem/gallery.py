@@ -9,10 +9,11 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.problem import noise
+from qpsim.problem.data import DataProblem
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 
-__all__ = ["figure2", "noisy_quadratic_model"]
+__all__ = ["deepobs_quadratic", "figure2", "noisy_quadratic_model"]
 
 NOISE_LEVELS = (0.0, 0.1, 4.0)
 
@@ -85,3 +86,64 @@ def noisy_quadratic_model(
         number = d ** (place / n)
     generator = np.random.default_rng(rng)
     return QuadraticProblem(1.0 / number, generator.standard_normal(d), noise=noise.hessian(1.0))
+
+
+# Of DeepOBS: 1000 draws of standard deviation 0.6 in 100 dimensions, minibatches of 128, and its seeds.
+_DEEPOBS_DIM, _DEEPOBS_ROWS, DEEPOBS_BATCH_SIZE, _DEEPOBS_STD = 100, 1000, 128, 0.6
+_DEEPOBS_PROBLEM_SEED, _DEEPOBS_TRAIN_SEED, _DEEPOBS_TEST_SEED = 42, 42, 43
+
+
+def deepobs_quadratic(seed: int = 0, *, order: str = "fixed") -> DataProblem:
+    """DeepOBS's ``quadratic_deep`` (Schneider, Balles & Hennig, 2019): a finite sample of 1000 draws in 100 dimensions.
+
+    The Hessian has 90 eigenvalues U(0, 1) and 10 U(30, 60) in a random basis. Runs start at theta = 1 and take 700
+    steps on minibatches of 128, the last short one of an epoch dropped; the test loss is that of 896 other draws.
+    Hessian and draws come from generators of fixed seeds, as DeepOBS has them.
+
+    Parameters
+    ----------
+    seed : int, default 0
+        Decides in which order the rows stand, and so which of them form a minibatch.
+    order : {"fixed", "reshuffled", "replacement"}, default "fixed"
+        Whether every epoch repeats that order, or has one of its own.
+
+    Examples
+    --------
+    >>> from qpsim import gallery
+    >>> p = gallery.deepobs_quadratic(0)
+    >>> p, round(p.held_out_loss(p.optimum), 3)
+    (<DataProblem draws around an optimum, 1000 rows, dim=100, order='fixed'>, 87.046)
+    """
+    number = checks.count("seed", seed, ProblemError, low=0, high=None)
+    draws = np.random.RandomState(_DEEPOBS_PROBLEM_SEED)
+    eigenvalues = np.concatenate([draws.uniform(0.0, 1.0, 90), draws.uniform(30.0, 60.0, 10)])
+    rotation = _subgroup_rotation(_DEEPOBS_DIM, draws)
+    hessian = rotation.T @ (eigenvalues[:, None] * rotation)
+    tables = [
+        np.random.RandomState(one).normal(0.0, _DEEPOBS_STD, (_DEEPOBS_ROWS, _DEEPOBS_DIM))
+        for one in (_DEEPOBS_TRAIN_SEED, _DEEPOBS_TEST_SEED)
+    ]
+    train = np.random.default_rng(number).permutation(tables[0], axis=0)
+    tested = _DEEPOBS_ROWS // DEEPOBS_BATCH_SIZE * DEEPOBS_BATCH_SIZE
+    return DataProblem(
+        train, order=order, hessian=0.5 * (hessian + hessian.T), held_out=tables[1][:tested]
+    )
+
+
+def _subgroup_rotation(dim: int, draws: np.random.RandomState) -> np.ndarray:
+    """A Haar rotation by the subgroup algorithm (Diaconis & Shahshahani, 1987), from these draws in this order.
+
+    A rotation of one dimension more is one of the smaller space followed by the reflection that takes the first axis
+    to a uniform point of the sphere.
+    """
+    angle = 2.0 * np.pi * draws.uniform()
+    rotation = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    for size in range(3, dim + 1):
+        axis = -draws.normal(size=size)
+        axis /= np.linalg.norm(axis)
+        axis[0] += 1.0
+        axis /= np.linalg.norm(axis)
+        larger = np.eye(size)
+        larger[1:, 1:] = rotation
+        rotation = larger - 2.0 * np.outer(axis, axis @ larger)
+    return -rotation

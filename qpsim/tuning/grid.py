@@ -127,7 +127,8 @@ def search(
             del tried[k]
         yield from ask([floor])
     yield from _downwards(start, floor, ask, tried)
-    decades = [k for k in sorted(tried) if (k - start) % PER_ORDER == 0 and tried[k].stable]
+    usable = [k for k in sorted(tried) if tried[k].stable and tried[k].moves]
+    decades = [k for k in usable if (k - start) % PER_ORDER == 0]
     for k in _lowest_points(decades, tried):
         yield from _descend(k, floor, ask, tried)
     while (number := best(tried)) is not None:

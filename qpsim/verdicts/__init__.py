@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 from qpsim.errors import VerdictError, nearest
 
 if TYPE_CHECKING:
-    from qpsim.verdicts.record import Measurement, Report, Verdict, bootstrap_median
+    from qpsim.verdicts.record import Measurement, Report, Verdict
 
-__all__ = ["Measurement", "Report", "Verdict", "bootstrap_median", "measure", "module", "topics"]
+__all__ = ["Measurement", "Report", "Verdict", "measure", "module", "topics"]
 
-_RECORD = ("Measurement", "Report", "Verdict", "bootstrap_median")
+_RECORD = ("Measurement", "Report", "Verdict")
 
 
 @cache

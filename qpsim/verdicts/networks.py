@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpsim.figures import figure3, figure6, figure7, networks
+from qpsim.figures import figure3, figure6, figure7, network_panels, networks
 from qpsim.figures.data import Data
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
@@ -162,8 +162,12 @@ def measure(options: Options, workers: int | Executor | None = None) -> Report:
     Report
     """
     began = time.perf_counter()
-    plain = networks.Options(**{name: getattr(options, name) for name in Options.names()})
-    found = [figure.compute(plain, workers) for figure in (figure3, figure6, figure7)]
+    common = {name: getattr(options, name) for name in Options.names()}
+    found = [
+        figure3.compute(figure3.Options(**common), workers),
+        figure6.compute(figure6.Options(**common), workers),
+        figure7.compute(figure7.Options(**common), workers),
+    ]
     verdicts = judge(found)
     elapsed = {"wall_seconds": round(time.perf_counter() - began, 3)}
     return Report("networks", verdicts, options.to_dict(), {**found[0].provenance, **elapsed})
@@ -171,7 +175,7 @@ def measure(options: Options, workers: int | Executor | None = None) -> Report:
 
 def judge(figures: list[Data]) -> tuple[Verdict, ...]:
     """All verdicts on the data of Figures 3, 6 and 7, computed or loaded."""
-    problems = figures[0].labels["problem"]
+    problems, titles = figures[0].labels["problem"], network_panels.titles(figures[0])
     losses: dict[tuple[str, str, str], np.ndarray] = {}
     steps: dict[str, dict[str, float]] = {name: {} for name in problems}
     for data in figures:
@@ -180,7 +184,7 @@ def judge(figures: list[Data]) -> tuple[Verdict, ...]:
                 steps[problem][method] = float(data["step_size"][k, n])
                 for array in (_MEAN, _EARLY):
                     losses[array, problem, method] = data[array][k, n]
-    judged = [_judge(statement, problems, losses, steps) for statement in STATEMENTS]
+    judged = [_judge(statement, problems, titles, losses, steps) for statement in STATEMENTS]
     return (*judged[:-2], _stability(figures[0]), *judged[-2:])
 
 
@@ -205,6 +209,7 @@ def compare(above: np.ndarray, below: np.ndarray) -> tuple[float, tuple[float, f
 def _judge(
     statement: Statement,
     problems: list[str],
+    titles: list[str],
     losses: dict[tuple[str, str, str], np.ndarray],
     steps: dict[str, dict[str, float]],
 ) -> Verdict:
@@ -213,7 +218,7 @@ def _judge(
         problem = problems[case.problem]
         above = losses[case.array, problem, case.method]
         value, interval = compare(above, losses[case.array, problem, case.than])
-        what = f"{_label(case.method)} / {_label(case.than)} - 1 on {problem}"
+        what = f"{_label(case.method)} / {_label(case.than)} - 1 on {titles[case.problem]}"
         measured.append(Measurement(what, value, interval, holds=case.side.met_by(interval)))
     early = any(case.array == _EARLY for case in statement.cases)
     sides = dict.fromkeys(
@@ -222,7 +227,7 @@ def _judge(
     )
     return Verdict(
         statement.name,
-        _in_place(statement.text, problems),
+        _in_place(statement.text, titles),
         statement.source,
         "mean over paired seeds of A / B - 1, in percent, of the mean training loss over the "
         + ("first quarter of the run" if early else "run"),
@@ -236,7 +241,7 @@ def _stability(data: Data) -> Verdict:
     """The ratio of two standard deviations, with the interval of normal samples (F)."""
     from scipy.stats import f
 
-    problem = data.labels["problem"][2]
+    titles = network_panels.titles(data)
     methods = data.labels["method"]
     accuracy = {m: data["test_accuracy"][2, methods.index(m)] for m in ("adam", "m-sgd")}
     n = len(accuracy["adam"])
@@ -247,12 +252,10 @@ def _stability(data: Data) -> Verdict:
             ratio = spread["adam"] / spread["m-sgd"]
             quantile = math.sqrt(float(f.ppf(0.975, n - 1, n - 1)))
             interval = (ratio / quantile, ratio * quantile)
-    what = f"sd of ADAM / sd of M-SGD on {problem}"
+    what = f"sd of ADAM / sd of M-SGD on {titles[2]}"
     return Verdict(
         "cifar100-stability",
-        _in_place(
-            "On CIFAR-100 Adam's results vary much more than M-SGD's.", data.labels["problem"]
-        ),
+        _in_place("On CIFAR-100 Adam's results vary much more than M-SGD's.", titles),
         _FIGURE_3,
         "ratio of the standard deviations over seeds of the test accuracy after the last step",
         "95 % interval above 1",
@@ -266,10 +269,10 @@ def _label(method: str) -> str:
     return look(method).label
 
 
-def _in_place(text: str, problems: list[str]) -> str:
-    """Say which problem stands in the place of the paper's."""
-    for paper, problem in zip(("MNIST", "CIFAR-10 ", "CIFAR-100"), problems, strict=True):
+def _in_place(text: str, titles: list[str]) -> str:
+    """Say which data stand in the place of the paper's."""
+    for paper, title in zip(("MNIST", "CIFAR-10 ", "CIFAR-100"), titles, strict=True):
         name = paper.strip()
-        if problem != name.lower().replace("-", ""):
-            text = text.replace(f"On {paper}", f"On {name} (here {problem})" + paper[len(name) :])
+        if title != name:
+            text = text.replace(f"On {paper}", f"On {name} (here {title})" + paper[len(name) :])
     return text

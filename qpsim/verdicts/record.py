@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 
 @dataclass(frozen=True)
@@ -27,7 +24,7 @@ class Measurement:
         The quantity and the case, such as "mild/axis, nu = 0.1".
     value : float
     interval : (low, high) or None
-        95 % bootstrap interval, where the value is an estimate.
+        95 % interval, where the value is an estimate.
     z : float or None
         Deviation from what is claimed in standard errors, where a claim names a number.
     holds : bool or None
@@ -46,7 +43,7 @@ class Measurement:
     claimed: float | None = None
     error: float | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not finite becomes None."""
         return {
             "what": self.what,
@@ -105,7 +102,7 @@ class Verdict:
         """Whether every deciding measurement holds."""
         return all(bool(m.holds) for m in self.deciding)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "name": self.name,
@@ -114,7 +111,7 @@ class Verdict:
             "quantity": self.quantity,
             "rule": self.rule,
             "holds": self.holds,
-            "measurements": [m.as_dict() for m in self.measurements],
+            "measurements": [m.to_dict() for m in self.measurements],
             "notes": self.notes,
         }
 
@@ -133,12 +130,12 @@ class Report:
         """Whether all statements hold."""
         return all(verdict.holds for verdict in self.verdicts)
 
-    def as_dict(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
             "topic": self.topic,
             "holds": self.holds,
-            "verdicts": [verdict.as_dict() for verdict in self.verdicts],
+            "verdicts": [verdict.to_dict() for verdict in self.verdicts],
             "options": self.options,
             "provenance": self.provenance,
         }
@@ -153,54 +150,7 @@ class Report:
         """
         from qpsim.files.writing import write_json
 
-        return write_json(Path(folder) / f"{self.topic}-verdicts.json", self.as_dict())
-
-
-def bootstrap_median(
-    values: Sequence[float] | np.ndarray,
-    groups: Sequence[int] | np.ndarray,
-    *,
-    rng: Any = 0,
-    draws: int = 2000,
-    level: float = 0.95,
-) -> tuple[float, tuple[float, float]]:
-    """Median, and its bootstrap interval by resampling groups and then members within each.
-
-    Replicates of one problem share its spectrum and rotation: were they resampled alone, the
-    interval would know nothing of the variation from problem to problem.
-
-    Parameters
-    ----------
-    values : array_like, shape (n,)
-    groups : array_like of int, shape (n,)
-        Members of a group carry the same number.
-    rng : as in :func:`qpsim.simulation.run`
-    draws : int, default 2000
-    level : float, default 0.95
-
-    Returns
-    -------
-    median, (low, high)
-
-    Examples
-    --------
-    >>> bootstrap_median([1.0, 1.0, 1.0, 1.0], [0, 0, 1, 1])
-    (1.0, (1.0, 1.0))
-    """
-    from qpsim.seeds import seed_sequence
-
-    sample = np.asarray(values, dtype=float)
-    generator = np.random.Generator(np.random.PCG64(seed_sequence(rng)))
-    names, sizes = np.unique(np.asarray(groups), return_counts=True)
-    # One row a group, its members repeated in turn up to the largest group's size.
-    rows = [np.resize(sample[np.asarray(groups) == name], sizes.max()) for name in names]
-    chosen = generator.integers(names.size, size=(draws, names.size, 1))
-    within = generator.random((draws, names.size, int(sizes.max()))) * sizes[chosen]
-    resampled = np.stack(rows)[chosen, within.astype(int)]
-    medians = np.median(resampled.reshape(draws, -1), axis=1)
-    tail = 0.5 * (1.0 - level)
-    low, high = np.quantile(medians, [tail, 1.0 - tail])
-    return float(np.median(sample)), (float(low), float(high))
+        return write_json(Path(folder) / f"{self.topic}-verdicts.json", self.to_dict())
 
 
 def _finite(value: float) -> float | None:

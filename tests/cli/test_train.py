@@ -28,7 +28,7 @@ def run(tmp_path, monkeypatch):
 def test_the_json_is_the_run(run):
     from dataclasses import replace
 
-    done = run(*WHITENED, "--n-steps", 30, "--evaluate-every", 10, "--seed", 4, "--json")
+    done = run(*WHITENED, "--n-steps", 30, "--evaluate-every", 10, "--rng", 4, "--json")
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     chosen = replace(task("digits-whitened"), n_steps=30, evaluate_every=10)
@@ -73,7 +73,7 @@ def test_a_checkpoint_is_gone_on_from_by_the_same_command(run):
     resumed, straight = json.loads(longer.stdout), json.loads(whole.stdout)
     assert resumed["provenance"].pop("resumed_at") == 20
     assert resumed["evaluations"] == straight["evaluations"]
-    other = run(*WHITENED, "--n-steps", 40, "--seed", 1, "--checkpoint", "run.npz")
+    other = run(*WHITENED, "--n-steps", 40, "--rng", 1, "--checkpoint", "run.npz")
     assert other.exit_code == 2 and "belongs to another run: its seed is 0" in other.stderr
 
 

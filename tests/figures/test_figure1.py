@@ -15,7 +15,7 @@ def test_the_numbers_are_the_papers():
 
 
 def test_adapted_draws_have_less_variance_and_a_biased_mean():
-    data = figure1.compute(figure1.Options(samples=40_000, seed=5))
+    data = figure1.compute(figure1.Options(samples=40_000, rng=5))
     for panel, factor in enumerate((np.ones(2), data["factor"])):
         drawn = data["draws"][panel]
         error = factor * data["std"] / np.sqrt(40_000)
@@ -27,7 +27,7 @@ def test_adapted_draws_have_less_variance_and_a_biased_mean():
 
 def test_the_same_seed_gives_the_same_draws():
     first, second, other = (
-        figure1.compute(figure1.Options(samples=5, seed=seed))["draws"] for seed in (1, 1, 2)
+        figure1.compute(figure1.Options(samples=5, rng=seed))["draws"] for seed in (1, 1, 2)
     )
     np.testing.assert_array_equal(first, second)
     assert not np.array_equal(first, other)

@@ -8,7 +8,7 @@ from qpsim.figures import figure_factors
 
 
 def test_factors_are_those_of_the_library_and_start_at_one():
-    options = figure_factors.Options(n_steps=4, dim=5, batch_size=4, seed=2)
+    options = figure_factors.Options(n_steps=4, dim=5, batch_size=4, rng=2)
     data = figure_factors.compute(options, workers=2)
     assert data["factor"].shape == data["oracle"].shape == (6, 3, 4)
     seeds = np.random.SeedSequence(2).spawn(2)

@@ -8,9 +8,9 @@ import pytest
 import qpsim
 from qpsim import figures
 from qpsim.figures import figure_methods
-from qpsim.figures.figure_methods import ESTIMATED, IDEALISED, Options, first_step_below, table
+from qpsim.figures.figure_methods import ESTIMATED, IDEALISED, Options, first_step_below
 
-OPTIONS = Options(n_replicates=5, n_draws=2, n_steps=6, dim=4, tolerance=0.2, seed=3)
+OPTIONS = Options(n_replicates=8, n_draws=6, n_steps=6, dim=4, tolerance=0.2, rng=3)
 
 
 @pytest.fixture(scope="module")
@@ -19,16 +19,16 @@ def data():
 
 
 def test_shapes_follow_the_named_axes(data):
-    sizes = {"row": 4, "noise": 3, "method": 8, "level": 5, "step": 7, "replicate": 5}
+    sizes = {"row": 4, "noise": 3, "method": 8, "level": 5, "step": 7, "replicate": 8}
     for name, array in data.arrays.items():
         assert array.shape == tuple(sizes[axis] for axis in data.axes[name]), name
 
 
 def test_a_panel_is_what_simulate_gives(data):
-    seed = np.random.SeedSequence(3).spawn(2)[0].spawn(3)
-    offsets = np.random.Generator(np.random.PCG64(seed[1])).uniform(-10, 10, (3, 4))
+    seed = np.random.SeedSequence(3).spawn(6)[0].spawn(3)
+    offsets = np.random.Generator(np.random.PCG64(seed[1])).uniform(-10, 10, (2, 4))
     problem = qpsim.random_problem("mild", 4, "haar", 4.0, scale=0.0, rng=seed[0])
-    run = qpsim.simulate(problem, "m-svag", n_steps=6, n_replicates=3, theta0=offsets, rng=seed[2])
+    run = qpsim.simulate(problem, "m-svag", n_steps=6, n_replicates=2, theta0=offsets, rng=seed[2])
     k = data.labels["method"].index("m-svag")
     stored = data["final"][0, 2, k][data["problem"] == 0]
     np.testing.assert_array_equal(stored, np.log10(run.excess_loss[:, -1]))
@@ -54,7 +54,7 @@ def test_steps_to_tolerance():
 
 
 def test_the_table_is_plain_json_and_its_medians_lie_in_their_intervals(data):
-    rows = table(data)
+    rows = figure_methods.rows(data)
     assert json.loads(json.dumps(rows, allow_nan=False)) == rows
     assert len(rows) == 12 * len(IDEALISED + ESTIMATED)
     for row in rows:
@@ -63,9 +63,33 @@ def test_the_table_is_plain_json_and_its_medians_lie_in_their_intervals(data):
         assert (row["steps_to_tolerance"] is None) == (row["fraction_reached"] < 0.5)
 
 
-def test_it_can_be_drawn_at_both_widths(data):
+def test_the_table_of_text_says_the_same(data):
+    rows = figure_methods.rows(data)
+    columns, lines = figures.table(data)
+    assert len(lines) == len(rows) and {len(line) for line in lines} == {len(columns)}
+    for line, row in zip(lines, rows, strict=True):
+        assert line[:3] == [row["problem"], f"{row['noise_std']:g}", row["method"]]
+        assert float(line[3]) == pytest.approx(row["log10_final_loss"], abs=0.006)
+
+
+def test_both_groups_of_methods_are_drawn_at_both_widths(data):
     for width in (3.5, 7.0):
         figure, artists = figures.draw(data, width=width)
-        assert set(artists[0, 0]) == set(IDEALISED)
-        assert set(artists[3, 5]) == set(ESTIMATED)
+        assert set(artists[0, 0, 0.0]) == set(IDEALISED)
+        assert set(artists[1, 3, 4.0]) == set(ESTIMATED)
         assert len(figure.axes) == 24
+        names = [[text.get_text() for text in one.get_texts()] for one in artists["legend"]]
+        assert names == [["SGD", "SSD", "SVAG", "VA-SSD"], ["M-SGD", "M-SSD", "M-SVAG", "ADAM"]]
+
+
+def test_methods_and_problems_of_the_user():
+    hessian = np.array([[2.0, 0.3], [0.3, 1.0]])
+    chosen = {"problems": [hessian], "methods": ["ssd", "rmsprop"], "noise_std": 0.5}
+    data = figures.compute("methods", n_replicates=3, n_draws=1, n_steps=4, workers=1, **chosen)
+    assert data["final"].shape == (1, 1, 2, 3)
+    assert data.labels["has_state"] == [False, True]
+    _, artists = figures.draw(data)
+    assert set(artists[0, 0, 0.5]) == {"ssd"} and set(artists[1, 0, 0.5]) == {"rmsprop"}
+    chosen["methods"] = "ssd"
+    alone = figures.compute("methods", n_replicates=2, n_steps=2, workers=1, **chosen)
+    assert len(figures.draw(alone)[0].axes) == 1

@@ -28,7 +28,7 @@ def data():
 
 def test_the_measured_ratio_is_that_of_the_cells_it_names(data):
     def final(method, noise, tau, seed):
-        settings = {"dim": 6, "steps": 5, "replicates": 8, "method": method, "seed": seed}
+        settings = {"dim": 6, "n_steps": 5, "n_replicates": 8, "method": method, "rng": seed}
         it = Cell({**settings, "noise_std": noise, "basis": tau})
         return read_cell(it.run(), "cell").mean_log10_loss[-1]
 
@@ -77,7 +77,8 @@ def test_a_method_without_a_one_step_theory_has_no_prediction():
     assert np.isfinite(data["noise"][0]).all() and np.isnan(data["noise"][1:]).all()
     assert np.isnan(data["agreement"][:, 1:]).all()
     _, artists = figures.draw(data)
-    assert set(artists) == {("noise", "measured"), ("condition", "measured")}
+    maps = {place for place in artists if isinstance(place, tuple)}
+    assert maps == {("noise", "measured"), ("condition", "measured")}
 
 
 def test_the_picture_shows_the_numbers(data):
@@ -88,8 +89,30 @@ def test_the_picture_shows_the_numbers(data):
             np.testing.assert_array_equal(
                 np.asarray(shown).reshape(data[name][k].shape), data[name][k]
             )
-    marked = artists["noise", "measured"]["corners"].get_offsets()
+    marked = np.transpose(artists["noise", "measured"]["corners"].get_data())
     np.testing.assert_allclose(marked, [[0, 0], [0, 2], [1, 0], [1, 2]])
+
+
+def test_all_maps_share_one_scale_and_the_sign_is_hatched(data):
+    _, artists = figures.draw(data)
+    kinds = ("measured", "start", "path")
+    meshes = [artists[name, kind]["mesh"] for name in ("noise", "condition") for kind in kinds]
+    assert len({tuple(mesh.norm.boundaries) for mesh in meshes}) == 1
+    for name in ("noise", "condition"):
+        for k, kind in enumerate(kinds):
+            hatched = artists[name, kind]["hatched"]
+            assert len(hatched.get_paths()) == (data[name][k] < 0).sum()
+            assert hatched.get_hatch()
+
+
+def test_the_border_runs_between_cells_of_different_sign():
+    values = np.array([[1.0, 1.0, -1.0], [1.0, -1.0, -1.0]])
+    edges = {frozenset(edge) for edge in figure_phase.sign_changes(values)}
+    assert edges == {
+        frozenset({(1.5, -0.5), (1.5, 0.5)}),
+        frozenset({(0.5, 0.5), (0.5, 1.5)}),
+        frozenset({(0.5, 0.5), (1.5, 0.5)}),
+    }
 
 
 def test_two_methods_are_compared():
@@ -100,5 +123,5 @@ def test_two_methods_are_compared():
 def test_a_mistyped_value_is_refused_before_anything_runs():
     with pytest.raises(qpsim.QpsimError, match="did you mean 'ssd'"):
         figure_phase.compute(figure_phase.Options(methods=("sgd", "sssd")))
-    with pytest.raises(qpsim.QpsimError, match="from 0 to 1"):
+    with pytest.raises(qpsim.QpsimError, match="in \\[0, 1\\]"):
         figure_phase.compute(figure_phase.Options(tau=(0.0, 2.0)))

@@ -7,7 +7,7 @@ from qpsim.figures import figure_sensitivity
 
 
 def test_sensitivity_holds_the_search_of_every_method():
-    options = figure_sensitivity.Options(n_replicates=3, n_steps=5, dim=4, seed=1)
+    options = figure_sensitivity.Options(n_replicates=3, n_steps=5, dim=4, rng=1)
     data = figure_sensitivity.compute(options, workers=2)
     best, steps, final = data["best"], data["step_size"], data["final"]
     assert best.shape == (4, 8)

@@ -7,7 +7,7 @@ from qpsim import figures
 from qpsim.errors import FigureError
 from qpsim.figures import figure_theorem1 as figure
 
-OPTIONS = figure.Options(n_replicates=300, n_steps=150, dim=4, seed=2)
+OPTIONS = figure.Options(n_replicates=300, n_steps=150, dim=4, rng=2)
 
 
 @pytest.fixture(scope="module")
@@ -20,7 +20,7 @@ def test_svag_stays_below_the_bound_and_sgd_does_not(data):
     error = data["standard_error"]
     assert (svag <= data["bound"] + 4 * error[0]).all()
     assert sgd[-1] > data["bound"][-1] + 4 * error[1, -1]
-    t = np.arange(OPTIONS.steps + 1)
+    t = np.arange(OPTIONS.n_steps + 1)
     np.testing.assert_allclose(data["bound"], 1 / (1 / svag[0] + data["rate"] * t))
 
 

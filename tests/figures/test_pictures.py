@@ -12,7 +12,7 @@ import pytest
 from matplotlib.collections import PolyCollection
 
 from qpsim import figures
-from qpsim.figures import style
+from qpsim.figures import canvas
 from tests.figures import small
 
 NAMES = figures.names()
@@ -104,8 +104,8 @@ def test_a_picture_is_the_same_bytes_whatever_the_user_has_set(name, tmp_path):
     for settings in ({}, FOREIGN):
         with matplotlib.rc_context(settings):
             fig, _ = figures.draw(data, width=3.5)
-            pictures.append(style.save(fig, tmp_path / "a.svg", "svg").read_bytes())
-            pictures.append(style.save(fig, tmp_path / "a.png", "png").read_bytes())
+            pictures.append(canvas.save(fig, tmp_path / "a.svg", "svg").read_bytes())
+            pictures.append(canvas.save(fig, tmp_path / "a.png", "png").read_bytes())
     assert pictures[:2] == pictures[2:]
     assert dict(matplotlib.rcParams) == before
 

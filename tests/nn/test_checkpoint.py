@@ -180,7 +180,7 @@ def test_a_file_that_does_not_say_what_the_data_were_is_refused(tmp_path):
     train(run, checkpoint=path)
     header, arrays = read_arrays(path, "training checkpoint")
     write_arrays(path, "training checkpoint", {**header, "data": "digits"}, arrays)
-    with pytest.raises(FileError, match=r"version of qpsim 0\.1\.0 that did not record"):
+    with pytest.raises(FileError, match=r"written by qpsim 0\.1, which did not record"):
         train(run, checkpoint=path)
 
 

@@ -11,6 +11,7 @@ import pytest
 from qpsim import nn
 from qpsim.errors import ExecutionError, FileError, NetworkError
 from tests.nn import loops
+from tests.nn.by_pytorch import objective
 
 PAPER = {
     "mnist": (nn.mnist_mlp, 10),
@@ -49,47 +50,14 @@ def test_paper_networks_agree_with_pytorch(name):
     network = PAPER[name][0](rng=0, **PLAIN[name])
     x, y = _batch(network, 6)
     loss, gradient = network.loss_and_gradient(x, y, train=False)
-    expected_loss, expected = _by_pytorch(torch, network, x, y)
-    assert loss == pytest.approx(expected_loss, rel=1e-5)
+    reference, values = objective(torch, network, x, y)
+    assert loss == pytest.approx(reference.item(), rel=1e-5)
+    reference.backward()
+    expected = {key: value.grad.numpy() for key, value in values.items()}
     for key, value in network.named(gradient).items():
         reference = expected[key]
         scale = abs(reference).max()
         np.testing.assert_allclose(value, reference, atol=1e-5 * scale, rtol=0, err_msg=key)
-
-
-def _by_pytorch(torch, network, x, y):
-    """The objective and its gradient by name, by torch.nn.functional from the same parameters."""
-    functional = torch.nn.functional
-    values = {
-        name: torch.tensor(view.copy(), requires_grad=True) for name, view in network.views.items()
-    }
-    h = torch.tensor(x)
-    if h.ndim == 4:
-        h = h.permute(0, 3, 1, 2)
-    numbers = {"conv": 0, "dense": 0}
-    for layer in network.layers:
-        if isinstance(layer, nn.Conv2D):
-            numbers["conv"] += 1
-            weight = values[f"conv{numbers['conv']}.weight"].permute(3, 2, 0, 1)
-            top, bottom, left, right = layer.margin((h.shape[2], h.shape[3]))
-            h = functional.pad(h, (left, right, top, bottom))
-            h = functional.conv2d(h, weight, values[f"conv{numbers['conv']}.bias"], layer.stride)
-        elif isinstance(layer, nn.Dense):
-            numbers["dense"] += 1
-            key = f"dense{numbers['dense']}"
-            h = h @ values[f"{key}.weight"] + values[f"{key}.bias"]
-        elif isinstance(layer, nn.ReLU):
-            h = functional.relu(h)
-        elif isinstance(layer, nn.MaxPool):
-            h = functional.max_pool2d(h, layer.window, layer.stride, ceil_mode=True)
-        elif isinstance(layer, nn.Flatten):
-            h = h.permute(0, 2, 3, 1).flatten(1)
-        elif isinstance(layer, nn.GlobalAveragePool):
-            h = h.mean((2, 3))
-    penalty = sum((v**2).sum() for name, v in values.items() if name.endswith("weight"))
-    loss = functional.cross_entropy(h, torch.tensor(y)) + network.weight_decay / 2 * penalty
-    loss.backward()
-    return loss.item(), {name: value.grad.numpy() for name, value in values.items()}
 
 
 @pytest.mark.parametrize("name", PAPER)

@@ -72,7 +72,7 @@ def test_all_orders_are_tried_and_then_the_grid_around_the_best(criterion, monke
     found, asked = _play(0.7, 0.0006, monkeypatch, Protocol(), tmp_path, criterion=criterion)
     assert [step for step, _ in asked[:5]] == [0.1, 1.0, 10.0, 0.3, 0.6]
     steps = [point.step_size for point in found.grid]
-    whole = [0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9]
+    whole = [0.1, 0.01, 0.001, 1e-4, 1e-5, 1e-6, 1e-7, 1e-8, 1e-9, 1e-10]
     assert set(whole) < set(steps)
     assert set(steps) - set(whole) - {0.6, 0.3} == {0.003, 0.0006, 0.0003}
     assert steps == sorted(steps, reverse=True)
@@ -237,7 +237,7 @@ def test_an_error_in_a_worker_is_the_callers(tmp_path):
         (lambda: Protocol(n_replicates=0), TrainingError, "n_replicates must be"),
         (lambda: Protocol(tuning_seeds=1.5), TrainingError, "tuning_seeds must be"),
         (lambda: Protocol(seed=True), TrainingError, "seed must be"),
-        (lambda: Protocol(first=0.0), TrainingError, "first must lie between"),
+        (lambda: Protocol(first=0.0), TrainingError, "first must be a number in"),
         (lambda: tuned("adma"), MethodError, "did you mean 'adam'"),
         (lambda: tuned("svag"), MethodError, "exact relative variance"),
         (lambda: tuned([]), TrainingError, "at least one task and one method"),

@@ -23,7 +23,7 @@ def _data(sgd, ssd, spread=0.01):
     arrays = {
         "checkpoints": losses,
         "checkpoint_steps": np.array([0, 2, 4, 6, 8]),
-        "problem": np.repeat(np.arange(4), 4),
+        "problem": np.repeat(np.arange(8), 2),
     }
     return Data("2", options, arrays)
 
@@ -82,9 +82,9 @@ def test_a_small_run_is_reproducible_and_reports_every_scale():
     for verdict in report.verdicts:
         assert list(verdict.notes["scales"]) == ["1", "3", "10"]
         assert verdict.notes["scales"]["10"]["measurements"] == [
-            m.as_dict() for m in verdict.measurements
+            m.to_dict() for m in verdict.measurements
         ]
-    json.dumps(report.as_dict(), allow_nan=False)
+    json.dumps(report.to_dict(), allow_nan=False)
 
 
 def test_without_noise_the_ratio_does_not_depend_on_the_scale():
@@ -93,3 +93,14 @@ def test_without_noise_the_ratio_does_not_depend_on_the_scale():
     for k in range(2):
         values = [at["measurements"][k]["value"] for at in notes["scales"].values()]
         np.testing.assert_allclose(values, values[0], atol=1e-6)
+
+
+def test_one_coordinate_and_two_replicates_are_judged_without_a_division_by_zero():
+    # Without noise one step lands on the optimum: there is no gap to take a share of.
+    report = figure2.measure(figure2.Options(dim=1, n_replicates=2, n_steps=8), workers=1)
+    shares = [m for m in report.verdicts[1].measurements if m.holds is None]
+    assert [share.to_dict()["value"] for share in shares] == [None, None]
+    assert report.verdicts[0].measurements[0].interval == (-np.inf, np.inf)
+    assert not report.holds
+    assert any("fewer than 6" in text for text in report.verdicts[0].notes["remarks"])
+    json.dumps(report.to_dict(), allow_nan=False)

@@ -118,8 +118,8 @@ def test_the_report_says_on_what_it_was_measured(tmp_path):
     report = networks.measure(
         networks.Options(n_replicates=2, n_steps=10, cache=str(tmp_path)), workers=1
     )
-    json.dumps(report.as_dict(), allow_nan=False)
+    json.dumps(report.to_dict(), allow_nan=False)
     assert len(report.verdicts) == 11
     assert "here digits-mlp" in report.verdicts[0].statement
-    assert str(tmp_path) not in json.dumps(report.as_dict())
+    assert str(tmp_path) not in json.dumps(report.to_dict())
     assert report.verdicts[0].notes["step_sizes"]["digits-mlp"]["adam"] > 0

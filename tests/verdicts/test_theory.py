@@ -55,8 +55,8 @@ def test_deviations_are_standard_normal(report):
 
 def test_the_report_is_reproducible_and_plain_json(report):
     again = verified.measure(FEW, workers=1)
-    assert [v.as_dict() for v in again.verdicts] == [v.as_dict() for v in report.verdicts]
-    found = json.loads(json.dumps(report.as_dict(), allow_nan=False))
+    assert [v.to_dict() for v in again.verdicts] == [v.to_dict() for v in report.verdicts]
+    found = json.loads(json.dumps(report.to_dict(), allow_nan=False))
     shown = found["verdicts"][1]["measurements"][0]
     assert shown["error"] > 0
     assert shown["z"] == pytest.approx((shown["value"] - shown["claimed"]) / shown["error"])

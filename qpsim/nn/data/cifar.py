@@ -20,7 +20,7 @@ from qpsim.errors import DataError
 from qpsim.nn.data.dataset import Dataset, Split
 from qpsim.nn.data.files import check_directory, find_file, read_file, read_tar_members
 
-__all__ = ["load_cifar10", "load_cifar100"]
+__all__ = ["has_cifar10", "has_cifar100", "load_cifar10", "load_cifar100"]
 
 _PIXELS = 3 * 32 * 32
 _N_TRAIN, _N_TEST = 50_000, 10_000
@@ -144,6 +144,34 @@ def load_cifar100(directory: str | os.PathLike[str]) -> Dataset:
     return _load(_CIFAR100, directory)
 
 
+def has_cifar10(directory: str | os.PathLike[str]) -> bool:
+    """Whether :func:`load_cifar10` finds the data set, or its version made of pickles.
+
+    Raises
+    ------
+    DataError
+        There is no such directory.
+    """
+    return _is_there(_CIFAR10, directory)
+
+
+def has_cifar100(directory: str | os.PathLike[str]) -> bool:
+    """Whether :func:`load_cifar100` finds the data set, or its version made of pickles.
+
+    Raises
+    ------
+    DataError
+        There is no such directory.
+    """
+    return _is_there(_CIFAR100, directory)
+
+
+def _is_there(kind: _Format, directory: str | os.PathLike[str]) -> bool:
+    base = check_directory(directory)
+    found = _folder(kind, base) or _archive(kind, base)
+    return found is not None or _holds_pickles(kind, base)
+
+
 def _load(kind: _Format, directory: str | os.PathLike[str]) -> Dataset:
     base = check_directory(directory)
     read = _reader(kind, base)
@@ -185,10 +213,9 @@ def _has_all_examples(dataset: Dataset, n_classes: int) -> bool:
 
 def _reader(kind: _Format, base: Path) -> _Read:
     """How the files are read: from the folder, or out of the archive."""
-    for folder in (base / kind.folder, base):
-        if find_file(folder, kind.train[0]) is not None:
-            return _folder_reader(folder)
-    archive = find_file(base, kind.archive, kind.archive.removesuffix(".gz"))
+    folder, archive = _folder(kind, base), _archive(kind, base)
+    if folder is not None:
+        return _folder_reader(folder)
     if archive is not None:
         return _archive_reader(archive, kind)
     if _holds_pickles(kind, base):
@@ -200,6 +227,15 @@ def _reader(kind: _Format, base: Path) -> _Read:
     raise DataError(
         f"there is no {kind.name} in {base}: {kind.folder}/, or {kind.archive}, is expected there"
     )
+
+
+def _folder(kind: _Format, base: Path) -> Path | None:
+    folders = (base / kind.folder, base)
+    return next((one for one in folders if find_file(one, kind.train[0]) is not None), None)
+
+
+def _archive(kind: _Format, base: Path) -> Path | None:
+    return find_file(base, kind.archive, kind.archive.removesuffix(".gz"))
 
 
 def _holds_pickles(kind: _Format, base: Path) -> bool:

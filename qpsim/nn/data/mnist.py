@@ -21,7 +21,7 @@ from qpsim.errors import DataError
 from qpsim.nn.data.dataset import Dataset, Split
 from qpsim.nn.data.files import check_directory, find_file, read_file
 
-__all__ = ["load_mnist"]
+__all__ = ["has_mnist", "load_mnist"]
 
 _IMAGES_MAGIC = 0x00000803
 _LABELS_MAGIC = 0x00000801
@@ -77,7 +77,7 @@ def load_mnist(directory: str | os.PathLike[str]) -> Dataset:
         A file is missing, truncated, has the wrong magic number or not one label an image.
     """
     base = check_directory(directory)
-    folder = next((base / place for place in _PLACES if _find(base / place, _FILES[0])), base)
+    folder = _folder(base) or base
     content = {}
     for name in _FILES:
         path = _find(folder, name)
@@ -106,6 +106,21 @@ def load_mnist(directory: str | os.PathLike[str]) -> Dataset:
     if sums in _KNOWN:
         return found
     return replace(found, name=f"{found.name} {found.fingerprint()[:8]}")
+
+
+def has_mnist(directory: str | os.PathLike[str]) -> bool:
+    """Whether :func:`load_mnist` finds the first of the files.
+
+    Raises
+    ------
+    DataError
+        There is no such directory.
+    """
+    return _folder(check_directory(directory)) is not None
+
+
+def _folder(base: Path) -> Path | None:
+    return next((base / place for place in _PLACES if _find(base / place, _FILES[0])), None)
 
 
 def _find(folder: Path, name: str) -> Path | None:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from qpsim.errors import NetworkError
-from qpsim.nn.layers.base import Context, Layer
+from qpsim.nn.layers.base import Context, Field, Layer
 
 
 class ReLU(Layer):
@@ -82,6 +82,14 @@ class Dropout(Layer):
     ) -> None:
         """The same mask again."""
         self._drop(dy, context)
+
+    def mask(
+        self, examples: int, field: Field, key: int | None, first: int, dtype: np.dtype
+    ) -> np.ndarray:
+        """What a field's numbers are multiplied by, (examples, *shape); ``first`` as in a context."""
+        mask = np.ones((examples, *field.buffer_shape), dtype)
+        self._drop(mask, Context(first, key))
+        return field.image(mask)
 
     def _drop(self, values: np.ndarray, context: Context) -> None:
         if context.dropout_key is None or self.rate == 0:

@@ -1,0 +1,90 @@
+"""Statistics of an ensemble whose replicates come in groups, such as several runs on each problem drawn.
+
+Replicates of one problem share its spectrum and rotation. An interval that took them for independent
+would know nothing of the variation from problem to problem.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import product
+from statistics import NormalDist
+
+import numpy as np
+
+# Up to so many groups all patterns of signs are counted; beyond, the Gaussian limit is as good.
+_COUNTED = 12
+
+
+def median_interval(
+    values: Sequence[float] | np.ndarray,
+    groups: Sequence[int] | np.ndarray,
+    *,
+    level: float = 0.95,
+) -> tuple[float, tuple[float, float]]:
+    """Median of a sample in groups, and a confidence interval for the median of the population.
+
+    The population is that of all groups: other problems than those drawn. If m is its median, the
+    share of a random group's values that lie below m, minus 1/2, has mean 0. The interval holds every
+    m that a test of this mean does not reject: the sum of the groups' shares is compared with the sums
+    that one gets by turning the sign of each share at random (a randomisation test, Pitman, 1937).
+
+    Parameters
+    ----------
+    values : array_like, shape (n,)
+        Infinities may be among them.
+    groups : array_like of int, shape (n,)
+        Members of a group carry the same number. A single group stands for itself: its members are
+        then taken as independent, and the interval is for the median of that group alone.
+    level : float, default 0.95
+
+    Returns
+    -------
+    median, (low, high)
+        Ends are sample values, or infinite: with fewer than 6 groups no interval of level 0.95 exists
+        that holds for every distribution, since all groups lie on one side of the population's median
+        with probability 2^(1 - groups).
+
+    Notes
+    -----
+    Coverage of a nominal 95 %, measured with 8 problems of 32 replicates on the ratios of Figure 2
+    (:mod:`qpsim.verdicts.figure2`): 94 to 97.5 % in the twelve panels (standard error 0.5 %). A bootstrap of
+    problems and replicates covers 88 to 98 % there, and least where the sample is skewed.
+
+    Examples
+    --------
+    >>> from qpsim.simulation.statistics import median_interval
+    >>> median_interval([1, 2, 3, 4, 5, 6, 7, 8], range(8))
+    (4.5, (1.0, 8.0))
+    >>> median_interval([1, 2, 3, 4], [0, 0, 1, 1])
+    (2.5, (-inf, inf))
+    """
+    sample = np.asarray(values, dtype=float)
+    names, member = np.unique(np.asarray(groups), return_inverse=True)
+    if names.size == 1:
+        member = np.arange(sample.size)
+    count = int(member.max()) + 1
+    ends, at = np.unique(sample, return_inverse=True)
+    # Columns are the gaps before, between and after the distinct values: m may lie in any of them.
+    table = np.bincount(member * ends.size + at, minlength=count * ends.size)
+    below = np.cumsum(np.pad(table.reshape(count, ends.size), ((0, 0), (1, 0))), axis=1)
+    score = below / below[:, -1:] - 0.5
+    rejected, side = _rejected(score, 1.0 - level), score.sum(axis=0)
+    first = np.flatnonzero(~(rejected & (side < 0.0)))[0]
+    last = np.flatnonzero(~(rejected & (side > 0.0)))[-1]
+    low = float(ends[first - 1]) if first > 0 else -math.inf
+    high = float(ends[last]) if last < ends.size else math.inf
+    return float(np.median(sample)), (low, high)
+
+
+def _rejected(score: np.ndarray, error: float) -> np.ndarray:
+    """Which columns of (groups, columns) have a mean that differs significantly from 0."""
+    total = np.abs(score.sum(axis=0))
+    count = score.shape[0]
+    if count > _COUNTED:
+        quantile = NormalDist().inv_cdf(1.0 - 0.5 * error)
+        return total > quantile * np.sqrt(np.sum(score**2, axis=0))
+    signs = np.array(list(product((1.0, -1.0), repeat=count)))
+    # Sums as large as the one that was seen, up to rounding.
+    return np.mean(np.abs(signs @ score) >= total - 1e-9, axis=0) <= error
