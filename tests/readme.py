@@ -1,4 +1,4 @@
-"""Keeps the README true: its shell examples are run, its tables are made by the program.
+"""Keeps the README and the gallery page true: examples are run, tables are made by the program.
 
 ``python -m tests.readme`` says what is not up to date, ``python -m tests.readme --write`` mends it.
 
@@ -18,6 +18,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 README = ROOT / "README.md"
+PAGES = (README, ROOT / "figures" / "README.md")
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.M | re.S)
 REGION = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.S)
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
@@ -56,6 +57,13 @@ def figures():
     rows = ["| command | what it shows |", "|---|---|"]
     rows += [f"| `qpsim figure {name}` | {figures.title(name)} |" for name in figures.names()]
     return "\n".join(rows) + "\n"
+
+
+def gallery():
+    """All rendered figures, each with its line, command and picture."""
+    from qpsim.figures import gallery
+
+    return gallery.markdown(ROOT / "figures")
 
 
 def speed():
@@ -103,18 +111,17 @@ def scaling():
     """Table of the stored figure of costs."""
     import json
 
-    from qpsim.figures import figure_scaling
-    from qpsim.figures.data import load
+    from qpsim import figures
 
-    data = load(ROOT / "figures" / "scaling.npz", "scaling", figure_scaling.Options)
-    columns, rows = figure_scaling.table(data)
+    data = figures.load(ROOT / "figures", "scaling")
+    columns, rows = figures.table(data)
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]
     about = json.loads((ROOT / "figures" / "scaling.json").read_text())["provenance"]
     held = data.options
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
         f"\n\n{about['cpu']}, {about['workers']} threads where they do not vary, "
-        f"{about['cores']} cores; {held.dim} coordinates, {held.replicates} replicates and "
-        f"{held.steps} steps where they do not; least of {held.rounds} rounds.\n"
+        f"{about['cores']} cores; {held.dim} coordinates, {held.n_replicates} replicates and "
+        f"{held.n_steps} steps where they do not; least of {held.rounds} rounds.\n"
     )
 
 
@@ -125,13 +132,13 @@ def _spread(ratio):
 
 
 TABLES = {
-    "methods": methods, "figures": figures, "errata": errata, "speed": speed, "networks": networks,
-    "scaling": scaling,
+    "methods": methods, "figures": figures, "errata": errata, "gallery": gallery, "speed": speed,
+    "networks": networks, "scaling": scaling,
 }  # fmt: skip
 
 
 def refreshed(text):
-    """The README with every example run and every table made again."""
+    """A page with every example run and every table made again."""
     text = REGION.sub(lambda found: found[1] + TABLES[found[2]]() + found[4], text)
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "bin"
@@ -183,14 +190,18 @@ def _alike(a, b):
 
 
 def main():
-    text = README.read_text()
-    new = refreshed(text)
-    if "--write" in sys.argv:
-        README.write_text(new)
-        return
-    found = differences(text, new)
-    print("\n".join(found) or "README.md is up to date")
-    sys.exit(bool(found))
+    stale = False
+    for page in PAGES:
+        text = page.read_text()
+        new = refreshed(text)
+        if "--write" in sys.argv:
+            page.write_text(new)
+            continue
+        found = differences(text, new)
+        stale |= bool(found)
+        name = page.relative_to(ROOT)
+        print("\n".join([f"{name}:", *found]) if found else f"{name} is up to date")
+    sys.exit(stale)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The README says what the program prints."""
+"""The README and the gallery page say what the program prints."""
 
 import doctest
 import re
@@ -9,9 +9,24 @@ from tests import readme
 
 
 @pytest.mark.long
-def test_examples_and_tables_are_what_the_program_gives():
-    text = readme.README.read_text()
+@pytest.mark.parametrize("page", readme.PAGES, ids=lambda page: page.parent.name)
+def test_examples_and_tables_are_what_the_program_gives(page):
+    text = page.read_text()
     assert readme.differences(text, readme.refreshed(text)) == []
+
+
+def test_the_gallery_page_shows_every_figure_that_is_rendered():
+    from qpsim import figures
+
+    page = readme.PAGES[1]
+    text = page.read_text()
+    for name in figures.names():
+        picture = f"{figures.stem(name)}.png"
+        if (page.parent / picture).is_file():
+            assert f"]({picture})" in text and f"qpsim figure {name}\n" in text
+    # Links lead to files that are there.
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        assert (page.parent / target).exists(), target
 
 
 def test_python_examples():

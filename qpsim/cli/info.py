@@ -54,7 +54,7 @@ def info(
         typer.echo(CHANGES.read_text(encoding="utf-8"), nl=False)
         return
     from qpsim.execution.cores import available_cores
-    from qpsim.kernels.jit import cache_folder
+    from qpsim.kernels.machine_code import cache_folder
     from qpsim.provenance import environment
 
     folder = cache_folder()
@@ -80,7 +80,7 @@ def info(
 
 def _timings() -> dict[str, float]:
     """Run what every simulation runs, tiny, and ask the compiler's clock."""
-    from qpsim.kernels import jit
+    from qpsim.kernels import machine_code
     from qpsim.problem.random import random_problem
     from qpsim.simulation.run import simulate
 
@@ -88,4 +88,4 @@ def _timings() -> dict[str, float]:
         problem = random_problem("mild", 3, basis, rng=0)
         for method in ("sgd", "ssd"):
             simulate(problem, method, n_steps=1, n_replicates=1, rng=0, workers=1)
-    return jit.timings()
+    return machine_code.timings()

@@ -12,12 +12,9 @@ bits for any vector width and on any processor.
 from typing import Any
 
 import numpy as np
-from numba import extending
-from numba.core import types
 
 from qpsim.kernels.jit import jit_inline
-
-intrinsic: Any = extending.intrinsic  # kernels call these with other arguments than Python does
+from qpsim.kernels.numba_interface import intrinsic, types
 
 # (exp(r) - 1 - r) / r^2 on |r| <= log(2)/2
 EXP = (

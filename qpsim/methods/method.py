@@ -7,9 +7,9 @@ import pickle
 import sys
 import uuid
 from dataclasses import dataclass, fields
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
+from qpsim import checks
 from qpsim.errors import MethodError, nearest
 from qpsim.methods.state import State
 from qpsim.rules.declaration import Declaration, declarations, new_hyper_class, register
@@ -49,14 +49,9 @@ class Rule(Declaration):
             if not isinstance(value, bool):
                 raise MethodError(f"{self.name}: {key} is either True or False, not {value!r}.")
             return value
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise MethodError(f"{self.name}: {key} must be a number, not {value!r}.")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
+        number = checks.number(f"{self.name}: {key}", value, MethodError)
         low, high, interval = self.ranges.get(key, (-math.inf, math.inf, "the finite numbers"))
-        if not (math.isfinite(number) and low <= number < high):
+        if not low <= number < high:
             raise MethodError(f"{self.name}: {key} must lie in {interval}, not {number!r}.")
         return number
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -33,9 +33,6 @@ from qpsim.nn.layers.base import same_padding
 from qpsim.nn.losses import squared_error
 from qpsim.nn.workspace import equal_bounds
 
-if TYPE_CHECKING:
-    from qpsim.nn.network import Network
-
 __all__ = ["hessian", "hessian_vector_product"]
 
 _MAX_CHUNKS = 16
@@ -46,7 +43,7 @@ _AT_ONCE = 16
 
 
 def hessian_vector_product(
-    network: Network, x: np.ndarray, targets: np.ndarray, v: Any, dropout_key: int | None
+    network: Any, x: np.ndarray, targets: np.ndarray, v: Any, dropout_key: int | None
 ) -> np.ndarray:
     """The objective's Hessian times v, (P,) or (P, k); see `Network.hessian_vector_product`."""
     vectors = checks.array("v", v, NetworkError).astype(network.dtype, copy=False)
@@ -66,7 +63,7 @@ def hessian_vector_product(
 
 
 def hessian(
-    network: Network, x: np.ndarray, targets: np.ndarray, dropout_key: int | None
+    network: Any, x: np.ndarray, targets: np.ndarray, dropout_key: int | None
 ) -> np.ndarray:
     """The objective's whole Hessian (P, P), symmetric; see `Network.hessian`."""
     size = network.parameters.size
@@ -85,7 +82,7 @@ def hessian(
 
 
 def _products(
-    network: Network,
+    network: Any,
     x: np.ndarray,
     targets: np.ndarray,
     vectors: np.ndarray,
@@ -111,7 +108,7 @@ def _products(
 class _Chain:
     """A network's layers as they were given, with their parameters and the shapes between them."""
 
-    def __init__(self, network: Network, key: int | None) -> None:
+    def __init__(self, network: Any, key: int | None) -> None:
         self.network, self.key = network, key
         self.shapes = [network.input_shape]
         self.counts = []

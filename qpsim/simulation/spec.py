@@ -27,19 +27,17 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import QpsimError, SpecError, nearest
-from qpsim.files.arrays import read_array
 from qpsim.files.reading import read_toml
 from qpsim.files.writing import check_file, check_writable, write_json
 from qpsim.methods import Method
 from qpsim.methods import method as find_method
 from qpsim.problem.interface import Problem
-from qpsim.problem.quadratic import QuadraticProblem
-from qpsim.problem.random import random_problem
 from qpsim.simulation import spec_keys as keys
 from qpsim.simulation.checkpoint import Checkpoint
 from qpsim.simulation.plan import Plan, make_plan
 from qpsim.simulation.result import Result
 from qpsim.simulation.run import run_plan
+from qpsim.simulation.spec_problem import array, make_problem
 
 # The comparison of Section 2, if a file names no methods.
 _METHODS = ("sgd", "ssd")
@@ -174,7 +172,7 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
         raise SpecError("The experiment has no 'problem'; see qpsim simulate --help.")
     # The problem's draws and the noise come apart: more replicates do not change the problem.
     seeds = np.random.SeedSequence(top.get("rng", 0)).spawn(2)
-    problem = _problem(top["problem"], folder, seeds[0])
+    problem = make_problem(top["problem"], folder, seeds[0])
     theta0 = top["problem"].get("theta0")
     plans: dict[str, Plan] = {}
     for k, entry in enumerate(top.get("methods", _METHODS)):
@@ -191,7 +189,7 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
             step_size,
             top.get("n_steps", 100),
             top.get("n_replicates", 256),
-            None if theta0 is None else _array("problem.theta0", theta0, folder),
+            None if theta0 is None else array("problem.theta0", theta0, folder),
             rng=seeds[1],
             batch_size=top.get("batch_size", 1),
             dtype=top.get("dtype", "float64"),
@@ -218,42 +216,6 @@ def summary(results: Mapping[str, Result]) -> dict[str, Any]:
     }
 
 
-def _problem(given: dict[str, Any], folder: Path, seed: np.random.SeedSequence) -> QuadraticProblem:
-    if ("hessian" in given) == ("spectrum" in given):
-        raise SpecError("[problem] needs either 'hessian' or 'spectrum', and not both.")
-    if "optimum" in given and "scale" in given:
-        raise SpecError("[problem] has both 'optimum' and 'scale', which draws one; keep one.")
-    # A start that is given means a distance that is given: then the optimum stays at 0.
-    scale = given.get("scale", 0.0 if "theta0" in given else 10.0)
-    noise_std = given.get("noise_std", 0.1)
-    if "spectrum" in given:
-        spectrum = given["spectrum"]
-        if not isinstance(spectrum, str) and "dim" in given:
-            raise SpecError(
-                "[problem] has 'dim', but the length of 'spectrum' says it; drop 'dim'."
-            )
-        problem = random_problem(
-            spectrum,
-            given.get("dim", 100),
-            given.get("basis", "haar"),
-            noise_std,
-            scale=scale,
-            condition=given.get("condition"),
-            rng=seed,
-        )
-    else:
-        for key in ("dim", "basis", "condition"):
-            if key in given:
-                raise SpecError(f"[problem] has {key!r}, but the 'hessian' says it; drop {key!r}.")
-        hessian = _array("problem.hessian", given["hessian"], folder, given.get("array"))
-        problem = QuadraticProblem(hessian, None, noise_std)
-        generator = np.random.Generator(np.random.PCG64(seed.spawn(1)[0]))
-        problem = problem.with_optimum(generator.uniform(-scale, scale, problem.dim))
-    if "optimum" in given:
-        problem = problem.with_optimum(_array("problem.optimum", given["optimum"], folder))
-    return problem
-
-
 def _method(path: str, entry: Any, default: Any) -> tuple[str, Method, Any]:
     if isinstance(entry, str):
         return entry, _found(path, entry, {}), default
@@ -277,13 +239,6 @@ def _found(path: str, name: str, hyper: dict[str, Any]) -> Method:
         return find_method(name, **hyper)
     except QpsimError as error:
         raise SpecError(f"{path}: {error}") from None
-
-
-def _array(path: str, value: Any, folder: Path, name: str | None = None) -> np.ndarray:
-    """Numbers written in the file itself, or in another file that it names."""
-    if isinstance(value, str):
-        return read_array(path, folder / value, name)
-    return checks.array(f"{path}, if it is no file's name,", value, SpecError)
 
 
 def _finite(value: float) -> float | None:

@@ -78,6 +78,12 @@ def _number(path: str, value: Any) -> float:
     return checks.number(path, value, SpecError, "[0, inf)")
 
 
+def _boolean(path: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise SpecError(f"{path} must be true or false, not {checks.shown(value)}.")
+    return value
+
+
 def _basis(path: str, value: Any) -> str | float:
     return value if isinstance(value, str) else _number(path, value)
 
@@ -139,6 +145,13 @@ PROBLEM: dict[str, Check] = {
     "dim": _count,
     "basis": _basis,
     "noise_std": _number,
+    "noise": mapping,
+    "covariance": _values,
+    "label_noise_std": _number,
+    "data": _values,
+    "labels": _values,
+    "order": _text,
+    "drop_last": _boolean,
     "scale": _number,
     "optimum": _values,
     "theta0": _values,

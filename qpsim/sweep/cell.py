@@ -22,6 +22,8 @@ from qpsim.errors import FileError, QpsimError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.files.archive import pack_arrays, unpack_arrays
 from qpsim.methods import method as find_method
+from qpsim.problem import noise
+from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 from qpsim.simulation import block as blocks
@@ -72,7 +74,7 @@ class Cell:
             The method cannot be simulated, or not with this step size.
         """
         p = self.parameters
-        tiny = _TINY_PROBLEM if p["noise_std"] else _TINY_PROBLEM.with_noise(0.0)
+        tiny = _TINY_PROBLEM.with_noise(self._noise())
         make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=p["batch_size"])
 
     @property
@@ -85,7 +87,13 @@ class Cell:
         spectrum = p["spectrum"]
         hashable = tuple(spectrum) if isinstance(spectrum, list) else spectrum
         drawn = _draw(hashable, p["condition"], p["dim"], p["scale"], p["basis"], p["rng"])
-        return drawn.with_noise(p["noise_std"])
+        return drawn.with_noise(self._noise())
+
+    def _noise(self) -> Noise:
+        p = self.parameters
+        df = p.get("df", "inf")
+        family = getattr(noise, p.get("noise", "data"))
+        return family(p["noise_std"], df=None if df == "inf" else df)
 
     def plan(self) -> Plan:
         """The cell's simulation; its noise comes from the second child of its seed.

@@ -6,6 +6,7 @@ A value is brought to its form before anything is compared or hashed, so that ``
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -36,6 +37,10 @@ DEFAULTS: dict[str, Any] = {
     "step_size": "optimal",
     "record": "summary",
 }
+
+# Parameters that a cell has only if they are given, so that cells without them keep their names.
+OPTIONAL = ("noise", "df")
+NOISES = ("data", "hessian", "white")
 
 Value = Any
 
@@ -73,6 +78,7 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
         The parameters do not fit each other.
     """
     cell = {name: settings.get(name, default) for name, default in DEFAULTS.items()}
+    cell |= {name: settings[name] for name in OPTIONAL if name in settings}
     spectrum = cell["spectrum"]
     if isinstance(spectrum, list):
         if settings.get("dim", len(spectrum)) != len(spectrum):
@@ -147,6 +153,13 @@ def _condition(name: str, value: Any) -> float | None:
     return None if value is None else checks.number(name, value, SpecError, "[1, 1e15]")
 
 
+def _degrees(name: str, value: Any) -> float | str:
+    """Degrees of freedom; "inf", which JSON can hold, stands for a Gaussian."""
+    if value is None or value == "inf" or (isinstance(value, float) and value == math.inf):
+        return "inf"
+    return checks.number(name, value, SpecError, "(0, inf)")
+
+
 def _basis(name: str, value: Any) -> float:
     if isinstance(value, str):
         return float(BASES.index(_choice(BASES)(name, value)))
@@ -180,6 +193,8 @@ _CHECKS: dict[str, Callable[[str, Any], Value]] = {
     "basis": _basis,
     "rng": _whole(0, 2**63 - 1),
     "noise_std": _real("[0, inf)"),
+    "noise": _choice(NOISES),
+    "df": _degrees,
     "batch_size": _whole(1, 2**31),
     "n_replicates": _whole(1, 10_000_000),
     "n_steps": _whole(1, 10_000_000),

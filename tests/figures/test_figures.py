@@ -102,7 +102,7 @@ def test_a_mistake_is_named(name, arguments, message):
 
 
 def test_workers_are_checked_as_by_a_simulation():
-    with pytest.raises(ExecutionError, match="workers"):
+    with pytest.raises(ExecutionError, match="workers must be"):
         figures.make("2", workers=0, dim=2)
 
 

@@ -16,7 +16,7 @@ from qpsim.nn import (
     Network,
     ReLU,
 )
-from qpsim.nn.kernels import pooling
+from qpsim.nn.kernels import pooling, pooling_lanes
 from qpsim.nn.kernels.masks import dropout
 from qpsim.nn.layers.base import same_padding
 from tests.nn import loops, own
@@ -85,7 +85,7 @@ def test_pooling_sixteen_channels_at_a_time_changes_no_bit(window, stride, pad, 
     results = []
     for forward, backward in (
         (pooling.forward, pooling.backward),
-        (pooling.forward_by_lanes, pooling.backward_by_lanes),
+        (pooling_lanes.forward, pooling_lanes.backward),
     ):
         y, winner = np.zeros_like(dy), np.zeros(dy.shape, np.uint8)
         dx = np.full_like(x, 7)

@@ -1,18 +1,15 @@
 """Sixteen float32 at a time, for kernels that work on more arrays than LLVM can tell apart.
 
-Before LLVM vectorises a loop it must know that what is stored is not what is loaded next; with
-dozens of rows and runtime strides it asks at every entry, or gives up. Here a kernel says itself
-what is done side by side: it loads ``LANES`` neighbouring numbers from an address, computes with
-the values as with scalars, and stores them. LLVM cuts them to whatever width the processor has.
-Multiplication and addition may be fused. Formulas written for them take plain numbers as well.
+LLVM vectorises a loop only if it can rule out that a store changes what is loaded next. With dozens
+of rows and strides known at run time only, it checks that at every entry, or gives up. These kernels
+therefore load ``LANES`` neighbouring numbers from an address as one value, compute with such values as
+with scalars, and store them. LLVM cuts them to the width of the processor's vectors. Multiplication
+and addition may be fused. Formulas written for lanes take plain numbers as well.
 """
 
 import operator
 
-from llvmlite import ir
-from numba import types
-from numba.core.typing.templates import ConcreteTemplate, infer_global, signature
-from numba.extending import intrinsic, lower_builtin, models, register_model
+from qpsim.kernels.numba_interface import extending, intrinsic, ir, templates, types
 
 LANES = 16
 _VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -30,8 +27,8 @@ class _Lanes(types.Type):
 _lanes = _Lanes()
 
 
-@register_model(_Lanes)
-class _LanesModel(models.PrimitiveModel):
+@extending.register_model(_Lanes)
+class _LanesModel(extending.models.PrimitiveModel):
     def __init__(self, manager, kind):
         super().__init__(manager, kind, _VECTOR)
 
@@ -43,28 +40,28 @@ def _splat(builder, number):
     )
 
 
-@infer_global(operator.add)
-@infer_global(operator.sub)
-class _SumOfLanes(ConcreteTemplate):
-    cases = [signature(_lanes, _lanes, _lanes)]  # noqa: RUF012
+@templates.infer_global(operator.add)
+@templates.infer_global(operator.sub)
+class _SumOfLanes(templates.ConcreteTemplate):
+    cases = [templates.signature(_lanes, _lanes, _lanes)]  # noqa: RUF012
 
 
-@infer_global(operator.mul)
-class _MultipleOfLanes(ConcreteTemplate):
-    cases = [signature(_lanes, types.float64, _lanes)]  # noqa: RUF012
+@templates.infer_global(operator.mul)
+class _MultipleOfLanes(templates.ConcreteTemplate):
+    cases = [templates.signature(_lanes, types.float64, _lanes)]  # noqa: RUF012
 
 
-@lower_builtin(operator.add, _Lanes, _Lanes)
+@extending.lower_builtin(operator.add, _Lanes, _Lanes)
 def _add(context, builder, signature, arguments):
     return builder.fadd(*arguments, flags=_FLAGS)
 
 
-@lower_builtin(operator.sub, _Lanes, _Lanes)
+@extending.lower_builtin(operator.sub, _Lanes, _Lanes)
 def _subtract(context, builder, signature, arguments):
     return builder.fsub(*arguments, flags=_FLAGS)
 
 
-@lower_builtin(operator.mul, types.float64, _Lanes)
+@extending.lower_builtin(operator.mul, types.float64, _Lanes)
 def _multiply(context, builder, signature, arguments):
     factor = builder.fptrunc(arguments[0], ir.FloatType())
     return builder.fmul(_splat(builder, factor), arguments[1], flags=_FLAGS)

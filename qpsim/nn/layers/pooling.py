@@ -51,10 +51,7 @@ class MaxPool(Layer):
 
     def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
         """x and y (examples, height, width, channels)."""
-        from qpsim.nn.kernels import pooling
-
-        forward = pooling.forward_by_lanes if _in_lanes(x) else pooling.forward
-        forward(
+        _kernels(x).forward(
             x, self.source.shape[:2], y, self.target.origin, self.target.shape[:2],
             self.window, self.stride, self._pad(), self.relu, context.memory,
         )  # fmt: skip
@@ -68,10 +65,7 @@ class MaxPool(Layer):
         context: Context,
     ) -> None:
         """Each output's gradient goes to the pixel that won."""
-        from qpsim.nn.kernels import pooling
-
-        backward = pooling.backward_by_lanes if _in_lanes(x) else pooling.backward
-        backward(
+        _kernels(x).backward(
             dy, self.target.origin, self.target.shape[:2],
             self.window, self.stride, self._pad(), context.memory, dx,
         )  # fmt: skip
@@ -86,8 +80,17 @@ class MaxPool(Layer):
         )
 
 
-def _in_lanes(x: np.ndarray) -> bool:
-    return x.dtype == np.float32 and x.shape[3] % 16 == 0
+def _kernels(x: np.ndarray) -> Any:
+    """The module whose loops serve such images."""
+    from qpsim.nn.kernels import has_lanes
+
+    if x.dtype == np.float32 and x.shape[3] % 16 == 0 and has_lanes():
+        from qpsim.nn.kernels import pooling_lanes
+
+        return pooling_lanes
+    from qpsim.nn.kernels import pooling
+
+    return pooling
 
 
 class GlobalAveragePool(Layer):

@@ -20,14 +20,16 @@ from qpsim.execution import progress
 from qpsim.figures.options import BaseOptions, option
 from qpsim.provenance import environment
 from qpsim.verdicts.record import Report
-from qpsim.verdicts.theory import adaptation, improvement, momentum, risk, signs
+from qpsim.verdicts.theory import adaptation, convergence, improvement, mass, momentum, risk, signs
 from qpsim.verdicts.theory.statement import Draw, Statement
 
 STATEMENTS: tuple[Statement, ...] = (
     *signs.STATEMENTS,
     *improvement.STATEMENTS,
+    *mass.STATEMENTS,
     *adaptation.STATEMENTS,
     *momentum.STATEMENTS,
+    *convergence.STATEMENTS,
     *risk.STATEMENTS,
 )
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 import numpy as np
 
 from qpsim import theory
+from qpsim.verdicts.theory import exact
 from qpsim.verdicts.theory.setting import Array
 from qpsim.verdicts.theory.statement import Draw, Statement, columns
 
@@ -70,11 +74,55 @@ def _extreme_gaps(draw: Draw) -> Array:
     return columns(*gaps)
 
 
+def _integrated_distance(k: int, factor: float, kind: str) -> float:
+    """E[(gamma p^ - p)^2] of coordinate k, as an integral over the estimate's density."""
+    p, weights = exact.line(MEAN[k], STD[k])
+    target = MEAN[k]
+    if kind == "sign":
+        p, target = np.sign(p), np.sign(target)
+    return float(weights @ (factor * p - target) ** 2)
+
+
+def _integrated_distance_at(kind: str, k: int, factor: float) -> float:
+    return _integrated_distance(k, factor, kind)
+
+
+def _distances_drawn(kind: str, draw: Any) -> Array:
+    return _distances_integrated(kind)
+
+
+def _distances_integrated(kind: str) -> Array:
+    each = [_integrated_distance(k, factor, kind) for k, factor in enumerate(FACTOR)]
+    return np.array([*each, sum(each)])
+
+
+def _best_factors(kind: str) -> Array:
+    """Where the distance is smallest: the vertex of a parabola through its values at three factors."""
+    vertices = [
+        exact.vertex(partial(_integrated_distance_at, kind, k), 0.5) for k in range(MEAN.size)
+    ]
+    return np.array([place for place, _ in vertices])
+
+
+def _factors_claimed() -> Array:
+    eta2 = (STD / MEAN) ** 2
+    kinds = [theory.variance_adaptation_factor(eta2, kind) for kind in ("gradient", "sign", "adam")]
+    return np.concatenate([*kinds, theory.adaptation_gap(eta2)])
+
+
+def _factors_measured() -> Array:
+    sign = _best_factors("sign")
+    adam = np.abs(MEAN) / np.hypot(MEAN, STD)
+    return np.concatenate([_best_factors("gradient"), sign, adam, adam - sign])
+
+
 _COORDINATES = tuple(f"mean {m:g}, std {s:g}" for m, s in zip(MEAN, STD, strict=True))
 _BOTH = (
     *(f"{c}, factor + 0.1" for c in _COORDINATES),
     *(f"{c}, factor - 0.1" for c in _COORDINATES),
 )
+
+_KINDS = ("gradient", "sign", "adam", "adam minus sign")
 
 STATEMENTS = (
     Statement(
@@ -127,6 +175,31 @@ STATEMENTS = (
         lambda: theory.adaptation_gap(np.square(_ETAS)),
         _extreme_gaps,
     ),
+    *(
+        Statement(
+            f"distance-{kind}-exact",
+            text,
+            source,
+            (*_COORDINATES, "all"),
+            partial(_claimed, kind),
+            partial(_distances_drawn, kind),
+            "exact",
+        )
+        for kind, text, source in (
+            ("gradient", "The same distance as an integral over the estimate's density.", "Eq. 27"),
+            ("sign", "The same for signs.", "Eq. 29"),
+        )
+    ),
+    Statement(
+        "factors-exact",
+        "The factors at which the distances are smallest, |p| / sqrt(p^2 + sigma^2) for Adam, and how "
+        "far Adam's is from the best one.",
+        "Lemma 1, Eq. 6, 14 and 15; Figure 5",
+        tuple(f"{kind}, {c}" for kind in _KINDS for c in _COORDINATES),
+        _factors_claimed,
+        lambda draw: _factors_measured(),
+        "exact",
+    ),
     Statement(
         "adam-factor-extremes",
         "No gap lies outside [-0.0618, 0.0644].",
@@ -134,7 +207,7 @@ STATEMENTS = (
         ("smallest gap", "largest gap"),
         lambda: _EXTREMES,
         lambda draw: _range_of_gaps(),
-        "identity",
+        "exact",
     ),
 )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
 
 import qpsim
@@ -101,6 +103,54 @@ def _aggregated(draw: Draw) -> Array:
     return columns(sbar, (r - _sum_moments()[0]) ** 2)
 
 
+def _weights(mu: float, t: int) -> Array:
+    """What each of t gradients contributes to m_t: the answers of Eq. 3 to single gradients of 1."""
+    answers = []
+    for k in range(t):
+        m = 0.0
+        for s in range(t):
+            m = mu * m + (1.0 - mu) * float(s == k)
+        answers.append(m / (1.0 - mu**t))
+    return np.array(answers)
+
+
+def _kappa_claimed() -> Array:
+    kappas = [theory.momentum_correction(mu, t) for mu, t in AGES]
+    limits = [theory.momentum_correction(mu, np.inf) for mu, _ in _LIMIT]
+    biases = [theory.variance_estimate_factor(mu, t) for mu, t in AGES]
+    return np.array(kappas + limits + biases)
+
+
+def _kappa_summed() -> Array:
+    """Variances by the weights of independent gradients; E[v - m^2] of gradients of variance 1 likewise."""
+    variances = [np.sum(_weights(mu, t) ** 2) for mu, t in AGES]
+    # So long a past that mu^t is below the rounding of 1.
+    limits = [np.sum(_weights(mu, 200) ** 2) for mu, _ in _LIMIT]
+    biases = [
+        np.sum(_weights(mu, t) * (1.0 + MEAN**2)) - np.sum(_weights(mu, t) ** 2) - MEAN**2
+        for mu, t in AGES
+    ]
+    return np.array(variances + limits + biases)
+
+
+# A law of three values, so that all minibatches can be listed.
+_VALUES, _SHARES = np.array([-1.0, 0.5, 4.0]), np.array([0.5, 0.3, 0.2])
+
+
+def _batches_claimed() -> Array:
+    """E[s^] over all minibatches, with the formula of Eq. 44."""
+    batches = np.array(list(product(range(3), repeat=_BATCH)))
+    estimates = theory.minibatch_variance(_VALUES[batches][..., None])[:, 0]
+    return np.array([_SHARES[batches].prod(axis=1) @ estimates])
+
+
+def _batches_measured() -> Array:
+    """The variance of a minibatch's mean, over all minibatches."""
+    batches = np.array(list(product(range(3), repeat=_BATCH)))
+    weights, means = _SHARES[batches].prod(axis=1), _VALUES[batches].mean(axis=1)
+    return np.array([weights @ (means - weights @ means) ** 2])
+
+
 def _named(ages: tuple[tuple[float, int], ...]) -> tuple[str, ...]:
     return tuple(f"mu = {mu:g}, t = {t}" for mu, t in ages)
 
@@ -188,5 +238,29 @@ STATEMENTS = (
         ("estimate", "variance"),
         lambda: np.full(2, _sum_moments()[1] / _BATCH),
         _aggregated,
+    ),
+    Statement(
+        "kappa-exact",
+        "kappa is the sum of the squared weights of an average, and E[v - m^2] = (1 - kappa) sigma^2.",
+        "Eq. 19, C.1",
+        (
+            *(
+                f"kappa, {name}"
+                for name in (*_named(AGES), *(f"mu = {mu:g}, limit" for mu, _ in _LIMIT))
+            ),
+            *(f"bias, {name}" for name in _named(AGES)),
+        ),
+        _kappa_claimed,
+        lambda draw: _kappa_summed(),
+        "exact",
+    ),
+    Statement(
+        "minibatch-variance-exact",
+        "The estimate within a minibatch is unbiased, as a sum over all minibatches of three values.",
+        "Eq. 44, corrected",
+        (f"B = {_BATCH}",),
+        _batches_claimed,
+        lambda draw: _batches_measured(),
+        "exact",
     ),
 )

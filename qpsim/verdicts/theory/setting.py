@@ -11,15 +11,18 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
+import qpsim
+from qpsim.methods import Method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
+from qpsim.verdicts.theory.statement import Draw
 
 Array = NDArray[np.float64]
 
 # Near the optimum of a problem whose coordinates are strongly correlated: there signs go wrong.
 _OFFSET = (1.0, -0.5, 0.3, 2.0)
 MU = 0.6
-BUFFER = (0.8, -1.0, 0.4, 1.5)
+_BUFFER = (0.8, -1.0, 0.4, 1.5)
 METHODS = ("sgd", "ssd", "svag", "va-ssd", "va-ssd-erf", "m-sgd", "m-ssd")
 
 
@@ -35,9 +38,26 @@ def diagonal() -> QuadraticProblem:
     return random_problem([0.3, 1.0, 2.0, 5.0], basis="axis", noise_std=1.0, rng=4)
 
 
+@cache
+def pair() -> QuadraticProblem:
+    """Two coordinates, of correlated gradients: small enough for exact sums over the plane and over paths."""
+    return QuadraticProblem([[2.0, 0.9], [0.9, 1.5]], optimum=[0.4, -0.7], noise_std=0.6)
+
+
+@cache
+def diagonal_pair() -> QuadraticProblem:
+    """Two coordinates that know nothing of each other."""
+    return QuadraticProblem([2.0, 0.8], optimum=[0.4, -0.7], noise_std=0.6)
+
+
 def point(problem: QuadraticProblem) -> Array:
-    """Where the experiments look at a problem of four coordinates."""
-    return problem.optimum + np.array(_OFFSET)
+    """Where the experiments look at a problem of up to four coordinates."""
+    return problem.optimum + np.array(_OFFSET[: problem.dim])
+
+
+def buffer(problem: QuadraticProblem) -> Array:
+    """The momentum sum that the experiments carry."""
+    return np.array(_BUFFER[: problem.dim])
 
 
 def matrix(problem: QuadraticProblem) -> Array:
@@ -77,8 +97,13 @@ def decrease(problem: QuadraticProblem, theta: Array, step: float, direction: Ar
     return half_square(problem, error) - half_square(problem, error - step * direction)
 
 
+def carried(name: str, problem: QuadraticProblem) -> Array:
+    """What a method adds to the gradient before it takes its direction: MU * buffer, or nothing."""
+    return MU * buffer(problem) if name.startswith("m-") else np.zeros(problem.dim)
+
+
 def direction(name: str, problem: QuadraticProblem, theta: Array, g: Array) -> Array:
-    """Direction of a method for drawn gradients; momentum carries MU * BUFFER."""
+    """Directions (n, d) of a method for drawn gradients (n, d)."""
     from scipy.special import erf
 
     eta = std(problem) / np.abs(gradient(problem, theta))
@@ -87,6 +112,15 @@ def direction(name: str, problem: QuadraticProblem, theta: Array, g: Array) -> A
         "va-ssd": 1.0 / np.sqrt(1.0 + eta**2),
         "va-ssd-erf": erf(1.0 / (np.sqrt(2.0) * eta)),
     }.get(name, np.ones(problem.dim))
-    if name.startswith("m-"):
-        g = MU * np.array(BUFFER) + g
-    return factor * (np.sign(g) if "ssd" in name else g)
+    moved = carried(name, problem) + g
+    return factor * (np.sign(moved) if "ssd" in name else moved)
+
+
+def run(
+    draw: Draw, problem: QuadraticProblem, method: str | Method, step: float, n_steps: int, n: int
+) -> Array:
+    """Excess losses (n, n_steps + 1) of n simulated runs from the usual point."""
+    start = point(problem)
+    return qpsim.simulate(
+        problem, method, step, n_steps, n, start, rng=draw.rng, workers=draw.workers, record=()
+    ).excess_loss

@@ -8,7 +8,7 @@ import numpy as np
 
 import qpsim
 from qpsim import theory
-from qpsim.verdicts.theory import setting
+from qpsim.verdicts.theory import exact, setting
 from qpsim.verdicts.theory.setting import Array
 from qpsim.verdicts.theory.statement import Draw, Statement, columns
 
@@ -73,7 +73,65 @@ def _agreements() -> Array:
     return np.array([theory.sign_agreement(a[i], a[j], r[i, j]) for i, j in PAIRS])
 
 
+_TRIPLES = ((1.2, 0.7, 0.6), (0.5, -2.0, -0.85), (2.0, 2.5, 0.3), (0.0, 0.4, 0.9))
+
+
+def _triples_claimed() -> Array:
+    return np.array([theory.sign_product(*triple) for triple in _TRIPLES])
+
+
+def _triples_drawn(draw: Draw) -> Array:
+    found = []
+    for a, b, r in _TRIPLES:
+        x, y = draw.rng.standard_normal((2, draw.n))
+        found.append(np.sign(a + x) * np.sign(b + r * x + np.sqrt(1.0 - r * r) * y))
+    return columns(*found)
+
+
+def _triples_integrated() -> Array:
+    found = []
+    for a, b, r in _TRIPLES:
+        points, weights = exact.plane(np.array([a, b]), np.array([[1.0, r], [r, 1.0]]))
+        found.append(weights @ np.sign(points).prod(axis=1))
+    return np.array(found)
+
+
+def _integrals_claimed() -> Array:
+    p = setting.pair()
+    theta = setting.point(p)
+    mean, std = setting.gradient(p, theta), setting.std(p)
+    q = setting.matrix(p) @ setting.matrix(p)
+    r = q[0, 1] / np.sqrt(q[0, 0] * q[1, 1])
+    return np.concatenate(
+        [
+            theory.success_probability(mean, std),
+            theory.expected_sign(mean, std),
+            theory.sign_second_moment(p, theta).ravel(),
+            [theory.sign_agreement(*(mean / std), r)],
+        ]
+    )
+
+
+def _integrals(draw: Draw) -> Array:
+    p = setting.pair()
+    theta = setting.point(p)
+    g, weights = exact.gradients(p, theta)
+    s = np.sign(g)
+    right = s == np.sign(setting.gradient(p, theta))
+    moments = np.einsum("n,ni,nj->ij", weights, s, s)
+    return np.concatenate(
+        [weights @ right, weights @ s, moments.ravel(), [weights @ (s[:, 0] == s[:, 1])]]
+    )
+
+
 _CASES = tuple(f"mean {m:g}, std {s:g}" for m, s in zip(MEANS, STDS, strict=True))
+_OF_TRIPLES = tuple(f"a = {a:g}, b = {b:g}, r = {r:g}" for a, b, r in _TRIPLES)
+_INTEGRALS = (
+    *(f"success probability {i}" for i in (1, 2)),
+    *(f"expected sign {i}" for i in (1, 2)),
+    *(f"E[s_{i} s_{j}]" for i in (1, 2) for j in (1, 2)),
+    "agreement",
+)
 _PAIRS = tuple(f"coordinates {i + 1} and {j + 1}" for i, j in PAIRS)
 
 STATEMENTS = (
@@ -85,7 +143,7 @@ STATEMENTS = (
         ("largest distance to Eq. 5, b2 = 0.999", "largest distance to Eq. 6, b2 = b1"),
         lambda: np.zeros(2),
         _adam,
-        "identity",
+        "exact",
     ),
     Statement(
         "success-probability",
@@ -118,5 +176,32 @@ STATEMENTS = (
         _PAIRS,
         _agreements,
         lambda draw: (_products(draw) > 0).astype(float),
+    ),
+    Statement(
+        "sign-product",
+        "E[sign(X) sign(Y)] of two correlated Gaussians of deviation 1, by their means and correlation.",
+        "behind Eq. 12 and 21; Plackett (1954), Owen (1956)",
+        _OF_TRIPLES,
+        _triples_claimed,
+        _triples_drawn,
+    ),
+    Statement(
+        "sign-product-exact",
+        "The same as an integral over the plane.",
+        "behind Eq. 12 and 21",
+        _OF_TRIPLES,
+        _triples_claimed,
+        lambda draw: _triples_integrated(),
+        "exact",
+    ),
+    Statement(
+        "signs-exact",
+        "Success probabilities, expected signs and products of signs are integrals of the gradient's "
+        "Gaussian density, here over two correlated coordinates.",
+        "Eq. 8, Lemma 2; behind Eq. 12 and 21",
+        _INTEGRALS,
+        _integrals_claimed,
+        _integrals,
+        "exact",
     ),
 )

@@ -1,4 +1,4 @@
-"""What a statement of the theory is: a claim, an experiment, and how the two must relate."""
+"""What a statement of the theory is: a claim, a measurement that does not use it, and how they must relate."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qpsim.verdicts.record import Measurement, Verdict
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-# Rounding of an identity between double-precision numbers, relative to their size.
+# What two computations of one number in double precision may differ by, relative to its size.
 _ROUNDING = 1e-9
 
 RELATIONS = {
@@ -23,7 +23,7 @@ RELATIONS = {
     "at least": "z > -{z:.2f}: the mean of the draws is no smaller than claimed",
     "at most": "z < {z:.2f}: the mean of the draws is no larger than claimed",
     "above": "z > {z:.2f}: the mean of the draws is larger than claimed, and not by chance",
-    "identity": "equal up to rounding, 1e-9 relative",
+    "exact": "equal to 1e-9, relative to numbers above 1",
 }
 
 
@@ -44,11 +44,11 @@ class Statement:
     name, text, source : str
     cases : tuple of str
         What the k claimed numbers are.
-    analytic : callable
+    claimed : callable
         The k claimed numbers, from :mod:`qpsim.theory`.
-    monte_carlo : callable
+    measured : callable
         Draws of shape (n, k), whose mean over n has the claimed value as its expectation; for
-        relation "identity" the k measured numbers themselves. It uses definitions only.
+        relation "exact" the k numbers computed in another way. It uses definitions only.
     relation : str
         One of :data:`RELATIONS`.
     """
@@ -57,23 +57,23 @@ class Statement:
     text: str
     source: str
     cases: tuple[str, ...]
-    analytic: Callable[[], ArrayLike]
-    monte_carlo: Callable[[Draw], NDArray[np.float64]]
+    claimed: Callable[[], ArrayLike]
+    measured: Callable[[Draw], ArrayLike]
     relation: str = "equal"
 
     @property
     def random(self) -> bool:
         """Whether its comparisons can fail by chance."""
-        return self.relation != "identity"
+        return self.relation != "exact"
 
     def verdict(self, draw: Draw, threshold: float) -> Verdict:
         """Measure and judge all cases, |z| against a threshold."""
-        claimed = np.asarray(self.analytic(), dtype=float)
-        drawn = np.asarray(self.monte_carlo(draw), dtype=float)
+        claimed = np.asarray(self.claimed(), dtype=float)
+        drawn = np.asarray(self.measured(draw), dtype=float)
         if claimed.shape != (len(self.cases),) or drawn.shape[-1:] != claimed.shape:
             raise ValueError(
                 f"{self.name}: {len(self.cases)} cases, but {claimed.shape} claimed and "
-                f"{drawn.shape} drawn."
+                f"{drawn.shape} measured."
             )
         if self.random:
             mean = drawn.mean(axis=0)
@@ -81,27 +81,27 @@ class Statement:
         else:
             mean, error = drawn, np.zeros_like(drawn)
         measured = tuple(
-            self._measured(*numbers, threshold)
+            self._measurement(*numbers, threshold)
             for numbers in zip(
                 self.cases, claimed.tolist(), mean.tolist(), error.tolist(), strict=True
             )
         )
-        drew = f"mean of {drawn.shape[0]} draws" if self.random else "computed from the definition"
+        how = f"mean of {drawn.shape[0]} draws" if self.random else "computed from the definition"
         return Verdict(
             self.name,
             self.text,
             self.source,
-            drew,
+            how,
             RELATIONS[self.relation].format(z=threshold),
             measured,
             {"relation": self.relation},
         )
 
-    def _measured(
+    def _measurement(
         self, case: str, claimed: float, mean: float, error: float, threshold: float
     ) -> Measurement:
         rounding = _ROUNDING * max(1.0, abs(claimed))
-        if self.relation == "identity":
+        if not self.random:
             return Measurement(
                 case, mean, claimed=claimed, holds=bool(abs(mean - claimed) <= rounding)
             )

@@ -1,0 +1,128 @@
+"""Every formula of the theory, 1 % wrong under its public name, is caught by a statement that needs no luck.
+
+Exact statements compare with sums and integrals that do not use the formula, so that what catches an
+error of 1 % catches it for every seed. ``CAUGHT`` lists them.
+"""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from qpsim import theory
+from qpsim.verdicts import theory as verified
+from qpsim.verdicts.theory.statement import Draw
+
+# Public name -> part of what it returns ("" for a number or an array) -> exact statements that notice.
+CAUGHT = {
+    "success_probability": {"": {"signs-exact"}},
+    "expected_sign": {"": {"signs-exact"}},
+    "sign_product": {"": {"sign-product-exact"}},
+    "sign_agreement": {"": {"signs-exact"}},
+    "sign_second_moment": {"": {"signs-exact"}},
+    "direction_moments": {"0": {"moments-exact"}, "1": {"moments-exact"}},
+    "optimal_step_size": {"": {"best-step-exact"}},
+    "expected_improvement": {"": {"best-step-exact"}},
+    "improvement_bound": {"": {"bound-exact"}},
+    "bound_tightness": {"": {"bound-exact"}},
+    "diagonal_mass": {"": {"mass-exact"}},
+    "mass_inequality": {
+        part: {"mass-exact"} for part in ("trace", "entries", "eigenvectors", "worst")
+    },
+    "compare_directions": {
+        "expected_improvement": {"comparison-exact"},
+        "optimal_step_size": {"comparison-exact"},
+        "ratio_to_sgd": {"comparison-exact"},
+        "excess_loss": {"comparison-exact"},
+        "diagonal_mass": {"mass-exact"},
+        "improvement_bound": {"bound-exact"},
+        "bound_tightness": {"bound-exact"},
+    },
+    "variance_adaptation_factor": {
+        "gradient": {"factors-exact", "svag-step-exact"},
+        "sign": {"factors-exact"},
+        "adam": {"factors-exact"},
+    },
+    "adaptation_gap": {"": {"factors-exact"}},
+    "expected_squared_distance": {"": {"distance-gradient-exact", "distance-sign-exact"}},
+    "momentum_correction": {"": {"kappa-exact"}},
+    "variance_estimate_factor": {"": {"kappa-exact"}},
+    "minibatch_variance": {"": {"minibatch-variance-exact"}},
+    "expected_excess_loss": {"": {"risk-exact", "sign-risk-exact"}},
+    "steady_state_excess_loss": {"": {"steady-state-exact"}},
+    "steps_until": {"": {"steps-until-exact"}},
+    "largest_stable_step_size": {"": {"stability-exact"}},
+    "theorem1": {
+        "strong_convexity": {"theorem1-exact"},
+        "smoothness": {"theorem1-exact"},
+        "step_size": {"theorem1-exact"},
+        "second_moment": {"theorem1-exact", "second-moments-exact"},
+        "rate": {"theorem1-exact"},
+        "bound": {"theorem1-exact"},
+    },
+    "conditional_second_moment": {"": {"second-moments-exact", "svag-step-exact"}},
+    "largest_second_moment": {"": {"second-moments-exact"}},
+    "run_second_moment": {"": {"second-moments-exact"}},
+    "convergence_rate": {"": {"theorem1-exact", "svag-step-exact"}},
+    "convergence_bound": {"": {"theorem1-exact"}},
+}
+_NO_NUMBERS = {"ERRATA", "errata_text", "errata_markdown"}
+EXACT = [s for s in verified.STATEMENTS if s.name.endswith("-exact")]
+CASES = [(name, part) for name, parts in CAUGHT.items() for part in parts]
+
+
+@pytest.fixture(scope="module")
+def measured():
+    """What the exact statements measure, which no formula of the theory changes."""
+    draw = Draw(np.random.default_rng(0), 1)
+    return {statement.name: np.asarray(statement.measured(draw)) for statement in EXACT}
+
+
+def noticing(measured):
+    """Names of the exact statements that do not hold."""
+    found = set()
+    for statement in EXACT:
+        alone = dataclasses.replace(statement, measured=lambda _, s=statement: measured[s.name])
+        if not alone.verdict(Draw(np.random.default_rng(0), 1), 4.0).holds:
+            found.add(statement.name)
+    return found
+
+
+def scaled(found, part, factor):
+    """What a function returned, with one part of it times the factor."""
+    if not part:
+        return factor * np.asarray(found)
+    if part.isdigit():
+        return tuple(factor * x if k == int(part) else x for k, x in enumerate(found))
+    if isinstance(found, theory.DirectionTable):
+        if hasattr(found, part):
+            return dataclasses.replace(found, **{part: factor * getattr(found, part)})
+        rows = [
+            dataclasses.replace(row, **{part: factor * getattr(row, part)}) for row in found.rows
+        ]
+        return dataclasses.replace(found, rows=tuple(rows))
+    return found._replace(**{part: factor * getattr(found, part)})
+
+
+def test_every_public_function_is_listed():
+    public = {name for name in theory.__all__ if not isinstance(getattr(theory, name), type)}
+    assert public - _NO_NUMBERS == set(CAUGHT)
+
+
+def test_without_a_break_all_hold(measured):
+    assert noticing(measured) == set()
+
+
+@pytest.mark.parametrize("factor", [0.99, 1.01])
+@pytest.mark.parametrize(("name", "part"), CASES, ids=[f"{n} {p}".strip() for n, p in CASES])
+def test_an_error_of_one_percent_is_caught(monkeypatch, measured, name, part, factor):
+    right = getattr(theory, name)
+
+    def wrong(*arguments, **more):
+        found = right(*arguments, **more)
+        if name == "variance_adaptation_factor":
+            return factor * np.asarray(found) if arguments[1] == part else found
+        return scaled(found, part, factor)
+
+    monkeypatch.setattr(theory, name, wrong)
+    assert noticing(measured) == CAUGHT[name][part]
