@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     Schedule = float | Sequence[float] | NDArray[np.float64] | Callable[[int], float]
 
 
-P, T = ParamSpec("P"), TypeVar("T")
+P = ParamSpec("P")
+T = TypeVar("T")
 
 # What a correlation computed as a quotient may be beyond 1.
 _ROUNDING = 1e-12

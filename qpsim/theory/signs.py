@@ -90,7 +90,8 @@ def sign_product(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     a, b : array_like
         Standardised means (gradient / std); +-inf for a certain sign.
     correlation : array_like
-        Correlation r in [-1, 1], beyond it by rounding (1e-12) at most; at +-1 the limit 1 - |e_a - e_b| resp. |e_a + e_b| - 1.
+        Correlation r in [-1, 1], beyond it by rounding (1e-12) at most; at +-1 the limit
+        1 - |e_a - e_b| resp. |e_a + e_b| - 1.
 
     Raises
     ------
