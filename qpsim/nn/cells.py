@@ -23,6 +23,7 @@ from qpsim.files.archive import read_arrays, write_arrays
 from qpsim.files.writing import check_writable
 from qpsim.nn.checkpoint import LISTS
 from qpsim.nn.data import Dataset
+from qpsim.nn.identity import is_complete
 from qpsim.nn.run import History, Run
 from qpsim.nn.training import train
 from qpsim.provenance import environment
@@ -60,14 +61,17 @@ class Cell:
             "run": self.run.record(),
             "data": self.data_key,
             "sources": source_fingerprint(*_ROOMS),
+            "libraries": environment()["libraries"],
         }
         text = json.dumps(content, sort_keys=True, allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
     def path(self) -> Path | None:
-        """Where the finished cell lies."""
-        return None if self.folder is None else self.folder / f"{self.key}.npz"
+        """Where the finished cell lies; None if its run depends on what no record can tell."""
+        if self.folder is None or not is_complete(self.run.record()):
+            return None
+        return self.folder / f"{self.key}.npz"
 
 
 def default_cache() -> Path | None:

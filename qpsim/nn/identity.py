@@ -3,14 +3,16 @@
 A checkpoint or a cached result may be used again only by a run that would give the same numbers. A
 name is not enough to tell: a transform may hold an array, a loss may read a constant of its module.
 :func:`describe` follows such references. Code of the standard library and of installed packages is
-known by its name; everything else by its source text.
+known by its name and version; everything else by its bytecode, which is what runs, whatever has become
+of the file since. A function that reads a file or evaluates text gives what no description can tell:
+:func:`is_complete` says so, and such runs are not cached.
 """
 
 from __future__ import annotations
 
+import dis
 import functools
 import hashlib
-import inspect
 import json
 import math
 import pickle
@@ -25,9 +27,19 @@ import numpy as np
 
 from qpsim.errors import TrainingError
 
-__all__ = ["describe", "digest", "source_digest"]
+__all__ = ["describe", "digest", "is_complete", "source_digest"]
 
 _INSTALLED = ("site-packages", "dist-packages")
+# Built-in functions whose results depend on more than their arguments.
+_OPEN_ENDED = {"open", "eval", "exec", "input", "__import__", "globals"}
+# Packages within packages whose attributes a function may name, as in package.part.module.constant.
+_DEEPEST = 5
+_UNKNOWN = "(depends on what is not recorded)"
+# Methods that @dataclass writes, from what is described already.
+_GENERATED = {
+    *(f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge")),
+    *(f"__{name}__" for name in ("setattr", "delattr", "replace", "getstate", "setstate")),
+}
 
 
 def describe(value: Any) -> Any:
@@ -64,8 +76,21 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()[:16]
 
 
+def is_complete(description: Any) -> bool:
+    """Whether a description (of :func:`describe`) tells all that the numbers depend on.
+
+    Examples
+    --------
+    >>> def from_file(x):
+    ...     return float(open("number.txt").read()) * x
+    >>> is_complete(describe(from_file)), is_complete(describe(is_complete))
+    (False, True)
+    """
+    return _UNKNOWN not in json.dumps(description)
+
+
 def source_digest(function: types.FunctionType) -> str:
-    """Hash of a function's source, and of the user's code and values that it reads.
+    """Hash of a function's code, and of the user's code and values that it reads.
 
     Examples
     --------
@@ -93,12 +118,8 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         content = np.ascontiguousarray(value).tobytes()
         return {"array": list(value.shape), "dtype": str(value.dtype), "hash": _hash(content)}
-    if isinstance(value, (list, tuple)):
-        return [_described(item, above) for item in value]
-    if isinstance(value, (set, frozenset)):
-        return sorted(json.dumps(_described(item, above)) for item in value)
-    if isinstance(value, Mapping):
-        return {str(key): _described(item, above) for key, item in value.items()}
+    if isinstance(value, (list, tuple, set, frozenset, Mapping)):
+        return _container(value, above)
     if isinstance(value, functools.partial):
         return {
             "function": _described(value.func, above),
@@ -107,10 +128,12 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
     if isinstance(value, types.MethodType):
         return {"method": value.__name__, "of": _described(value.__self__, above)}
     if isinstance(value, types.ModuleType):
-        return value.__name__
+        return value.__name__ + _version(value.__name__)
     if isinstance(value, type):
         return _class(value, above)
     python = getattr(value, "py_func", value)  # what numba has compiled
+    if isinstance(value, functools._lru_cache_wrapper):
+        python = value.__wrapped__
     if isinstance(python, types.FunctionType):
         return _function(python, above)
     if isinstance(value, (types.BuiltinFunctionType, np.ufunc)):
@@ -118,16 +141,40 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
     return _object(value, above)
 
 
+def _digested(parts: Any) -> dict[str, str]:
+    found = {"source": digest(parts)}
+    return found if is_complete(parts) else {**found, "reads": _UNKNOWN}
+
+
+def _container(value: Any, above: tuple[int, ...]) -> Any:
+    content: Any
+    if isinstance(value, Mapping):
+        content = {_key(key): _described(item, above) for key, item in value.items()}
+    elif isinstance(value, (set, frozenset)):
+        content = sorted(json.dumps(_described(item, above)) for item in value)
+    else:
+        content = [_described(item, above) for item in value]
+    if not getattr(value, "__dict__", None):
+        return content
+    # A subclass may hold more than its items.
+    more = {name: _described(item, above) for name, item in vars(value).items()}
+    return {"class": _class(type(value), above), "content": content, **more}
+
+
+def _key(key: Any) -> str:
+    return key if isinstance(key, str) else f"({type(key).__name__}) {key!r}"
+
+
 def _function(function: types.FunctionType, above: tuple[int, ...]) -> Any:
     # What exec makes without a module has the builtins' name, in which nothing is written in Python.
     if function.__module__ not in (None, "builtins") and _is_library(function.__module__):
         return _name(function)
-    return {"function": _name(function), "source": digest(_used(function, above))}
+    return {"function": _name(function), **_digested(_used(function, above))}
 
 
 def _used(function: types.FunctionType, above: tuple[int, ...]) -> dict[str, Any]:
     return {
-        "source": _source(function),
+        "source": _code_text(function.__code__),
         "defaults": _described([function.__defaults__, function.__kwdefaults__], above),
         "closure": [_described(_cell(cell), above) for cell in function.__closure__ or ()],
         "globals": {name: _described(item, above) for name, item in sorted(_globals(function))},
@@ -135,16 +182,19 @@ def _used(function: types.FunctionType, above: tuple[int, ...]) -> dict[str, Any
 
 
 def _class(kind: type, above: tuple[int, ...]) -> Any:
-    """A class by name, and by source where it is a user's; its methods count as functions do."""
+    """A class by name, and by what it defines where it is a user's."""
     own = [base for base in kind.__mro__ if not _is_library(base.__module__)]
     if not own:
         return _name(kind)
-    parts = [[_source(base), {k: _described(v, above) for k, v in _contents(base)}] for base in own]
-    return {"class": _name(kind), "source": digest(parts)}
+    if id(kind) in above[:-1]:
+        return "(contains itself)"
+    above = (*above, id(kind))
+    parts = [[_name(base), {k: _described(v, above) for k, v in _contents(base)}] for base in own]
+    return {"class": _name(kind), **_digested(parts)}
 
 
 def _contents(kind: type) -> Iterator[tuple[str, Any]]:
-    """What a class defines that its source text alone may not tell: methods, and values."""
+    """What a class defines: its methods, and the values of its attributes."""
     for name, item in sorted(vars(kind).items()):
         if isinstance(item, (staticmethod, classmethod)):
             item = item.__func__
@@ -152,8 +202,8 @@ def _contents(kind: type) -> Iterator[tuple[str, Any]]:
             item = [item.fget, item.fset]
         if name.startswith("__") and not isinstance(item, types.FunctionType):
             continue
-        if isinstance(item, types.FunctionType) and not _has_source(item):
-            continue  # made by @dataclass and the like, from what is seen already
+        if is_dataclass(kind) and name in _GENERATED and _is_generated(item):
+            continue
         if not isinstance(item, (types.MemberDescriptorType, types.GetSetDescriptorType)):
             yield name, item
 
@@ -162,13 +212,15 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
     kind = type(value)
     if is_dataclass(value):
         held = {field.name: getattr(value, field.name) for field in fields(value)}
+        held |= getattr(value, "__dict__", {})
     elif hasattr(value, "__dict__") and (_is_ours(kind) or not _is_library(kind.__module__)):
         held = dict(vars(value))
     else:
         held = None
     if held is None:
         try:
-            return {"kind": _name(kind), "hash": _hash(pickle.dumps(value, protocol=4))}
+            content = _hash(pickle.dumps(value, protocol=4))
+            return {"kind": _class(kind, above), "hash": content}
         except Exception:  # whatever a foreign object raises
             raise TrainingError(
                 f"A run cannot depend on {value!r:.60}: objects of type {_name(kind)} cannot be "
@@ -179,19 +231,40 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
 
 
 def _globals(function: types.FunctionType) -> Iterator[tuple[str, Any]]:
-    """The global variables that a function reads, and attributes of a user's modules among them."""
+    """The global variables that a function reads, and attributes of a user's modules among them.
+
+    A module may be a global variable too, or be imported by the function itself.
+    """
     names: set[str] = set()
+    modules: dict[str, types.ModuleType] = {}
     codes = [function.__code__]
     while codes:
         code = codes.pop()
         names.update(code.co_names)
         codes += [item for item in code.co_consts if isinstance(item, types.CodeType)]
+        for step in dis.get_instructions(code):
+            if step.opname == "IMPORT_NAME" and step.argval in sys.modules:
+                modules[step.argval] = sys.modules[step.argval]
     for name in names & function.__globals__.keys():
         item = function.__globals__[name]
-        if isinstance(item, types.ModuleType) and not _is_library(item.__name__):
-            for attribute in names & vars(item).keys():
-                yield f"{name}.{attribute}", vars(item)[attribute]
-        yield name, item
+        if isinstance(item, types.ModuleType):
+            modules[name] = item
+        else:
+            yield name, item
+    for name in names & _OPEN_ENDED - function.__globals__.keys():
+        yield name, _UNKNOWN
+    waiting = list(modules.items())
+    while waiting:
+        path, module = waiting.pop()
+        yield path, module
+        if _is_library(module.__name__):
+            continue
+        for attribute in names & vars(module).keys():
+            item = vars(module)[attribute]
+            if not isinstance(item, types.ModuleType):
+                yield f"{path}.{attribute}", item
+            elif path.count(".") < _DEEPEST:
+                waiting.append((f"{path}.{attribute}", item))
 
 
 def _cell(cell: types.CellType) -> Any:
@@ -203,29 +276,30 @@ def _cell(cell: types.CellType) -> Any:
 
 def _name(item: Any) -> str:
     name = getattr(item, "__qualname__", None) or getattr(item, "__name__", repr(item))
-    return f"{getattr(item, '__module__', None) or 'builtins'}.{name}"
+    module = getattr(item, "__module__", None) or "builtins"
+    return f"{module}.{name}{_version(module)}"
 
 
-def _source(item: Any) -> str:
-    code = getattr(item, "__code__", None)
-    try:
-        text = inspect.getsource(item)
-    except (OSError, TypeError):  # typed at a prompt: the compiled code tells as much
-        return "" if code is None else _code_text(code)
-    # The source of a lambda is its whole line, on which there may be others.
-    is_lambda = code is not None and item.__name__ == "<lambda>"
-    return text + _code_text(code) if is_lambda and code is not None else text
+@functools.cache
+def _version(module: str) -> str:
+    """The version of the installed package that a module belongs to; its code is known by that."""
+    root = module.partition(".")[0]
+    if root == "qpsim" or root in sys.stdlib_module_names or not _is_library(module):
+        return ""
+    return f" {getattr(sys.modules.get(root), '__version__', '')}".rstrip()
 
 
-def _has_source(function: types.FunctionType) -> bool:
-    return Path(
-        function.__code__.co_filename
-    ).exists() or not function.__code__.co_filename.startswith("<string")
+def _is_generated(item: Any) -> bool:
+    return isinstance(item, types.FunctionType) and item.__code__.co_filename == "<string>"
 
 
 def _code_text(code: types.CodeType) -> str:
+    # The order of a set differs between processes.
     constants = [
-        _code_text(c) if isinstance(c, types.CodeType) else repr(c) for c in code.co_consts
+        _code_text(c)
+        if isinstance(c, types.CodeType)
+        else repr(sorted(map(repr, c)) if isinstance(c, frozenset) else c)
+        for c in code.co_consts
     ]
     return repr((code.co_code, code.co_names, code.co_varnames, constants))
 

@@ -343,7 +343,7 @@ def data(std: float = 0.1, *, df: float | None = None, law: str | None = None) -
     >>> from qpsim import noise
     >>> p = qpsim.QuadraticProblem([1.0, 3.0], noise=noise.data(0.5, df=3))
     >>> p.noise, p.gradient_std().round(4)
-    (noise.data(0.5, df=3.0), array([0.866 , 2.5981]))
+    (noise.data(0.5, df=3), array([0.866 , 2.5981]))
     """
     return _Data(_level(std), make_law(df, law))
 

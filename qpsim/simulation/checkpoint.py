@@ -113,7 +113,12 @@ class Checkpoint:
         }
         at = {str(first): point.t for first, point in sorted(self._points.items())}
         try:
-            write_bytes(self.path, pack_arrays(_KIND, {"plan": self._digest, "at": at}, arrays))
+            write_bytes(
+                self.path,
+                pack_arrays(
+                    _KIND, {"qpsim": qpsim.__version__, "plan": self._digest, "at": at}, arrays
+                ),
+            )
         except FileError as error:
             # Hours of work must not end because a copy of them could not be made.
             warnings.warn(f"{error} The simulation goes on.", RuntimeWarning, stacklevel=2)
@@ -135,10 +140,16 @@ def digest(plan: Plan) -> str:
 
 def _read(path: Path, plan: Plan, expected: str) -> dict[int, BlockState]:
     header, arrays = unpack_arrays(read_bytes(path, follow_links=False), path, _KIND)
+    version = header.get("qpsim", "0.1")
+    if version != qpsim.__version__:
+        raise FileError(
+            f"The checkpoint {path} was written by qpsim {version}, and this is {qpsim.__version__}: delete it, or "
+            "finish the run with that version."
+        )
     if header.get("plan") != expected:
         raise FileError(
-            f"The checkpoint {path} is of another simulation (another problem, method, seed, size "
-            "or version); delete it, or give another place."
+            f"The checkpoint {path} is of another simulation (another problem, method, seed or size); delete it, or "
+            "give another place."
         )
     try:
         points: dict[int, Any] = {}

@@ -41,8 +41,12 @@ def test_loss_optimum_and_gradients_are_means_over_the_rows(kind):
     p = kind(held_out=(X[:2], Y[:2]) if kind is table else X[:2])
     mean = np.mean(losses(kind, X, Y, THETA))
     assert p.excess_loss(THETA) + p.minimum == pytest.approx(mean, rel=1e-12)
-    np.testing.assert_allclose(p.row_gradients(THETA), gradients(kind, THETA), rtol=1e-10)
-    np.testing.assert_allclose(p.gradient(THETA), gradients(kind, THETA).mean(axis=0), rtol=1e-10)
+    np.testing.assert_allclose(
+        p.row_gradients(THETA), gradients(kind, THETA), rtol=1e-10, atol=1e-14
+    )
+    np.testing.assert_allclose(
+        p.gradient(THETA), gradients(kind, THETA).mean(axis=0), rtol=1e-10, atol=1e-14
+    )
     np.testing.assert_allclose(p.gradient(p.optimum), 0.0, atol=1e-14)
     held = np.mean(losses(kind, X[:2], Y[:2], THETA))
     assert p.held_out_loss(THETA) == pytest.approx(held, rel=1e-12)

@@ -1,0 +1,197 @@
+"""Rules and methods travel: to copies, to other processes, and into functions that name qpsim."""
+
+import copy
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import qpsim
+from qpsim import theory
+from qpsim.errors import FileError, MethodError
+
+ROOT = Path(__file__).parents[2]
+FACTOR = 0.5
+
+
+@qpsim.rule
+def halved(gradient, m, t, decay=0.5):
+    m = decay * m + FACTOR * gradient
+    return m, m
+
+
+def program(tmp_path, text, name="program.py"):
+    """Run a program of a user's; what it printed."""
+    path = tmp_path / name
+    path.write_text(textwrap.dedent(text))
+    run = subprocess.run(
+        [sys.executable, str(path)],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        timeout=240,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout.splitlines()
+
+
+def test_a_copy_of_a_rule_is_the_rule():
+    @qpsim.rule
+    def local(gradient, t):
+        return gradient
+
+    for rule in (local, halved, qpsim.method("adam").rule):
+        assert copy.copy(rule) is copy.deepcopy(rule) is rule
+        assert pickle.loads(pickle.dumps(rule)) is rule
+    method = halved(decay=0.25)
+    assert copy.deepcopy(method) == copy.copy(method) == pickle.loads(pickle.dumps(method))
+    assert copy.deepcopy({"methods": [method]})["methods"] == [method]
+
+
+def test_a_rule_that_can_be_imported_is_sent_by_name():
+    content = pickle.dumps(halved)
+    assert b"test_method" in content and len(content) < 200
+
+
+def test_a_rule_with_something_that_cannot_be_sent_is_named():
+    lock = __import__("threading").Lock()
+
+    @qpsim.rule
+    def local(gradient, t):
+        return gradient * (lock is not None)
+
+    with pytest.raises(MethodError, match="'local' cannot be sent to another process"):
+        pickle.dumps(local)
+
+
+def test_functions_that_name_qpsim_are_sent_by_value():
+    cloudpickle = pytest.importorskip("cloudpickle")
+    problem = qpsim.random_problem("mild", 4, rng=0)
+
+    def improvement(name):
+        assert qpsim.nn and qpsim.simulate
+        return theory.expected_improvement(problem, qpsim.method(name), theta=np.ones(4))
+
+    cloudpickle.register_pickle_by_value(sys.modules[__name__])
+    try:
+        again = pickle.loads(cloudpickle.dumps(improvement))
+    finally:
+        cloudpickle.unregister_pickle_by_value(sys.modules[__name__])
+    assert again("ssd") == improvement("ssd")
+    assert copy.deepcopy(qpsim.simulate) is qpsim.simulate
+
+
+NOTEBOOK = """
+    import numba, numpy as np, qpsim
+    from math import tanh
+    SCALE = 2.0
+
+    @numba.njit
+    def soft(x):
+        return tanh(SCALE * x)
+
+    from qpsim.methods.scalar import sign
+
+    @qpsim.rule
+    def softened(gradient, m, t, b1=0.5):
+        m = b1 * m + (1.0 - b1) * gradient
+        return soft(m) + 0.01 * sign(gradient), m
+
+    problem = qpsim.random_problem("mild", 4, "axis", rng=0)
+
+    def losses(workers=1, b1=0.25):
+        run = qpsim.simulate(
+            problem, softened(b1=b1), 0.1, n_steps=3, n_replicates=130, rng=0, workers=workers
+        )
+        return run.excess_loss
+"""
+SENT = {
+    "worker processes": """
+        if __name__ == "__main__":
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(2, mp_context=context) as pool:
+                print(np.array_equal(losses(pool), losses()))
+    """,
+    "joblib": """
+        if __name__ == "__main__":
+            from joblib import Parallel, delayed
+            found = Parallel(n_jobs=2)(delayed(losses)(1, b1) for b1 in (0.25, 0.5))
+            print(all(np.array_equal(f, losses(1, b1)) for f, b1 in zip(found, (0.25, 0.5))))
+    """,
+    "dask": """
+        if __name__ == "__main__":
+            import distributed
+            options = dict(n_workers=1, threads_per_worker=1, host="127.0.0.1",
+                           dashboard_address=None, worker_dashboard_address=None)
+            with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+                found = client.submit(losses, 1).result()
+                inside = losses(client.get_executor())
+            print(np.array_equal(found, losses()) and np.array_equal(inside, losses()))
+    """,
+}
+
+
+@pytest.mark.parametrize("where", SENT)
+def test_a_rule_of_the_program_reaches_workers_and_gives_the_same_bits(tmp_path, where):
+    needs = {"joblib": "joblib", "dask": "distributed"}.get(where)
+    if needs and importlib.util.find_spec(needs) is None:
+        pytest.skip(f"{needs} is not installed")
+    text = textwrap.dedent(NOTEBOOK) + textwrap.dedent(SENT[where])
+    assert program(tmp_path, text) == ["True"]
+
+
+def test_a_rule_that_came_from_elsewhere_is_made_once_and_returns_as_itself(tmp_path):
+    text = (
+        textwrap.dedent(NOTEBOOK)
+        + """
+import pickle
+pickle.dump((softened(b1=0.75), softened), open("sent", "wb"))
+run = qpsim.simulate(problem, softened(b1=0.25), 0.1, n_steps=3, n_replicates=4, rng=0)
+run.save("result.npz")
+np.save("losses.npy", run.excess_loss)
+"""
+    )
+    program(tmp_path, text)
+    content = (tmp_path / "sent").read_bytes()
+    (method, rule), (again, _) = pickle.loads(content), pickle.loads(content)
+    assert method.rule is rule is again.rule and repr(method) == "softened(b1=0.75)"
+    assert pickle.loads(pickle.dumps(rule)) is rule
+    # Its results are loaded where the rule is known, wherever it was defined.
+    result = qpsim.load(tmp_path / "result.npz")
+    assert result.method.rule is rule
+    np.testing.assert_array_equal(result.excess_loss, np.load(tmp_path / "losses.npy"))
+    np.testing.assert_array_equal(qpsim.rerun(result).excess_loss, result.excess_loss)
+
+
+def test_a_result_of_a_rule_that_has_moved_to_a_module_is_loaded_with_it(tmp_path):
+    save = """
+moved = qpsim.simulate(problem, softened(), 0.1, n_steps=2, n_replicates=2, rng=0, workers=1)
+moved.save("result.npz")
+"""
+    program(
+        tmp_path,
+        textwrap.dedent(NOTEBOOK).replace("softened", "softer")
+        + save.replace("softened", "softer"),
+    )
+    with pytest.raises(FileError, match=r"__main__\.softer is not defined in this process; define"):
+        qpsim.load(tmp_path / "result.npz")
+    (tmp_path / "rules_of_mine.py").write_text(
+        textwrap.dedent(NOTEBOOK).replace("softened", "softer")
+    )
+    load = """
+import qpsim
+import rules_of_mine
+result = qpsim.load("result.npz")
+print(result.method.rule is rules_of_mine.softer)
+print((qpsim.rerun(result).excess_loss == result.excess_loss).all())
+"""
+    assert program(tmp_path, load, "load.py") == ["True", "True"]
