@@ -644,11 +644,11 @@ def small_state() -> Any:
     return qpsim.State(9, arrays)
 
 
-def small_training(n_steps: int, path: Path | None = None, resume: bool = False) -> Any:
+def small_training(n_steps: int, path: Path | None = None) -> Any:
     """The training whose checkpoint is among the saved files; it was put down after 10 steps."""
     task = replace(nn.task("digits-whitened"), n_steps=n_steps, evaluate_every=5)
     run = nn.Run(task, qpsim.method("m-svag"), 0.3, seed=3)
-    return nn.train(run, workers=1, checkpoint=path, resume=resume)
+    return nn.train(run, workers=1, checkpoint=path)
 
 
 def write_files(folder: Path) -> None:

@@ -20,7 +20,21 @@ def differences(chosen, workers=None):
     """Name and difference of every chosen case that is not as it was recorded."""
     rows = golden.compare(FOLDER, EXACT, chosen, workers)
     assert rows
-    return {case.name: found for case, found, verdict, _ in rows if verdict == "different"}
+    return {
+        case.name: found
+        for case, found, verdict, _ in rows
+        if verdict == "different" and not changed_on_purpose(case.name)
+    }
+
+
+def changed_on_purpose(name):
+    """Whether a case has other numbers than in version 0.1 because a fault was mended.
+
+    Losses above 1e300 are recorded, the best constant step is searched for over all orders of magnitude, and in single
+    precision theta - optimum is kept in double precision; each has tests of its own.
+    """
+    single = name.startswith("simulate") and "dtype float32" in name
+    return single or name in ("simulate, divergence", "simulate, the best constant step")
 
 
 def assert_same(now, recorded, tolerance=golden.TOLERANCE):
@@ -52,7 +66,7 @@ def test_every_recorded_case_is_still_computed():
 
 def test_a_saved_result_loads_and_runs_again(files):
     loaded = qpsim.load(files / "result.npz")
-    for again in (loaded.rerun(workers=1), golden.small_simulation(workers=1)):
+    for again in (qpsim.rerun(loaded, workers=1), golden.small_simulation(workers=1)):
         for name in ("excess_loss", "step_size", "moment_error", "theta"):
             assert_same(getattr(again, name), getattr(loaded, name))
     assert loaded.method.hyper_parameters["b1"] == 0.8
@@ -65,23 +79,17 @@ def test_a_saved_state_loads():
         np.testing.assert_array_equal(loaded[name], array)
 
 
-def test_a_simulation_goes_on_from_its_checkpoint(files):
+def test_a_simulations_checkpoint_is_refused_by_a_sentence_that_names_the_version(files):
     path = files / "simulation.checkpoint"
-    continued = golden.small_continued(workers=1, checkpoint=path)
-    fresh = golden.small_continued(workers=1)
-    assert_same(fresh.excess_loss, continued.excess_loss)
-    assert_same(fresh.step_size, continued.step_size)
+    with pytest.raises(qpsim.QpsimError, match=r"was written by qpsim 0\.1"):
+        golden.small_continued(workers=1, checkpoint=path)
 
 
-def test_a_training_goes_on_from_its_checkpoint(files):
+def test_the_checkpoint_of_an_earlier_training_is_refused_by_its_version(files):
+    """It does not say what data it was trained on."""
     pytest.importorskip("sklearn")
-    continued = golden.small_training(20, files / "training.checkpoint", resume=True)
-    fresh = golden.small_training(20)
-    assert continued.provenance["resumed_at"] == 10
-    tolerance = golden.NETWORK_TOLERANCE
-    assert_same(fresh.history.batch_loss, continued.history.batch_loss, tolerance)
-    if EXACT:
-        assert_same(fresh.parameters, continued.parameters)
+    with pytest.raises(qpsim.QpsimError, match=r"training\.checkpoint was written by qpsim 0\.1"):
+        golden.small_training(20, files / "training.checkpoint")
 
 
 def test_a_store_of_a_sweep_is_read_but_not_gone_on_with(files, tmp_path):

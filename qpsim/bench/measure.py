@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.bench import ceilings, memory, peers, start
 from qpsim.bench.report import SCHEMA
 from qpsim.bench.start import spread
@@ -71,8 +72,7 @@ def run(
         An unknown name, or a count below 1.
     """
     for name, value in (("rounds", 1 if rounds is None else rounds), ("workers", workers)):
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            raise SimulationError(f"{name} must be a whole number of at least 1, not {value!r}.")
+        checks.count(name, value, SimulationError)
     groups = groups or (("core",) if quick else ("core", "shape"))
     chosen = _chosen(groups, only)
     if quick:

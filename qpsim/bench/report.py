@@ -17,11 +17,11 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from qpsim.bench import start
 from qpsim.errors import FileError
+from qpsim.files.reading import read_bytes
 
 SCHEMA = 1
 _NONE = "-"
@@ -36,13 +36,13 @@ def read(path: str | os.PathLike[str]) -> dict[str, Any]:
         The file is missing, or is no report of this version.
     """
     try:
-        report = json.loads(Path(path).read_text())
+        report = json.loads(read_bytes(path))
         if report["schema"] != SCHEMA:
             raise KeyError("schema")
         markdown(report)
         compare(report, report)
-    except OSError as error:
-        raise FileError(f"Cannot read {path}: {error.strerror or error}.") from error
+    except FileError:
+        raise
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError):
         raise FileError(f"{path} is no report of this version's qpsim bench.") from None
     return report

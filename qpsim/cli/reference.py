@@ -215,12 +215,11 @@ def _errata() -> Section:
 
 
 def _gallery(folder: Path) -> Section:
-    from qpsim.figures import names, title
+    from qpsim.figures import names, stem, title
 
     entries = []
     for name in names():
-        stem = f"figure{name}" if name.isdigit() else name
-        place = folder / f"{stem}.png"
+        place = folder / f"{stem(name)}.png"
         if place.is_file():
             data = base64.b64encode(place.read_bytes()).decode()
             about = html.escape(title(name))

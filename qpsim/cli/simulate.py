@@ -62,6 +62,10 @@ def simulate(
                                    # (d, d), or (d,) for a diagonal one; or numbers
       array = "H"                  # its name in an .npz of several arrays
       noise_std = 0.5              # default 0.1
+      noise = {df = 3.0}           # family = white, hessian or data (default), or
+                                   # diagonal (variance), dense (covariance), low_rank
+                                   # (factor, diagonal); df of Student t, or
+                                   # law = "laplace"; std instead of noise_std
       optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale],
                                    # or 0 if theta0 is given
       theta0 = "start.npy"         # (d,) or (n_replicates, d); default 0
@@ -73,6 +77,18 @@ def simulate(
       basis = "haar"               # or "axis", or a number in [0, 1]
       dim = 100
       scale = 10.0
+
+    \b
+      [problem]                    # or least squares with Gaussian data:
+      covariance = "k.npy"
+      label_noise_std = 0.1
+
+    \b
+      [problem]                    # or least squares on a table, its last column the
+      data = "table.csv"           # labels
+      labels = "y.npy"             # or apart
+      order = "replacement"        # or reshuffled, fixed
+      drop_last = true
 
     \b
     Examples:

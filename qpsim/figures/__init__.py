@@ -111,7 +111,9 @@ def title(name: str) -> str:
     >>> title("2")
     'SGD and SSD with exact optimal steps on four stochastic quadratic problems (Figure 2).'
     """
-    return (module(name).__doc__ or "").strip().splitlines()[0]
+    # python -OO leaves docstrings out.
+    lines = (module(name).__doc__ or f"Figure {name}.").strip().splitlines()
+    return lines[0]
 
 
 def stem(name: str) -> str:

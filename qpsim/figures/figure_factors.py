@@ -202,6 +202,10 @@ class AdaptationFactors:
     oracle: np.ndarray
     excess_loss: np.ndarray
 
+    def __repr__(self) -> str:
+        n_steps, dim = self.factor.shape
+        return f"<AdaptationFactors of {self.method}: {n_steps} steps, dim={dim}>"
+
 
 def adaptation_factors(
     problem: QuadraticProblem,

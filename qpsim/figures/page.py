@@ -248,7 +248,8 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
         ticks = [float(f"{step}e{k}") for k in range(first, last + 1) for step in steps]
         ticks = [tick for tick in ticks if low <= tick <= high]
         if len(ticks) >= 3:
-            return ticks[:: max(1, (len(ticks) - 1) // (most - 1))]
+            stride = -(-len(ticks) // most)
+            return ticks[:: stride if len(ticks) > 2 * stride else 1]
     from matplotlib.ticker import MaxNLocator
 
     within = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
@@ -268,8 +269,15 @@ def log_axis(axis: Any) -> None:
     low, high = axis.get_view_interval()
     ticks = log_ticks(low, high, most)
     axis.set_major_locator(FixedLocator(ticks))
-    axis.set_major_formatter(FixedFormatter([signed(tick) for tick in ticks]))
+    axis.set_major_formatter(FixedFormatter([_log_label(tick) for tick in ticks]))
     axis.set_minor_locator(NullLocator())
+
+
+def _log_label(value: float) -> str:
+    power = round(math.log10(value))
+    if abs(power) > 3 and math.isclose(value, 10.0**power):
+        return f"$10^{{{power}}}$"
+    return signed(value)
 
 
 def signed(value: float) -> str:

@@ -164,7 +164,7 @@ def row_coefficients(
     # The first rule is itself a rule of twice the spacing and its midpoints.
     differences = np.zeros((3, lanes))
     sum_up(values, -REACH, _SPACING, sums, differences)
-    np.dot(table.nodes[begin : begin + orders], values, coefficients)
+    weigh(table.nodes[begin : begin + orders], values, coefficients)
     for lane in range(lanes):
         second[lane] = sums[2, lane]
     missed[:] = 0.0
@@ -184,7 +184,8 @@ def row_coefficients(
         middle = np.empty((3, count))
         unused = np.zeros((3, count))
         sum_up(values, start, spacing, middle, unused)
-        new = np.dot(table.midpoints[halving][begin : begin + orders], values)
+        new = np.empty((orders, count))
+        weigh(table.midpoints[halving][begin : begin + orders], values, new)
         differences = np.empty((3, count))
         squares = np.empty(count)
         for c in range(count):
@@ -215,11 +216,30 @@ def row_coefficients(
             too_large = 4.0 * second[lane] < size * size
             size = math.sqrt(second[lane])
             again = again - 1 if too_large else 0
-    new = np.dot(table.panels[begin : begin + orders], moments.T)
+    new = np.empty((orders, doubtful.size))
+    weigh(table.panels[begin : begin + orders], moments.T.copy(), new)
     for n in range(orders):
         for c in range(doubtful.size):
             coefficients[n, doubtful[c]] = new[n, c]
     return doubtful.size
+
+
+@jit
+def weigh(weights, values, out):
+    """weights (orders, nodes) @ values (nodes, lanes), into out.
+
+    A single order, which is all that a diagonal Hessian asks for, is summed lane by lane: the rounding of a product by
+    BLAS depends on how many lanes there are, and so on how replicates are cut into blocks.
+    """
+    if weights.shape[0] > 1:
+        np.dot(weights, values, out)
+        return
+    for lane in range(values.shape[1]):
+        out[0, lane] = 0.0
+    for k in range(values.shape[0]):
+        weight = weights[0, k]
+        for lane in range(values.shape[1]):
+            out[0, lane] += weight * values[k, lane]
 
 
 def between_nodes(hyper, mean, std, extra, states, i, t, table, values, second, differences):

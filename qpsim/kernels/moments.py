@@ -63,7 +63,9 @@ def _sign(hyper, law, std, gradient, extra, states, i, lane, t):
 
 def _two_valued(hyper, law, std, gradient, extra, states, i, lane, t):
     middle, half, above = two_values(hyper, gradient, std, extra, states, i, lane, t)
-    mean = middle + half * mean_sign(law, above, std)
+    # In units of its scale, whose quotient is part of the numbers that a seed gives.
+    standard = above / std if std > 0.0 else 0.0
+    mean = middle + half * mean_sign(law, standard, 1.0)
     # The two values' squares have the mean middle^2 + half^2, and differ by 4 middle half.
     return mean, middle * (2.0 * mean - middle) + half * half
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import math
+import pickle
 import sys
-from dataclasses import dataclass
-from numbers import Real
+import uuid
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from qpsim import checks
 from qpsim.errors import MethodError, nearest
 from qpsim.methods.state import State
-from qpsim.rules.declaration import Declaration
+from qpsim.rules.declaration import Declaration, declarations, new_hyper_class, register
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,27 +49,27 @@ class Rule(Declaration):
             if not isinstance(value, bool):
                 raise MethodError(f"{self.name}: {key} is either True or False, not {value!r}.")
             return value
-        if not isinstance(value, Real) or isinstance(value, bool):
-            raise MethodError(f"{self.name}: {key} must be a number, not {value!r}.")
-        try:
-            number = float(value)
-        except OverflowError:
-            number = math.inf
+        number = checks.number(f"{self.name}: {key}", value, MethodError)
         low, high, interval = self.ranges.get(key, (-math.inf, math.inf, "the finite numbers"))
-        if not (math.isfinite(number) and low <= number < high):
+        if not low <= number < high:
             raise MethodError(f"{self.name}: {key} must lie in {interval}, not {number!r}.")
         return number
 
     def __repr__(self) -> str:
         return f"<rule {self.name}({', '.join(f'{k}={v!r}' for k, v in self.defaults.items())})>"
 
+    def __copy__(self) -> Rule:
+        return self
+
+    def __deepcopy__(self, memo: Any) -> Rule:
+        return self
+
     def __reduce__(self) -> tuple[Any, ...]:
-        if defined_rule(self.module, self.attribute) is not self:
-            raise MethodError(
-                f"The rule {self.name!r} cannot be found as {self.module}.{self.attribute}; define "
-                "it at the top level of a module, under its function's name."
-            )
-        return _find_rule, (self.module, self.attribute)
+        found = getattr(sys.modules.get(self.module), self.attribute, None)
+        if found is self and self.module not in _PROGRAM:
+            return _imported, (self.module, self.attribute)
+        # Another process cannot import it: a rule of a notebook, of the program, or of a function.
+        return _received, _to_be_sent(self)
 
 
 @dataclass(frozen=True)
@@ -177,18 +179,68 @@ class Method:
 
 
 def defined_rule(module: str, attribute: str) -> Rule | None:
-    """The rule of that name in a module this process has imported already, if there is one."""
+    """The rule that was defined in this process under that name in that module.
+
+    A rule of a program or notebook may have moved to a module meanwhile, or the other way round:
+    then it is the latest rule of that name.
+    """
     found = getattr(sys.modules.get(module), attribute, None)
-    return found if isinstance(found, Rule) else None
+    if isinstance(found, Rule):
+        return found
+    latest = [one for one in declarations() if one.attribute == attribute and isinstance(one, Rule)]
+    exact = [one for one in latest if one.module == module]
+    moved = [
+        one
+        for one in latest
+        if not one.is_builtin and (module in _PROGRAM or one.module in _PROGRAM)
+    ]
+    return next(reversed(exact or moved), None)
 
 
 def _restored(rule: Rule, hyper: dict[str, Any]) -> Method:
     return rule(**hyper)
 
 
-def _find_rule(module: str, attribute: str) -> Rule:
+def _imported(module: str, attribute: str) -> Rule:
     __import__(module)
-    found = defined_rule(module, attribute)
-    if found is None:
+    found = getattr(sys.modules[module], attribute, None)
+    if not isinstance(found, Rule):
         raise MethodError(f"{module}.{attribute} is not a rule any more.")
     return found
+
+
+# The modules of a program and of a notebook, which other processes do not import or import as another.
+_PROGRAM = ("__main__", "__mp_main__")
+# Rules that were sent to other processes or came from one, by a name that all processes share.
+_travellers: dict[str, Rule] = {}
+_sent: dict[Rule, tuple[str, bytes]] = {}
+
+
+def _to_be_sent(rule: Rule) -> tuple[str, bytes]:
+    """A name and everything that makes the rule, its functions as code."""
+    if rule not in _sent:
+        from numba import cloudpickle
+
+        parts = {one.name: getattr(rule, one.name) for one in fields(Rule)}
+        parts["hyper_class"] = rule.defaults
+        try:
+            content = cloudpickle.dumps(parts)
+        except Exception as error:  # whatever an object that the rule reads may raise
+            raise MethodError(
+                f"The rule {rule.name!r} cannot be sent to another process ({error}); define it at "
+                "the top level of a module that the other process can import."
+            ) from error
+        _sent[rule] = uuid.uuid4().hex, content
+        _travellers[_sent[rule][0]] = rule
+    return _sent[rule]
+
+
+def _received(name: str, content: bytes) -> Rule:
+    """The rule of that name, made from its parts if it has not been here before."""
+    if name not in _travellers:
+        parts = pickle.loads(content)
+        parts["hyper_class"] = new_hyper_class(parts["function"], parts["hyper_class"])
+        made = Rule(**parts)
+        register(made)
+        _travellers[name], _sent[made] = made, (name, content)
+    return _travellers[name]

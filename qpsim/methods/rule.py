@@ -8,8 +8,6 @@ their arrays; no update is written twice.
 from __future__ import annotations
 
 import inspect
-import sys
-from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any
@@ -17,7 +15,7 @@ from typing import Any
 from qpsim.errors import MethodError
 from qpsim.methods import registry
 from qpsim.methods.method import Rule
-from qpsim.rules.declaration import CLOSED_FORMS, number_of_declarations, register
+from qpsim.rules.declaration import CLOSED_FORMS, new_hyper_class, register
 from qpsim.rules.signature import RANGES, check_helper, read_order, read_ranges, read_signature
 
 
@@ -124,29 +122,16 @@ def rule(
         raise MethodError(
             f"Rule {title!r}: an offset is part of a closed form; say which, or drop it."
         )
-    class_name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
-    ours = str(function.__module__).startswith("qpsim.")
-    if not ours:
-        # numba's dispatcher tells named tuples apart by name and fields alone, whatever their
-        # module: a rule edited, or called as one of ours, would run the other's machine code.
-        class_name += f"_{number_of_declarations()}"
     for what, helper in (("offset", offset), ("breakpoint", breakpoint)):
         if helper is not None:
             check_helper(title, function, what, helper)
-    make: Any = namedtuple
-    hyper_class: type[tuple] = make(
-        class_name, list(defaults), defaults=defaults.values(), module=function.__module__
-    )
-    if ours:
-        # Machine code is cached under the class's importable name, so it must be found there.
-        setattr(sys.modules[function.__module__], class_name, hyper_class)
     known = {**RANGES, **read_ranges(title, defaults, ranges or {})}
     made = Rule(
         name=title,
         function=function,
         state_names=state_names,
         observes=observes,
-        hyper_class=hyper_class,
+        hyper_class=new_hyper_class(function, defaults),
         closed_form=closed_form,
         offset=offset,
         equivariant=equivariant,
@@ -159,7 +144,7 @@ def rule(
     )
     _check_output(made)
     register(made)
-    if ours:
+    if made.is_builtin:
         registry.add(made)
     return made
 

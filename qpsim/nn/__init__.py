@@ -1,19 +1,30 @@
 """Neural networks in NumPy: what the paper trains, so that the same methods can train it here.
 
-A network of one's own, from arrays to a trained network whose weights are kept::
+A network of one's own, from arrays to tuned step sizes and a trained network whose weights are kept:
 
-    import numpy as np, qpsim
-    from qpsim import nn
+>>> import tempfile, numpy as np, qpsim
+>>> from qpsim import nn, tuning
+>>> x = np.random.default_rng(0).standard_normal((300, 4))
+>>> y = (x[:, 0] > x[:, 1]).astype(int)
+>>> data = nn.Dataset.from_arrays(x[:200], y[:200], x[200:], y[200:], name="mine")
+>>> layers = [nn.Dense(16), nn.ReLU(), nn.Dense(data.n_outputs)]
+>>> task = nn.Task("mine", layers, batch_size=20, n_steps=60, l2=1e-4, schedule=lambda t: t**-0.25)
+>>> folder = tempfile.TemporaryDirectory()
+>>> (tuned,) = tuning.tune(
+...     task, "adam", tuning.Protocol(n_replicates=2), data=data, workers=1, cache=folder.name)
+>>> trained = nn.train(nn.Run(task, tuned.method, tuned.best.step_size), data)
+>>> trained.history.test_accuracy[-1] > 0.9
+True
+>>> path = trained.network.save(f"{folder.name}/weights.npz")
+>>> network = nn.build_network(task, data)
+>>> network.load(path)
+>>> folder.cleanup()
 
-    data = nn.Dataset.from_arrays(x_train, y_train, x_test, y_test, name="mine")
-    layers = [nn.Dense(64), nn.ReLU(), nn.Dense(data.n_outputs)]
-    task = nn.Task("mine", layers, batch_size=32, n_steps=500, l2=1e-4, schedule=lambda t: t**-0.5)
-    trained = nn.train(nn.Run(task, qpsim.method("adam"), step_size=0.01), data)
-    trained.network.save("weights.npz")
-
-:func:`qpsim.tuning.tune` finds step sizes for it. A loss of one's own is a function (see
-:class:`Network`), a layer of one's own a class (see :class:`Layer`), a transform an object with two
-methods (see :class:`Transform`). Names are imported when first used.
+A loss of one's own is a function (see :class:`Network`), a layer of one's own a class (see
+:class:`Layer`), a transform an object with two methods (see :class:`Transform`); images in MNIST's
+and CIFAR's files are read by :func:`load_mnist`, :func:`load_cifar10` and :func:`load_cifar100`.
+With several ``workers`` a tuning runs in other processes, to which layers, losses and schedules of
+one's own travel if they are defined in a module, not at a prompt. Names are imported when first used.
 """
 
 from importlib import import_module as _import_module

@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+import qpsim
 from qpsim.errors import DataError, FileError
 from qpsim.files.archive import read_arrays, write_arrays
 from qpsim.nn.loop import Loop
@@ -37,6 +38,7 @@ def save(path: str | os.PathLike[str], loop: Loop, data: Mapping[str, Any]) -> P
         The place cannot be written; an older checkpoint there is as it was.
     """
     header = {
+        "qpsim": qpsim.__version__,
         "run": loop.run.record(),
         "data": dict(data),
         "t": loop.optimizer.t,
@@ -56,15 +58,16 @@ def load(path: str | os.PathLike[str], loop: Loop, data: Mapping[str, Any]) -> N
     Raises
     ------
     FileError
-        The file is missing, damaged, or belongs to another run or other data: the first difference
-        is named. Only the number of steps may differ, if no fewer than are taken already.
+        The file is missing, damaged, another version's, or belongs to another run or other data:
+        the first difference is named. Only the number of steps may differ, if no fewer than are taken already.
     """
     header, arrays = read_arrays(path, _KIND)
     try:
-        if not isinstance(header["data"], Mapping):
+        version = header.get("qpsim", "0.1")
+        if version != qpsim.__version__:
             raise FileError(
-                f"{path} was written by qpsim 0.1, which did not record what the data are; finish "
-                "it with that version, or give another checkpoint."
+                f"{path} was written by qpsim {version}, and this is {qpsim.__version__}: finish the "
+                "run with that version, or give another checkpoint."
             )
         _check_same_run(path, header["run"], loop.run.record())
         _check_same_data(path, header["data"], data)

@@ -54,6 +54,9 @@ class Run:
     seed: int = 0
     dtype: str = "float32"
 
+    def __repr__(self) -> str:
+        return f"<Run of {self.task.name} by {self.method} at {self.step_size}, seed {self.seed}>"
+
     def __post_init__(self) -> None:
         check_trains(self.method)
         step_size = checks.number("step_size", self.step_size, TrainingError, "(0, inf)")
@@ -114,6 +117,12 @@ class History:
     test_loss: list[float] = field(default_factory=list)
     test_accuracy: list[float] = field(default_factory=list)
     diverged_at: int | None = None
+
+    def __repr__(self) -> str:
+        n = len(self.batch_loss)
+        ending = f"last batch loss {self.batch_loss[-1]:.4g}" if n else "not begun"
+        stopped = "" if self.diverged_at is None else f", diverged at {self.diverged_at}"
+        return f"<History of {n} steps, {ending}{stopped}>"
 
     @property
     def mean_loss(self) -> float:

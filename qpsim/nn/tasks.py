@@ -153,6 +153,9 @@ class Task:
     summary: str = ""
     notes: str = ""
 
+    def __repr__(self) -> str:
+        return f"<Task {self.name}: {self.n_steps} steps of batches of {self.batch_size}>"
+
     def __post_init__(self) -> None:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)

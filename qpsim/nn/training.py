@@ -46,6 +46,9 @@ class Trained:
     network: Network
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return f"<Trained {self.run.task.name} by {self.run.method}: {self.history}>"
+
     @property
     def parameters(self) -> np.ndarray:
         """The network's parameters, (P,)."""

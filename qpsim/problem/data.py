@@ -111,6 +111,10 @@ class DataProblem:
             except (TypeError, ValueError):
                 raise ProblemError("held_out must be a pair (X, y).") from None
             rows = real_array(first, "The held-out X")
+            if rows.ndim != 2:
+                raise ProblemError(
+                    f"The held-out X must be a table (m, {self.dim}), not of shape {rows.shape}."
+                )
             labels = frozen(_labels(second, rows.shape[0], "The held-out y"))
         if rows.ndim != 2 or rows.shape[1] != self.dim or rows.shape[0] == 0:
             raise ProblemError(

@@ -41,7 +41,7 @@ def figure2(
     --------
     >>> from qpsim import gallery
     >>> gallery.figure2(dim=10)["structured", "haar", 4.0]
-    <QuadraticProblem dense, dim=10, eigenvalues in [0.0834, 50.6], noise_std=4>
+    <QuadraticProblem dense, dim=10, eigenvalues in [0.0571, 50.4], noise_std=4>
     """
     from qpsim.seeds import seed_sequence
 

@@ -95,8 +95,11 @@ class Law:
         else:
             # The regularised incomplete beta function keeps a small value's digits, which 2 F - 1 would lose.
             with np.errstate(over="ignore", divide="ignore"):
-                share = 1.0 / (1.0 + self.df / size / size)
-            values = betainc(0.5, 0.5 * self.df, share)
+                odds = self.df / size / size
+                values = betainc(0.5, 0.5 * self.df, 1.0 / (1.0 + odds))
+                # Far out the share is so close to 1 that its rounding would show with few degrees of freedom.
+                tail = betainc(0.5 * self.df, 0.5, 1.0 / (1.0 + 1.0 / odds))
+            values = np.where(odds < 1e-3, 1.0 - tail, values)
         return np.copysign(values, a)
 
     def cdf(self, a: Any) -> Array:
@@ -117,7 +120,7 @@ class Law:
     def quadrature(self) -> tuple[Array, Array]:
         """Scales b (nodes,) and weights (nodes,), of sum 1, for averages over the scale.
 
-        Exact to about 1e-10 of the largest value for functions of b as smooth as an error function of 1 / b.
+        Exact to about 2e-9 of the largest value for functions of b as smooth as an error function of 1 / b.
         """
         return _quadrature(self)
 
@@ -126,8 +129,12 @@ class Law:
         return _cells(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Name and degrees of freedom as plain JSON values."""
-        return {"law": self.name, **({"df": self.df} if self.name == "student" else {})}
+        """Name, degrees of freedom and batch size, where there are any, as plain JSON values."""
+        return {
+            "law": self.name,
+            **({"df": self.df} if self.name == "student" else {}),
+            **({"batch_size": self.batch_size} if self.batch_size > 1 else {}),
+        }
 
 
 GAUSSIAN = Law()

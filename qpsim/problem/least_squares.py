@@ -42,7 +42,7 @@ _NODES = (
     (0.999, 64),
     (1.0, 128),
 )
-# Below this part of K's largest eigenvalue its directions have no data.
+# Its square is far within the floating-point range.
 _LARGEST_STD = 1e50
 
 
@@ -67,9 +67,9 @@ class LeastSquares:
     Examples
     --------
     >>> import qpsim
-    >>> p = qpsim.LeastSquares([[2.0, 1.0], [1.0, 3.0]], optimum=[1.0, -1.0], label_noise_std=0.5)
+    >>> p = qpsim.LeastSquares([[2.0, 1.0], [1.0, 3.0]], optimum=[1.0, -2.0], label_noise_std=0.5)
     >>> p.excess_loss([0.0, 0.0]), p.gradient([0.0, 0.0])
-    (1.5, array([-1.,  2.]))
+    (5.0, array([0., 5.]))
     >>> r = qpsim.simulate(p, "ssd", n_steps=5, n_replicates=4, rng=0, batch_size=8)
     >>> r.excess_loss.shape
     (4, 6)
@@ -174,18 +174,23 @@ class LeastSquares:
         """v = e^T K e + s^2, the variance of x^T theta - y, shape (...)."""
         return 2.0 * self.excess_loss(theta) + self._label_noise_std**2
 
-    def gradient_covariance(self, theta: ArrayLike, batch_size: int = 1) -> Array:
-        """Covariance (v K + h h^T) / B of a minibatch's gradient at one theta (d,), shape (d, d)."""
+    def gradient_covariance(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
+        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's by default."""
         h = self.gradient(theta)
-        count = checks.count("batch_size", batch_size, ProblemError)
+        count = self._count(batch_size)
         return (self.residual_variance(theta) * self._covariance + np.outer(h, h)) / count
 
-    def gradient_std(self, theta: ArrayLike, batch_size: int = 1) -> Array:
-        """Standard deviation of a minibatch's gradient at theta (..., d), shape (..., d)."""
+    def gradient_std(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
+        """Standard deviation of a gradient at theta (..., d), shape (..., d); B is the problem's own by default."""
         h = self.gradient(theta)
         v = np.asarray(self.residual_variance(theta))
-        count = checks.count("batch_size", batch_size, ProblemError)
+        count = self._count(batch_size)
         return np.sqrt((v[..., None] * np.diagonal(self._covariance) + h * h) / count)
+
+    def _count(self, batch_size: int | None) -> int:
+        if batch_size is None:
+            return self._batch_size
+        return checks.count("batch_size", batch_size, ProblemError)
 
     def _offset(self, theta: ArrayLike) -> Array:
         point = checks.numbers("theta", theta, ProblemError)

@@ -104,6 +104,19 @@ class LocalModel(QuadraticProblem):
             "QuadraticProblem if it is positive semi-definite."
         )
 
+    def with_optimum(self, optimum: ArrayLike) -> LocalModel:
+        """Refused: there is no optimum to move."""
+        raise ProblemError(
+            "A LocalModel has no optimum; it describes the loss around one point only."
+        )
+
+    def preconditioned(self, preconditioner: Any) -> LocalModel:
+        """As :meth:`qpsim.QuadraticProblem.preconditioned`; powers of the Hessian need a positive definite one."""
+        from qpsim.problem.preconditioning import preconditioned
+
+        parts = preconditioned(self, preconditioner)
+        return LocalModel(parts.gradient(self._slope), parts.hessian, parts.noise)
+
     def _replaced(self, optimum: Any, noise: Noise) -> LocalModel:
         return LocalModel(self._slope, self.hessian, noise)
 

@@ -343,7 +343,7 @@ def data(std: float = 0.1, *, df: float | None = None, law: str | None = None) -
     >>> from qpsim import noise
     >>> p = qpsim.QuadraticProblem([1.0, 3.0], noise=noise.data(0.5, df=3))
     >>> p.noise, p.gradient_std().round(4)
-    (noise.data(0.5, df=3.0), array([0.866 , 2.5981]))
+    (noise.data(0.5, df=3), array([0.866 , 2.5981]))
     """
     return _Data(_level(std), make_law(df, law))
 
@@ -508,11 +508,14 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
         keywords = {"df": df} if law == "student" else {"law": law}
         if issubclass(family, _Given):
             given = [arrays[name] for name in family.names]
-            made = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}[family.family](
-                *given, **keywords
-            )
-            return replace(made, level=_level(description["level"]))
-        return family(_level(description["level"]), make_law(**keywords))
+            made: Noise = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}[
+                family.family
+            ](*given, **keywords)
+        else:
+            made = family(0.0, make_law(**keywords))
+        # A heavy-tailed noise of a minibatch has another law than that of one draw.
+        batch = checks.count("batch_size", description.get("batch_size", 1), ProblemError)
+        return replace(made, level=_level(description["level"]), law=made.law.mean_of(batch))
     except (KeyError, TypeError) as error:
         raise ProblemError(f"This is no description of a noise ({error}).") from None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,22 +21,47 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
 
 
-def preconditioned(problem: Quadratic, preconditioner: Any) -> Any:
-    """See :meth:`qpsim.QuadraticProblem.preconditioned`."""
+@dataclass(frozen=True, eq=False)
+class Preconditioned:
+    """A problem in the coordinates theta' = P^(-1/2) theta.
+
+    Attributes
+    ----------
+    hessian : ndarray (d, d), or (d,) if it is diagonal
+        P^(1/2) Q P^(1/2).
+    noise : Noise
+        Its C is P^(1/2) C P^(1/2).
+    root, inverse : ndarray (d, d), or (d,) if P is diagonal
+        P^(1/2), which turns gradients, and P^(-1/2), which turns points.
+    """
+
+    hessian: Array
+    noise: Noise
+    root: Array
+    inverse: Array
+
+    def point(self, theta: Array) -> Array:
+        """A point (d,) in the new coordinates."""
+        return self.inverse * theta if self.inverse.ndim == 1 else self.inverse @ theta
+
+    def gradient(self, gradient: Array) -> Array:
+        """A gradient (d,) in the new coordinates."""
+        return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
+
+
+def preconditioned(problem: Quadratic, preconditioner: Any) -> Preconditioned:
+    """The parts of :meth:`qpsim.QuadraticProblem.preconditioned`."""
     root, inverse = _roots(problem, preconditioner)
-    make: Any = type(problem)
     if root.ndim == 1:
         hessian = (
             problem.hessian * root**2
             if problem.is_diagonal
             else root[:, None] * problem.hessian * root[None, :]
         )
-        return make(hessian, inverse * problem.optimum, noise=_scaled_noise(problem, root))
+        return Preconditioned(hessian, _scaled_noise(problem, root), root, inverse)
     q = np.diag(problem.hessian) if problem.is_diagonal else problem.hessian
     covariance = root @ problem.noise.dense_matrix(problem) @ root
-    return make(
-        _even(root @ q @ root), inverse @ problem.optimum, noise=_like(problem.noise, covariance)
-    )
+    return Preconditioned(_even(root @ q @ root), _like(problem.noise, covariance), root, inverse)
 
 
 def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
@@ -44,10 +69,11 @@ def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
     if checks.is_number(preconditioner):
         power = float(preconditioner)
         values = problem.eigenvalues
-        if power < 0.0 and not values.min() > 0.0:
+        if power != 0.0 and not values.min() > 0.0:
+            # Even a positive power is no preconditioner then: along that direction nothing would ever move.
             raise ProblemError(
-                f"The Hessian has a direction without curvature, so that it has no power {power:g}; "
-                "add a multiple of the identity to it first, and give that power as a matrix."
+                "A power of the Hessian preconditions only if the Hessian is positive definite, but its smallest "
+                f"eigenvalue is {values.min():.3g}; add a multiple of the identity, and give its power as a matrix."
             )
         root, inverse = values ** (0.5 * power), values ** (-0.5 * power)
         if problem.eigenvectors is None:

@@ -351,7 +351,7 @@ class QuadraticProblem:
         Raises
         ------
         ProblemError
-            P is not positive definite, or a negative power of a singular Hessian.
+            P is not positive definite, as a power of a singular Hessian is not.
 
         Examples
         --------
@@ -362,7 +362,8 @@ class QuadraticProblem:
         """
         from qpsim.problem.preconditioning import preconditioned
 
-        return preconditioned(self, preconditioner)
+        parts = preconditioned(self, preconditioner)
+        return QuadraticProblem(parts.hessian, parts.point(self._optimum), noise=parts.noise)
 
     def _replaced(self, optimum: ArrayLike, noise: Noise) -> QuadraticProblem:
         problem = type(self).__new__(type(self))

@@ -39,7 +39,8 @@ def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: i
             f"{method.name} has no {policy.name} step under {law.name} noise, where its variance estimate and its "
             "gradient depend on each other; take step_size='line-search' or given steps."
         )
-    if math.isinf(law.variance) and method.closed_form == "linear":
+    infinite = math.isinf(law.variance) and not problem.noise.is_zero
+    if infinite and method.closed_form == "linear":
         warnings.warn(
             f"{method.name}'s optimal step is 0: Student's t noise with df={law.df:g} has an infinite variance, and a "
             "direction that is linear in the gradient makes the expected loss infinite at any step.",

@@ -6,6 +6,8 @@ Kernels know a rule by the type of its hyper-parameters: numba sees a NamedTuple
 
 from __future__ import annotations
 
+import sys
+from collections import namedtuple
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -78,6 +80,23 @@ def declaration_of(hyper_class: type) -> Declaration:
     return _BY_CLASS[hyper_class]
 
 
-def number_of_declarations() -> int:
-    """How many rules are known to this process."""
-    return len(_BY_CLASS)
+def declarations() -> list[Declaration]:
+    """All rules that are known to this process, the latest last."""
+    return list(_BY_CLASS.values())
+
+
+def new_hyper_class(function: Callable[..., Any], defaults: Mapping[str, Any]) -> type[tuple]:
+    """A named tuple class for the hyper-parameters of a rule, of which no other rule has one."""
+    name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
+    module = str(function.__module__)
+    ours = module.startswith("qpsim.")
+    if not ours:
+        # numba's dispatcher tells named tuples apart by name and fields alone, whatever their
+        # module: a rule edited, or called as one of ours, would run the other's machine code.
+        name += f"_{len(_BY_CLASS)}"
+    make: Any = namedtuple
+    made: type[tuple] = make(name, list(defaults), defaults=defaults.values(), module=module)
+    if ours:
+        # Machine code is cached under the class's importable name, so it must be found there.
+        setattr(sys.modules[module], name, made)
+    return made

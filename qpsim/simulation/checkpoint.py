@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import threading
 import time
@@ -21,10 +20,11 @@ from typing import Any
 import numpy as np
 
 import qpsim
+from qpsim import checks
 from qpsim.errors import FileError, SimulationError
 from qpsim.files.archive import pack_arrays, unpack_arrays
 from qpsim.files.reading import read_bytes
-from qpsim.files.writing import check_writable, write_bytes
+from qpsim.files.writing import check_file, write_bytes
 from qpsim.simulation.block import Block, BlockState
 from qpsim.simulation.plan import Plan, plan_spec
 
@@ -49,13 +49,8 @@ class Checkpoint:
     """
 
     def __init__(self, path: str | os.PathLike[str], every: float = 60.0) -> None:
-        number = float(every) if isinstance(every, (int, float)) else math.nan
-        if isinstance(every, bool) or not (math.isfinite(number) and number >= 0):
-            raise SimulationError(
-                f"checkpoint_every is a finite number of seconds >= 0, not {every!r}."
-            )
-        self.path = Path(path)
-        self.every = number
+        self.path = checks.path("checkpoint", path, FileError)
+        self.every = checks.number("checkpoint_every", every, SimulationError, "[0, inf)")
         self._lock = threading.Lock()
         self._points: dict[int, BlockState] = {}
         self._noted: dict[int, float] = {}
@@ -73,7 +68,7 @@ class Checkpoint:
         """
         self._n_steps, self._digest = plan.n_steps, digest(plan)
         self._written = time.monotonic()
-        check_writable(self.path.parent)
+        check_file(self.path)
         self._points = _read(self.path, plan, self._digest) if self.path.exists() else {}
         return {first: point.copy() for first, point in self._points.items()}
 
@@ -118,7 +113,12 @@ class Checkpoint:
         }
         at = {str(first): point.t for first, point in sorted(self._points.items())}
         try:
-            write_bytes(self.path, pack_arrays(_KIND, {"plan": self._digest, "at": at}, arrays))
+            write_bytes(
+                self.path,
+                pack_arrays(
+                    _KIND, {"qpsim": qpsim.__version__, "plan": self._digest, "at": at}, arrays
+                ),
+            )
         except FileError as error:
             # Hours of work must not end because a copy of them could not be made.
             warnings.warn(f"{error} The simulation goes on.", RuntimeWarning, stacklevel=2)
@@ -139,11 +139,17 @@ def digest(plan: Plan) -> str:
 
 
 def _read(path: Path, plan: Plan, expected: str) -> dict[int, BlockState]:
-    header, arrays = unpack_arrays(read_bytes(path), path, _KIND)
+    header, arrays = unpack_arrays(read_bytes(path, follow_links=False), path, _KIND)
+    version = header.get("qpsim", "0.1")
+    if version != qpsim.__version__:
+        raise FileError(
+            f"The checkpoint {path} was written by qpsim {version}, and this is {qpsim.__version__}: delete it, or "
+            "finish the run with that version."
+        )
     if header.get("plan") != expected:
         raise FileError(
-            f"The checkpoint {path} is of another simulation (another problem, method, seed, size "
-            "or version); delete it, or give another place."
+            f"The checkpoint {path} is of another simulation (another problem, method, seed or size); delete it, or "
+            "give another place."
         )
     try:
         points: dict[int, Any] = {}

@@ -296,8 +296,8 @@ def _method(spec: dict[str, Any], place: dict[str, str]) -> Method:
     rule = defined_rule(place["module"], place["attribute"])
     if rule is None or rule.name != spec["name"]:
         raise FileError(
-            f"The rule {place['module']}.{place['attribute']} is not defined in this process; import "
-            "the module that defines it, then load the result it made."
+            f"The rule {place['module']}.{place['attribute']} is not defined in this process; define "
+            "it, or import the module that does, then load the result it made."
         )
     return rule(**spec["hyper"])
 

@@ -23,18 +23,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import qpsim
-from qpsim import checks
 from qpsim.errors import FileError, QpsimError, SweepError
 from qpsim.files.reading import is_regular, read_bytes
 from qpsim.files.writing import TEMPORARY, check_writable, sweep_up, write_bytes, write_json
-from qpsim.sweep import lock, table
-from qpsim.sweep.cell import Cell, Record, digest, read_cell
+from qpsim.sweep import lock, manifest, table
+from qpsim.sweep.cell import Cell, Record, read_cell
 from qpsim.sweep.grid import Sweep
 
-MANIFEST = "sweep.json"
 INDEX = "index.jsonl"
 CELLS, FAILED, QUARANTINE, RUNS = "cells", "failed", "quarantine", "runs"
-_OURS = {MANIFEST, INDEX, CELLS, FAILED, QUARANTINE, RUNS, lock.NAME}
+_OURS = {manifest.NAME, INDEX, CELLS, FAILED, QUARANTINE, RUNS, lock.NAME}
 _SEAL_SIZE = len('{"sha256": ""}\n') + 64
 
 
@@ -97,7 +95,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self.path = Path(path)
-        self.sweep, self.version = _read_manifest(self.path / MANIFEST)
+        self.sweep, self.version = manifest.read(self.path / manifest.NAME)
 
     def __len__(self) -> int:
         return self.status().done
@@ -285,7 +283,7 @@ def opened(sweep: Sweep, path: str | os.PathLike[str]) -> Iterator[tuple[Writer,
         Another sweep is at work on it, or it holds another sweep or other things altogether.
     """
     folder = Path(path)
-    if folder.is_dir() and not (folder / MANIFEST).exists():
+    if folder.is_dir() and not (folder / manifest.NAME).exists():
         _refuse_foreign(folder)
     check_writable(folder)
     with lock.only_one(folder) as locked:
@@ -302,16 +300,16 @@ def opened(sweep: Sweep, path: str | os.PathLike[str]) -> Iterator[tuple[Writer,
 
 
 def _agree(folder: Path, sweep: Sweep) -> list[str]:
-    manifest, moved = folder / MANIFEST, []
-    if os.path.lexists(manifest):
+    place, moved = folder / manifest.NAME, []
+    if os.path.lexists(place):
         try:
-            there, version = _read_manifest(manifest)
-        except _OtherVersion:
+            there, version = manifest.read(place)
+        except manifest.OtherVersion:
             raise
         except QpsimError:
             # The cells' own names say what they are: nothing is lost with the manifest.
-            _quarantine(manifest, folder / QUARANTINE)
-            moved.append(MANIFEST)
+            _quarantine(place, folder / QUARANTINE)
+            moved.append(manifest.NAME)
         else:
             difference = sweep.difference(there)
             if version != qpsim.__version__:
@@ -326,60 +324,10 @@ def _agree(folder: Path, sweep: Sweep) -> list[str]:
                     + "; ".join(difference)
                     + "."
                 )
-    content = _manifest(sweep)
-    if not manifest.exists() or read_bytes(manifest, follow_links=False) != content:
-        write_bytes(manifest, content)
+    content = manifest.content(sweep)
+    if not place.exists() or read_bytes(place, follow_links=False) != content:
+        write_bytes(place, content)
     return moved
-
-
-_TOLD = ("qpsim", "cells", "spec")
-
-
-def _manifest(sweep: Sweep) -> bytes:
-    told = {"qpsim": qpsim.__version__, "cells": len(sweep), "spec": sweep.spec}
-    manifest = {"format": "qpsim", "kind": "sweep", "digest": digest(told), **told}
-    return (json.dumps(manifest, indent=1) + "\n").encode()
-
-
-class _OtherVersion(SweepError):
-    """The store is whole, but another version's, and this version does not understand it."""
-
-
-def _read_manifest(path: Path) -> tuple[Sweep, str]:
-    """The sweep of a store, and the version that began it."""
-    content = read_bytes(path, follow_links=False)
-    try:
-        manifest = json.loads(content)
-        if manifest["format"] != "qpsim" or manifest["kind"] != "sweep":
-            raise FileError(f"{path} is not a sweep of qpsim.")
-        # The version is under the digest too: a flipped bit must not pass for another version.
-        if digest({name: manifest[name] for name in _TOLD}) != manifest["digest"]:
-            raise FileError(f"{path} is damaged: its content does not match its digest.")
-        version = str(manifest["qpsim"])
-        return _understood(path, manifest["spec"], version), version
-    except QpsimError:
-        raise
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise FileError(f"{path} is damaged ({type(error).__name__}: {error}).") from None
-
-
-def _understood(path: Path, spec: Any, version: str) -> Sweep:
-    """The sweep that a version of the package has written down."""
-
-    def present(table: Any) -> dict[str, Any]:
-        return checks.present_names(table, SweepError, told=False)
-
-    try:
-        return Sweep(
-            present(spec["fixed"]), present(spec["grid"]), [present(cell) for cell in spec["cells"]]
-        )
-    except QpsimError as error:
-        if version == qpsim.__version__:
-            raise
-        raise _OtherVersion(
-            f"The store {path.parent} was begun by qpsim {version}, and this is "
-            f"{qpsim.__version__}, which cannot read it: {error}"
-        ) from None
 
 
 def _refuse_foreign(folder: Path) -> None:

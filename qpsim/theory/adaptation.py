@@ -7,13 +7,13 @@ that the factor needs, with the bias and the correction given here (Section 3.4,
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qpsim.errors import TheoryError
 from qpsim.theory import arguments as check
-from qpsim.theory.signs import success_probability
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("gradient", "sign", "adam")
 
 
+@check.quiet
 def variance_adaptation_factor(relative_variance: ArrayLike, kind: str) -> Any:
     """Variance adaptation factor gamma as a function of eta^2 = sigma^2 / grad^2.
 
@@ -55,11 +56,12 @@ def variance_adaptation_factor(relative_variance: ArrayLike, kind: str) -> Any:
     else:
         from scipy.special import erf
 
-        with np.errstate(divide="ignore", over="ignore"):
-            factor = erf(1.0 / np.sqrt(2.0 * eta2))
+        # Not 2 eta^2 under one root, which overflows.
+        factor = erf(math.sqrt(0.5) / np.sqrt(eta2))
     return check.scalar_or_array(factor)
 
 
+@check.quiet
 def adaptation_gap(relative_variance: ArrayLike) -> Any:
     """Adam's factor minus the optimal one for signs (Fig. 5): 1/sqrt(1 + eta^2) - erf(...).
 
@@ -75,12 +77,17 @@ def adaptation_gap(relative_variance: ArrayLike) -> Any:
     >>> f"{theory.adaptation_gap(1.913**2):.4f}"
     '0.0644'
     """
-    gap = np.asarray(variance_adaptation_factor(relative_variance, "adam")) - np.asarray(
-        variance_adaptation_factor(relative_variance, "sign")
-    )
+    from scipy.special import erf, erfc
+
+    eta2 = check.nonnegative(relative_variance, "The relative variance")
+    root, ratio = np.sqrt(1.0 + eta2), math.sqrt(0.5) / np.sqrt(eta2)
+    # For small eta both factors are close to 1: their distances to 1 are compared.
+    near = erfc(ratio) - eta2 / (root * (1.0 + root))
+    gap = np.where(eta2 < 1.0, near, 1.0 / root - erf(ratio))
     return check.scalar_or_array(gap)
 
 
+@check.quiet
 def expected_squared_distance(
     factor: ArrayLike, mean: ArrayLike, std: ArrayLike, kind: str = "gradient"
 ) -> Any:
@@ -121,14 +128,15 @@ def expected_squared_distance(
         mean=check.finite(mean, "The mean"),
         std=check.deviations(std),
     )
+    # Both sums are written so that nothing nearly equal is subtracted; squares may overflow to infinity.
     if kind == "gradient":
-        terms = gamma**2 * (p**2 + sigma**2) - 2.0 * gamma * p**2 + p**2
+        terms = (gamma * sigma) ** 2 + ((gamma - 1.0) * p) ** 2
     else:
-        overlap = 2.0 * np.asarray(success_probability(p, sigma)) - 1.0
-        terms = gamma**2 - 2.0 * gamma * overlap + 1.0
+        terms = (gamma - 1.0) ** 2 + 4.0 * gamma * _wrong_sign(p, sigma)
     return check.scalar_or_array(terms.sum(axis=-1) if terms.ndim else terms)
 
 
+@check.quiet
 def momentum_correction(mu: ArrayLike, t: ArrayLike) -> Any:
     """kappa(mu, t) of Eq. 19: the variance of an average of gradients, in units of one gradient's.
 
@@ -159,6 +167,7 @@ def momentum_correction(mu: ArrayLike, t: ArrayLike) -> Any:
     return check.scalar_or_array((1.0 - m) * (2.0 - complement) / ((1.0 + m) * complement))
 
 
+@check.quiet
 def variance_estimate_factor(mu: ArrayLike, t: ArrayLike) -> Any:
     """1 - kappa(mu, t): the factor by which v - m^2 misses the gradient's variance (C.1).
 
@@ -180,6 +189,7 @@ def variance_estimate_factor(mu: ArrayLike, t: ArrayLike) -> Any:
     return check.scalar_or_array(lost / ((1.0 + m) * _one_minus_power(m, steps)))
 
 
+@check.quiet
 def minibatch_variance(gradients: ArrayLike) -> Any:
     """Variance of a minibatch's mean gradient, estimated within it (Eq. 44, as it should read).
 
@@ -217,9 +227,16 @@ def minibatch_variance(gradients: ArrayLike) -> Any:
     return np.mean((g - g.mean(axis=-2, keepdims=True)) ** 2, axis=-2) / (size - 1)
 
 
+def _wrong_sign(mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 - rho, the probability that the sign of N(mean, std^2) is not the mean's; 1/2 at mean 0."""
+    from scipy.special import ndtr
+
+    ratio = np.where(mean == 0.0, 0.0, np.abs(mean) / std)
+    return ndtr(-ratio)
+
+
 def _one_minus_power(m: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 - m^n for n >= 0, without cancellation for m near 1; 0^0 = 1."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        exponent = np.where(n == 0, 0.0, n * np.log(m))
+    exponent = np.where(n == 0, 0.0, n * np.log(m))
     # 0.0 - x rather than -x: the complement of 1 is 0, not -0.
     return 0.0 - np.expm1(exponent)

@@ -1,14 +1,16 @@
 """What a formula may be asked: every check of an argument, each with its one sentence.
 
 The formulas themselves stay free of checks; a number that passes here has a finite answer, or an
-infinite one that is the right limit.
+infinite one that is the right limit. On the way to it numbers may overflow or divide by 0:
+:func:`quiet` keeps NumPy from warning of that.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -20,6 +22,24 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Schedule = float | Sequence[float] | NDArray[np.float64] | Callable[[int], float]
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+# What a correlation computed as a quotient may be beyond 1.
+_ROUNDING = 1e-12
+
+
+def quiet(function: Callable[P, T]) -> Callable[P, T]:
+    """A formula that neither warns nor raises where NumPy would, whatever the user told NumPy to do."""
+
+    @wraps(function)
+    def asked(*arguments: P.args, **options: P.kwargs) -> T:
+        with np.errstate(all="ignore"):
+            return function(*arguments, **options)
+
+    return asked
 
 
 def real(values: ArrayLike, what: str) -> NDArray[np.float64]:
@@ -54,13 +74,13 @@ def deviations(values: ArrayLike, what: str = "The standard deviation") -> NDArr
     return array
 
 
-def within(values: ArrayLike, low: float, high: float, what: str) -> NDArray[np.float64]:
-    """An array of numbers in [low, high]."""
-    array = real(values, what)
-    if ((array < low) | (array > high)).any():
-        worst = array[(array < low) | (array > high)].flat[0]
-        raise TheoryError(f"{what} must lie in [{low:g}, {high:g}], not {worst:g}.")
-    return array
+def correlations(values: ArrayLike) -> NDArray[np.float64]:
+    """An array of numbers in [-1, 1]; what is beyond by rounding is taken for +-1."""
+    array = real(values, "The correlation")
+    bad = np.abs(array) > 1.0 + _ROUNDING
+    if bad.any():
+        raise TheoryError(f"The correlation must lie in [-1, 1], not {array[bad].flat[0]:.15g}.")
+    return np.clip(array, -1.0, 1.0)
 
 
 def momentum(values: ArrayLike) -> NDArray[np.float64]:

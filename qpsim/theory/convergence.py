@@ -51,6 +51,7 @@ class Theorem1(NamedTuple):
     bound: NDArray[np.float64]
 
 
+@check.quiet
 def theorem1(
     problem: QuadraticProblem,
     theta0: ArrayLike,
@@ -102,6 +103,7 @@ def theorem1(
     )
 
 
+@check.quiet
 def conditional_second_moment(gradient: ArrayLike, std: ArrayLike) -> Any:
     """E_t||g_t||^2 = ||grad||^2 + sum_i sigma_i^2, summed over the last axis.
 
@@ -124,11 +126,11 @@ def conditional_second_moment(gradient: ArrayLike, std: ArrayLike) -> Any:
     g, sigma = check.together(
         gradient=check.finite(gradient, "The gradient"), std=check.deviations(std)
     )
-    if g.ndim == 0:
-        return float(g**2 + sigma**2)
-    return check.scalar_or_array(np.sum(g**2 + sigma**2, axis=-1))
+    squares = g**2 + sigma**2
+    return check.scalar_or_array(squares if g.ndim == 0 else np.sum(squares, axis=-1))
 
 
+@check.quiet
 def largest_second_moment(problem: QuadraticProblem, path: ArrayLike) -> float:
     """The G^2 of the proof, measured: the largest E_t||g_t||^2 over a path, or over many.
 
@@ -152,6 +154,7 @@ def largest_second_moment(problem: QuadraticProblem, path: ArrayLike) -> float:
     return float(np.max(conditional_second_moment(p.gradient(points), p.gradient_std())))
 
 
+@check.quiet
 def run_second_moment(problem: QuadraticProblem, theta0: ArrayLike) -> float:
     """G^2 = 2 L e_0 + sum sigma_i^2 >= E||g_t||^2 for every t, known before the run.
 
@@ -171,6 +174,7 @@ def run_second_moment(problem: QuadraticProblem, theta0: ArrayLike) -> float:
     return float(2.0 * p.eigenvalues.max() * excess + np.sum(p.gradient_std() ** 2))
 
 
+@check.quiet
 def convergence_rate(problem: QuadraticProblem, second_moment: float) -> float:
     """c = 2 mu^2 / (L G^2) of Eq. 38.
 
@@ -190,9 +194,11 @@ def convergence_rate(problem: QuadraticProblem, second_moment: float) -> float:
     if moment == 0:
         raise TheoryError(f"The second moment G^2 must be a positive number, not {second_moment}.")
     low, high = float(p.eigenvalues.min()), float(p.eigenvalues.max())
-    return 2.0 * low**2 / (high * moment)
+    # In this order no product leaves the floating-point range before the quotient does.
+    return 2.0 * low * (low / high) / moment
 
 
+@check.quiet
 def convergence_bound(initial_excess_loss: float, rate: float, n_steps: int) -> NDArray[np.float64]:
     """1 / (1/e_0 + c t) for t = 0, ..., n_steps (Eq. 40).
 
@@ -209,8 +215,10 @@ def convergence_bound(initial_excess_loss: float, rate: float, n_steps: int) -> 
     """
     excess = check.amount(initial_excess_loss, "The initial excess loss")
     c = check.amount(rate, "The rate")
-    # The same quotient without 1/e_0, which does not exist at the optimum.
-    steps = np.arange(check.count(n_steps, "n_steps") + 1, dtype=float)
-    # In this order the start stays exact where the product overflows: what follows it is 0 then.
-    with np.errstate(over="ignore"):
-        return np.asarray(excess / (1.0 + (c * steps) * excess), dtype=np.float64)
+    bound = np.full(check.count(n_steps, "n_steps") + 1, excess)
+    steps = np.arange(1.0, bound.size)
+    # The same quotient without 1/e_0, which does not exist at the optimum. Where the product overflows,
+    # 1/e_0 is nothing beside c t.
+    product = c * excess * steps
+    bound[1:] = np.where(np.isinf(product), np.divide(1.0, c) / steps, excess / (1.0 + product))
+    return bound

@@ -1,9 +1,10 @@
 """The paper's errors that this package corrects, as data.
 
 "The paper" is Balles & Hennig, "Dissecting Adam: The Sign, Magnitude and Variance of Stochastic
-Gradients" (2018), in the text submitted for review. The docstring of :mod:`qpsim.theory` and the
-README print this list; ``tests/theory/test_errata.py`` shows each printed form failing, under the
-erratum's key.
+Gradients" (2018), in the text submitted for review, read from a transcription. Where the printed and
+the right form differ by a single sign (a hat, a tilde, an index, a bracket), the transcription may have
+lost it: ``maybe_transcription``. ``qpsim theory errata`` and the docstring of :mod:`qpsim.theory` print
+this list; ``tests/theory/test_errata.py`` shows each printed form failing, under the erratum's key.
 """
 
 from __future__ import annotations
@@ -14,13 +15,17 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Erratum:
-    """One error: where it stands, what is printed, what is right, and why."""
+    """One error: where it stands, what is printed, what is right, and why.
+
+    ``maybe_transcription`` says that it may be the transcription's and not the paper's.
+    """
 
     key: str
     where: str
     printed: str
     correct: str
     why: str
+    maybe_transcription: bool = False
 
 
 ERRATA: tuple[Erratum, ...] = (
@@ -30,6 +35,7 @@ ERRATA: tuple[Erratum, ...] = (
         "Q in R^d",
         "Q in R^(d x d)",
         "theta^T Q theta needs a matrix.",
+        maybe_transcription=True,
     ),
     Erratum(
         "gradient_law",
@@ -42,10 +48,11 @@ ERRATA: tuple[Erratum, ...] = (
     Erratum(
         "diagonal_fraction",
         "text before Eq. 13",
-        "a percentage c in [0, 1]",
-        "a fraction c in [1/d, 1]",
-        "The values quoted (0.1 to 0.6) are fractions. c = 0 would leave 1/c undefined and cannot "
-        "occur: positive definiteness gives |q_ij| <= (q_ii + q_jj) / 2, so c >= 1/d.",
+        "a percentage c in [0, 1] of the mass, sum |q_ii| >= c sum |q_ij|",
+        "a fraction c",
+        "The values quoted (0.1 to 0.6) are fractions. As a lower bound c may be 0, which promises "
+        "nothing; the largest c is the diagonal's share itself, and never below 1/d, since positive "
+        "definiteness gives |q_ij| <= (q_ii + q_jj) / 2.",
     ),
     Erratum(
         "improvement_half_sgd",
@@ -67,14 +74,16 @@ ERRATA: tuple[Erratum, ...] = (
         "s^T H s and sum_{i=1}^d q_ij s_i s_j",
         "s^T Q s and sum_{i,j=1}^d q_ij s_i s_j",
         "H is not defined; the quadratic form runs over both indices.",
+        maybe_transcription=True,
     ),
     Erratum(
         "noise_beyond_success",
         "Section 2.1, second observation",
-        "in I(s) the noise only manifests in the success probabilities",
-        "so in the bound of Eq. 12; in I(s) also through the correlations of the signs",
-        "E[s^T Q s] depends on E[s_i s_j], which no success probabilities determine unless Q is "
-        "diagonal.",
+        "in I(s) the noise only manifests in the success probabilities, its effect in the denominator "
+        "is bounded",
+        "the same of the bound of Eq. 12; I(s) itself depends on more than the success probabilities",
+        "The second half is right: 0 <= E[s^T Q s] <= sum |q_ij|. But within these limits E[s^T Q s] "
+        "moves with E[s_i s_j], which the success probabilities do not determine unless Q is diagonal.",
     ),
     Erratum(
         "lemma1_variance",
@@ -82,6 +91,7 @@ ERRATA: tuple[Erratum, ...] = (
         "var[p_i] = sigma_i^2",
         "var[p^_i] = sigma_i^2",
         "p is the fixed direction wanted; its estimate p^ has the variance.",
+        maybe_transcription=True,
     ),
     Erratum(
         "lemma1_proportional",
@@ -97,6 +107,7 @@ ERRATA: tuple[Erratum, ...] = (
         "gamma_i^2 - 2 gamma_i (2 rho_i - 1) + 1",
         "sum_i of that",
         "A squared norm sums over coordinates, as the line before it does.",
+        maybe_transcription=True,
     ),
     Erratum(
         "negative_variance",
@@ -128,6 +139,7 @@ ERRATA: tuple[Erratum, ...] = (
         "m_t = (beta1 m_{t-1} + (1 - beta1) g_t) / (1 - beta1^t)",
         "m~_{t-1} in place of m_{t-1}",
         "The recursion of Eq. 3 runs on the uncorrected average.",
+        maybe_transcription=True,
     ),
     Erratum(
         "weights_of_the_past",
@@ -163,10 +175,12 @@ ERRATA: tuple[Erratum, ...] = (
     ),
     Erratum(
         "momentum_range",
-        "Algorithms 1 to 5",
+        "Algorithms 2 and 4",
         "momentum parameter mu in [0, 1]",
         "mu in [0, 1)",
-        "At mu = 1 the bias correction and kappa divide 0 by 0.",
+        "At mu = 1 the bias correction and kappa divide 0 by 0. (Alg. 1, 3 and 5 divide by neither: "
+        "mu = 1 is defined there, a sum that forgets nothing. qpsim refuses it in all five.)",
+        maybe_transcription=True,
     ),
     Erratum(
         "mssd_second_moment",
@@ -182,6 +196,7 @@ ERRATA: tuple[Erratum, ...] = (
         "m~, v~ as in Algorithm 2",
         "Line 5 reads m~, v~. Read literally, the corrected average would be averaged again and "
         "corrected again.",
+        maybe_transcription=True,
     ),
     Erratum(
         "minibatch_scale",
@@ -213,7 +228,7 @@ def errata_text(width: int = 96) -> str:
 
     return "\n".join(
         fill(
-            f"{n}. {e.where}. Printed: {e.printed}. Right: {e.correct}. {e.why}",
+            f"{n}. {e.where}. Printed: {e.printed}. Right: {e.correct}. {_reason(e)}",
             width,
             subsequent_indent="   ",
         )
@@ -222,7 +237,7 @@ def errata_text(width: int = 96) -> str:
 
 
 def errata_markdown() -> str:
-    """The list as a Markdown table, for the README.
+    """The list as a Markdown table.
 
     Examples
     --------
@@ -233,6 +248,12 @@ def errata_markdown() -> str:
     rows = ["| Where | Printed | Right | Why |", "| --- | --- | --- | --- |"]
     rows += [
         "| " + " | ".join(re.sub(r"([|*_~])", r"\\\1", cell) for cell in cells) + " |"
-        for cells in ((e.where, e.printed, e.correct, e.why) for e in ERRATA)
+        for cells in ((e.where, e.printed, e.correct, _reason(e)) for e in ERRATA)
     ]
     return "\n".join(rows)
+
+
+def _reason(erratum: Erratum) -> str:
+    """Why, and whether the transcription may be to blame."""
+    doubt = " (Perhaps an error of the transcription.)" if erratum.maybe_transcription else ""
+    return erratum.why + doubt

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 STATELESS = ("sgd", "ssd", "svag", "va-ssd", "va-ssd-erf")
 
 
+@check.quiet
 def optimal_step_size(
     problem: QuadraticProblem,
     method: str | Method,
@@ -53,6 +54,7 @@ def optimal_step_size(
     return check.scalar_or_array(_step(problem, slope, curvature))
 
 
+@check.quiet
 def expected_improvement(
     problem: QuadraticProblem,
     method: str | Method,
@@ -77,6 +79,7 @@ def expected_improvement(
     return check.scalar_or_array(_gain(slope, _step(problem, slope, curvature)))
 
 
+@check.quiet
 def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "entries") -> Any:
     """The paper's lower bound on sign descent's improvement (Eq. 12 right, Eq. 13).
 
@@ -106,19 +109,22 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     '0.161999'
     """
     p = check.problem(problem)
+    entries = float(np.abs(p.hessian).sum())
+    # An indefinite Hessian's trace is not the mass of its diagonal, which may be 0; with |q_ii| both forms are one.
+    indefinite = bool(p.eigenvalues.min() < 0.0)
     denominators = {
-        "entries": float(np.abs(p.hessian).sum()),
-        "trace": float(p.eigenvalues.sum()) / p.diagonal_mass,
+        "entries": entries,
+        "trace": entries if indefinite else float(p.eigenvalues.sum()) / p.diagonal_mass,
     }
     denominator = denominators[check.one_of(form, denominators, "form of the bound")]
     gradient = p.gradient(check.point(p, theta))
     # Eq. 8 under any law: heavy tails have another distribution than the Gaussian's.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        a = np.where(gradient == 0.0, 0.0, gradient / p.gradient_scale())
+    a = np.where(gradient == 0.0, 0.0, gradient / p.gradient_scale())
     slope = np.sum(gradient * p.noise.law.mean_sign(a), axis=-1)
     return check.scalar_or_array(0.5 * slope**2 / denominator)
 
 
+@check.quiet
 def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
     """I(s) / bound: how many times larger sign descent's improvement is than Eq. 12 promises.
 
@@ -136,6 +142,7 @@ def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
     return check.scalar_or_array(_ratio(exact, bound, empty=1.0))
 
 
+@check.quiet
 def diagonal_mass(hessian: ArrayLike | QuadraticProblem) -> Any:
     """c of Eq. 13: the *fraction* sum_i |q_ii| / sum_ij |q_ij| of a Hessian's mass on its diagonal.
 
@@ -187,6 +194,7 @@ class MassInequality(NamedTuple):
     worst: float
 
 
+@check.quiet
 def mass_inequality(problem: QuadraticProblem) -> MassInequality:
     """sum lambda_i <= sum |q_ij| <= sum lambda_i ||v_i||_1^2 <= d sum lambda_i (Section 2.1).
 
@@ -231,6 +239,10 @@ class DirectionTable:
     improvement_bound: float
     bound_tightness: float
 
+    def __repr__(self) -> str:
+        methods = ", ".join(row.method for row in self.rows)
+        return f"<DirectionTable of {methods}; best {self.best}; print it for the numbers>"
+
     @property
     def best(self) -> str:
         """Method with the largest expected improvement; the first of equals."""
@@ -256,6 +268,7 @@ class DirectionTable:
         return "\n".join(lines)
 
 
+@check.quiet
 def compare_directions(
     problem: QuadraticProblem,
     theta: ArrayLike,
@@ -362,8 +375,7 @@ def _parabola(
         problem, method, theta, state, variance_estimate=variance_estimate
     )
     gradient = problem.gradient(np.asarray(theta, dtype=float))
-    with np.errstate(over="ignore", invalid="ignore"):
-        slope = np.sum(gradient * mean, axis=-1)
+    slope = np.sum(gradient * mean, axis=-1)
     return _representable(slope, "The slope grad^T E[z]"), np.asarray(quadratic)
 
 
@@ -376,13 +388,14 @@ def _step(problem: Any, slope: Any, curvature: Any) -> NDArray[np.float64]:
     step = _ratio(slope, curvature)
     if getattr(problem, "kind", "") != "local":
         return step
-    return np.where((np.asarray(curvature) <= 0.0) & (np.asarray(slope) != 0.0), np.inf, step)
+    # Along a level direction with negative curvature the loss falls to both sides.
+    unbounded = (curvature < 0.0) | ((curvature == 0.0) & (np.asarray(slope) != 0.0))
+    return np.where(unbounded, np.inf, step)
 
 
 def _gain(slope: Any, step: Any) -> NDArray[np.float64]:
     """I(z): the decrease of the expected loss at its best step along the slope."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        gain = np.where(np.isinf(step), np.inf, 0.5 * slope * step)
+    gain = np.where(np.isinf(step), np.inf, 0.5 * slope * step)
     _representable(np.where(np.isinf(step), 0.0, gain), "The improvement I(z)")
     return gain
 

@@ -54,8 +54,7 @@ def sign_descent_risk(
         The exact value lies in [risk, risk + bound], rounding aside.
     """
     allowance = check.amount(pruning, "The pruning")
-    with np.errstate(over="ignore"):
-        farthest = np.sum(p.hessian * (np.abs(error) + n_steps * np.float64(step_size)) ** 2)
+    farthest = np.sum(p.hessian * (np.abs(error) + n_steps * np.float64(step_size)) ** 2)
     if not np.isfinite(farthest):
         raise StepSizeError(
             f"With step size {step_size:g}, losses reach beyond the floating-point range; "
@@ -70,8 +69,7 @@ def sign_descent_risk(
             start = start - step_size * np.sign(start)
         return risk, bound
     # A direction without noise or curvature: its sign is certain, or its loss is 0.
-    with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = np.where(p.hessian > 0.0, p.hessian / p.gradient_scale(), 0.0)
+    ratio = np.where(p.hessian > 0.0, p.hessian / p.gradient_scale(), 0.0)
     scale = 0.5 * float(p.hessian @ start**2) + 0.5 * step_size**2 * float(p.hessian.sum())
     budget = allowance * scale / p.dim
     for rows in _groups(start / step_size):
@@ -133,8 +131,7 @@ class _Walk:
         sites = first + np.arange(2 * n + 2 * self.mass.shape[1] - 1)
         error = self.start + self.step_size * sites
         # Both tails by ndtr: one minus the other would end in rounding noise, which spreads.
-        with np.errstate(over="ignore"):
-            scaled = error * self.ratio
+        scaled = error * self.ratio
         tables = [self.law.cdf(scaled), self.law.cdf(-scaled), self.half * error**2]
         # Even and odd displacements alternate, so each parity is laid out contiguously.
         down, up, loss = ([np.ascontiguousarray(x[:, k::2]) for k in (0, 1)] for x in tables)

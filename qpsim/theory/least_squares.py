@@ -87,8 +87,7 @@ def row_moments(
     exact = gradients.mean(axis=0)
     given = {}
     if method.observes is not None:
-        with np.errstate(divide="ignore", invalid="ignore"):
-            ratio = gradients.var(axis=0) / exact**2
+        ratio = gradients.var(axis=0) / exact**2
         given = {method.observes: np.where(gradients.var(axis=0) > 0.0, ratio, 0.0)}
     directions = np.array([method.update(row, state, **given)[0] for row in gradients])
     quadratic = np.einsum("ki,ij,kj->", directions, problem.hessian, directions) / len(directions)
@@ -106,12 +105,11 @@ def sgd_risk(problem: Any, theta0: Array, steps: Array) -> Array:
     square = offset**2
     risk = np.full(steps.size + 1, np.inf)
     risk[0] = 0.5 * k @ square
-    with np.errstate(over="ignore", invalid="ignore"):
-        for t, a in enumerate(steps.tolist(), start=1):
-            kick = k * k * square + (k @ square) * k + s2 * k
-            square = (1.0 - a * k) ** 2 * square + a * a / b * kick
-            value = 0.5 * float(k @ square)
-            if not np.isfinite(value):
-                break
-            risk[t] = value
+    for t, a in enumerate(steps.tolist(), start=1):
+        kick = k * k * square + (k @ square) * k + s2 * k
+        square = (1.0 - a * k) ** 2 * square + a * a / b * kick
+        value = 0.5 * float(k @ square)
+        if not np.isfinite(value):
+            break
+        risk[t] = value
     return risk

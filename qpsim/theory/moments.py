@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     Factor = float | NDArray[np.float64]
 
 
+@check.quiet
 def direction_moments(
     problem: QuadraticProblem,
     method: str | Method,
@@ -98,12 +99,11 @@ def direction_moments(
         return _moments_on_data(problem, chosen, theta, state)
     p = check.problem(problem)
     point = check.point(p, theta)
-    with np.errstate(over="ignore", invalid="ignore"):
-        gradient = p.gradient(point)
-        before = chosen.initial_state(p.dim) if state is None else state
-        arrays = _checked_state(chosen, before, gradient.shape)
-        seen = [*_observed(chosen, gradient, p.gradient_std(), variance_estimate), *arrays]
-        direction, quadratic = _averaged_moments(p, chosen, gradient, seen, float(before.t + 1))
+    gradient = p.gradient(point)
+    before = chosen.initial_state(p.dim) if state is None else state
+    arrays = _checked_state(chosen, before, gradient.shape)
+    seen = [*_observed(chosen, gradient, p.gradient_std(), variance_estimate), *arrays]
+    direction, quadratic = _averaged_moments(p, chosen, gradient, seen, float(before.t + 1))
     without_variance = math.isinf(p.noise.law.variance) and chosen.closed_form == "linear"
     if not ((np.isfinite(quadratic).all() or without_variance) and np.isfinite(direction).all()):
         raise TheoryError(
@@ -124,7 +124,7 @@ def _moments_on_data(
         raise MethodError(
             f"{method.name} has no moments on least squares given its variance estimate: the two depend on each other."
         )
-    h, std = problem.gradient(theta), problem.gradient_std(theta, problem.batch_size)
+    h, std = problem.gradient(theta), problem.gradient_std(theta)
     seen = [*_observed(method, h, std, None), *arrays]
 
     def local_moments(p: Any, gradient: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
@@ -179,12 +179,12 @@ def _moments(
     return direction, _sign_quadratic(p, scale, mean, std)
 
 
+@check.quiet
 def relative_variance(
     gradient: NDArray[np.float64], std: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """eta^2 = sigma^2 / grad^2 (Eq. 7): infinite where only the gradient is 0, 0 without noise."""
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        ratio = (std / gradient) ** 2
+    ratio = (std / gradient) ** 2
     return np.where(std > 0, ratio, 0.0)
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from qpsim.theory.arguments import Schedule
 
 
+@check.quiet
 def expected_excess_loss(
     problem: QuadraticProblem,
     method: str | Method,
@@ -131,6 +132,7 @@ def _least_squares_risk(
     return (risk, np.zeros(n + 1)) if with_bound else risk
 
 
+@check.quiet
 def steady_state_excess_loss(
     problem: QuadraticProblem, method: str | Method, step_size: ArrayLike
 ) -> Any:
@@ -171,14 +173,14 @@ def steady_state_excess_loss(
     scaled = alpha[..., None] * p.eigenvalues
     stable = alpha < 2.0 * (1.0 + mu) / p.eigenvalues.max()
     room = np.where(stable[..., None], 2.0 * (1.0 + mu) - scaled, 1.0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # lambda_i times the variance along eigenvector i, over lambda_i^2: nu^2 lambda_i for data noise.
-        spread = np.where(p.eigenvalues > 0.0, eigen_variance(p) / p.eigenvalues, 0.0)
+    # lambda_i times the variance along eigenvector i, over lambda_i^2: nu^2 lambda_i for data noise.
+    spread = np.where(p.eigenvalues > 0.0, eigen_variance(p) / p.eigenvalues, 0.0)
     terms = (1.0 + mu) / (1.0 - mu) * spread * scaled / room
     risk = 0.5 * terms.sum(axis=-1)
     return check.scalar_or_array(np.where(stable, risk, np.inf))
 
 
+@check.quiet
 def largest_stable_step_size(problem: QuadraticProblem, method: str | Method) -> float:
     """Supremum of the constant steps at which sgd or m-sgd is mean-square stable.
 
@@ -255,32 +257,35 @@ def _linear_risk(
     half = 0.5 * p.eigenvalues
     risk = np.full(steps.size + 1, np.inf)
     previous: tuple[Any, ...] = ()
-    with np.errstate(over="ignore", invalid="ignore"):
-        risk[0] = half @ moments[0]
-        for t, alpha in enumerate(steps.tolist(), start=1):
-            current = (alpha, *linear_map(method, float(t)))
-            if current != previous:
-                transition, noise = _moment_recursion(p, pairs, *current)
-                previous = current
-            moments = [
-                sum((c * moments[k] for k, c in row.items()), start=kick)
-                for row, kick in zip(transition, noise, strict=True)
-            ]
-            value = float(half @ moments[0])
-            if not np.isfinite(value):
-                break
-            risk[t] = value
+    risk[0] = half @ moments[0]
+    for t, alpha in enumerate(steps.tolist(), start=1):
+        current = (alpha, *linear_map(method, float(t)))
+        if current != previous:
+            transition, noise = _moment_recursion(p, pairs, *current)
+            previous = current
+        moments = [
+            sum((c * moments[k] for k, c in row.items()), start=kick)
+            for row, kick in zip(transition, noise, strict=True)
+        ]
+        value = float(half @ moments[0])
+        if not np.isfinite(value):
+            break
+        risk[t] = value
     return risk
 
 
 def eigen_variance(p: QuadraticProblem) -> NDArray[np.float64]:
     """Variance of the gradient along each eigenvector of the Hessian, shape (d,)."""
-    along = p.noise.eigen_std(p)
-    variance = p.noise.law.variance
-    if along is not None:
-        return variance * along**2
-    factor = p.noise.factor(p) if p.eigenvectors is None else p.eigenvectors.T @ p.noise.factor(p)
-    return variance * np.einsum("ik,ik->i", factor, factor)
+    std = p.noise.eigen_std(p)
+    if std is None:
+        factor = p.noise.factor(p)
+        factor = factor if p.eigenvectors is None else p.eigenvectors.T @ factor
+        square = np.einsum("ik,ik->i", factor, factor)
+    else:
+        square = std**2
+    # A direction without noise has none under heavy tails either, where the variance of the law is infinite.
+    with np.errstate(invalid="ignore"):
+        return np.where(square > 0.0, p.noise.law.variance * square, 0.0)
 
 
 def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:
@@ -342,4 +347,4 @@ def _note_divergence(
         note = f"{method.name}'s step size {steps[0]:g} is not below the largest stable {limit:g}"
     else:
         return
-    warnings.warn(f"Divergence: {note}.", DivergenceWarning, stacklevel=3)
+    warnings.warn(f"Divergence: {note}.", DivergenceWarning, stacklevel=4)

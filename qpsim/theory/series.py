@@ -197,8 +197,7 @@ def _nodes(
     edges = np.linspace(-_REACH, _REACH, math.ceil(2.0 * _REACH / width) + 1)
     row = np.repeat(noisy, edges.size - 1)
     low, high = np.tile(edges[:-1], noisy.size), np.tile(edges[1:], noisy.size)
-    with np.errstate(invalid="ignore", over="ignore"):
-        at_cut = ((cut - mean) / np.where(std > 0, std, 1.0))[row]
+    at_cut = ((cut - mean) / np.where(std > 0, std, 1.0))[row]
     inside = (low < at_cut) & (at_cut < high)
     low = np.concatenate([low, at_cut[inside]])
     high = np.concatenate([np.where(inside, at_cut, high), high[inside]])

@@ -33,6 +33,7 @@ _BLOCK = 16384
 _TINY = 1e-300
 
 
+@check.quiet
 def success_probability(gradient: ArrayLike, std: ArrayLike) -> Any:
     """Probability that a Gaussian gradient's sign is the true gradient's sign (Eq. 8, Lemma 2).
 
@@ -65,6 +66,7 @@ def success_probability(gradient: ArrayLike, std: ArrayLike) -> Any:
     return check.scalar_or_array(0.5 + 0.5 * np.abs(_expected_sign(*_pair(gradient, std))))
 
 
+@check.quiet
 def expected_sign(gradient: ArrayLike, std: ArrayLike) -> Any:
     """E[sign(g)] = (2 rho - 1) sign(gradient) = erf(gradient / (sqrt(2) std)), Section 1.4.
 
@@ -79,6 +81,7 @@ def expected_sign(gradient: ArrayLike, std: ArrayLike) -> Any:
     return check.scalar_or_array(_expected_sign(*_pair(gradient, std)))
 
 
+@check.quiet
 def sign_product(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     """E[sign(X) sign(Y)] for X ~ N(a, 1), Y ~ N(b, 1) of a given correlation, to 1e-12.
 
@@ -87,7 +90,8 @@ def sign_product(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     a, b : array_like
         Standardised means (gradient / std); +-inf for a certain sign.
     correlation : array_like
-        Correlation r in [-1, 1]; at +-1 the limit 1 - |e_a - e_b| resp. |e_a + e_b| - 1.
+        Correlation r in [-1, 1], beyond it by rounding (1e-12) at most; at +-1 the limit
+        1 - |e_a - e_b| resp. |e_a + e_b| - 1.
 
     Raises
     ------
@@ -111,11 +115,12 @@ def sign_product(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     x, y, r = check.together(
         a=check.real(a, "The standardised mean a"),
         b=check.real(b, "The standardised mean b"),
-        correlation=check.within(correlation, -1.0, 1.0, "The correlation"),
+        correlation=check.correlations(correlation),
     )
     return check.scalar_or_array(_sign_product(x.ravel(), y.ravel(), r.ravel()).reshape(x.shape))
 
 
+@check.quiet
 def sign_agreement(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     """Probability that two correlated Gaussian coordinates have the same sign: (1 + E[s s']) / 2.
 
@@ -130,6 +135,7 @@ def sign_agreement(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     return check.scalar_or_array(0.5 + 0.5 * np.asarray(sign_product(a, b, correlation)))
 
 
+@check.quiet
 def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
     """E[s s^T] of the stochastic gradient's sign, exact for correlated coordinates.
 
@@ -165,6 +171,9 @@ def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[n
     p = check.problem(problem)
     gradient = p.gradient(check.point(p, theta))
     scale = p.gradient_scale()
+    if p.is_deterministic():
+        signs = np.sign(gradient)
+        return signs[..., :, None] * signs[..., None, :]
     total = np.zeros((*gradient.shape, p.dim))
     for b, weight in zip(*p.noise.law.quadrature(), strict=True):
         mean = _expected_sign(gradient, scale * b)
@@ -195,9 +204,8 @@ def pair_moments(
     r: NDArray[np.float64],
 ) -> NDArray[np.float64]:
     """E[s_i s_j] of each pair for means (..., d) and deviations (d,): shape (..., n_pairs)."""
-    with np.errstate(over="ignore"):
-        # The smallest float stands in for a deviation that underflowed: the sign is certain.
-        a = mean / np.maximum(std, 5e-324)
+    # The smallest float stands in for a deviation that underflowed: the sign is certain.
+    a = mean / np.maximum(std, 5e-324)
     flat = a.reshape(-1, a.shape[-1])
     moments = np.empty((flat.shape[0], r.size))
     for row, means in zip(moments, flat, strict=True):
@@ -214,8 +222,7 @@ def _pair(gradient: ArrayLike, std: ArrayLike) -> list[NDArray[np.float64]]:
 def _expected_sign(gradient: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
     from scipy.special import erf
 
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        noisy = erf(gradient / std * math.sqrt(0.5))
+    noisy = erf(gradient / std * math.sqrt(0.5))
     return np.where(std > 0, noisy, np.sign(gradient))
 
 
@@ -270,11 +277,10 @@ def _owen(
     a, b = np.where(a == 0, _TINY, a), np.where(b == 0, _TINY, b)
     gap = 1.0 - r
     q = np.sqrt(gap * (1.0 + r))
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        # b - r a = (b - a) + (1 - r) a: both differences are exact where they are small.
-        value = np.where((a > 0) == (b > 0), 1.0, -1.0)
-        value -= 4.0 * owens_t(a, ((b - a) / a + gap) / q)
-        value -= 4.0 * owens_t(b, ((a - b) / b + gap) / q)
+    # b - r a = (b - a) + (1 - r) a: both differences are exact where they are small.
+    value = np.where((a > 0) == (b > 0), 1.0, -1.0)
+    value -= 4.0 * owens_t(a, ((b - a) / a + gap) / q)
+    value -= 4.0 * owens_t(b, ((a - b) / b + gap) / q)
     return flip * np.where(gap == 0, limit, value)
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 _MOST_DOUBLINGS = 40
 
 
+@check.quiet
 def steps_until(
     problem: QuadraticProblem,
     method: str | Method,
@@ -120,22 +121,21 @@ def _first_step_below(
     if float(weight @ moments[:, 0]) <= target:
         return 0.0
     powers = [(transition, kick)]
-    with np.errstate(over="ignore", invalid="ignore"):
-        while True:
-            t, n = powers[-1]
-            after = np.einsum("cij,cj->ci", t, moments) + n
-            loss = float(weight @ after[:, 0])
-            if loss <= target:
-                break
-            if len(powers) > _MOST_DOUBLINGS or not math.isfinite(loss):
-                return math.inf
-            powers.append((t @ t, np.einsum("cij,cj->ci", t, n) + n))
-        taken = 0
-        for k in range(len(powers) - 1, -1, -1):
-            t, n = powers[k]
-            after = np.einsum("cij,cj->ci", t, moments) + n
-            if float(weight @ after[:, 0]) > target:
-                moments, taken = after, taken + 2**k
+    while True:
+        t, n = powers[-1]
+        after = np.einsum("cij,cj->ci", t, moments) + n
+        loss = float(weight @ after[:, 0])
+        if loss <= target:
+            break
+        if len(powers) > _MOST_DOUBLINGS or not math.isfinite(loss):
+            return math.inf
+        powers.append((t @ t, np.einsum("cij,cj->ci", t, n) + n))
+    taken = 0
+    for k in range(len(powers) - 1, -1, -1):
+        t, n = powers[k]
+        after = np.einsum("cij,cj->ci", t, moments) + n
+        if float(weight @ after[:, 0]) > target:
+            moments, taken = after, taken + 2**k
     return float(taken + 1)
 
 

@@ -159,7 +159,7 @@ def best_constant_step(
     >>> p = qpsim.QuadraticProblem([1.0, 10.0], optimum=[3.0, -2.0], noise_std=0.1)
     >>> found = qpsim.best_constant_step(p, "sgd", n_steps=50, rng=0, workers=1)
     >>> found.best, found.interval, found.largest_stable
-    (0.06, (0.03, 0.1), 0.1)
+    (0.06, (0.03, 0.3), 0.1)
     """
     moving = find_method(method)
     seed = seed_sequence(rng)

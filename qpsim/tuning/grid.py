@@ -99,7 +99,7 @@ def search(
     >>> best(tried), largest_stable(tried)
     (-7, 3)
     >>> sorted(tried)
-    [-24, -21, -18, -15, -12, -9, -8, -7, -6, -3, 0, 3, 4, 6, 9]
+    [-27, -24, -21, -18, -15, -12, -9, -8, -7, -6, -5, -3, 0, 3, 4, 6, 9]
     """
     tried: dict[int, Found] = {}
 

@@ -153,6 +153,12 @@ class Tuned:
     at_edge: str | None
     histories: tuple[History, ...] = field(repr=False)
 
+    def __repr__(self) -> str:
+        return (
+            f"<Tuned {self.task.name} by {self.method}: best {self.best.step_size:g} of "
+            f"{len(self.grid)} step sizes, {len(self.histories)} replicates>"
+        )
+
     @property
     def interval(self) -> tuple[float, float]:
         """Two step sizes between which the best one lies.

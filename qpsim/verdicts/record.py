@@ -92,6 +92,10 @@ class Verdict:
     measurements: tuple[Measurement, ...]
     notes: dict[str, Any] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        holds = "holds" if self.holds else "does not hold"
+        return f"<Verdict {self.name}: {holds}, {len(self.measurements)} measurements>"
+
     @property
     def deciding(self) -> tuple[Measurement, ...]:
         """The measurements that the verdict rests on."""
@@ -124,6 +128,10 @@ class Report:
     verdicts: tuple[Verdict, ...]
     options: dict[str, Any] = field(default_factory=dict)
     provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        held = sum(verdict.holds for verdict in self.verdicts)
+        return f"<Report {self.topic}: {held} of {len(self.verdicts)} statements hold>"
 
     @property
     def holds(self) -> bool:

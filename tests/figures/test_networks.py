@@ -168,10 +168,10 @@ def test_real_and_embedded_problems_and_any_methods_may_be_mixed(tmp_path):
     small_mnist(tmp_path)
     data = figures.compute(
         "6", data=str(tmp_path), cache=str(tmp_path / "cache"), tasks=["digits-whitened", "mnist"],
-        methods=["sgd", {"name": "m-sgd", "mu": 0.5}], **TINY,
+        methods=["sgd", {"name": "m-sgd", "momentum": 0.5}], **TINY,
     )  # fmt: skip
     assert data.labels["problem"] == ["digits-whitened", "mnist"]
-    assert data.labels["method"] == ["sgd", "m-sgd(mu=0.5)"]
+    assert data.labels["method"] == ["sgd", "m-sgd(momentum=0.5)"]
     assert data["mean_loss"].shape == (2, 2, 1)
     header = json.loads(json.dumps(data.header))
     assert header["options"]["tasks"] == ["digits-whitened", "mnist"]

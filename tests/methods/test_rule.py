@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 import qpsim
 from qpsim.errors import MethodError
-from qpsim.methods import Rule, method_names
+from qpsim.methods import method_names
 from qpsim.rules.scalar import erf, sign
 
 NAMES = method_names()
@@ -347,17 +347,6 @@ def test_a_bad_rule_is_refused_where_it_is_written(kind):
     with pytest.raises(MethodError) as error:
         BAD_RULES[kind]()
     assert "\n" not in str(error.value) and str(error.value).endswith(".")
-
-
-def test_a_rule_that_cannot_be_found_again_does_not_pickle():
-    @qpsim.rule
-    def local(gradient, t):
-        return gradient
-
-    assert isinstance(local, Rule)
-    with pytest.raises(MethodError, match="top level of a module"):
-        pickle.dumps(local())
-    assert pickle.loads(pickle.dumps(scaled(factor=0.5))) == scaled(factor=0.5)
 
 
 def test_a_users_rule_does_not_enter_the_registry():

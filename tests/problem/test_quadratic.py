@@ -393,3 +393,22 @@ def test_a_minibatch_of_b_draws_is_noise_over_root_b(basis):
     variance = p.gradient_std() ** 2 / b
     assert (np.abs(g.mean(axis=0) - p.gradient(theta)) < 4 * np.sqrt(variance / n)).all()
     assert (np.abs(g.var(axis=0) / variance - 1) < 4 * math.sqrt(2 / n)).all()
+
+
+def test_all_constructors_refuse_eigenvalues_that_a_dense_matrix_does_not_hold():
+    values = [1e12, 1.0, 1e-12]
+    with pytest.raises(ProblemError, match="does not hold eigenvalues as far apart"):
+        qpsim.random_problem(values, basis="haar", rng=0)
+    with pytest.raises(ProblemError, match="does not hold eigenvalues as far apart"):
+        qpsim.QuadraticProblem.from_eigenbasis(values, np.eye(3))
+    assert qpsim.QuadraticProblem(values).eigenvalues.min() == 1e-12
+
+
+def test_what_rounding_cannot_tell_from_zero_is_zero():
+    flat = qpsim.QuadraticProblem(np.ones((3, 3)), [1.0, 2.0, 3.0], 0.1)
+    assert sorted(flat.eigenvalues.round(12)) == [0.0, 0.0, 3.0]
+    assert (flat.eigenvalues == 0.0).sum() == 2
+    # The optimum is any minimiser: along a flat direction nothing is lost.
+    assert flat.excess_loss([3.0, 2.0, 1.0]) == pytest.approx(0.0, abs=1e-12)
+    run = qpsim.simulate(flat, "ssd", n_steps=5, n_replicates=3, rng=0, workers=1)
+    assert np.isfinite(run.excess_loss).all() and (run.excess_loss >= 0.0).all()

@@ -252,3 +252,18 @@ def test_a_problem_keeps_its_table_for_the_next_run_and_no_longer_than_itself():
     assert np.array_equal(first.excess_loss, again.excess_loss)
     del problem, first, again
     assert len(preparing._sign_tables) == before
+
+
+@pytest.mark.parametrize("method", ["adam", "m-svag", "rmsprop", "m-svag-mb"])
+@pytest.mark.parametrize("step_size", ["optimal", "bound"])
+def test_a_replicates_bits_are_its_own_without_a_closed_form(method, step_size):
+    # Their moments on a diagonal Hessian are sums over nodes, in each replicate apart.
+    problem = qpsim.random_problem("mild", 6, "axis", 0.5, rng=1)
+    runs = [
+        qpsim.simulate(
+            problem, method, step_size, 4, n, rng=3, workers=workers, batch_size=2, record=()
+        ).excess_loss[:65]
+        for n, workers in ((65, 1), (65, 2), (256, 1), (256, 4))
+    ]
+    for other in runs[1:]:
+        np.testing.assert_array_equal(runs[0], other)

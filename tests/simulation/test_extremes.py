@@ -10,11 +10,11 @@ import qpsim
 from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
+    ExecutionError,
     FileError,
     MethodError,
     ProblemError,
     QpsimError,
-    SimulationError,
 )
 
 DENSE = np.array([[2.0, 1.0], [1.0, 3.0]])
@@ -81,7 +81,7 @@ def test_a_huge_hyper_parameter_is_refused():
 def test_an_executor_that_was_shut_down_is_refused():
     with ThreadPoolExecutor(1) as pool:
         pass
-    with pytest.raises(SimulationError, match="shut down"):
+    with pytest.raises(ExecutionError, match="shut down"):
         qpsim.simulate(qpsim.QuadraticProblem(DENSE), "sgd", n_replicates=1, rng=0, workers=pool)
 
 

@@ -39,7 +39,8 @@ def both(problem, method, step_size, **options):
 def test_the_error_is_far_below_the_ensembles_own(problem, method, step_size):
     exact, rounded = both(problem, method, step_size)
     final, other = exact.excess_loss[:, -1], rounded.excess_loss[:, -1]
-    assert not np.array_equal(final, other)
+    # A sign forgets how its gradient was rounded.
+    assert method == "ssd" or not np.array_equal(final, other)
     # What rounding does to a mean over replicates, against that mean's standard error: a thousandth,
     # but for the oracle, whose exact steps let differences grow in a few replicates.
     standard_error = final.std(ddof=1) / np.sqrt(final.size)
@@ -89,8 +90,8 @@ def test_a_result_and_a_checkpoint_know_their_precision(problem, tmp_path):
 def test_an_experiment_file_names_a_precision():
     table = {
         "methods": ["sgd"],
-        "steps": 3,
-        "replicates": 2,
+        "n_steps": 3,
+        "n_replicates": 2,
         "dtype": "float32",
         "problem": {"spectrum": "mild", "dim": 5, "basis": "axis"},
     }
@@ -120,3 +121,14 @@ def test_where_float32_cannot_work_it_is_refused(problem):
         qpsim.simulate(
             problem, "sgd", n_steps=1, n_replicates=1, theta0=np.full(40, 1e39), dtype="float32"
         )
+
+
+def test_steps_too_small_for_single_precision_are_taken_all_the_same():
+    # 1e-8 of an offset of 10 is below the last digit of single precision, at every one of the steps.
+    problem = qpsim.QuadraticProblem([1.0, 2.0], [10.0, -7.0], 0.0)
+    exact, rounded = (
+        qpsim.simulate(problem, "sgd", 1e-8, 2000, 1, rng=0, workers=1, dtype=dtype)
+        for dtype in ("float64", "float32")
+    )
+    assert exact.excess_loss[0, -1] < exact.excess_loss[0, 0]
+    np.testing.assert_allclose(rounded.excess_loss, exact.excess_loss, rtol=1e-12)

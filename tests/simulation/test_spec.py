@@ -149,8 +149,8 @@ def test_an_unwritable_output_is_found_before_the_work(tmp_path, monkeypatch):
     [
         ({"stesp": 3}, "Unknown key 'stesp'; did you mean 'n_steps'"),
         (
-            {"problem": {"spectrum": "mild", "noise": 1}},
-            r"'problem.noise'; did you mean 'noise_std'",
+            {"problem": {"spectrum": "mild", "nois": 1}},
+            r"'problem.nois'; did you mean 'noise'",
         ),
         ({"methods": [{"name": "sgd", "stepsize": 1}]}, r"methods\[0\].stepsize'; did you mean"),
         ({"methods": [{"name": "adam", "b3": 1}]}, r"methods\[0\].b3'; did you mean 'b[12]'"),
@@ -177,8 +177,8 @@ def test_an_unwritable_output_is_found_before_the_work(tmp_path, monkeypatch):
         ({"record": {"theta": [9]}}, "must lie in 0 to 4"),
         ({"record": 3}, "record must be an array of names or a table"),
         ({"problem": 3}, "problem must be a table"),
-        ({"problem": {}}, "either 'hessian' or 'spectrum'"),
-        ({"problem": {"spectrum": "mild", "hessian": [1.0]}}, "either 'hessian' or 'spectrum'"),
+        ({"problem": {}}, "exactly one of 'spectrum', 'hessian', 'covariance', 'data'"),
+        ({"problem": {"spectrum": "mild", "hessian": [1.0]}}, "it has 'spectrum' and 'hessian'"),
         ({"problem": {"spectrum": "wild"}}, "Unknown spectrum 'wild'; did you mean 'mild'"),
         ({"problem": {"spectrum": "mild", "basis": "har"}}, "did you mean 'haar'"),
         ({"problem": {"spectrum": "mild", "basis": 2}}, r"number in \[0, 1\], not 2"),

@@ -37,6 +37,13 @@ def test_the_list_reads_as_text_and_as_a_table():
     assert {line.replace(r"\|", "").count("|") for line in lines} == {5}
 
 
+def test_what_may_be_the_transcriptions_is_marked():
+    marked = [e for e in theory.ERRATA if e.maybe_transcription]
+    assert "momentum_range" in {e.key for e in marked} and len(marked) < len(theory.ERRATA) / 2
+    for text in (theory.errata_text(10_000), theory.errata_markdown()):
+        assert text.count("Perhaps an error of the transcription.") == len(marked)
+
+
 def test_hessian_shape():
     vector = np.array([1.0, 2.0, 3.0])
     with pytest.raises(ValueError):
@@ -62,7 +69,11 @@ def test_diagonal_fraction():
     assert 0.5 * slope**2 / (np.trace(Q) / c) == pytest.approx(theory.improvement_bound(P, THETA))
     # In percent, Eq. 13 would promise a hundred times the bound, more than there is.
     assert 0.5 * slope**2 / (np.trace(Q) / (100 * c)) > theory.expected_improvement(P, "ssd", THETA)
-    # The least possible c: positive definite, and nearly all entries equal.
+    # As a lower bound c may be smaller than the diagonal's share: less is promised, at 0 nothing.
+    for smaller in (0.5 * c, 1e-9):
+        promised = 0.5 * slope**2 / (np.trace(Q) / smaller)
+        assert promised < theory.improvement_bound(P, THETA)
+    # The smallest share there is: positive definite, and nearly all entries equal.
     flat = np.ones((5, 5)) + 1e-9 * np.eye(5)
     assert (
         theory.diagonal_mass(flat) == pytest.approx(1 / 5) and theory.diagonal_mass(flat) >= 1 / 5
@@ -117,6 +128,10 @@ def test_noise_beyond_success():
     e = theory.expected_sign(P.gradient(THETA), P.gradient_std())
     alone = e @ Q @ e + np.sum(np.diag(Q) * (1 - e**2))
     assert abs(drawn.mean() - alone) > 20 * error
+    # The second half of the sentence holds: the effect in the denominator is bounded.
+    for noise in (0.01, 1.0, 100.0):
+        form = theory.direction_moments(P.with_noise(noise), "ssd", THETA)[1]
+        assert 0.0 <= form <= np.abs(Q).sum()
     # The same success probabilities (1/2 at the optimum) with other correlations.
     other = qpsim.QuadraticProblem(Q + 4 * np.eye(3), P.optimum, NU)
     one, two = (theory.sign_second_moment(p, P.optimum)[0, 1] for p in (P, other))
@@ -251,6 +266,15 @@ def test_momentum_range():
     assert np.isnan(printed)
     with pytest.raises(qpsim.QpsimError, match=r"lie in \[0, 1\)"):
         theory.momentum_correction(1.0, 3)
+    # Algorithms 1, 3 and 5 stand at mu = 1: r is the sum of all gradients, sbar of all variances.
+    r = sbar = 0.0
+    for g, s in ((1.0, 0.5), (-3.0, 0.25), (0.5, 1.0)):
+        r, sbar = 1.0 * r + g, 1.0**2 * sbar + s
+    assert (r, sbar) == (-1.5, 1.75)
+    assert np.isfinite(
+        [np.sign(r), r / (1 + sbar / r**2), np.sign(r) / np.sqrt(1 + sbar / r**2)]
+    ).all()
+    # The package takes mu below 1 everywhere, and the list says so.
     with pytest.raises(qpsim.QpsimError, match=r"\[0, 1\)"):
         qpsim.method("m-ssd", momentum=1.0)
 

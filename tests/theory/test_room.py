@@ -3,8 +3,10 @@
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
+import qpsim
 from qpsim import theory
 
 SCRIPT = """
@@ -32,3 +34,33 @@ def test_every_public_name_is_there_and_documented():
     assert set(theory.__all__) <= set(dir(theory))
     with pytest.raises(AttributeError, match="no attribute 'improvment'"):
         theory.improvment  # noqa: B018
+
+
+EXTREMES = np.array([0.0, 1e-300, 1e-170, 1.0, 1e170, 1e300])
+ANSWERS = {
+    "success_probability": lambda: theory.success_probability(EXTREMES, 1e-300),
+    "expected_sign": lambda: theory.expected_sign(EXTREMES, 1e170),
+    "sign_product": lambda: theory.sign_product(EXTREMES, EXTREMES[::-1], 0.5),
+    "sign_agreement": lambda: theory.sign_agreement(0.1, 1.0, EXTREMES[1:]),
+    "variance_adaptation_factor": lambda: theory.variance_adaptation_factor(EXTREMES, "sign"),
+    "expected_squared_distance": lambda: theory.expected_squared_distance(
+        0.5, EXTREMES[1:4], 1e-170, "gradient"
+    ),
+    "momentum_correction": lambda: theory.momentum_correction(0.5, [1, 5000, np.inf]),
+    "conditional_second_moment": lambda: theory.conditional_second_moment(EXTREMES[:3], 1e-170),
+    "expected_excess_loss": lambda: theory.expected_excess_loss(
+        qpsim.QuadraticProblem([40.0, 0.5]), "ssd", [1.0, 1e-40], 0.01, 20
+    ),
+    "compare_directions": lambda: (
+        theory.compare_directions(
+            qpsim.QuadraticProblem([[2.0, 1.0], [1.0, 3.0]], noise_std=1e-30), [1e-40, 0.0]
+        ).rows
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_an_answer_does_not_depend_on_numpys_error_state(name):
+    usual = ANSWERS[name]()
+    with np.errstate(all="raise"):
+        np.testing.assert_equal(ANSWERS[name](), usual)

@@ -79,6 +79,14 @@ def test_sign_product_without_mean_is_the_arcsine_law(r):
     )
 
 
+def test_a_correlation_beyond_1_by_rounding_is_1():
+    beyond = np.array([1 + 2e-16, 1 + 1e-13, -1 - 4e-16])
+    assert np.array_equal(
+        theory.sign_product(0.3, 0.8, beyond), theory.sign_product(0.3, 0.8, np.sign(beyond))
+    )
+    assert theory.sign_agreement(0.3, 0.3, 1 + 2e-16) == 1.0
+
+
 def test_sign_product_of_certain_signs_is_the_other_sign():
     assert theory.sign_product(np.inf, -np.inf, 0.5) == -1.0
     assert theory.sign_product(np.inf, 0.7, 0.95) == pytest.approx(theory.expected_sign(0.7, 1.0))
@@ -157,6 +165,7 @@ def test_second_moment_over_leading_axes_diagonal_and_noise_free():
         (lambda: theory.success_probability(np.inf, 1.0), "infinite"),
         (lambda: theory.success_probability("1", 1.0), "real numbers"),
         (lambda: theory.sign_product(0.0, 0.0, 1.5), r"lie in \[-1, 1\]"),
+        (lambda: theory.sign_product(0.0, 0.0, 1 + 1e-9), r"\[-1, 1\], not 1.000000001"),
         (lambda: theory.sign_product(np.nan, 0.0, 0.5), "holds NaN"),
         (lambda: theory.sign_agreement([0.0, 1.0], [0.0, 1.0, 2.0], 0.5), "do not broadcast"),
     ],

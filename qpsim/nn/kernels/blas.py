@@ -1,9 +1,9 @@
 """Matrix products from inside compiled code, by the BLAS that SciPy brings.
 
-Inside a kernel ``numpy.dot`` accepts only contiguous arrays and takes no leading dimension, so a
-convolution would have to copy every patch first. Calling ``gemm`` itself, with leading dimensions,
-lets the product read the image where it lies. The routine's address travels as an integer argument:
-a kernel that holds it as a constant could not be cached on disk.
+Inside a kernel ``numpy.dot`` accepts only contiguous arrays, so a convolution would have to copy
+every patch of the image first. BLAS's own ``gemm`` takes leading dimensions, with which it reads the
+image in place. Its address is passed to the kernels as an integer: a kernel with the address as a
+constant could not be cached on disk.
 """
 
 from functools import cache
@@ -108,17 +108,21 @@ _N, _T = ord("N"), ord("T")
 
 @jit
 def copy(target, source, size):
-    """Copy ``size`` bytes between two addresses; what a loop over 15 numbers does poorly."""
+    """Copy ``size`` bytes between two addresses; faster than a loop where there are few numbers."""
     _memcpy(target, source, size)
 
 
 @jit
 def address(array):
-    """Where an array's numbers begin; signed, as unsigned plus signed would be a float."""
+    """Address of an array's first number, as a signed integer.
+
+    (In numba the sum of an unsigned and a signed integer is a float.)
+    """
     return np.int64(array.ctypes.data)
 
 
-# Our arrays are row-major, Fortran's column-major: C^T = B^T A^T, so the factors change places.
+# Our arrays are row-major and gemm's column-major, which means transposed: as C^T = B^T A^T, the
+# factors are passed in the other order.
 
 
 @jit

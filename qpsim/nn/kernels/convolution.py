@@ -1,23 +1,24 @@
-"""Convolution without im2col: one small matrix product per output row and kernel position.
+"""Convolution by matrix products on the image itself, without copying all its patches first.
 
-In a zero-padded NHWC image the pixels that kernel position (p, q) meets along one output row are
-a matrix already: ``width`` rows of ``channels`` numbers, ``stride * channels`` apart. So
+In a zero-padded NHWC image, the pixels that kernel position (p, q) meets along one row of outputs
+form a matrix: ``width`` rows of ``channels`` numbers, ``stride * channels`` apart. So
 
     y[i, :, :] += x[stride i + p, q::stride, :] @ w[p, q]
 
-reads the image where it lies and adds into the output where it belongs. The same holds for the
-gradient by the input, with the strided matrix on the left, and for the gradient by the weights.
-The products stay below the size up to which OpenBLAS does without packing. Two cases are too thin
-for this, and there ``rows`` output rows are first gathered in ``cols``: with few channels whole
-patches (``patches``), in short rows the pixels of one kernel position. And where every product is
-packed, products must be ``large``: always patches, and many rows of them. A patch ends with a 1,
-whose weight is the bias: ``stacked`` holds the weights as a matrix with the bias as last row.
+is one small matrix product, which reads the image in place and adds to the output in place. The same
+holds for the gradient by the input, with the strided matrix on the left, and for the gradient by the
+weights. Small products are fast because OpenBLAS does not pack their matrices.
 
-Weights are used for a ``group`` of images while they are in cache: of one image only where that
-fills the cache itself.
+In two cases such products are too thin, and ``rows`` rows of outputs are gathered in ``cols`` first:
+with few channels, whole patches (``patches`` is True); with short rows, the pixels of one kernel
+position. Where the BLAS packs all matrices, products should be ``large``: always patches, and many
+rows of them. A gathered patch ends with a 1, whose weight is the bias: ``stacked`` holds the weights
+as a matrix with the bias as last row.
 
-Images live in buffers with a margin; ``origin`` says where in its buffer an output begins. The
-kernel meets the input from its buffer's corner on, because the margin is what its padding needs.
+A ``group`` of images is done together while the weights are in cache.
+
+Images lie in buffers with a margin of zeros, which is the padding of the layer that reads them;
+``origin`` says where in its buffer an output begins.
 """
 
 from qpsim.kernels.jit import jit
@@ -49,7 +50,7 @@ def backward(
 ):  # fmt: skip
     """Add the gradients by weight and bias; fill dx, unless it is empty.
 
-    With ``masks_dy`` dy itself loses what the ReLU cut, for whoever makes dx instead.
+    With ``masks_dy`` the ReLU's mask is applied to dy itself, for another kernel that makes dx.
 
     ``transposed[p, q]`` is ``weight[p, q].T``. If ``q_bias`` is not empty the squares of each
     example's gradients (times ``scale``) are added too: the products of one example and kernel
@@ -126,7 +127,7 @@ def _forward(gemm, x, weight, y, origin, size, stride):
 
 @jit
 def _mask(dy, y, origin, size, relu, compact, bias_gradient):
-    """compact = dy without margin, 0 where the ReLU cut; bias_gradient = its sum over pixels."""
+    """compact = dy without margin, 0 where the ReLU's output is 0; bias_gradient = its sum over pixels."""
     filters = bias_gradient.size
     zero = bias_gradient.dtype.type(0)
     bias_gradient[:] = zero
@@ -258,7 +259,7 @@ def _gather_pixels(image, first, rows, p, q, stride, width, cols):
 
 @jit
 def _add_pixels(cols, image, first, rows, p, q, stride, width):
-    """What `_gather_pixels` took is given back, added to the image."""
+    """The transpose of `_gather_pixels`: add ``cols`` to the pixels that they would come from."""
     channels = image.shape[2]
     at = 0
     for i in range(first, first + rows):

@@ -1,7 +1,7 @@
 """A dense layer's three products, cut into blocks that OpenBLAS multiplies without packing.
 
-Packing is what a BLAS does first with large matrices, and with a hundred rows it is a fifth of the
-time. A block of 64 columns and at most ``BLOCK`` multiplications is done where it lies.
+A BLAS first copies ("packs") large matrices, which takes a fifth of the time for a hundred rows.
+OpenBLAS multiplies blocks of 64 columns and at most ``BLOCK`` multiplications without that.
 """
 
 import numpy as np
@@ -58,7 +58,7 @@ def forward(gemm, x, weight, bias, y, relu):
 
 @jit
 def backward_input(gemm, dy, weight, dx):
-    """dx = dy weight^T, as (weight dy^T)^T: a transposed matrix on the right makes it slow."""
+    """dx = dy weight^T, computed as (weight dy^T)^T, which is faster."""
     examples, units = dy.shape
     inputs = weight.shape[0]
     item = dy.itemsize

@@ -1,10 +1,10 @@
 """Sixteen float32 at a time, for kernels that work on more arrays than LLVM can tell apart.
 
-Before LLVM vectorises a loop it must know that what is stored is not what is loaded next; with
-dozens of rows and runtime strides it asks at every entry, or gives up. Here a kernel says itself
-what is done side by side: it loads ``LANES`` neighbouring numbers from an address, computes with
-the values as with scalars, and stores them. LLVM cuts them to whatever width the processor has.
-Multiplication and addition may be fused. Formulas written for them take plain numbers as well.
+LLVM vectorises a loop only if it can rule out that a store changes what is loaded next. With dozens
+of rows and strides known at run time only, it checks that at every entry, or gives up. These kernels
+therefore load ``LANES`` neighbouring numbers from an address as one value, compute with such values as
+with scalars, and store them. LLVM cuts them to the width of the processor's vectors. Multiplication
+and addition may be fused. Formulas written for lanes take plain numbers as well.
 """
 
 import operator

@@ -1,7 +1,7 @@
 """Dropout in place.
 
-The mask is never stored: whether number ``s`` of example ``k`` is kept is a hash of the
-step's key, k and s, so that the backward pass asks again and any thread may handle any example.
+The mask is not stored. Whether number ``s`` of example ``k`` is kept is decided by a hash of the
+step's key, k and s, which the backward pass computes again, in whatever thread.
 """
 
 import numpy as np

@@ -1,4 +1,4 @@
-"""Max-pooling that remembers in one byte which pixel of the window won.
+"""Max-pooling that remembers in one byte which pixel of the window was the largest.
 
 For sixteen float32 channels at a time: :mod:`qpsim.nn.kernels.pooling_lanes`.
 """
@@ -36,7 +36,7 @@ def forward(x, x_size, y, y_origin, y_size, window, stride, pad, relu, winner):
                             first = False
                         else:
                             for c in range(out.size):
-                                # A nan wins, and is seen.
+                                # NaN counts as larger than all numbers, so that it reaches the loss.
                                 better = (source[c] > out[c]) | (source[c] != source[c])
                                 out[c] = source[c] if better else out[c]
                                 won[c] = code if better else won[c]

@@ -6,15 +6,15 @@ A 4 x 4 tile of outputs takes 144 multiplications per channel and filter. Writte
 
 it takes 36 (Lavin and Gray, 2015). The elementwise product, summed over channels, is one matrix
 product for each of the 36 places, over many tiles at once; A and B cost a few additions. The
-gradient by the input is such a convolution again. The gradient by the weights is the same formula
-read backwards, with one matrix product for each place, summed over tiles:
+gradient by the input is such a convolution again. The gradient by the weights is the transpose of
+the same formula, with one matrix product for each place, summed over tiles:
 
     dw = G^T [sum (A dY A^T) * (B^T x B)] G.
 
-The price is rounding: an error of 1e-6 (32 channels) to 2.5e-6 (192) of the result's spread, three
+The rounding errors are larger: an error of 1e-6 (32 channels) to 2.5e-6 (192) of the result's spread, three
 to six times that of the plain sum; of 1e-6 in the gradient by the weights. So this serves float32
-only, in multiples of 16 channels and filters. Squares of single examples' gradients would have to
-leave the transformed domain one by one, and are left to the plain algorithm.
+only, in multiples of 16 channels and filters. For squares of single examples' gradients each
+gradient would have to be transformed back by itself; the plain algorithm computes them.
 """
 
 from qpsim.kernels.jit import jit, jit_inline
@@ -213,13 +213,17 @@ def _tiles(size):
 
 @jit
 def place_size(tiles, channels):
-    """Numbers from one place's matrix to the next: a line more, as powers of two share caches."""
+    """Numbers from one place's matrix to the next.
+
+    One cache line more than the matrix: at distances of a power of two, addresses compete for the
+    same places in the cache.
+    """
     return tiles * channels + _LINE
 
 
 @jit
 def room(tiles, channels, filters):
-    """How many numbers the work on that many tiles at once needs, and a patch at an edge."""
+    """Numbers of working memory for so many tiles at once, and for a patch at an edge."""
     both = place_size(tiles, channels) + place_size(tiles, filters)
     return PLACES * (both + max(channels, filters))
 
@@ -326,7 +330,7 @@ def _multiply(gemm, inputs, in_place, weight, outputs, out_place, tiles):
 
 @jit
 def _even_step(tiles, work):
-    """So many tiles that a product stays small, in equal pieces."""
+    """Number of tiles in a product that stays small, in equal pieces."""
     step = max(BLOCK // work, 1)
     pieces = (tiles + step - 1) // step
     return (tiles + pieces - 1) // pieces
@@ -334,7 +338,7 @@ def _even_step(tiles, work):
 
 @jit
 def mask(dy, y, origin, size, relu, d_bias, memory):
-    """dy loses what the ReLU cut; d_bias gets its sum over pixels and images."""
+    """Set dy to 0 where the ReLU's output is; d_bias gets its sum over pixels and images."""
     filters = d_bias.size
     total = address(memory)
     for f in range(0, filters, LANES):

@@ -8,11 +8,11 @@ from qpsim.nn.kernels import has_lanes
 from qpsim.nn.layers.base import Field
 from qpsim.nn.memory import aligned_zeros
 
-# Fewer channels or filters leave too little to multiply between the transforms; and the kernels
-# work on sixteen side by side.
+# With fewer channels or filters the transforms take longer than the products save; and the kernels
+# work on sixteen at a time.
 _FEWEST = 32
 _MULTIPLE = 16
-# Tiles at a time: many, so that the transformed weights, which fill a cache, are used often enough.
+# Tiles at a time: so many that the transformed weights, which fill a cache, are used often enough.
 _TILES = 32
 _SUMMED_TILES = 64
 
@@ -79,7 +79,7 @@ class Winograd:
         )  # fmt: skip
 
     def input_gradient(self, dy: np.ndarray, dx: np.ndarray, memory: np.ndarray) -> None:
-        """dx from a dy that has lost what the ReLU cut."""
+        """dx from dy, to which the mask of the ReLU is applied already."""
         from qpsim.nn.kernels.winograd import correlate
 
         top, left = self._source.origin
@@ -98,7 +98,7 @@ class Winograd:
         d: list[np.ndarray],
         scratch: tuple[np.ndarray, np.ndarray],
     ) -> None:
-        """Add to both gradients in d; dy loses what the ReLU cut."""
+        """Add to both gradients in d, after applying the mask of the ReLU to dy."""
         from qpsim.nn.kernels.winograd import mask, weight_gradient
 
         place = self._target.origin, self._target.shape[:2]

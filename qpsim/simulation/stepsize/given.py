@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import StepSizeError
 from qpsim.kernels import policy as codes
 from qpsim.simulation.stepsize.policy import Policy
@@ -24,11 +24,14 @@ def policy(step_size: Any, n_steps: int) -> Policy:
     if callable(step_size):
         given = [_evaluated(step_size, t) for t in range(1, n_steps + 1)]
         return Policy("schedule", codes.GIVEN, np.array(given))
-    numbers = _numbers(step_size)
-    if numbers is None or not (np.isfinite(numbers) & (numbers >= 0)).all():
+    try:
+        numbers = checks.finite_numbers("step_size", step_size, StepSizeError)
+    except StepSizeError:
+        numbers = np.array(-1.0)
+    if numbers.ndim > 1 or not (numbers >= 0).all():
         raise StepSizeError(
             "A step size is 'optimal', 'bound', 'line-search', a finite number >= 0, one such "
-            f"number a step, or a function of the step; not {_shown(step_size)}."
+            f"number a step, or a function of the step; not {checks.shown(step_size)}."
         )
     if numbers.ndim == 1 and numbers.size != n_steps:
         raise StepSizeError(
@@ -38,32 +41,16 @@ def policy(step_size: Any, n_steps: int) -> Policy:
     return Policy(name, codes.GIVEN, np.array(np.broadcast_to(numbers, n_steps)))
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-def _numbers(step_size: Any) -> np.ndarray | None:
-    if isinstance(step_size, bool):
-        return None
-    try:
-        values = np.asarray(step_size)
-        if values.dtype.kind not in "fiuO" or values.ndim > 1:
-            return None
-        return values.astype(float)
-    except (TypeError, ValueError, OverflowError):
-        return None
-
-
 def _evaluated(schedule: Callable[[int], float], t: int) -> float:
     try:
-        value = float(schedule(t))
+        value = schedule(t)
     except Exception as error:
         raise StepSizeError(
             f"The step-size schedule failed at t = {t} ({error}); it must give a number for every t."
         ) from error
-    if not (math.isfinite(value) and value >= 0):
+    if not (checks.is_number(value) and value >= 0):
         raise StepSizeError(
-            f"The step-size schedule gave {value!r} at t = {t}; it must give finite numbers >= 0."
+            f"The step-size schedule gave {checks.shown(value)} at t = {t}; it must give finite "
+            "numbers >= 0."
         )
-    return value
+    return float(value)

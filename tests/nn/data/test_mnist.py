@@ -2,7 +2,6 @@
 
 import gzip
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,8 +14,6 @@ from tests.nn.data.make_files import idx, write_mnist
 
 IMAGES = "train-images-idx3-ubyte"
 LABELS = "train-labels-idx1-ubyte"
-# Where the Debian package dataset-fashion-mnist puts it.
-FASHION = Path("/usr/share/datasets/fashion-mnist")
 
 
 @pytest.mark.parametrize("zipped", [False, True])
@@ -49,15 +46,6 @@ def test_other_data_in_the_same_files_have_another_name(tmp_path):
     assert first.name == f"IDX images {first.fingerprint()[:8]}"
     (tmp_path / LABELS).write_bytes(idx((first.train.labels + 1) % 10))
     assert load_mnist(tmp_path).name != first.name
-
-
-@pytest.mark.long
-def test_fashion_mnist_is_told_from_mnist():
-    data = load_mnist(FASHION)
-    assert data.name == "Fashion-MNIST"
-    assert (len(data.train), len(data.test)) == (60_000, 10_000)
-    assert (np.bincount(data.train.labels) == 6000).all()
-    assert data.train.images.mean() / 255 == pytest.approx(0.286, abs=5e-4)
 
 
 def test_reads_names_with_a_dot_before_idx(tmp_path):

@@ -1,0 +1,106 @@
+"""A user's own noise and own problem, each a few lines: the seams that the package is extended at."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+import qpsim
+from qpsim import theory
+from qpsim.kernels.noise import fill_normals
+from qpsim.kernels.problems import ProblemKernels, register
+from qpsim.problem.interface import Prepared
+from qpsim.problem.laws import GAUSSIAN
+from qpsim.problem.noise import Noise
+
+
+class Cubic(Noise):
+    """C = level^2 Q^3."""
+
+    family = "cubic"
+
+    def unit_covariance(self, q):
+        return q.hessian**3 if q.is_diagonal else q.hessian @ q.hessian @ q.hessian
+
+    def unit_variances(self, q):
+        unit = self.unit_covariance(q)
+        return unit if unit.ndim == 1 else np.diagonal(unit).copy()
+
+    def unit_eigen_std(self, q):
+        return q.eigenvalues**1.5
+
+    def unit_factor(self, q):
+        v = np.eye(q.dim) if q.eigenvectors is None else q.eigenvectors
+        return v * q.eigenvalues**1.5
+
+
+def test_a_third_noise_simulates_and_has_exact_steps():
+    p = qpsim.random_problem([0.5, 1.0, 2.0], rng=0).with_noise(Cubic(0.7, GAUSSIAN))
+    known = p.with_noise(qpsim.noise.dense(0.49 * p.hessian @ p.hessian @ p.hessian))
+    for method in ("sgd", "ssd"):
+        run = qpsim.simulate(p, method, n_steps=2, n_replicates=2, rng=0, workers=1)
+        exact = theory.optimal_step_size(known, method, np.zeros(3))
+        np.testing.assert_allclose(run.step_size[:, 0], exact, rtol=1e-9)
+
+
+class BowlArguments(NamedTuple):
+    curvature: float
+    std: float
+
+
+def evaluate(problem, offset, gradient, loss):
+    loss[:] = 0.0
+    for i in range(offset.shape[0]):
+        for lane in range(loss.size):
+            gradient[i, lane] = problem.curvature * offset[i, lane]
+            loss[lane] += 0.5 * gradient[i, lane] * offset[i, lane]
+
+
+def draw(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
+    fill_normals(stream, noise)
+    noise *= problem.std
+
+
+def multiply(problem, direction, image):
+    image[:] = problem.curvature * direction
+
+
+register(BowlArguments, ProblemKernels(evaluate, lambda problem, hyper: draw, multiply))
+
+
+class Bowl:
+    """0.5 c |theta|^2 with white noise."""
+
+    kind, dim, optimum = "bowl", 3, np.zeros(3)
+
+    def excess_loss(self, theta):
+        return np.sum(np.square(theta), axis=-1)
+
+    def gradient(self, theta):
+        return 2.0 * np.asarray(theta)
+
+    def check_simulation(self, method, policy, batch_size):
+        pass
+
+    def prepared(self, method, policy, batch_size, tolerance):
+        return Prepared(BowlArguments(2.0, 0.5 / batch_size**0.5))
+
+    def to_dict(self):
+        return {"dim": 3}
+
+    def arrays(self):
+        return {}
+
+    runs_by_coordinate = lanes_are_independent = records_moment_error = lambda self, method: False
+    is_deterministic = lambda self: False  # noqa: E731
+
+
+def test_a_second_problem_simulates_with_given_and_measured_steps():
+    p, known = Bowl(), qpsim.QuadraticProblem([2.0] * 3, noise=qpsim.noise.white(0.5))
+    theta0, n = [1.0, -2.0, 0.5], 20_000
+    run = qpsim.simulate(p, "sgd", 0.1, 4, n, theta0, rng=0, workers=1, batch_size=4)
+    risk = theory.expected_excess_loss(known.at_batch(4), "sgd", theta0, 0.1, 4)
+    error = run.excess_loss.std(axis=0) / n**0.5
+    assert (np.abs(run.excess_loss.mean(axis=0) - risk) < 4.0 * error + 1e-12).all()
+    # The line search minimises the loss along the direction drawn.
+    run = qpsim.simulate(p, "sgd", "line-search", 4, 10, theta0, rng=0, workers=1)
+    assert (np.diff(run.excess_loss, axis=1) < 0.0).all()
