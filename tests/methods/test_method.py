@@ -144,6 +144,7 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("where", SENT)
+@pytest.mark.long
 def test_a_rule_of_the_program_reaches_workers(tmp_path, where):
     needs = {"joblib": "joblib", "dask": "distributed"}.get(where)
     if needs and importlib.util.find_spec(needs) is None:
@@ -167,6 +168,7 @@ def saved(tmp_path_factory):
     return folder
 
 
+@pytest.mark.long
 def test_a_rule_that_came_from_elsewhere_is_made_once_and_returns_as_itself(saved):
     with pytest.raises(
         FileError, match=r"__main__\.softened is not defined in this process; define"
@@ -181,6 +183,7 @@ def test_a_rule_that_came_from_elsewhere_is_made_once_and_returns_as_itself(save
     np.testing.assert_array_equal(qpsim.rerun(result).excess_loss, result.excess_loss)
 
 
+@pytest.mark.long
 def test_a_result_of_a_rule_that_has_moved_to_a_module_is_loaded_with_it(saved):
     (saved / "rules_of_mine.py").write_text(NOTEBOOK)
     load = """
