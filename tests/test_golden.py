@@ -23,16 +23,19 @@ def differences(chosen, workers=None):
     return {
         case.name: found
         for case, found, verdict, _ in rows
-        if verdict == "different" and not changed_on_purpose(case.name)
+        if verdict == "different" and not changed_on_purpose(case.name, found)
     }
 
 
-def changed_on_purpose(name):
+def changed_on_purpose(name, found):
     """Whether a case has other numbers than in version 0.1 because a fault was mended.
 
     Losses above 1e300 are recorded, the best constant step is searched for over all orders of magnitude, and in single
-    precision theta - optimum is kept in double precision; each has tests of its own.
+    precision theta - optimum is kept in double precision; each has tests of its own. Theory was written anew at the
+    ends of double precision, which moved the last digits.
     """
+    if name.startswith("theory") and found < golden.ROUNDING:
+        return True
     single = name.startswith("simulate") and "dtype float32" in name
     return single or name in ("simulate, divergence", "simulate, the best constant step")
 

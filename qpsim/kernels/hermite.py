@@ -145,17 +145,18 @@ def row_moments(hyper, mean, std, extra, states, i, t, table, first, second):
             second,
             np.empty(mean.size),
             first.reshape((1, mean.size)),
+            True,
         )
 
 
 @jit
 def row_coefficients(
-    hyper, mean, std, extra, states, i, t, table, begin, second, missed, coefficients
+    hyper, mean, std, extra, states, i, t, table, begin, second, missed, coefficients, apart
 ):
     """Orders begin, begin + 1, ... of coordinate i's coefficients (orders, lanes), and its E[z^2] (lanes).
 
-    missed (lanes) becomes the error of E[z^2] where the direction could not be resolved. Returns how many lanes took
-    panels.
+    missed (lanes) becomes the error of E[z^2] where the direction could not be resolved. ``apart`` sums each lane by
+    itself. Returns how many lanes took panels.
     """
     orders, lanes = coefficients.shape
     sums = np.empty((3, lanes))
@@ -164,7 +165,7 @@ def row_coefficients(
     # The first rule is itself a rule of twice the spacing and its midpoints.
     differences = np.zeros((3, lanes))
     sum_up(values, -REACH, _SPACING, sums, differences)
-    weigh(table.nodes[begin : begin + orders], values, coefficients)
+    weigh(table.nodes[begin : begin + orders], values, coefficients, apart)
     for lane in range(lanes):
         second[lane] = sums[2, lane]
     missed[:] = 0.0
@@ -185,7 +186,7 @@ def row_coefficients(
         unused = np.zeros((3, count))
         sum_up(values, start, spacing, middle, unused)
         new = np.empty((orders, count))
-        weigh(table.midpoints[halving][begin : begin + orders], values, new)
+        weigh(table.midpoints[halving][begin : begin + orders], values, new, apart)
         differences = np.empty((3, count))
         squares = np.empty(count)
         for c in range(count):
@@ -217,7 +218,10 @@ def row_coefficients(
             size = math.sqrt(second[lane])
             again = again - 1 if too_large else 0
     new = np.empty((orders, doubtful.size))
-    weigh(table.panels[begin : begin + orders], moments.T.copy(), new)
+    if apart:
+        weigh(table.panels[begin : begin + orders], moments.T.copy(), new, apart)
+    else:
+        new[:] = np.dot(table.panels[begin : begin + orders], moments.T)
     for n in range(orders):
         for c in range(doubtful.size):
             coefficients[n, doubtful[c]] = new[n, c]
@@ -225,21 +229,22 @@ def row_coefficients(
 
 
 @jit
-def weigh(weights, values, out):
+def weigh(weights, values, out, apart):
     """weights (orders, nodes) @ values (nodes, lanes), into out.
 
-    A single order, which is all that a diagonal Hessian asks for, is summed lane by lane: the rounding of a product by
-    BLAS depends on how many lanes there are, and so on how replicates are cut into blocks.
+    ``apart`` sums each lane by itself: the rounding of a product by BLAS depends on how many lanes there are, and so on
+    how replicates are cut into blocks.
     """
-    if weights.shape[0] > 1:
+    if not apart:
         np.dot(weights, values, out)
         return
-    for lane in range(values.shape[1]):
-        out[0, lane] = 0.0
-    for k in range(values.shape[0]):
-        weight = weights[0, k]
+    for n in range(weights.shape[0]):
         for lane in range(values.shape[1]):
-            out[0, lane] += weight * values[k, lane]
+            out[n, lane] = 0.0
+        for k in range(values.shape[0]):
+            weight = weights[n, k]
+            for lane in range(values.shape[1]):
+                out[n, lane] += weight * values[k, lane]
 
 
 def between_nodes(hyper, mean, std, extra, states, i, t, table, values, second, differences):

@@ -306,6 +306,7 @@ def series_moments(
                 second[i],
                 missed[i],
                 coefficients[i],
+                False,
             )
         if begin == 0:
             tail = second.copy()

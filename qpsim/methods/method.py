@@ -7,6 +7,7 @@ import pickle
 import sys
 import uuid
 from dataclasses import dataclass, fields
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 from qpsim import checks
@@ -49,9 +50,14 @@ class Rule(Declaration):
             if not isinstance(value, bool):
                 raise MethodError(f"{self.name}: {key} is either True or False, not {value!r}.")
             return value
-        number = checks.number(f"{self.name}: {key}", value, MethodError)
+        if not isinstance(value, Real) or isinstance(value, bool):
+            raise MethodError(f"{self.name}: {key} must be a number, not {checks.shown(value)}.")
+        try:
+            number = float(value)
+        except OverflowError:
+            number = math.inf
         low, high, interval = self.ranges.get(key, (-math.inf, math.inf, "the finite numbers"))
-        if not low <= number < high:
+        if not (math.isfinite(number) and low <= number < high):
             raise MethodError(f"{self.name}: {key} must lie in {interval}, not {number!r}.")
         return number
 
