@@ -202,8 +202,8 @@ def test_a_users_rule_is_found_again_and_not_taken_for_another_of_its_name(tmp_p
     again = qpsim.load(place)
     assert again.method == r.method and again.method.rule is module.mine
     np.testing.assert_array_equal(qpsim.rerun(again, workers=1).excess_loss, r.excess_loss)
-    monkeypatch.delitem(sys.modules, "users_rules")
-    with pytest.raises(FileError, match=r"users_rules\.mine is not defined in this process"):
+    place = edited(place, lambda header, arrays: header["rule"].update(attribute="other"))
+    with pytest.raises(FileError, match=r"users_rules\.other is not defined in this process"):
         qpsim.load(place)
 
 
