@@ -41,7 +41,7 @@ ANSWERS = {
     "success_probability": lambda: theory.success_probability(EXTREMES, 1e-300),
     "expected_sign": lambda: theory.expected_sign(EXTREMES, 1e170),
     "sign_product": lambda: theory.sign_product(EXTREMES, EXTREMES[::-1], 0.5),
-    "sign_agreement": lambda: theory.sign_agreement(0.1, 1.0, EXTREMES[1:]),
+    "sign_agreement": lambda: theory.sign_agreement(EXTREMES[1:], EXTREMES[1:], 0.5),
     "variance_adaptation_factor": lambda: theory.variance_adaptation_factor(EXTREMES, "sign"),
     "expected_squared_distance": lambda: theory.expected_squared_distance(
         0.5, EXTREMES[1:4], 1e-170, "gradient"
