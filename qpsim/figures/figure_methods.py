@@ -131,10 +131,12 @@ def rows(data: Data) -> list[dict[str, Any]]:
     Examples
     --------
     >>> from qpsim.figures import figure_methods
-    >>> few = figure_methods.Options(n_replicates=2, n_draws=1, n_steps=3, dim=3)
+    >>> few = figure_methods.Options(
+    ...     n_replicates=2, n_draws=1, n_steps=3, dim=3, methods=("sgd", "ssd")
+    ... )
     >>> rows = figure_methods.rows(figure_methods.compute(few, workers=1))
     >>> len(rows), rows[0]["problem"], rows[0]["method"]
-    (96, 'mild/haar', 'sgd')
+    (24, 'mild/haar', 'sgd')
     """
     found = []
     never = data.options.n_steps + 1.0
