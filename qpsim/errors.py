@@ -109,5 +109,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'known are: adam, sgd.'
     """
     known = list(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    close = get_close_matches(name, known, n=5, cutoff=0.5)
+    # Letters in another order are the commonest slip.
+    close.sort(key=lambda one: sorted(one) != sorted(name))
     return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}."
