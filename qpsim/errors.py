@@ -72,6 +72,10 @@ class VerdictError(QpsimError):
     """A statement or topic that nobody can verify."""
 
 
+class ConformanceError(QpsimError):
+    """Something that is no optimizer, or one that cannot be given a stream of gradients."""
+
+
 class TheoryError(QpsimError):
     """An argument outside a formula's domain, or a quantity that has no closed form here."""
 
