@@ -136,7 +136,9 @@ PUBLIC: tuple[Public, ...] = (
     Public("keras", "Adagrad", "adagrad", {"eps": 1e-7}, _made("Adagrad")),
     Public("keras", "Adadelta", "adadelta", {"eps": 1e-7}, lambda k: k.Adadelta(learning_rate=1.0)),
     Public("pytorch_optimizer", "Lion", "lion", {}, _raw("Lion")),
-    Public("pytorch_optimizer", "MSVAG", "m-svag", {"bias_corrected": True}, _class("MSVAG")),
+    Public(
+        "pytorch_optimizer", "MSVAG", "m-svag", {"bias_corrected": True}, _class("MSVAG", beta=0.9)
+    ),
     Public("pytorch_optimizer", "SignSGD", "signum", {}, _raw("SignSGD")),
     Public("pytorch_optimizer", "AdaBelief", "adabelief", {}, _raw("AdaBelief", rectify=False)),
     Public("pytorch_optimizer", "Yogi", "yogi", {}, _raw("Yogi")),
