@@ -24,8 +24,9 @@ from qpsim.conformance.expectation import (
 )
 from qpsim.conformance.play import Played
 from qpsim.conformance.streams import NO_GRADIENT, SAVE
-from qpsim.conformance.variants import variants
-from qpsim.methods import Method, method_names
+from qpsim.conformance.variants import variants, written_out
+from qpsim.errors import MethodError
+from qpsim.methods import Method, Rule, method_names
 from qpsim.methods import method as find_method
 
 # Step sizes of a stream, from its number of steps.
@@ -118,8 +119,8 @@ def best_step_sizes(
         if not found:
             break
     if best is None:
-        zero = _constant(0.0)
-        best = ("none: it does not move", zero, differences(candidate, played, zero))
+        one = _constant(1.0)
+        best = ("none: it does not move", one, differences(candidate, played, one))
     return best
 
 
@@ -128,6 +129,8 @@ def diagnose(
 ) -> str:
     """One sentence on what the optimizer is, given that it is not the method."""
     normal = played[0]
+    if np.all(normal.theta == normal.theta[0]):
+        return "does not move"
     # The longest last: it is looked at only where all others agree.
     ordered = sorted(played, key=lambda one: one.stream.gradients.shape[0])
     best: tuple[int, Candidate, dict[str, Difference], StepSizes] | None = None
@@ -201,20 +204,25 @@ def _candidates(method: Method, base: Candidate, normal: Played) -> Iterator[Can
         if rule.observes or other == name:
             continue
         shared = {key: value for key, value in hyper.items() if key in rule.defaults}
-        again = candidate_of(rule(**shared), base.weight_decay, base.decay)
-        yield replace(again, text=f"{again.text}, not {name}")
-        yield from (
-            replace(one, text=f"{again.text} {one.text}, not {name}")
-            for one in (
-                replace(
-                    again,
-                    text=entry.text,
-                    function=entry.function,
-                    n_states=len(entry.state_names),
-                    hyper=entry.hyper({**hyper, "_sign": other == "adam*"}),
-                )
-                for entry in variants(other)
-            )
+        for chosen in ({}, shared) if shared else ({},):
+            yield from _as_another(rule, chosen, base)
+
+
+def _as_another(rule: Rule, chosen: dict[str, Any], base: Candidate) -> Iterator[Candidate]:
+    """Another method with some hyper-parameters, and its variants."""
+    try:
+        again = candidate_of(rule(**chosen), base.weight_decay, base.decay)
+    except MethodError:  # not all values that one method takes are in another's range
+        return
+    no = f", not {base.text.split('(')[0]}"
+    yield replace(again, text=again.text + no)
+    for entry in variants(rule.name):
+        yield replace(
+            again,
+            text=f"{again.text} {entry.text}{no}",
+            function=entry.function,
+            n_states=len(entry.state_names),
+            hyper=entry.hyper({**again.hyper, **chosen, "_sign": rule.name == "adam*"}),
         )
 
 
@@ -295,18 +303,19 @@ def _event(candidate: Candidate, one: Played, steps: StepSizes) -> str | None:
     if one.stream.needs == SAVE:
         middle = one.stream.gradients.shape[0] // 2
         losses: list[tuple[str, Callable[[int, list[float], int], tuple[list[float], int]]]] = [
-            ("the step counter is not restored", lambda k, s, t: (s, 0) if k == middle else (s, t)),
             (
                 "neither the state nor the step counter is restored",
                 lambda k, s, t: ([0.0] * n, 0) if k == middle else (s, t),
             ),
+            ("the step counter is not restored", lambda k, s, t: (s, 0) if k == middle else (s, t)),
             (
                 "the state is not restored, only the step counter",
                 lambda k, s, t: ([0.0] * n, t) if k == middle else (s, t),
             ),
         ]
+        written = replace(candidate, function=written_out(candidate.function))
         for text, restart in losses:
-            if _difference(candidate, one, steps, restart=restart) is None:
+            if _difference(written, one, steps, restart=restart) is None:
                 return text
     if one.stream.needs == NO_GRADIENT:
         if _difference(candidate, one, steps, restart=lambda k, s, t: (s, k)) is None:

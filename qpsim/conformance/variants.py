@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from qpsim.methods.averaged import adam
+from qpsim.methods.modern import adamw
 from qpsim.rules.scalar import adapted, adapted_sign, momentum_correction, sign, sqrt
 
 
@@ -63,6 +65,25 @@ def _over(a: float, b: float) -> float:
     return a / b if b > 0.0 else 0.0
 
 
+def written_out(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same rule with its averages kept uncorrected, as most programs keep them.
+
+    What a program does whose counter is lost depends on that. A rule that keeps no corrected averages
+    is given back as it is.
+    """
+    return _WRITTEN_OUT.get(function, function)
+
+
+def _adam_written_out(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
+    m = b1 * m + (1.0 - b1) * gradient
+    v = b2 * v + (1.0 - b2) * gradient * gradient
+    return _over(m / (1.0 - b1**t), sqrt(v / (1.0 - b2**t)) + eps), m, v
+
+
+_WRITTEN_OUT: dict[Callable[..., Any], Callable[..., Any]] = {
+    adam.function: _adam_written_out,
+    adamw.function: _adam_written_out,
+}
 _ADAM = "adam adamw"
 
 
@@ -128,13 +149,6 @@ def _late_variance(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
     before = v / (1.0 - b2 ** (t - 1.0)) if t > 1.0 else 0.0
     v = b2 * v + (1.0 - b2) * gradient * gradient
     return _over(m / (1.0 - b1**t), sqrt(before) + eps), m, v
-
-
-@variant(_ADAM, "with the gradient added in full to m")
-def _summed_momentum(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
-    m = b1 * m + gradient
-    v = b2 * v + (1.0 - b2) * gradient * gradient
-    return _over(m / (1.0 - b1**t), sqrt(v / (1.0 - b2**t)) + eps), m, v
 
 
 @variant(_ADAM, "with |g| averaged instead of g^2")
@@ -373,7 +387,7 @@ def _no_momentum(gradient, t):
     return gradient
 
 
-@variant("m-sgd damped-m-sgd", "with the first gradient damped too")
+@variant("damped-m-sgd", "with the first gradient damped too")
 def _first_damped(gradient, buffer, t, momentum=0.9, dampening=0.5):
     buffer = momentum * buffer + (1.0 - dampening) * gradient
     return buffer, buffer
