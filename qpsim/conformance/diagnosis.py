@@ -317,7 +317,7 @@ def _event(candidate: Candidate, one: Played, steps: StepSizes) -> str | None:
         for text, restart in losses:
             if _difference(written, one, steps, restart=restart) is None:
                 return text
-    if one.stream.needs == NO_GRADIENT:
+    if one.stream.needs == NO_GRADIENT and one.stream.given is not None:
         if _difference(candidate, one, steps, restart=lambda k, s, t: (s, k)) is None:
             return "steps without a gradient are counted too"
         filled = np.where(one.stream.given, one.stream.gradients, 0.0)

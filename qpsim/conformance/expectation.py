@@ -120,7 +120,7 @@ def _directions(
         if precision is not None and rng is not None:
             signs = 2.0 * rng.integers(0, 2, (n_steps, n_states + 1)) - 1.0
             errors = (signs * precision.roundoff).tolist()
-            smallest = precision.smallest
+            smallest, underflow = precision.smallest, precision.underflow
         given = None if stream.given is None else stream.given[:, i]
         column = out[:, i]
         for k, gradient in enumerate(gradients.tolist()):
@@ -132,7 +132,7 @@ def _directions(
             if errors is not None:
                 error = errors[k][n_states]
                 if gradient != 0.0:
-                    gradient += gradient * error + math.copysign(precision.underflow, error)
+                    gradient += gradient * error + math.copysign(underflow, error)
             try:
                 values = function(gradient, *state, float(t), *hyper)
             except (ZeroDivisionError, OverflowError, ValueError):

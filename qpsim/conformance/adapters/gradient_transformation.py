@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Sequence
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -34,8 +35,8 @@ class GradientTransformation(Subject):
 
         def many(params: Any, state: Any, gradients: Any) -> Any:
             def one(carried: Any, row: Any) -> Any:
-                carried = move(*carried, row)
-                return carried, carried[0]
+                params, state = move(carried[0], carried[1], row)
+                return (params, state), params
 
             return jax.lax.scan(one, (params, state), gradients)
 
@@ -43,10 +44,9 @@ class GradientTransformation(Subject):
 
     def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
         """See :class:`Subject`."""
-        import jax
         import jax.numpy as jnp
 
-        with jax.enable_x64(True):
+        with _double_precision():
             params = [jnp.asarray(np.asarray(value), dtype=dtype) for value in values]
             try:
                 state = self.transformation.init(params)
@@ -57,15 +57,22 @@ class GradientTransformation(Subject):
             return _Run(self, params, state)
 
 
+def _double_precision() -> Any:
+    """JAX with double precision inside a ``with`` block, whatever the user has set outside."""
+    import jax
+
+    place = jax if hasattr(jax, "enable_x64") else import_module("jax.experimental")
+    return place.enable_x64(True)
+
+
 class _Run(Run):
     def __init__(self, subject: GradientTransformation, params: Any, state: Any) -> None:
         self.subject, self.params, self.state = subject, params, state
 
     def step(self, gradients: Sequence[np.ndarray | None]) -> None:
-        import jax
         import jax.numpy as jnp
 
-        with jax.enable_x64(True):
+        with _double_precision():
             rows = [
                 jnp.asarray(np.asarray(gradient), dtype=param.dtype)
                 for param, gradient in zip(self.params, gradients, strict=True)
@@ -82,10 +89,9 @@ class _Run(Run):
             ) from error
 
     def follow(self, gradients: Sequence[Sequence[np.ndarray]]) -> list[Values]:
-        import jax
         import jax.numpy as jnp
 
-        with jax.enable_x64(True):
+        with _double_precision():
             rows = [
                 jnp.asarray(np.array([row[k] for row in gradients]), dtype=param.dtype)
                 for k, param in enumerate(self.params)
@@ -106,6 +112,6 @@ class _Run(Run):
         import jax
         import jax.numpy as jnp
 
-        with jax.enable_x64(True):
+        with _double_precision():
             state = jax.tree.map(jnp.asarray, pickle.loads(saved))
         return _Run(self.subject, list(self.params), state)
