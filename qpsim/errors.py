@@ -72,6 +72,10 @@ class VerdictError(QpsimError):
     """A statement or topic that nobody can verify."""
 
 
+class ConformanceError(QpsimError):
+    """Something that is no optimizer, or one that cannot be given a stream of gradients."""
+
+
 class TheoryError(QpsimError):
     """An argument outside a formula's domain, or a quantity that has no closed form here."""
 
@@ -109,5 +113,7 @@ def nearest(name: str, known: Iterable[str]) -> str:
     'known are: adam, sgd.'
     """
     known = list(known)
-    close = get_close_matches(name, known, n=1, cutoff=0.5)
+    close = get_close_matches(name, known, n=5, cutoff=0.5)
+    # Letters in another order are the commonest slip.
+    close.sort(key=lambda one: sorted(one) != sorted(name))
     return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}."

@@ -354,10 +354,11 @@ def problem_sign_form(problem, noise_std, mean, scale):
 # --- theory: any direction on two coordinates -----------------------------------------------------
 
 
-def moments_in_the_plane(problem, method, theta, state, estimate=None):
+def moments_in_the_plane(problem, method, theta, state, estimate=None, turns=None):
     """E[z] and E[z^T Q z] of a rule on two coordinates: a grid of points over the whole plane.
 
-    Panels shrink by halves towards the rule's breakpoint, where alone its directions turn sharply.
+    Panels shrink by halves towards the rule's breakpoint, and towards the gradients that ``turns``
+    gives for the rule's arguments: where its directions turn sharply.
     """
     q = dense(problem)
     square = q @ q
@@ -370,9 +371,13 @@ def moments_in_the_plane(problem, method, theta, state, estimate=None):
             state[name][i] for name in method.state_names
         ]
         arguments = (*seen, state.t + 1.0, *method.hyper)
-        cut = (method.rule.breakpoint(*arguments) - mean[i]) / std
+        places = [method.rule.breakpoint(*arguments), *(turns(*arguments) if turns else ())]
+        cuts = [(place - mean[i]) / std for place in places]
         steps = min(0.5, width) * np.concatenate([[0.0], 2.0 ** -np.arange(45.0)])
-        edges = np.concatenate([np.arange(-9.0, 9.0, steps[1]), [9.0], cut + steps, cut - steps])
+        edges = np.concatenate([np.arange(-9.0, 9.0, steps[1]), [9.0]])
+        edges = np.concatenate(
+            [edges, *(cut + steps for cut in cuts), *(cut - steps for cut in cuts)]
+        )
         edges = np.unique(edges[(edges >= -9.0) & (edges <= 9.0)])
         nodes, weights = leggauss(12)
         half = np.diff(edges)[:, None] / 2.0

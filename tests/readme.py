@@ -23,6 +23,8 @@ BLOCK = re.compile(r"^```console\n(.*?)^```$", re.M | re.S)
 REGION = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.S)
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 TOLERANCE = 0.02
+# Methods that are named in one line, because the page is to stay short.
+LATER = ("qpsim.methods.momentum", "qpsim.methods.modern")
 
 
 def methods():
@@ -31,12 +33,17 @@ def methods():
     from qpsim.methods import method_names
 
     rows = ["| name | update | hyper-parameters |", "|---|---|---|"]
+    later = []
     for name in method_names():
         rule = qpsim.method(name).rule
+        if rule.module in LATER:
+            later.append(f"`{name}`")
+            continue
         summary = (rule.function.__doc__ or "").strip().split("\n\n")[0]
         hyper = ", ".join(f"{key}={_default(value)}" for key, value in rule.defaults.items())
         rows.append(f"| `{name}` | {' '.join(summary.split())} | {hyper or '-'} |")
-    return "\n".join(rows) + "\n"
+    also = f"Also {', '.join(later[:-1])} and {later[-1]}, each described in the pages of `qpsim docs`."
+    return "\n".join([*rows, "", also]) + "\n"
 
 
 def _default(value):

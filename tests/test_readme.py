@@ -41,7 +41,9 @@ def test_the_table_of_methods_is_up_to_date_and_its_values_are_accepted():
         m[3] for m in readme.REGION.finditer(readme.README.read_text()) if m[2] == "methods"
     )
     assert table == readme.methods()
-    for line in table.splitlines()[2:]:
+    *rows, empty, _ = table.splitlines()
+    assert empty == "" and set(re.findall("`(.+?)`", table)) >= set(qpsim.method_names())
+    for line in rows[2:]:
         name, _, hyper = (cell.strip() for cell in line.strip("|").split("|"))
         given = {} if hyper == "-" else eval(f"dict({hyper})")
         made = qpsim.method(name.strip("`"), **given)

@@ -18,6 +18,7 @@ from qpsim import __version__
 from qpsim.cli import (
     bench,
     compare,
+    conform,
     docs,
     figure,
     info,
@@ -89,6 +90,7 @@ def _qpsim(
       qpsim theory improvement H.npy would sign descent help on your Hessian?
       qpsim simulate experiment.toml your own matrix, several methods
       qpsim tune digits-mlp          step sizes for a network, by the paper's protocol
+      qpsim conform torch.optim:Adam is it Adam?
       qpsim figure 2 --json | jq .   every number also as JSON
     """
 
@@ -98,6 +100,7 @@ app.command("simulate", cls=Command)(simulate.simulate)
 app.add_typer(sweep.app, name="sweep")
 app.command("verify", cls=Command)(verify.verify)
 app.command("compare", cls=Command)(compare.compare)
+app.command("conform", cls=Command)(conform.conform)
 app.add_typer(theory.app, name="theory")
 app.command("bench", cls=Command)(bench.bench)
 app.command("train", cls=Command)(train.train)

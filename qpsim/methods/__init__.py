@@ -1,6 +1,9 @@
 """What moves: every method as one scalar rule, one family a file, and a registry of names."""
 
 from qpsim.methods import averaged, minibatch, oracle, plain, relatives
+
+# Their names come last in the registry.
+from qpsim.methods import momentum, modern  # isort: skip
 from qpsim.methods.method import Method, Rule
 from qpsim.methods.registry import method, method_names
 from qpsim.methods.rule import rule
@@ -14,6 +17,8 @@ __all__ = [
     "method",
     "method_names",
     "minibatch",
+    "modern",
+    "momentum",
     "oracle",
     "plain",
     "relatives",

@@ -30,11 +30,46 @@ def data(name):
     """The data of a figure, computed in a moment; those on networks are made up."""
     if name in NETWORKS:
         return networks(name)
+    if name == "conformance":
+        return conformance()
     known = figures.module(name).Options.names()
     few = {key: value for key, value in FEW.items() if key in known and value is not None}
     if name == "phase":
         few["noise_std"] = (0.1, 1.0, 4.0)
     return figures.compute(name, workers=1, **few)
+
+
+def conformance():
+    """A table of optimizers as it might be; the packages need not be installed."""
+    said = [
+        "equals sgd() on 34 streams and in 3 laws",
+        "equals adam(b1=0.9, b2=0.999, eps=1e-08) with eps inside the root, except on stream 'float16' "
+        "(half precision), where it differs from step 1 on, by 0.01",
+        "differs from all known variants from step 2 on, by 0.003",
+    ]
+    arrays = {
+        "conforms": np.array([1.0, 0.0, 0.0]),
+        "streams": np.array([[34.0, 0.0, 0.0], [33.0, 1.0, 0.0], [4.0, 26.0, 4.0]]),
+        "law": np.array([[0.1, -1.2, 0.7], [np.nan] * 3, [np.nan] * 3]),
+    }
+    axes = {
+        "conforms": ["optimizer"],
+        "streams": ["optimizer", "outcome"],
+        "law": ["optimizer", "law"],
+    }
+    labels = {
+        "optimizer": ["torch SGD", "torch Adam", "optax yogi"],
+        "outcome": ["passed", "differs", "not applicable"],
+        "package": ["torch", "torch", "optax"],
+        "name": ["SGD", "Adam", "yogi"],
+        "version": ["2.0", "2.0", "0.2"],
+        "method": ["sgd", "adam", "yogi"],
+        "rule": ["sgd()", "adam(b1=0.9, b2=0.999, eps=1e-08)", "yogi()"],
+        "diagnosis": said,
+        "snippet": ["", "", "import optax"],
+        "missing": ["timm"],
+    }
+    return Data("conformance", figures.module("conformance").Options(), arrays, axes, labels)
 
 
 def networks(name, replicates=4, evaluations=7, seed=0):

@@ -1,0 +1,351 @@
+"""Which known variant an optimizer is, if it is not the method that it claims to be.
+
+Tried in this order: the variants of the method, other values of its hyper-parameters, what can be
+wrong with any method (counters, states, decays of the weights), both at once, and the other methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from qpsim.conformance.expectation import (
+    COUPLED,
+    DECOUPLED,
+    Candidate,
+    Difference,
+    compare,
+    expected,
+    fitted_step_size,
+)
+from qpsim.conformance.play import Played
+from qpsim.conformance.streams import NO_GRADIENT, SAVE
+from qpsim.conformance.variants import variants, written_out
+from qpsim.errors import MethodError
+from qpsim.methods import Method, Rule, method_names
+from qpsim.methods import method as find_method
+
+# Step sizes of a stream, from its number of steps.
+StepSizes = Callable[[int], np.ndarray]
+
+_VALUES = {
+    "b1": (0.0, 0.9, 0.95, 0.99, 0.5, 0.999),
+    "b2": (0.999, 0.99, 0.98, 0.95, 0.9),
+    "momentum": (0.0, 0.9, 0.99, 0.5),
+    "decay": (0.9, 0.99, 0.95, 0.999),
+    "dampening": (0.0, 0.1, 0.5, 0.9),
+    "eps": (0.0, 1e-8, 1e-7, 1e-6, 1e-5, 1e-3, 1e-10, 1e-16, 1e-30),
+    "floor": (0.0, 1e-16, 1e-8),
+    "initial": (0.0, 1e-6, 0.1),
+    "momentum_decay": (0.004, 1.0, 1e9),
+    "threshold": (4.0, 5.0),
+    "smallest": (0.0, 1e-6),
+}
+_DECAYS = (0.1, 0.05, 0.01, 1e-3, 5e-4, 1e-4, 1e-5)
+
+
+def candidate_of(method: Method, weight_decay: float = 0.0, decay: str = DECOUPLED) -> Candidate:
+    """The method itself."""
+    rule = method.rule
+    text = repr(method)
+    if weight_decay:
+        text += f" with {decay} weight decay {weight_decay:g}"
+    return Candidate(
+        text, rule.function, len(rule.state_names), method.hyper_parameters, weight_decay, decay
+    )
+
+
+def differences(
+    candidate: Candidate, played: Sequence[Played], steps: StepSizes
+) -> dict[str, Difference]:
+    """Where each stream differs, by name."""
+    found = {}
+    for one in played:
+        difference = _difference(candidate, one, steps)
+        if difference is not None:
+            found[one.stream.name] = difference
+    return found
+
+
+def _difference(
+    candidate: Candidate, one: Played, steps: StepSizes, **more: Any
+) -> Difference | None:
+    n_steps = one.stream.gradients.shape[0]
+    return compare(candidate, one.stream, one.theta, one.dtype, steps(n_steps), **more)
+
+
+def step_sizes(
+    candidate: Candidate, played: Sequence[Played], declared: StepSizes | None
+) -> list[tuple[str, StepSizes]]:
+    """Step sizes that the optimizer may have: declared, or what it says, or what fits best."""
+    if declared is not None:
+        return [("declared", declared)]
+    normal = played[0]
+    found: list[tuple[str, StepSizes]] = []
+    fit = fitted_step_size(candidate, normal.stream, normal.theta)
+    rate = normal.rate
+    if rate is not None and not (fit and abs(fit / rate - 1.0) < 1e-6):
+        found.append((f"{rate:.6g}, as the optimizer says", _constant(rate)))
+    if fit and math.isfinite(fit):
+        same = rate is not None and abs(fit / rate - 1.0) < 1e-6
+        what = "as the optimizer says" if same else "found"
+        if fit < 0.0:
+            what += ", negative: it ascends"
+        elif rate is not None and not same:
+            what += f", where the optimizer says {rate:.6g}"
+        # A program's own number is exact; what is fitted to single precision is not.
+        exact = rate if same and rate is not None and abs(fit / rate - 1.0) < 1e-13 else fit
+        found.insert(0 if same else len(found), (f"{exact:.6g}, {what}", _constant(exact)))
+    return found
+
+
+def _constant(value: float) -> StepSizes:
+    return lambda n: np.full(n, value)
+
+
+def best_step_sizes(
+    candidate: Candidate, played: Sequence[Played], declared: StepSizes | None
+) -> tuple[str, StepSizes, dict[str, Difference]]:
+    """Those with which the fewest streams differ."""
+    best: tuple[str, StepSizes, dict[str, Difference]] | None = None
+    for text, steps in step_sizes(candidate, played, declared):
+        found = differences(candidate, played, steps)
+        if best is None or len(found) < len(best[2]):
+            best = (text, steps, found)
+        if not found:
+            break
+    if best is None:
+        one = _constant(1.0)
+        best = ("none: it does not move", one, differences(candidate, played, one))
+    return best
+
+
+def diagnose(
+    method: Method, base: Candidate, played: Sequence[Played], declared: StepSizes | None
+) -> str:
+    """One sentence on what the optimizer is, given that it is not the method."""
+    normal = played[0]
+    if np.all(normal.theta == normal.theta[0]):
+        return "does not move"
+    # The longest last: it is looked at only where all others agree.
+    ordered = sorted(played, key=lambda one: one.stream.gradients.shape[0])
+    best: tuple[int, Candidate, dict[str, Difference], StepSizes] | None = None
+    for candidate in (base, *_candidates(method, base, normal)):
+        for _, steps in step_sizes(candidate, played, declared):
+            if _difference(candidate, normal, steps) is not None:
+                continue
+            found = _few_differences(candidate, ordered, steps, None if best is None else best[0])
+            if found is None:
+                continue
+            if not found:
+                return f"equals {candidate.text}"
+            if best is None or len(found) < best[0]:
+                best = (len(found), candidate, found, steps)
+    if best is not None:
+        _, candidate, found, steps = best
+        return f"equals {candidate.text}, except {_exceptions(candidate, found, played, steps)}"
+    factors = _factors(base, normal)
+    if factors is not None and declared is None:
+        shown = ", ".join(f"{value:.6g}" for value in factors[:4])
+        return (
+            f"equals {base.text} with a step size that changes: {shown}, ...; "
+            "declare it with step_size if that is meant"
+        )
+    _, _, found = best_step_sizes(base, [normal], declared)
+    difference = found["normal"]
+    return f"differs from all known variants {_where(difference)}"
+
+
+def _few_differences(
+    candidate: Candidate, played: Sequence[Played], steps: StepSizes, fewer_than: int | None
+) -> dict[str, Difference] | None:
+    found: dict[str, Difference] = {}
+    for one in played:
+        if found and one.stream.gradients.shape[0] > 1000:
+            continue
+        difference = _difference(candidate, one, steps)
+        if difference is not None:
+            found[one.stream.name] = difference
+            if fewer_than is not None and len(found) >= fewer_than:
+                return None
+    return found
+
+
+def _candidates(method: Method, base: Candidate, normal: Played) -> Iterator[Candidate]:
+    name, hyper = method.name, method.hyper_parameters
+    given = {**hyper, "_sign": name == "adam*"}
+    own = [
+        replace(
+            base,
+            text=f"{base.text} {one.text}",
+            function=one.function,
+            n_states=len(one.state_names),
+            hyper=one.hyper(given),
+        )
+        for one in variants(name)
+    ]
+    yield from own
+    yield from _other_values(base, hyper)
+    for one in (base, *own):
+        text = f"{one.text} with scalars in single precision"
+        yield replace(one, text=text, single_scalars=True)
+    yield from _decayed(base, normal)
+    yield from _with_other_counters(base)
+    for one in own:
+        yield from _other_values(one, dict(one.hyper))
+    for one in own:
+        yield from _with_other_counters(one)
+    for other in method_names():
+        rule = find_method(other).rule
+        if rule.observes or other == name:
+            continue
+        shared = {key: value for key, value in hyper.items() if key in rule.defaults}
+        for chosen in ({}, shared) if shared else ({},):
+            yield from _as_another(rule, chosen, base)
+
+
+def _as_another(rule: Rule, chosen: dict[str, Any], base: Candidate) -> Iterator[Candidate]:
+    """Another method with some hyper-parameters, and its variants."""
+    try:
+        again = candidate_of(rule(**chosen), base.weight_decay, base.decay)
+    except MethodError:  # not all values that one method takes are in another's range
+        return
+    no = f", not {base.text.split('(')[0]}"
+    yield replace(again, text=again.text + no)
+    for entry in variants(rule.name):
+        yield replace(
+            again,
+            text=f"{again.text} {entry.text}{no}",
+            function=entry.function,
+            n_states=len(entry.state_names),
+            hyper=entry.hyper({**again.hyper, **chosen, "_sign": rule.name == "adam*"}),
+        )
+
+
+def _other_values(base: Candidate, hyper: dict[str, Any]) -> Iterator[Candidate]:
+    if "b1" in hyper and "b2" in hyper:
+        swapped = {**hyper, "b1": hyper["b2"], "b2": hyper["b1"]}
+        yield replace(base, text=f"{base.text} with b1 and b2 exchanged", hyper=swapped)
+    for key, value in hyper.items():
+        if key.startswith("_"):
+            continue
+        values = (not value,) if isinstance(value, bool) else _VALUES.get(key, ())
+        for other in values:
+            if other != value:
+                text = f"{base.text} with {key} {other}, not {value}"
+                yield replace(base, text=text, hyper={**hyper, key: other})
+
+
+def _decayed(base: Candidate, normal: Played) -> Iterator[Candidate]:
+    if base.weight_decay:
+        other = COUPLED if base.decay == DECOUPLED else DECOUPLED
+        yield replace(base, text=f"{base.text}, but {other}", decay=other)
+        yield replace(base, text=f"{base.text}, but without the decay", weight_decay=0.0)
+    for decay in (DECOUPLED, COUPLED):
+        for value in _DECAYS:
+            if value != base.weight_decay or decay != base.decay:
+                text = f"{base.text} with {decay} weight decay {value:g}"
+                yield replace(base, text=text, weight_decay=value, decay=decay)
+
+
+def _with_other_counters(base: Candidate) -> Iterator[Candidate]:
+    function, n = base.function, base.n_states
+
+    def from_zero(gradient: float, *rest: Any) -> Any:
+        return function(gradient, *rest[:n], rest[n] - 1.0, *rest[n + 1 :])
+
+    def ahead(gradient: float, *rest: Any) -> Any:
+        return function(gradient, *rest[:n], rest[n] + 1.0, *rest[n + 1 :])
+
+    def stands(gradient: float, *rest: Any) -> Any:
+        return function(gradient, *rest[:n], 1.0, *rest[n + 1 :])
+
+    def forgets(gradient: float, *rest: Any) -> Any:
+        return function(gradient, *([0.0] * n), *rest[n:])
+
+    yield replace(base, text=f"{base.text} with a counter from 0", function=from_zero)
+    yield replace(base, text=f"{base.text} with a counter one step ahead", function=ahead)
+    yield replace(base, text=f"{base.text} with a counter that stays at 1", function=stands)
+    if n:
+        yield replace(
+            base, text=f"{base.text} with its state re-zeroed at each step", function=forgets
+        )
+
+
+def _exceptions(
+    candidate: Candidate,
+    found: dict[str, Difference],
+    played: Sequence[Played],
+    steps: StepSizes,
+) -> str:
+    texts = []
+    streams = {one.stream.name: one for one in played}
+    for name, difference in list(found.items())[:3]:
+        one = streams[name]
+        known = _event(candidate, one, steps)
+        at = known or f"it differs {_where(difference)}"
+        texts.append(f"on stream {name!r} ({one.stream.purpose}), where {at}")
+    more = len(found) - 3
+    if more > 0:
+        texts.append(f"on {more} more stream{'s' if more > 1 else ''}")
+    return "; ".join(texts)
+
+
+def _event(candidate: Candidate, one: Played, steps: StepSizes) -> str | None:
+    """What is known to go wrong with counters and states between steps."""
+    n = candidate.n_states
+    if one.stream.event == "two":
+        return "two optimizers disturb each other"
+    if one.stream.needs == SAVE:
+        middle = one.stream.gradients.shape[0] // 2
+        losses: list[tuple[str, Callable[[int, list[float], int], tuple[list[float], int]]]] = [
+            (
+                "neither the state nor the step counter is restored",
+                lambda k, s, t: ([0.0] * n, 0) if k == middle else (s, t),
+            ),
+            ("the step counter is not restored", lambda k, s, t: (s, 0) if k == middle else (s, t)),
+            (
+                "the state is not restored, only the step counter",
+                lambda k, s, t: ([0.0] * n, t) if k == middle else (s, t),
+            ),
+        ]
+        written = replace(candidate, function=written_out(candidate.function))
+        for text, restart in losses:
+            if _difference(written, one, steps, restart=restart) is None:
+                return text
+    if one.stream.needs == NO_GRADIENT and one.stream.given is not None:
+        if _difference(candidate, one, steps, restart=lambda k, s, t: (s, k)) is None:
+            return "steps without a gradient are counted too"
+        filled = np.where(one.stream.given, one.stream.gradients, 0.0)
+        as_zero = replace(one, stream=replace(one.stream, gradients=filled, given=None))
+        if _difference(candidate, as_zero, steps) is None:
+            return "no gradient is taken as a gradient of 0"
+    rows = one.theta
+    if not np.isfinite(rows).all():
+        k = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        kind = "NaN" if np.isnan(rows[k]).any() else "an infinity"
+        if np.isfinite(expected(candidate, one.stream, rows, one.dtype).direction[k - 1]).all():
+            return f"{kind} reaches the parameters at step {k}"
+    return None
+
+
+def _factors(base: Candidate, normal: Played) -> np.ndarray | None:
+    """A step size for each step with which the rule fits, if there is one."""
+    said = expected(base, normal.stream, normal.theta, normal.dtype).direction
+    moved = np.diff(normal.theta, axis=0)
+    with np.errstate(all="ignore"):
+        factors = -np.sum(moved * said, axis=1) / np.sum(said * said, axis=1)
+        rest = np.abs(moved + factors[:, None] * said).max(axis=1)
+        fits = rest <= 1e-5 * np.abs(moved).max(axis=1) + 1e-12
+    return factors if bool(np.all(fits)) and np.all(np.isfinite(factors)) else None
+
+
+def _where(difference: Difference) -> str:
+    size = (
+        "a number that is not finite" if math.isnan(difference.size) else f"{difference.size:.2g}"
+    )
+    return f"from step {difference.step} on, by {size}"

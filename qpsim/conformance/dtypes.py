@@ -1,0 +1,45 @@
+"""The four types of numbers that optimizers are held to, and how far each may round."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Precision(NamedTuple):
+    """Unit roundoff of a type, its smallest positive number, and that of the scalars beside it.
+
+    Hyper-parameters and bias corrections are Python's doubles in some programs, and in others single
+    precision even where parameters are halves.
+    """
+
+    roundoff: float
+    smallest: float
+    scalar_roundoff: float
+    underflow: float
+
+
+PRECISIONS = {
+    "float64": Precision(2.0**-53, 2.0**-1074, 2.0**-53, 2.0**-1058),
+    "float32": Precision(2.0**-24, 2.0**-149, 2.0**-24, 2.0**-133),
+    "float16": Precision(2.0**-11, 2.0**-24, 2.0**-24, 2.0**-20),
+    "bfloat16": Precision(2.0**-8, 2.0**-133, 2.0**-24, 2.0**-117),
+}
+
+
+def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
+    """The nearest numbers that the type has, as float64.
+
+    >>> import numpy as np
+    >>> rounded(np.array([1.005]), "bfloat16"), rounded(np.array([1.005]), "float16")
+    (array([1.0078125]), array([1.00488281]))
+    """
+    values = np.array(values, np.float64)
+    if dtype == "bfloat16":
+        bits = values.astype(np.float32).view(np.uint32)
+        kept = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(
+            0xFFFF0000
+        )
+        return kept.view(np.float32).astype(np.float64)
+    return values.astype(dtype).astype(np.float64)

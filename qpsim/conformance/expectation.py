@@ -1,0 +1,222 @@
+"""What a rule does on a stream, and how far rounding may take an optimizer from it.
+
+The rule runs as ordinary Python, one coordinate after the other. Its tolerance is measured, not
+chosen: the rule runs again with each gradient and each number of its state off by one rounding error
+of the type, up or down at random, and its hyper-parameters off by one of the scalars'. A bias correction
+1 - b^t has a rounding error of u / (1 - b^t) relative to itself, if the power has one of u. A
+gradient of the smallest numbers may have been multiplied by a small step size first. ``SAFETY``
+times the sum of these effects, and the rounding of the parameters, is what is forgiven at a step.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from qpsim.conformance.dtypes import PRECISIONS, Precision
+from qpsim.conformance.streams import Stream
+
+SAFETY = 16.0
+_N_TWINS = 3
+_RATES = ("b1", "b2", "momentum", "decay")
+DECOUPLED, COUPLED = "decoupled", "coupled"
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rule that an optimizer may be: the method itself, or a variant.
+
+    Attributes
+    ----------
+    text : str
+        How it is called in a diagnosis.
+    function : callable
+        (gradient, state ..., t, hyper-parameters ...) -> (direction, state ...), or direction alone.
+    n_states : int
+    hyper : dict
+    weight_decay : float
+        Of parameters.
+    decay : {"decoupled", "coupled"}
+        theta (1 - step size x weight decay) before the step, or weight decay x theta added to the
+        gradient.
+    single_scalars : bool
+        Whether hyper-parameters and bias corrections are in single precision whatever the parameters
+        are in.
+    """
+
+    text: str
+    function: Callable[..., Any]
+    n_states: int
+    hyper: Mapping[str, Any] = field(default_factory=dict)
+    weight_decay: float = 0.0
+    decay: str = DECOUPLED
+    single_scalars: bool = False
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Directions of a rule (n_steps, n_coordinates), and how far rounding may move each."""
+
+    direction: np.ndarray
+    spread: np.ndarray
+
+
+def expected(
+    candidate: Candidate,
+    stream: Stream,
+    theta: np.ndarray,
+    dtype: str,
+    restart: Callable[[int, list[float], int], tuple[list[float], int]] | None = None,
+) -> Expected:
+    """Directions and their tolerance; ``theta`` (n_steps + 1, n_coordinates) is where decay acts."""
+    precision = PRECISIONS[dtype]
+    if candidate.single_scalars:
+        precision = precision._replace(scalar_roundoff=2.0**-24)
+    exact = _directions(candidate, stream, theta, None, None, restart)
+    rng = np.random.Generator(np.random.PCG64(0))
+    # Rounding errors of 10^5 steps are those of the state's memory: one twin says as much as three.
+    twins = 1 if stream.gradients.shape[0] > 1000 else _N_TWINS
+    spread = np.zeros_like(exact)
+    for _ in range(twins):
+        twin = _directions(candidate, stream, theta, precision, rng, restart)
+        with np.errstate(invalid="ignore"):
+            np.fmax(spread, np.abs(twin - exact), out=spread)
+    relative = precision.roundoff + precision.scalar_roundoff * _powers(candidate, exact.shape[0])
+    return Expected(exact, SAFETY * (spread + relative * np.abs(exact)))
+
+
+def _powers(candidate: Candidate, n_steps: int) -> np.ndarray:
+    """The sum of 1 / (1 - b^t) over the decays of averages (n_steps, 1); t counts all steps."""
+    t = np.arange(1.0, n_steps + 1)
+    rates = [value for name, value in candidate.hyper.items() if name in _RATES and 0 < value < 1]
+    return sum((1.0 / (1.0 - rate**t) for rate in rates), np.zeros(n_steps))[:, None]
+
+
+def _directions(
+    candidate: Candidate,
+    stream: Stream,
+    theta: np.ndarray,
+    precision: Precision | None,
+    rng: np.random.Generator | None,
+    restart: Any,
+) -> np.ndarray:
+    n_steps, dim = stream.gradients.shape
+    out = np.zeros((n_steps, dim))
+    hyper = list(candidate.hyper.values())
+    coupled = candidate.weight_decay if candidate.decay == COUPLED else 0.0
+    function, n_states = candidate.function, candidate.n_states
+    if precision is not None and rng is not None:
+        hyper = [_moved(value, precision.scalar_roundoff, rng) for value in hyper]
+    for i in range(dim):
+        state, t = [0.0] * n_states, 0
+        errors: Any = None
+        gradients = stream.gradients[:, i]
+        if coupled:
+            gradients = gradients + coupled * theta[:-1, i]
+        if precision is not None and rng is not None:
+            signs = 2.0 * rng.integers(0, 2, (n_steps, n_states + 1)) - 1.0
+            errors = (signs * precision.roundoff).tolist()
+            smallest, underflow = precision.smallest, precision.underflow
+        given = None if stream.given is None else stream.given[:, i]
+        column = out[:, i]
+        for k, gradient in enumerate(gradients.tolist()):
+            if given is not None and not given[k]:
+                continue
+            if restart is not None:
+                state, t = restart(k, state, t)
+            t += 1
+            if errors is not None:
+                error = errors[k][n_states]
+                if gradient != 0.0:
+                    gradient += gradient * error + math.copysign(underflow, error)
+            try:
+                values = function(gradient, *state, float(t), *hyper)
+            except (ZeroDivisionError, OverflowError, ValueError):
+                column[k:] = math.nan
+                break
+            if n_states == 0:
+                column[k] = values
+                continue
+            column[k] = values[0]
+            state = list(values[1:])
+            if errors is not None:
+                row = errors[k]
+                for j in range(n_states):
+                    if state[j] != 0.0:
+                        error = row[j]
+                        state[j] += state[j] * error + math.copysign(smallest, error)
+    return out
+
+
+def _moved(value: Any, roundoff: float, rng: np.random.Generator) -> Any:
+    if isinstance(value, bool) or value == 0.0:
+        return value
+    moved = value * (1.0 + roundoff * (2 * int(rng.integers(0, 2)) - 1))
+    return min(moved, math.nextafter(1.0, 0.0)) if value < 1.0 else moved
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Where an optimizer leaves a rule: the first step (from 1), and the largest relative difference there."""
+
+    step: int
+    size: float
+
+
+def compare(
+    candidate: Candidate,
+    stream: Stream,
+    theta: np.ndarray,
+    dtype: str,
+    step_size: np.ndarray,
+    restart: Any = None,
+) -> Difference | None:
+    """The first step at which the parameters do not move as the rule says; None if there is none.
+
+    Parameters
+    ----------
+    theta : ndarray, shape (n_steps + 1, n_coordinates)
+        Where the optimizer went.
+    step_size : ndarray, shape (n_steps,)
+    """
+    said = expected(candidate, stream, theta, dtype, restart)
+    precision = PRECISIONS[dtype]
+    direction = said.direction
+    if candidate.weight_decay and candidate.decay == DECOUPLED:
+        given = 1.0 if stream.given is None else stream.given
+        direction = direction + candidate.weight_decay * theta[:-1] * given
+    steps = step_size[:, None]
+    scalar = 2.0**-24 if candidate.single_scalars else precision.scalar_roundoff
+    with np.errstate(all="ignore"):
+        move = -steps * direction
+        moved = np.diff(theta, axis=0)
+        forgiven = np.abs(steps) * said.spread + 32.0 * precision.smallest
+        forgiven += 4.0 * precision.roundoff * (np.abs(theta[1:]) + np.abs(theta[:-1]))
+        forgiven += SAFETY * scalar * np.abs(steps * candidate.weight_decay * theta[:-1])
+        off = np.abs(moved - move)
+        wrong = ~(off <= forgiven) & np.isfinite(move)
+        wrong |= np.isfinite(theta[1:]) != np.isfinite(move)
+    rows = np.flatnonzero(wrong.any(axis=1))
+    if rows.size == 0:
+        return None
+    k = int(rows[0])
+    unit = np.nanmax(np.abs(move[k]), initial=0.0)
+    worst = np.where(wrong[k], off[k], 0.0).max()
+    size = float(worst / unit) if unit > 0.0 else math.inf if worst > 0.0 else math.nan
+    return Difference(k + 1, size if math.isfinite(worst) else math.nan)
+
+
+def fitted_step_size(candidate: Candidate, stream: Stream, theta: np.ndarray) -> float:
+    """The constant step size with which the rule moves most nearly as the optimizer did."""
+    exact = _directions(candidate, stream, theta, None, None, None)
+    if candidate.decay == DECOUPLED:
+        exact = exact + candidate.weight_decay * theta[:-1]
+    with np.errstate(all="ignore"):
+        moved = np.diff(theta, axis=0)
+        at = np.isfinite(moved) & np.isfinite(exact)
+        square = np.sum(exact[at] ** 2)
+        return float(-np.sum(moved[at] * exact[at]) / square) if square > 0.0 else 0.0

@@ -1,0 +1,109 @@
+"""Laws on stochastic quadratics: what a fixed stream misses, the loss after many steps may show.
+
+An optimizer runs on many replicates of a noisy quadratic at once, their coordinates beside each other
+in one tensor. Its mean excess loss is set beside that of the rule: exact where the theory has it, and
+otherwise from :func:`qpsim.simulate`, with other random numbers. It holds if the two are within
+``STANDARD_ERRORS`` of their common standard error. The Hessians are diagonal: rules act on each
+coordinate by itself, and the kernels of dense ones take twice as long to compile.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+
+import numpy as np
+
+from qpsim.conformance.adapters.subject import Subject
+from qpsim.conformance.report import LawOutcome
+from qpsim.errors import QpsimError
+from qpsim.methods import Method
+from qpsim.problem.quadratic import QuadraticProblem
+
+STANDARD_ERRORS = 4.5
+_N_STEPS, _N_REPLICATES, _N_EXPECTED = 50, 400, 2000
+
+
+def problems() -> dict[str, tuple[QuadraticProblem, float]]:
+    """The quadratics by name, each with the distance of its starting point.
+
+    >>> list(problems())
+    ['noise 1', 'noise 0.1', 'condition 100']
+    """
+    return {
+        "noise 1": (QuadraticProblem(np.array([0.3, 1.0, 3.0]), noise_std=1.0), 1.0),
+        "noise 0.1": (QuadraticProblem(np.array([0.3, 1.0, 3.0]), noise_std=0.1), 5.0),
+        "condition 100": (QuadraticProblem(np.array([0.05, 0.5, 5.0]), noise_std=0.5), 3.0),
+    }
+
+
+def hold(subject: Subject, method: Method, step_size: np.ndarray | float) -> list[LawOutcome]:
+    """Every law, for an optimizer whose step size is known.
+
+    Parameters
+    ----------
+    step_size : float, or ndarray of at least 50 values
+        Negative for an optimizer that ascends: it is given the gradients of the negative loss.
+    """
+    steps = (
+        np.broadcast_to(np.asarray(step_size, float), (_N_STEPS,))
+        if np.ndim(step_size) == 0
+        else np.asarray(step_size, float)[:_N_STEPS]
+    )
+    side = -1.0 if steps[0] < 0.0 else 1.0
+    outcomes = []
+    for k, (name, (problem, distance)) in enumerate(problems().items()):
+        theta0 = distance * np.array([1.0, -0.7, 0.4])
+        observed, error = _observed(subject, problem, theta0, side, seed=k)
+        expected, other = _expected(method, problem, theta0, side * steps, seed=100 + k)
+        if not (math.isfinite(observed) and math.isfinite(expected)):
+            continue  # both diverge at this step size, or a stream has shown it already
+        deviation = math.hypot(error, other)
+        z = (observed - expected) / deviation if deviation > 0.0 else math.inf
+        if observed == expected:
+            z = 0.0
+        outcomes.append(
+            LawOutcome(
+                f"mean excess loss after {_N_STEPS} steps, {name}",
+                observed,
+                expected,
+                deviation,
+                z,
+                bool(abs(z) <= STANDARD_ERRORS),
+            )
+        )
+    return outcomes
+
+
+def _observed(
+    subject: Subject, problem: QuadraticProblem, theta0: np.ndarray, side: float, seed: int
+) -> tuple[float, float]:
+    rng = np.random.Generator(np.random.PCG64(seed))
+    theta = np.tile(theta0, (_N_REPLICATES, 1))
+    hessian = np.diag(problem.eigenvalues)
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")
+        run = subject.start([theta], subject.dtypes[0])
+        for _ in range(_N_STEPS):
+            noise = problem.noise_std * rng.standard_normal(theta.shape)
+            run.step([side * (theta - noise) @ hessian])
+            (theta,) = run.values()
+    losses = 0.5 * np.einsum("ki,ij,kj->k", theta, hessian, theta)
+    return float(losses.mean()), float(losses.std(ddof=1) / math.sqrt(_N_REPLICATES))
+
+
+def _expected(
+    method: Method, problem: QuadraticProblem, theta0: np.ndarray, steps: np.ndarray, seed: int
+) -> tuple[float, float]:
+    from qpsim import theory
+    from qpsim.simulation.run import simulate
+
+    if np.all(steps == steps[0]):
+        try:
+            risk = theory.expected_excess_loss(problem, method, theta0, float(steps[0]), _N_STEPS)
+            return float(np.asarray(risk)[-1]), 0.0
+        except QpsimError:
+            pass
+    result = simulate(problem, method, steps, _N_STEPS, _N_EXPECTED, theta0, rng=seed, workers=1)
+    losses = result.excess_loss[:, -1]
+    return float(losses.mean()), float(losses.std(ddof=1) / math.sqrt(_N_EXPECTED))

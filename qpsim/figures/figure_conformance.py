@@ -1,0 +1,235 @@
+"""Public optimizers held to the exact rules of their methods: which conform, and how others differ.
+
+Each is checked by :func:`qpsim.conformance.check`. What is not installed is said so.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+import time
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from qpsim.conformance import Report, check
+from qpsim.conformance.public import PACKAGES, PUBLIC, Public, installed
+from qpsim.conformance.snippets import snippet
+from qpsim.errors import ConformanceError, FigureError, nearest
+from qpsim.figures.data import Data
+from qpsim.figures.options import BaseOptions, option
+from qpsim.provenance import environment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure, SubFigure
+
+_YES, _NO = "#0072B2", "#D55E00"
+# Ems from one line to the next, and of the columns' left ends in a wide and a narrow figure.
+_LINE, _WIDE, _NARROW = 1.42, (0.8, 15.5, 24.5, 26.5), (0.6, 11.2, 19.2, 20.6)
+_LETTER = 0.52
+
+
+@dataclass(frozen=True)
+class Options(BaseOptions):
+    """Which packages are looked at, and for how long."""
+
+    packages: tuple[str, ...] = option(PACKAGES, "packages whose optimizers are checked")
+    n_long: int = option(100_000, "steps of the longest stream", at_least=1)
+    laws: bool = option(True, "whether the laws on quadratics are checked too")
+
+
+def compute(options: Options, workers: int | Executor | None = None) -> Data:
+    """Check one optimizer after the other; ``workers`` is not used, as libraries have threads of their own.
+
+    Returns
+    -------
+    Data
+        ``conforms`` (optimizer,): 1 or 0; ``streams`` (optimizer, outcome): how many streams passed,
+        differ or fail, and cannot be given; ``law`` (optimizer, law): standard errors off, NaN where
+        none was taken. Labels: package, version, method, diagnosis, snippet (which shows a difference without qpsim),
+        and the packages that are missing.
+    """
+    began = time.perf_counter()
+    for name in options.packages:
+        if name not in PACKAGES:
+            raise FigureError(
+                f"Figure conformance knows no package {name!r}; {nearest(name, PACKAGES)}"
+            )
+    versions = {name: installed(name) for name in options.packages}
+    chosen = [one for one in PUBLIC if versions.get(one.package)]
+    reports = [_checked(one, options) for one in chosen]
+    arrays = {
+        "conforms": np.array([float(report.conforms) for report in reports]),
+        "streams": np.array([_counts(report) for report in reports], float).reshape(-1, 3),
+        "law": np.array([_laws(report) for report in reports], float).reshape(-1, 3),
+    }
+    axes = {
+        "conforms": ["optimizer"],
+        "streams": ["optimizer", "outcome"],
+        "law": ["optimizer", "law"],
+    }
+    labels: dict[str, list[Any]] = {
+        "optimizer": [f"{one.package} {one.name}" for one in chosen],
+        "outcome": ["passed", "differs", "not applicable"],
+        "package": [one.package for one in chosen],
+        "name": [one.name for one in chosen],
+        "version": [versions[one.package] for one in chosen],
+        "method": [one.method for one in chosen],
+        "rule": [report.method for report in reports],
+        "diagnosis": [report.diagnosis for report in reports],
+        "snippet": [
+            "" if report.conforms else snippet(one.package, one.name) or ""
+            for one, report in zip(chosen, reports, strict=True)
+        ],
+        "missing": [name for name, version in versions.items() if version is None],
+    }
+    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
+    provenance["packages"] = versions
+    return Data("conformance", options, arrays, axes, labels, provenance)
+
+
+def _checked(one: Public, options: Options) -> Report:
+    try:
+        return check(
+            one.optimizer(), one.method, n_long=options.n_long, run_laws=options.laws, **one.hyper
+        )
+    except ConformanceError as error:
+        return Report(False, str(error), one.method, "", "", ())
+
+
+def _counts(report: Report) -> list[int]:
+    outcomes = [outcome.outcome for outcome in report.streams]
+    given = len(outcomes) - outcomes.count("not applicable")
+    passed = outcomes.count("passed")
+    return [passed, given - passed, len(outcomes) - given]
+
+
+def _laws(report: Report) -> list[float]:
+    found = [law.z for law in report.laws]
+    return (found + [np.nan] * 3)[:3]
+
+
+def _how(data: Data, k: int) -> str:
+    """What is different, without what the row says already."""
+    if data["conforms"][k]:
+        return "conforms"
+    # What a stream is for stands in the data, not in the table.
+    text = re.sub(r"(stream '[^']*') \([^)]*\)", r"\1", str(data.labels["diagnosis"][k]))
+    return text.removeprefix(f"equals {data.labels['rule'][k]}").lstrip(" ,")
+
+
+def table(data: Data) -> tuple[list[str], list[list[str]]]:
+    """The rows as text."""
+    rows = [
+        [
+            data.labels["optimizer"][k],
+            data.labels["version"][k],
+            data.labels["method"][k],
+            "yes" if data["conforms"][k] else "no",
+            "" if data["conforms"][k] else _how(data, k),
+        ]
+        for k in range(len(data.labels["optimizer"]))
+    ]
+    rows += [[name, "not installed", "", "", ""] for name in data.labels["missing"]]
+    return ["optimizer", "version", "method", "conforms", "how it differs"], rows
+
+
+def _lines(data: Data, width: float) -> Iterator[tuple[str, Any]]:
+    """What stands in each line: a package's heading, or a row's number, and the lines of its text."""
+    ems = width * 72 / _size(width)
+    room = int((ems - _columns(width)[3] - 0.6) / _LETTER)
+    last = None
+    for k, package in enumerate(data.labels["package"]):
+        if package != last:
+            yield "package", f"{package} {data.labels['version'][k]}"
+            last = package
+        text = textwrap.shorten(_how(data, k), 4 * room, placeholder=" ...")
+        yield "row", (k, textwrap.wrap(text, room))
+    for name in data.labels["missing"]:
+        yield "package", f"{name}: not installed, or cannot be imported"
+
+
+def _columns(width: float) -> tuple[float, ...]:
+    return _WIDE if width >= 5 else _NARROW
+
+
+def _size(width: float) -> float:
+    from qpsim.figures import style
+
+    return style.text_size(width)
+
+
+def _height(data: Data, width: float) -> float:
+    """Ems."""
+    n = 0.0
+    for kind, what in _lines(data, width):
+        n += 1.3 if kind == "package" else max(1, len(what[1])) + 0.12
+    return (n + 1.5) * _LINE
+
+
+def aspect(data: Data, width: float) -> float:
+    """Height over width."""
+    em = _size(width) / 72
+    note = 4.6 if width >= 5 else 8.0
+    return float((_height(data, width) + note) * em / width)
+
+
+def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
+    """A table: package, optimizer, method, a filled mark where it conforms, and what differs.
+
+    Returns
+    -------
+    dict
+        Name of an optimizer -> its mark; "note".
+    """
+    from matplotlib.lines import Line2D
+
+    from qpsim.figures import page as pages
+
+    page = pages.Page(fig)
+    width = fig.bbox.width / fig.dpi
+    n_yes, n = int(data["conforms"].sum()), len(data["conforms"])
+    artists: dict[Any, Any] = {
+        "note": page.note(
+            f"{n_yes} of {n} conform (filled): every move on all streams of gradients is the rule's within "
+            "rounding, and the mean loss on noisy quadratics within 4.5 standard errors. An open mark: the "
+            "implementation differs, and how; many are choices, not errors."
+        )
+    }
+    columns = _columns(width)
+    top = page.height - 1.2
+
+    def write(x: float, y: float, text: str, **more: Any) -> Any:
+        return fig.text(page.x(x), page.y(y), text, va="center", **more)
+
+    for x, text in zip(columns, ("optimizer", "rule", "", "how it differs"), strict=True):
+        write(x, top, text, color="#404040", style="italic")
+    y = top - 0.3 * _LINE
+    for kind, what in _lines(data, width):
+        if kind == "package":
+            y -= 1.3 * _LINE
+            write(columns[0], y, what, weight="bold")
+            continue
+        k, lines = what
+        y -= 1.0 * _LINE + 0.12 * _LINE
+        conforms = bool(data["conforms"][k])
+        write(columns[0] + 0.6, y, data.labels["name"][k])
+        write(columns[1], y, data.labels["method"][k])
+        mark = Line2D(
+            [page.x(columns[2] + 0.5)],
+            [page.y(y)],
+            marker="o" if conforms else "D",
+            markersize=0.45 * page.em * 72,
+            color=_YES if conforms else _NO,
+            markerfacecolor=_YES if conforms else "white",
+            transform=fig.transSubfigure if hasattr(fig, "transSubfigure") else None,
+        )
+        artists[data.labels["optimizer"][k]] = fig.add_artist(mark)
+        for j, line in enumerate(lines):
+            if not conforms:
+                write(columns[3], y - j * _LINE, line)
+        y -= (max(1, len(lines)) - 1) * _LINE
+    return artists

@@ -1,0 +1,200 @@
+"""Every diagnosis is planted: an optimizer that is wrong in a known way is told as that."""
+
+import numpy as np
+import pytest
+
+import qpsim
+from qpsim import conformance
+from qpsim.conformance.variants import variants, written_out
+from tests.conformance.planted import of_method, pair
+
+# Enough to tell all variants apart; the long test takes all streams.
+FEW = ["constant", "alternating", "zeros first", "tiny", "small", "subnormal", "away from zero"]
+PLANTED = [(name, one) for one in variants() for name in one.methods]
+
+
+def diagnosis(optimizer, method, only=FEW, **hyper):
+    report = conformance.check(optimizer, method, only=only, n_long=300, run_laws=False, **hyper)
+    assert report.conforms == (report.diagnosis.endswith("streams"))
+    return report.diagnosis
+
+
+def planted(name, one):
+    method = qpsim.method(name)
+    hyper = one.hyper({**method.hyper_parameters, "_sign": name == "adam*"})
+    return pair(one.function, len(one.state_names), hyper.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "one"), PLANTED, ids=lambda x: x if isinstance(x, str) else x.text
+)
+def test_each_variant_is_found_where_it_is_planted(name, one):
+    few = ["zeros first", "subnormal" if name == "rprop" else "small"]
+    assert diagnosis(planted(name, one), name, few) == f"equals {qpsim.method(name)!r} {one.text}"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(
+    ("name", "one"), PLANTED, ids=lambda x: x if isinstance(x, str) else x.text
+)
+def test_each_variant_is_found_on_all_streams(name, one):
+    assert diagnosis(planted(name, one), name, None) == f"equals {qpsim.method(name)!r} {one.text}"
+
+
+def test_a_counter_that_is_wrong_is_found():
+    adam = qpsim.method("adam")
+    base = f"equals {adam!r}"
+    assert diagnosis(of_method(adam, start=1), "adam") == f"{base} with a counter one step ahead"
+    at_one = lambda g, m, v, t, *hyper: adam.rule.function(g, m, v, 1.0, *hyper)  # noqa: E731
+    stands = pair(at_one, 2, adam.hyper_parameters.values())
+    assert diagnosis(stands, "adam") == f"{base} with a counter that stays at 1"
+    empty = lambda g, m, v, t, *hyper: adam.rule.function(g, 0.0, 0.0, t, *hyper)  # noqa: E731
+    forgets = pair(empty, 2, adam.hyper_parameters.values())
+    assert diagnosis(forgets, "adam") == f"{base} with its state re-zeroed at each step"
+    from_zero = of_method(qpsim.method("lion"), start=-1)
+    assert diagnosis(from_zero, "lion").startswith("equals lion")  # it does not count
+    rms = next(one for one in variants("rmsprop") if one.text == "with bias correction")
+    late = pair(rms.function, 1, (0.9, 1e-8), start=1)
+    expected = (
+        "equals rmsprop(decay=0.9, eps=1e-08) with bias correction with a counter one step ahead"
+    )
+    assert diagnosis(late, "rmsprop") == expected
+
+
+def test_a_counter_from_zero_divides_by_zero_or_is_named():
+    nadam = qpsim.method("nadam", momentum_decay=1.0)
+
+    def from_zero(g, m, v, product, t, *hyper):
+        return nadam.rule.function(g, m, v, product, max(t - 1.0, 0.5), *hyper)
+
+    text = diagnosis(
+        pair(from_zero, 3, nadam.hyper_parameters.values()), "nadam", momentum_decay=1.0
+    )
+    assert text.startswith("differs from all known variants from step 1 on, by ")
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "text"),
+    [
+        ("adam", {"b1": 0.95}, "with b1 0.95, not 0.9"),
+        ("adam", {"b1": 0.999, "b2": 0.9}, "with b1 and b2 exchanged"),
+        ("adam", {"eps": 1e-7}, "with eps 1e-07, not 1e-08"),
+        ("m-svag", {"bias_corrected": True}, "with bias_corrected True, not False"),
+        ("lion", {"b2": 0.999}, "with b2 0.999, not 0.99"),
+    ],
+)
+def test_other_hyper_parameters_are_found(name, hyper, text):
+    wrong = of_method(qpsim.method(name, **hyper))
+    assert diagnosis(wrong, name) == f"equals {qpsim.method(name)!r} {text}"
+
+
+def test_another_method_is_found():
+    assert diagnosis(of_method(qpsim.method("rmsprop")), "m-sgd").startswith("equals rmsprop(")
+    assert diagnosis(of_method(qpsim.method("adam")), "adabelief").startswith("equals adam")
+
+
+@pytest.mark.parametrize("form", ["decoupled", "coupled"])
+def test_a_decay_of_the_weights_is_found(form):
+    adam = qpsim.method("adam")
+    init, update = of_method(adam)
+
+    def decayed(gradient, state, params):
+        if form == "coupled":
+            return update(gradient + 0.01 * params, state, params)
+        moved, state = update(gradient, state, params)
+        return moved - 0.01 * 0.01 * params, state
+
+    found = diagnosis((init, decayed), "adam")
+    assert found == f"equals {adam!r} with {form} weight decay 0.01"
+    report = conformance.check(
+        (init, decayed), "adam", weight_decay=0.01, decay_form=form, only=FEW, run_laws=False
+    )
+    assert report.conforms
+    other = "coupled" if form == "decoupled" else "decoupled"
+    wrong = conformance.check(
+        (init, decayed), "adam", weight_decay=0.01, decay_form=other, only=FEW, run_laws=False
+    )
+    assert wrong.diagnosis.endswith(f"but {form}")
+
+
+def test_a_step_size_that_changes_is_found_or_declared():
+    method = qpsim.method("m-ssd")
+    init, update = of_method(method, step_size=1.0)
+
+    def scheduled(gradient, state, params):
+        moved, state = update(gradient, state, params)
+        return params + (moved - params) * 0.1 / state[1], state
+
+    said = diagnosis((init, scheduled), "m-ssd", ["constant"])
+    assert "with a step size that changes: 0.1, 0.05, 0.0333333, 0.025" in said
+    declared = conformance.check(
+        (init, scheduled), method, step_size=lambda t: 0.1 / t, only=["constant"], run_laws=False
+    )
+    assert declared.conforms and declared.step_size == "declared"
+
+
+@pytest.mark.parametrize(
+    ("kept", "counted", "lost"),
+    [
+        (1, 0, "the step counter is not restored"),
+        pytest.param(
+            *(0, 0, "neither the state nor the step counter is restored"), marks=pytest.mark.long
+        ),
+        pytest.param(
+            *(0, 1, "the state is not restored, only the step counter"), marks=pytest.mark.long
+        ),
+    ],
+)
+def test_what_saving_loses_is_said(kept, counted, lost):
+    adam = qpsim.method("adam")
+    # Averages without corrections are kept, as in most programs.
+    init, update = pair(written_out(adam.rule.function), 2, adam.hyper_parameters.values())
+
+    class Forgetful(list):
+        def __reduce__(self):
+            return Forgetful, ([kept * self[0], counted * self[1]],)
+
+    def step(gradient, state, params):
+        moved, state = update(gradient, state, params)
+        return moved, Forgetful(state)
+
+    said = diagnosis((lambda params: Forgetful(init(params)), step), "adam", ["save and load"])
+    where = "except on stream 'save and load' (the state saved and loaded in the middle), where"
+    assert said == f"equals {adam!r}, {where} {lost}"
+
+
+def test_optimizers_that_share_their_state_are_found():
+    held = {}
+
+    def init(params):
+        held.update(r=np.zeros(3), params=params.shape)
+        return None
+
+    def update(gradient, state, params):
+        if gradient.shape != (3,):
+            return params - 0.01 * gradient, state
+        held["r"] = 0.9 * held["r"] + gradient
+        return params - 0.01 * held["r"], state
+
+    report = conformance.check((init, update), "m-sgd", only=["two at once"], run_laws=False)
+    assert not report.conforms
+
+
+def test_nan_is_said_where_it_first_arrives():
+    def update(gradient, v, params):
+        v = 0.9 * v + 0.1 * gradient**2
+        return params - 0.01 * gradient / np.sqrt(v), v
+
+    report = conformance.check(
+        (np.zeros_like, update), "rmsprop", eps=0.0, only=["zeros first"], run_laws=False
+    )
+    assert report.diagnosis.endswith("where NaN reaches the parameters at step 1")
+    assert report.streams[1].step == 1 and report.to_dict()["streams"][1]["difference"] is None
+
+
+def test_what_is_not_known_is_said_to_be_so():
+    def update(gradient, state, params):
+        return params - 0.01 * np.tanh(gradient) ** 3, state
+
+    found = diagnosis((np.zeros_like, update), "adam")
+    assert found.startswith("differs from all known variants from step 1 on, by ")

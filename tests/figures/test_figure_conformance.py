@@ -1,0 +1,35 @@
+"""The table of public optimizers: what is not installed is said, and no number is written by hand."""
+
+import pytest
+
+from qpsim import figures
+from qpsim.errors import FigureError
+from tests.figures import small
+
+
+def test_a_package_that_cannot_be_imported_is_said_so(monkeypatch):
+    from qpsim.figures import figure_conformance
+
+    monkeypatch.setattr(figure_conformance, "installed", lambda name: None)
+    data = figures.compute("conformance", packages=["timm", "optax"])
+    assert data.labels["missing"] == ["timm", "optax"] and data["conforms"].shape == (0,)
+    _, rows = figures.table(data)
+    assert [row[:2] for row in rows] == [["timm", "not installed"], ["optax", "not installed"]]
+    figures.draw(data)
+
+
+def test_the_table_says_what_the_drawing_says():
+    data = small.data("conformance")
+    columns, rows = figures.table(data)
+    assert columns[-1] == "how it differs" and [row[3] for row in rows] == ["yes", "no", "no", ""]
+    assert (
+        rows[1][4]
+        == "with eps inside the root, except on stream 'float16', where it differs from step 1 on, by 0.01"
+    )
+    _, artists = figures.draw(data, width=3.4)
+    assert {"torch SGD", "optax yogi"} <= set(artists)
+
+
+def test_an_unknown_package_is_refused():
+    with pytest.raises(FigureError, match="did you mean 'optax'"):
+        figures.compute("conformance", packages=["optx"])
