@@ -105,7 +105,19 @@ def test_a_law_shows_what_the_streams_miss():
 
 
 @pytest.mark.long
-def test_laws_hold_for_a_method_whose_loss_is_simulated():
+@pytest.mark.parametrize("name", ["adam", "lion", "yogi"])
+def test_the_ensemble_of_a_law_is_that_of_a_simulation(name):
+    problem, distance = laws.problems()["noise 1"]
+    theta0, method = distance * np.array([1.0, -0.7, 0.4]), qpsim.method(name)
+    run = qpsim.simulate(problem, method, 0.05, 50, 4000, theta0, rng=1, workers=1)
+    losses = run.excess_loss[:, -1]
+    mean, error = laws._expected(method, problem, theta0, np.full(50, 0.05), seed=2)
+    deviation = np.hypot(error, losses.std(ddof=1) / np.sqrt(losses.size))
+    assert deviation > 0 and abs(mean - losses.mean()) < 4 * deviation
+
+
+@pytest.mark.long
+def test_laws_hold_for_a_method_whose_loss_has_no_closed_form():
     held = laws.hold(
         Pair(*of_method(qpsim.method("adam"), step_size=0.05)), qpsim.method("adam"), 0.05
     )
