@@ -252,8 +252,12 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
             return ticks[:: stride if len(ticks) > 2 * stride else 1]
     from matplotlib.ticker import MaxNLocator
 
-    within = MaxNLocator(4, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return [float(f"{tick:.12g}") for tick in within if low <= tick <= high]
+    for bins in range(4, 12):
+        ticks = MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        within = [float(f"{tick:.12g}") for tick in ticks if low <= tick <= high]
+        if len(within) >= 3:
+            break
+    return within
 
 
 def log_axis(axis: Any) -> None:

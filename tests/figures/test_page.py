@@ -18,7 +18,8 @@ def test_a_note_takes_as_many_lines_as_it_needs(width):
 
 
 @pytest.mark.parametrize(
-    ("low", "high"), [(0.8, 2.4), (1e-3, 1e4), (0.05, 0.9), (1.01, 1.09), (7.0, 13.0)]
+    ("low", "high"),
+    [(0.8, 2.4), (1e-3, 1e4), (0.05, 0.9), (1.01, 1.09), (7.0, 13.0), (1.6e-4, 3.9e-4)],
 )
 def test_a_logarithmic_axis_has_at_least_three_labels_and_one_below_one(low, high):
     ticks = page.log_ticks(low, high)

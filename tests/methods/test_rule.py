@@ -385,7 +385,7 @@ def test_an_edited_rule_is_never_stale_in_one_process(tmp_path, monkeypatch):
     importlib.invalidate_caches()
     module = importlib.reload(module)
     assert module.run() == pytest.approx(loss_with(2.0), rel=1e-12)
-    monkeypatch.delitem(sys.modules, "edited_rule")
+    del sys.modules["edited_rule"]
 
 
 def test_a_users_rule_of_a_known_name_runs_itself():

@@ -193,17 +193,17 @@ def test_what_objects_hold_beside_their_fields_counts(monkeypatch):
 
 
 def test_a_function_is_known_by_what_runs_and_not_by_its_file(tmp_path, monkeypatch):
-    file = tmp_path / "edited_rule.py"
+    file = tmp_path / "edited_function.py"
     file.write_text("def scaled(x):\n    return 2.0 * x\n")
     monkeypatch.syspath_prepend(tmp_path)
-    import edited_rule
+    import edited_function
 
-    before = digest(describe(edited_rule.scaled))
+    before = digest(describe(edited_function.scaled))
     file.write_text("def scaled(x):\n    return 3.0 * x  # not what this process runs\n")
-    assert digest(describe(edited_rule.scaled)) == before
+    assert digest(describe(edited_function.scaled)) == before
     importlib.invalidate_caches()
-    importlib.reload(edited_rule)
-    assert digest(describe(edited_rule.scaled)) != before
+    importlib.reload(edited_function)
+    assert digest(describe(edited_function.scaled)) != before
 
 
 def test_descriptions_are_the_same_in_every_process():
