@@ -37,7 +37,7 @@ _PUBLIC = {
     "StoreWarning": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "nn", "tuning", "sweep", "figures", "verdicts")
+_SUBPACKAGES = ("theory", "measure", "nn", "tuning", "sweep", "figures", "verdicts")
 # Modules that users name as qpsim.NAME.
 _MODULES = {
     "noise": "qpsim.problem.noise",
