@@ -16,6 +16,9 @@ _PUBLIC = {
     "directions": "qpsim.measure.improvement",
     "DirectionsMeasurement": "qpsim.measure.improvement",
     "Estimate": "qpsim.measure.record",
+    "Point": "qpsim.measure.point",
+    "from_torch": "qpsim.measure.torch_model",
+    "from_jax": "qpsim.measure.jax_model",
     "load": "qpsim.measure.saved",
 }
 

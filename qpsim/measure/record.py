@@ -134,4 +134,4 @@ def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
 
 def missing(extra: str) -> MeasureError:
     """The error for a framework that is not installed."""
-    return MeasureError(f'{extra} is not installed; install it with: pip install "{extra}"')
+    return MeasureError(f"{extra} is not installed; install it with: pip install {extra}")

@@ -123,7 +123,7 @@ def test_intervals_cover_the_exact_numbers():
         p, theta, g, hvp = black_box(100, np.random.default_rng([1, seed]))
         found = measure.directions(g, hvp, methods=["sgd", "ssd"], rng=seed)
         curved = measure.curvature(
-            lambda v: wide.hessian @ v, 100, exact_below=0, n_rows=32, n_lanczos=5, rng=seed
+            lambda v: wide.hessian @ v, 100, exact_below=0, n_rows=64, n_lanczos=5, rng=seed
         )
         pairs = [
             (found[name].improvement, theory.expected_improvement(p, name, theta))
