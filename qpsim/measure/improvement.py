@@ -41,9 +41,12 @@ class MeasuredDirection:
         I(z) / I(g).
     predicted : float
         I(z) by the Gaussian theory from the measured mean, covariance and Hessian; NaN where no Hessian was formed.
+        The measured mean still has the noise of n gradients, so that the prediction is too large where the noise
+        scale is not small beside n.
     realised : Estimate
         The best decrease of the loss itself, in the mean over some directions and with one step size; NaN without a
-        loss.
+        loss. Where that loss is the mean over the very batches of the gradients, each direction profits from its own
+        batch: its decrease is then too large by a share that falls with the number of batches.
     """
 
     method: str
