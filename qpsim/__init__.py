@@ -37,7 +37,16 @@ _PUBLIC = {
     "StoreWarning": "qpsim.errors",
 }
 
-_SUBPACKAGES = ("theory", "conformance", "nn", "tuning", "sweep", "figures", "verdicts")
+_SUBPACKAGES = (
+    "theory",
+    "measure",
+    "conformance",
+    "nn",
+    "tuning",
+    "sweep",
+    "figures",
+    "verdicts",
+)
 # Modules that users name as qpsim.NAME.
 _MODULES = {
     "noise": "qpsim.problem.noise",

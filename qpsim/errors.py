@@ -64,6 +64,10 @@ class TrainingError(QpsimError):
     """A training or tuning run whose steps, step size, schedule or workers make no sense."""
 
 
+class MeasureError(QpsimError):
+    """Gradients, Hessian-vector products or a loss from which nothing can be measured."""
+
+
 class FigureError(QpsimError):
     """An unknown figure, output format or figure option, or a value it cannot take."""
 

@@ -24,7 +24,7 @@ REGION = re.compile(r"(<!-- begin (\w+) -->\n)(.*?)(<!-- end \2 -->)", re.S)
 NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 TOLERANCE = 0.02
 # Methods that are named in one line, because the page is to stay short.
-LATER = ("qpsim.methods.momentum", "qpsim.methods.modern")
+LATER = ("qpsim.methods.relatives", "qpsim.methods.momentum", "qpsim.methods.modern")
 
 
 def methods():

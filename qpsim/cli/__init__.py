@@ -22,6 +22,7 @@ from qpsim.cli import (
     docs,
     figure,
     info,
+    probe,
     simulate,
     sweep,
     theory,
@@ -105,6 +106,7 @@ app.add_typer(theory.app, name="theory")
 app.command("bench", cls=Command)(bench.bench)
 app.command("train", cls=Command)(train.train)
 app.command("tune", cls=Command)(tune.tune)
+app.command("probe", cls=Command)(probe.probe)
 app.command("docs", cls=Command)(docs.docs)
 app.command("info", cls=Command)(info.info)
 

@@ -68,6 +68,7 @@ def verify(
       qpsim verify figure2 --n-replicates 1024 --scale 3
       qpsim verify figure2 --set 'scales=[10, 100]' --json
       qpsim verify networks --json
+      qpsim verify conditions
       qpsim verify all --workers 2
     """
     from qpsim import verdicts

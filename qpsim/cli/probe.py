@@ -1,0 +1,205 @@
+"""``qpsim probe``: the paper's conditions measured along the training of a network."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from qpsim.cli.report_errors import assignments, file_lines, print_json, print_table, say
+from qpsim.cli.shared import methods_beginning, tasks_beginning
+
+
+def probe(
+    task: Annotated[
+        str,
+        typer.Argument(help="Problem; train --list shows all.", autocompletion=tasks_beginning),
+    ],
+    method: Annotated[
+        str, typer.Option(help="Method that trains.", autocompletion=methods_beginning)
+    ] = "adam",
+    step_size: Annotated[float, typer.Option(help="Its step size.")] = 0.001,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter, such as b2=0.99."),
+    ] = None,
+    at: Annotated[str, typer.Option(help="Steps after which is measured.")] = "0,50,200",
+    n_examples: Annotated[int, typer.Option(help="Examples whose loss is measured.")] = 512,
+    n_gradients: Annotated[int, typer.Option(help="Minibatches at each point.")] = 64,
+    seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for what is measured.")] = Path("probe"),
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Keep the points that the folder holds already.")
+    ] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
+) -> None:
+    """Train a network, stop at some steps, and measure curvature, noise and directions there.
+
+    Each point is written as soon as it is measured: after Ctrl-C the same command with --resume
+    goes on. The numbers are in probe.json, all arrays in one .npz a measurement.
+
+    \b
+    Examples:
+      qpsim probe digits-whitened --method sgd --step-size 0.1 --at 0,50,200
+      qpsim probe digits-mlp --method adam --step-size 0.003 --at 0,100 --json
+      qpsim probe mnist --data /usr/share/dataset-fashion-mnist --at 0,100
+    """
+    from qpsim import method as method_of
+    from qpsim import nn
+    from qpsim.files.writing import check_writable, write_json
+    from qpsim.nn.measured import Probe, Sizes
+    from qpsim.nn.measured import probe as measure
+    from qpsim.provenance import environment
+
+    steps = _steps(at)
+    chosen = nn.task(task)
+    if max(steps) > chosen.n_steps:
+        chosen = replace(chosen, n_steps=max(steps))
+    hyper = assignments(set_, list(method_of(method).rule.defaults))
+    run = nn.Run(chosen, method_of(method, **hyper), step_size, seed)
+    sizes = Sizes(n_examples=n_examples, n_gradients=n_gradients)
+    check_writable(out)
+    key = {"run": run.record(), "sizes": vars(sizes)}
+    points = _known(out / "probe.json", key) if resume else {}
+    wanted = {step: points[step] for step in steps if step in points}
+
+    def keep(found: Probe) -> None:
+        for name in ("noise", "curvature", "directions"):
+            getattr(found, name).save(out / f"step{found.step}-{name}.npz")
+        points[found.step] = wanted[found.step] = found.to_dict()
+        listed = [points[step] for step in sorted(points)]
+        write_json(out / "probe.json", {"key": key, "points": listed, "provenance": environment()})
+
+    try:
+        measure(
+            run, steps, directory=data, sizes=sizes, done=keep, skip=list(wanted), workers=workers
+        )
+    except KeyboardInterrupt:
+        say(f"{len(points)} points are in {file_lines([out])[0]}; --resume goes on from there.")
+        raise
+    missing = [step for step in steps if step not in wanted]
+    if missing:
+        say(f"warning: the run diverged before step {missing[0]}; the step size is too large.")
+    listed = [wanted[step] for step in sorted(wanted)]
+    if listed:
+        _draw(listed, out / "probe.png")
+    if json_:
+        print_json({"key": key, "points": listed})
+        return
+    _print(listed)
+    say(f"saved to {file_lines([out])[0]}")
+
+
+def _steps(text: str) -> list[int]:
+    try:
+        steps = [int(part) for part in text.split(",")]
+    except ValueError:
+        steps = [-1]
+    if min(steps) < 0:
+        raise typer.BadParameter(f"--at takes steps such as 0,50,200, not {text!r}.")
+    return sorted(set(steps))
+
+
+def _known(path: Path, key: dict[str, Any]) -> dict[int, Any]:
+    """The points of an earlier run of the same command."""
+    import json
+
+    from qpsim.errors import FileError
+    from qpsim.files.reading import read_bytes
+
+    if not path.exists():
+        return {}
+    try:
+        content = json.loads(read_bytes(path))
+        known, points = content["key"], {int(one["step"]): one for one in content["points"]}
+    except (ValueError, KeyError, TypeError):
+        raise FileError(f"{path} is damaged or not ours; give another --out.") from None
+    if known != json.loads(json.dumps(key)):
+        raise FileError(f"{path} holds another run's points; give another --out.")
+    return points
+
+
+def _print(points: list[dict[str, Any]]) -> None:
+    columns = ["step", "loss", "c", "largest eigenvalue", "negative mass", "median eta^2"]
+    methods = [row["method"] for row in points[0]["directions"]["rows"]] if points else []
+    columns += [f"{name} / sgd" for name in methods if name != "sgd"]
+    rows = []
+    for one in points:
+        curvature = one["curvature"]
+        ratios = {
+            row["method"]: _interval(row["ratio_to_sgd"]) for row in one["directions"]["rows"]
+        }
+        rows.append(
+            [
+                str(one["step"]),
+                f"{one['loss']:.4g}",
+                _interval(curvature["diagonal_mass"]),
+                f"{curvature['eigenvalues'][-1]:.3g}",
+                _interval(curvature["negative_mass"]),
+                _number(one["noise"]["relative_variance"][2]),
+                *(ratios[name] for name in methods if name != "sgd"),
+            ]
+        )
+    print_table(columns, rows)
+
+
+def _number(value: float | None) -> str:
+    return "inf" if value is None else f"{value:.3g}"
+
+
+def _interval(value: dict[str, float | None]) -> str:
+    if value["value"] is None:
+        return "-"
+    if value["low"] == value["high"]:
+        return _number(value["value"])
+    return f"{_number(value['value'])} [{_number(value['low'])}, {_number(value['high'])}]"
+
+
+def _draw(points: list[dict[str, Any]], path: Path) -> None:
+    """c and the improvement of each direction relative to SGD's, over steps."""
+    from matplotlib.figure import Figure
+
+    from qpsim.files.writing import write_atomically
+
+    fig = Figure(figsize=(7.0, 2.8), layout="constrained")
+    left, right = fig.subplots(1, 2)
+    steps = [one["step"] for one in points]
+    _line(left, steps, [one["curvature"]["diagonal_mass"] for one in points], "o-", "0.1", None)
+    left.set_ylabel("diagonal mass c")
+    left.set_ylim(0.0, 1.25 * left.get_ylim()[1])
+    rows = [{row["method"]: row for row in one["directions"]["rows"]} for one in points]
+    names = [name for name in rows[0] if name != "sgd"]
+    styles = ("o-", "s--", "^:", "D-.")
+    colors = ("#0072B2", "#D55E00", "#009E73", "#000000")
+    for name, style, color in zip(names, styles, colors, strict=False):
+        _line(right, steps, [one[name]["ratio_to_sgd"] for one in rows], style, color, name)
+    right.axhline(1.0, color="0.6", linewidth=0.8)
+    right.set_yscale("log")
+    right.yaxis.set_major_formatter("{x:g}")
+    right.yaxis.set_minor_formatter("{x:g}")
+    right.set_ylabel("I(z) / I(g)")
+    right.legend(frameon=False)
+    for ax in (left, right):
+        ax.set_xlabel("step")
+    write_atomically(path, lambda stream: fig.savefig(stream, format="png", dpi=200))
+
+
+def _line(ax: Any, steps: Any, values: Any, style: str, color: str, name: str | None) -> None:
+    known = [
+        (step, one["value"], one["low"], one["high"])
+        for step, one in zip(steps, values, strict=True)
+        if None not in one.values()
+    ]
+    if known:
+        x, y, low, high = zip(*known, strict=True)
+        below = [a - b for a, b in zip(y, low, strict=True)]
+        above = [b - a for a, b in zip(y, high, strict=True)]
+        ax.errorbar(
+            x, y, yerr=[below, above], fmt=style, color=color, capsize=2, markersize=4, label=name
+        )

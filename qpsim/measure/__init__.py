@@ -1,0 +1,37 @@
+"""A real model's curvature, noise and directions, measured from gradients and Hessian-vector products.
+
+Section 2 of Balles & Hennig (2018) says under which conditions the sign of a gradient is the better direction. These
+functions measure the conditions, and the improvement itself, at one point of any model in any framework.
+"""
+
+from importlib import import_module as _import_module
+from typing import Any as _Any
+
+_PUBLIC = {
+    "noise": "qpsim.measure.gradient_noise",
+    "NoiseMeasurement": "qpsim.measure.gradient_noise",
+    "curvature": "qpsim.measure.hessian",
+    "CurvatureMeasurement": "qpsim.measure.hessian",
+    "spectral_density": "qpsim.measure.lanczos",
+    "directions": "qpsim.measure.improvement",
+    "DirectionsMeasurement": "qpsim.measure.improvement",
+    "Estimate": "qpsim.measure.record",
+    "Point": "qpsim.measure.point",
+    "from_torch": "qpsim.measure.torch_model",
+    "from_jax": "qpsim.measure.jax_model",
+    "load": "qpsim.measure.saved",
+}
+
+__all__ = list(_PUBLIC)
+
+
+def __getattr__(name: str) -> _Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'qpsim.measure' has no attribute {name!r}")
+    value = getattr(_import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

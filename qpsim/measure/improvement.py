@@ -1,0 +1,531 @@
+"""What each direction is worth at one point: measured from real gradients, beside what the theory predicts.
+
+Eq. 11 of Balles & Hennig (2018): along z the expected loss falls by at most I(z) = 0.5 (grad^T E[z])^2 / E[z^T H z].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qpsim import checks
+from qpsim.errors import MeasureError
+from qpsim.measure.inputs import Products, chunks_of, enough, generator
+from qpsim.measure.record import Estimate, Measurement, around, axes_for, table
+from qpsim.methods import Method, Rule, State
+from qpsim.methods import method as method_of
+
+_DEFAULT = ("sgd", "ssd", "svag", "va-ssd", "adam")
+_UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
+# Directions along which the loss itself is followed.
+_FOLLOWED = 8
+
+
+@dataclass(frozen=True)
+class MeasuredDirection:
+    """One method's line of a :class:`DirectionsMeasurement`.
+
+    Attributes
+    ----------
+    method : str
+    slope, curvature : Estimate
+        grad^T E[z] and E[z^T H z].
+    improvement : Estimate
+        I(z), the largest expected decrease of the quadratic model; infinite where E[z^T H z] <= 0.
+    step_size : Estimate
+        The best one.
+    ratio_to_sgd : Estimate
+        I(z) / I(g).
+    predicted : float
+        I(z) by the Gaussian theory from the measured mean, covariance and Hessian; NaN where no Hessian was formed.
+        The measured mean still has the noise of n gradients, so that the prediction is too large where the noise
+        scale is not small beside n.
+    realised : Estimate
+        The best decrease of the loss itself, in the mean over some directions and with one step size; NaN without a
+        loss. Where that loss is the mean over the very batches of the gradients, each direction profits from its own
+        batch: its decrease is then too large by a share that falls with the number of batches.
+    """
+
+    method: str
+    slope: Estimate
+    curvature: Estimate
+    improvement: Estimate
+    step_size: Estimate
+    ratio_to_sgd: Estimate
+    predicted: float
+    realised: Estimate
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class DirectionsMeasurement(Measurement):
+    """What each direction is worth at one point. Made by :func:`qpsim.measure.directions`.
+
+    Attributes
+    ----------
+    n_gradients, dim, n_products : int
+    rows : tuple of MeasuredDirection
+    improvement_bound : float
+        Eq. 12's lower bound on sign descent's I(z), with Gaussian success probabilities; NaN without a Hessian.
+    noise_curvature_ratio : Estimate
+        tr HC / grad^T H grad: how much of the curvature along a stochastic gradient is the noise's.
+    gradient : ndarray (d,)
+    matrix : ndarray (d, d) or None
+        The Hessian, where it was formed.
+    noise_factor : ndarray (d, n) or None
+        F with the sample covariance C = F F^T, where the Hessian was formed.
+    """
+
+    n_gradients: int
+    dim: int
+    n_products: int
+    rows: tuple[MeasuredDirection, ...]
+    improvement_bound: float
+    noise_curvature_ratio: Estimate
+    gradient: np.ndarray
+    matrix: np.ndarray | None
+    noise_factor: np.ndarray | None
+
+    def __getitem__(self, method: str) -> MeasuredDirection:
+        for row in self.rows:
+            if row.method == method:
+                return row
+        raise MeasureError(f"{method!r} was not measured, but {[row.method for row in self.rows]}.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """As of every measurement, without the matrices."""
+        found = super().to_dict()
+        del found["matrix"], found["noise_factor"]
+        return found
+
+    def __str__(self) -> str:
+        rows = [
+            [
+                row.method,
+                str(row.improvement),
+                f"{row.predicted:.4g}",
+                str(row.realised),
+                f"{row.step_size.value:.4g}",
+                str(row.ratio_to_sgd),
+            ]
+            for row in self.rows
+        ]
+        columns = ["method", "improvement", "Gaussian", "realised", "step size", "x sgd"]
+        note = f"Eq. 12 promises ssd {self.improvement_bound:.4g}; tr HC / g^T H g is {self.noise_curvature_ratio}"
+        title = f"Directions at one point, {self.n_gradients} gradients, {self.dim} coordinates"
+        return table(title, columns, rows, note)
+
+    def __repr__(self) -> str:
+        methods = ", ".join(row.method for row in self.rows)
+        return f"<DirectionsMeasurement of {methods}; print it for the numbers>"
+
+    def problem(self, positive_part: bool = False) -> Any:
+        """The measured point as a problem: its Hessian, gradient and noise covariance.
+
+        Parameters
+        ----------
+        positive_part : bool, default False
+            Leave the Hessian's negative eigenvalues out, so that the problem has an optimum and can be simulated.
+
+        Returns
+        -------
+        QuadraticProblem or LocalModel
+            A problem for :func:`qpsim.simulate` where the Hessian is positive semi-definite and the gradient lies in
+            its range; the point is theta = 0. Otherwise a LocalModel, for one step's theory.
+
+        Raises
+        ------
+        MeasureError
+            The Hessian was not formed: raise ``exact_below`` of the measurement.
+
+        Examples
+        --------
+        >>> import numpy as np, qpsim
+        >>> from qpsim import measure
+        >>> g = 1.0 + np.random.default_rng(0).standard_normal((50, 2))
+        >>> found = measure.directions(g, lambda v: 2.0 * v, methods=["sgd"])
+        >>> qpsim.simulate(found.problem(), "ssd", n_steps=3, n_replicates=4).excess_loss.shape
+        (4, 4)
+        """
+        from qpsim.problem import noise
+        from qpsim.problem.local import LocalModel
+        from qpsim.problem.quadratic import QuadraticProblem
+
+        if self.matrix is None or self.noise_factor is None:
+            raise MeasureError(
+                f"The Hessian of {self.dim} coordinates was not formed; measure with exact_below={self.dim}."
+            )
+        covariance = noise.low_rank(self.noise_factor)
+        values, vectors = np.linalg.eigh(self.matrix)
+        floor = self.dim * np.finfo(float).eps * np.abs(values).max()
+        kept = values > floor
+        along = vectors.T @ self.gradient
+        outside = np.linalg.norm(along[~kept]) > 1e-6 * np.linalg.norm(along)
+        if positive_part or (values.min() >= -floor and not outside):
+            optimum = -vectors[:, kept] @ (along[kept] / values[kept])
+            matrix = (vectors[:, kept] * values[kept]) @ vectors[:, kept].T
+            return QuadraticProblem(0.5 * (matrix + matrix.T), optimum, noise=covariance)
+        return LocalModel(self.gradient, self.matrix, covariance)
+
+    def plot(self, ax: Any = None) -> Any:
+        """Improvement of each method relative to SGD's, with intervals; returns the axes."""
+        ax = axes_for(ax)
+        for k, row in enumerate(self.rows):
+            ratio = row.ratio_to_sgd
+            if np.isfinite(ratio.value):
+                error = [[ratio.value - ratio.low], [ratio.high - ratio.value]]
+                ax.errorbar([k], [ratio.value], yerr=error, fmt="o", color="0.2", capsize=3)
+        ax.set_xticks(range(len(self.rows)), [row.method for row in self.rows])
+        ax.set_yscale("log")
+        ax.set_ylabel("I(z) / I(g)")
+        return ax
+
+
+def directions(
+    gradients: Any,
+    hvp: Callable[[Any], Any],
+    *,
+    methods: Iterable[str | Method | Rule] = _DEFAULT,
+    states: Mapping[str, State] | None = None,
+    loss: Callable[[np.ndarray], float] | None = None,
+    exact_below: int = 600,
+    n_products: int = 32,
+    n_bootstrap: int = 400,
+    rng: Any = 0,
+) -> DirectionsMeasurement:
+    """Measure how much one step of each method improves the loss at one point.
+
+    E[z] and E[z^T H z] are means over the directions that the given gradients lead to; no distribution is assumed.
+    The slope grad^T E[z] pairs each direction with the *other* gradients only: with its own, the noise that both share
+    would pass for a slope. Methods that know eta^2 are given it from the half of the gradients that they are not
+    measured on.
+
+    Parameters
+    ----------
+    gradients : array (n, d), or an iterable of chunks (m, d)
+        Independent gradients at the point, of the batch size that is asked about. Chunks are kept, once.
+    hvp : callable
+        Product with the Hessian of the loss there, (d,) or (d, k) to the same shape.
+    methods : iterable of str, Method or Rule
+    states : mapping of method name to State, optional
+        State before the step; the initial one where not given (then Adam's direction is the sign).
+    loss : callable, optional
+        ``loss(delta)``, the loss at the point plus ``delta`` (d,), without noise.
+    exact_below : int, default 600
+        Largest dimension of which the whole Hessian is formed, for the theory's prediction.
+    n_products : int, default 32
+        Directions of each method that are multiplied by the Hessian, if it is not formed.
+    n_bootstrap : int, default 400
+    rng : seed or Generator, default 0
+
+    Raises
+    ------
+    MeasureError
+        Fewer than 8 gradients, NaN or infinite entries, products that are not those of a symmetric matrix, or a loss
+        that is not a finite number or not deterministic.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qpsim import measure
+    >>> g = np.array([2.0, 1.0]) + np.random.default_rng(0).standard_normal((500, 2))
+    >>> found = measure.directions(g, lambda v: 3.0 * v, methods=["sgd", "ssd"])
+    >>> abs(found["sgd"].improvement.value / (0.5 * 25 / 21) - 1) < 0.1
+    True
+    """
+    random = generator(rng)
+    chosen = _methods(methods, states or {})
+    chunks = list(chunks_of(gradients))
+    if not chunks:
+        raise MeasureError("There are no gradients.")
+    n, dim = sum(map(len, chunks)), chunks[0].shape[1]
+    enough(n)
+    checks.count("n_products", n_products, MeasureError, low=2)
+    checks.count("n_bootstrap", n_bootstrap, MeasureError, low=100)
+    small = dim <= checks.count("exact_below", exact_below, MeasureError, low=0)
+    if loss is not None:
+        _check_loss(loss, dim)
+    products = Products(hvp, dim, random)
+    matrix = None
+    if small:
+        from qpsim.measure.hessian import full_matrix
+
+        matrix = full_matrix(products)
+    halves = np.arange(n) % 2
+    mean, _ = _moments(chunks, np.ones(n, dtype=bool))
+    eta = [_relative_variance(chunks, halves == 1 - k) for k in range(2)] if any(
+        one.observes for one in chosen
+    ) else []  # fmt: skip
+    weights = random.multinomial(n, np.full(n, 1.0 / n), size=n_bootstrap).astype(float)
+    weights = np.concatenate([np.ones((1, n)), weights])
+    measured = []
+    for one in chosen:
+        state = (states or {}).get(one.name) or one.initial_state(dim)
+        view = _Directions(chunks, one, state, halves, eta)
+        pairs, bends = _pairs(chunks, view, matrix, products, n_products)
+        measured.append((one, state, view, *_parabola(weights, pairs, bends, halves, one)))
+    reference = next(roots for one, _, _, _, _, roots in measured if one.name == "sgd")
+    factor = model = None
+    if matrix is not None:
+        factor = np.concatenate([(c - mean) for c in chunks]).T / np.sqrt(n - 1)
+        model = _model(mean, matrix, factor)
+    asked = {method_of(m).name for m in _listed(methods)}
+    rows = tuple(
+        _row(one, state, view, slopes, curves, roots, reference, model, loss)
+        for one, state, view, slopes, curves, roots in measured
+        if one.name in asked
+    )
+    sgd = next(curves for one, _, _, _, curves, _ in measured if one.name == "sgd")
+    return DirectionsMeasurement(
+        n_gradients=n,
+        dim=dim,
+        n_products=products.count,
+        rows=rows,
+        improvement_bound=_bound(model),
+        noise_curvature_ratio=_noise_ratio(products, mean, sgd, n),
+        gradient=mean,
+        matrix=matrix,
+        noise_factor=factor,
+    )
+
+
+def _listed(methods: Any) -> list[Any]:
+    if isinstance(methods, (str, Method, Rule)):
+        return [methods]
+    return list(methods)
+
+
+def _methods(methods: Any, states: Mapping[str, State]) -> list[Method]:
+    chosen = [method_of(one) for one in _listed(methods)]
+    names = [one.name for one in chosen]
+    if not chosen or len(set(names)) < len(names):
+        raise MeasureError(f"methods must name each method once, and at least one, not {names}.")
+    if "sgd" not in names:
+        chosen.append(method_of("sgd"))
+    for one in chosen:
+        if one.observes == "variance_estimate":
+            raise MeasureError(
+                f"{one.name} needs each minibatch's own variance, which gradients alone do not have."
+            )
+    strangers = set(states) - set(names)
+    if strangers:
+        raise MeasureError(f"A state was given for {min(strangers)!r}, which is not measured.")
+    return chosen
+
+
+def _moments(chunks: list[np.ndarray], chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and unbiased variance of the chosen rows, in two passes."""
+    n, first = int(chosen.sum()), 0
+    mean, variance = np.zeros((2, chunks[0].shape[1]))
+    for chunk in chunks:
+        mean += chunk[chosen[first : first + len(chunk)]].sum(axis=0, dtype=np.float64) / n
+        first += len(chunk)
+    first = 0
+    for chunk in chunks:
+        for row, take in zip(chunk, chosen[first : first + len(chunk)], strict=True):
+            if take:
+                variance += (row - mean) ** 2 / (n - 1)
+        first += len(chunk)
+    return mean, variance
+
+
+def _relative_variance(chunks: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
+    """eta^2; where the mean is smaller than its own error, that error stands for it."""
+    mean, variance = _moments(chunks, chosen)
+    n = int(chosen.sum())
+    squared = np.maximum(mean**2 - variance / n, 0.1 * variance / n)
+    return np.where(variance > 0.0, variance / np.where(squared > 0.0, squared, 1.0), 0.0)
+
+
+class _Directions:
+    """The directions of one method, made again each time they are asked for: they are never kept."""
+
+    def __init__(self, chunks: Any, method: Method, state: State, halves: Any, eta: Any) -> None:
+        self._chunks, self._method, self._state = chunks, method, state
+        self._halves, self._eta = halves, eta
+
+    def __iter__(self) -> Any:
+        k = 0
+        for chunk in self._chunks:
+            for row in chunk:
+                yield k, self._direction(k, row)
+                k += 1
+
+    def _direction(self, k: int, row: np.ndarray) -> np.ndarray:
+        given = {"relative_variance": self._eta[self._halves[k]]} if self._method.observes else {}
+        direction, _ = self._method.update(row.astype(np.float64), self._state, **given)
+        if not np.isfinite(direction).all():
+            raise MeasureError(f"{self._method.name} gives a direction that is not finite.")
+        return direction
+
+
+def _pairs(
+    chunks: Any, view: _Directions, matrix: Any, products: Products, n_products: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """g_j^T z_k for all pairs, and z_k^T H z_k of as many directions as are multiplied."""
+    n = sum(map(len, chunks))
+    pairs = np.empty((n, n))
+    bends = np.full(n, np.nan)
+    # Spread evenly over the gradients.
+    taken = set(range(n)) if matrix is not None else set(
+        np.linspace(0, n - 1, min(n, n_products)).astype(int)
+    )  # fmt: skip
+    for k, z in view:
+        first = 0
+        for chunk in chunks:
+            pairs[first : first + len(chunk), k] = chunk @ z.astype(chunk.dtype, copy=False)
+            first += len(chunk)
+        if k in taken:
+            bends[k] = z @ (products.of(z) if matrix is None else matrix @ z)
+    return pairs, bends
+
+
+def _parabola(
+    weights: np.ndarray, pairs: np.ndarray, bends: np.ndarray, halves: np.ndarray, method: Method
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Slope, curvature and slope / sqrt(curvature) for each set of weights, the first of equal ones."""
+    allowed = 1.0 - np.eye(len(pairs))
+    if method.observes:
+        # eta^2 comes from the other half, whose gradients are therefore not paired.
+        allowed *= halves[:, None] == halves[None, :]
+    slopes = np.sum((weights @ (pairs * allowed)) * weights, axis=1)
+    slopes /= np.sum((weights @ allowed) * weights, axis=1)
+    seen = np.isfinite(bends)
+    totals = np.maximum(weights[:, seen].sum(axis=1), 1.0)
+    curves = weights[:, seen] @ bends[seen] / totals
+    with np.errstate(divide="ignore", invalid="ignore"):
+        roots = np.where(curves > 0.0, slopes / np.sqrt(curves), np.inf)
+    return slopes, curves, roots
+
+
+def _row(
+    method: Method,
+    state: State,
+    view: _Directions,
+    slopes: np.ndarray,
+    curves: np.ndarray,
+    roots: np.ndarray,
+    reference: np.ndarray,
+    model: Any,
+    loss: Any,
+) -> MeasuredDirection:
+    with np.errstate(divide="ignore", invalid="ignore"):
+        steps = np.where(curves > 0.0, slopes / curves, np.inf)
+        ratios = np.square(roots / reference)
+    return MeasuredDirection(
+        method=method.name,
+        slope=_normal(slopes),
+        curvature=_normal(curves),
+        improvement=_half_square(_normal(roots)),
+        step_size=_normal(steps),
+        ratio_to_sgd=_percentiles(ratios),
+        predicted=_prediction(model, method, state),
+        realised=_UNKNOWN if loss is None else _realised(loss, view, steps[0]),
+    )
+
+
+def _normal(values: np.ndarray) -> Estimate:
+    """The first value, with the others' deviation as its standard error."""
+    if not np.isfinite(values[0]):
+        return Estimate(values[0], values[0], values[0])
+    finite = values[1:][np.isfinite(values[1:])]
+    if len(finite) < 0.975 * (len(values) - 1):
+        return Estimate(float(values[0]), float(np.quantile(values[1:], 0.025)), float("inf"))
+    half = 1.96 * float(finite.std())
+    return Estimate(float(values[0]), float(values[0]) - half, float(values[0]) + half)
+
+
+def _half_square(root: Estimate) -> Estimate:
+    ends = sorted([abs(root.low), abs(root.high)])
+    low = 0.0 if root.low <= 0.0 <= root.high else ends[0]
+    return Estimate(0.5 * root.value**2, 0.5 * low**2, 0.5 * ends[1] ** 2)
+
+
+def _percentiles(values: np.ndarray) -> Estimate:
+    if not np.isfinite(values[0]):
+        return _UNKNOWN
+    drawn = np.where(np.isnan(values[1:]), np.inf, values[1:])
+    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
+    return Estimate(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
+
+
+def _model(mean: np.ndarray, matrix: np.ndarray, factor: np.ndarray) -> Any:
+    from qpsim.problem import noise
+    from qpsim.problem.local import LocalModel
+
+    return LocalModel(mean, matrix, noise.low_rank(factor))
+
+
+def _prediction(model: Any, method: Method, state: State) -> float:
+    from qpsim import theory
+
+    if model is None:
+        return float("nan")
+    return float(theory.expected_improvement(model, method, np.zeros(model.dim), state))
+
+
+def _bound(model: Any) -> float:
+    from qpsim import theory
+
+    if model is None or not model.hessian.any():
+        return float("nan")
+    return float(theory.improvement_bound(model, np.zeros(model.dim)))
+
+
+def _noise_ratio(products: Products, mean: np.ndarray, curves: np.ndarray, n: int) -> Estimate:
+    """E[g^T H g] = grad^T H grad + tr HC, and mean^T H mean exceeds the first part by tr HC / n."""
+    square = float(mean @ products.of(mean))
+    noise = (curves - square) * n / (n - 1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        values = noise / (square - noise / n)
+    return _percentiles(values) if np.isfinite(values[0]) else _UNKNOWN
+
+
+def _check_loss(loss: Callable[[np.ndarray], float], dim: int) -> None:
+    here, again = (_value(loss, np.zeros(dim)) for _ in range(2))
+    if abs(here - again) > 1e-6 * max(abs(here), abs(again)):
+        raise MeasureError(
+            f"The loss is not deterministic: at one point it is {here:.10g} and then {again:.10g}; use the same "
+            "examples each time and switch dropout off."
+        )
+
+
+def _value(loss: Callable[[np.ndarray], float], delta: np.ndarray) -> float:
+    try:
+        found = float(loss(delta))
+    except (TypeError, ValueError) as error:
+        raise MeasureError(f"The loss must give a number for a vector (d,): {error}") from None
+    if not np.isfinite(found) and not delta.any():
+        raise MeasureError(f"The loss at the point is {found}; it must be finite.")
+    return found
+
+
+def _realised(loss: Callable[[np.ndarray], float], view: _Directions, step: float) -> Estimate:
+    """The largest mean decrease over step sizes, along the first directions."""
+    from scipy.optimize import minimize_scalar
+
+    if not np.isfinite(step) or step == 0.0:
+        return _UNKNOWN
+    followed = []
+    for k, z in view:
+        if k >= _FOLLOWED:
+            break
+        followed.append(z)
+    here = _value(loss, np.zeros(len(followed[0])))
+
+    def falls(size: float) -> np.ndarray:
+        return np.array([here - _value(loss, -size * z) for z in followed])
+
+    def rise(power: float) -> float:
+        mean = -falls(step * 2.0**power).mean()
+        return float(mean) if np.isfinite(mean) else float("inf")
+
+    powers = np.arange(-4.0, 5.0)
+    best = powers[int(np.argmin([rise(power) for power in powers]))]
+    refined = minimize_scalar(
+        rise, bounds=(best - 1.0, best + 1.0), method="bounded", options={"xatol": 0.05}
+    )
+    values = falls(step * 2.0 ** float(refined.x))
+    return around(values.mean(), values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1)

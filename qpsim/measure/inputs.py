@@ -1,0 +1,144 @@
+"""The two things that are measured, checked: gradients in chunks of rows, and Hessian-vector products."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+import numpy as np
+
+from qpsim import checks
+from qpsim.errors import MeasureError
+
+FEWEST = 8
+# Columns of one product; 8 of a million coordinates are 64 MB.
+_COLUMNS = 8
+
+
+def chunks_of(gradients: Any) -> Iterator[np.ndarray]:
+    """The gradients as chunks (m, d), each checked when it comes; an array is not copied.
+
+    Raises
+    ------
+    MeasureError
+        A chunk that is not (m, d) with one d, or holds NaN or infinite numbers.
+    """
+    dim = None
+    parts: Iterable[Any]
+    if hasattr(gradients, "shape") or isinstance(gradients, (list, tuple)):
+        whole = checks.array("gradients", gradients, MeasureError)
+        rows = max(1, 2_000_000 // max(1, whole.shape[-1])) if whole.ndim == 2 else 1
+        parts = (
+            [whole]
+            if whole.ndim != 2
+            else (whole[k : k + rows] for k in range(0, len(whole), rows))
+        )
+    elif isinstance(gradients, Iterable):
+        parts = gradients
+    else:
+        raise MeasureError(
+            "gradients must be an array (n, d) or an iterable of such chunks, "
+            f"not {type(gradients).__name__}."
+        )
+    for part in parts:
+        chunk = checks.array("gradients", part, MeasureError)
+        if chunk.dtype not in (np.float32, np.float64):
+            chunk = chunk.astype(np.float64)
+        if chunk.ndim != 2 or chunk.shape[1] == 0 or (dim is not None and chunk.shape[1] != dim):
+            wanted = "d" if dim is None else dim
+            raise MeasureError(f"gradients must have shape (n, {wanted}), not {chunk.shape}.")
+        dim = chunk.shape[1]
+        if not np.isfinite(chunk).all():
+            raise MeasureError("gradients hold NaN or infinite entries; all must be finite.")
+        yield chunk
+
+
+def enough(n: int) -> None:
+    """Refuse too few gradients for an interval."""
+    if n < FEWEST:
+        raise MeasureError(f"An interval needs at least {FEWEST} gradients, not {n}.")
+
+
+class Products:
+    """A checked Hessian-vector product, with the number of products that were taken.
+
+    Raises
+    ------
+    MeasureError
+        The products have another shape than the vectors, are not finite, differ from call to call, or belong to no
+        symmetric matrix (<u, Hv> and <v, Hu> differ).
+    """
+
+    def __init__(self, hvp: Callable[[Any], Any], dim: int, rng: np.random.Generator) -> None:
+        if not callable(hvp):
+            raise MeasureError(
+                f"hvp must be a function of a vector (d,), not {type(hvp).__name__}."
+            )
+        self.dim = checks.count("dim", dim, MeasureError)
+        self.count = 0
+        self._hvp = hvp
+        self._blocks = False
+        u, v = rng.standard_normal((2, self.dim))
+        hu, hv = self.of(u), self.of(v)
+        self._tolerance = 1e-3 if self._single else 1e-6
+        scale = np.linalg.norm(u) * np.linalg.norm(hv) + np.linalg.norm(v) * np.linalg.norm(hu)
+        if abs(u @ hv - v @ hu) > self._tolerance * scale:
+            raise MeasureError(
+                f"hvp is not the product with a symmetric matrix: <u, Hv> is {u @ hv:.6g} but "
+                f"<v, Hu> is {v @ hu:.6g} for random u and v."
+            )
+        again = self.of(u)
+        if np.linalg.norm(again - hu) > self._tolerance * np.linalg.norm(hu):
+            raise MeasureError(
+                "hvp is not deterministic: two products with the same vector differ; use the same "
+                "examples each time and switch dropout off."
+            )
+        self._blocks = self._takes_blocks(u, v, hu, hv)
+
+    def of(self, vectors: np.ndarray) -> np.ndarray:
+        """H times vectors (d,) or (d, k), in double precision."""
+        if vectors.ndim == 2:
+            width = _COLUMNS if self._blocks else 1
+            found = np.empty(vectors.shape)
+            for k in range(0, vectors.shape[1], width):
+                part = vectors[:, k : k + width]
+                if self._blocks:
+                    found[:, k : k + width] = self._one(np.ascontiguousarray(part))
+                else:
+                    found[:, k] = self._one(np.ascontiguousarray(part[:, 0]))
+            return found
+        return self._one(vectors)
+
+    def _one(self, vectors: np.ndarray) -> np.ndarray:
+        found = checks.array("hvp", self._hvp(vectors), MeasureError)
+        if found.shape != vectors.shape:
+            raise MeasureError(
+                f"hvp must return the shape that it is given, {vectors.shape}, not {found.shape}."
+            )
+        if not np.isfinite(found).all():
+            raise MeasureError("hvp returned NaN or infinite entries; all must be finite.")
+        self._single = found.dtype == np.float32
+        self.count += vectors.shape[1] if vectors.ndim == 2 else 1
+        return found.astype(np.float64, copy=False)
+
+    def _takes_blocks(self, u: Any, v: Any, hu: Any, hv: Any) -> bool:
+        """Whether the function takes several vectors at once, as (d, k)."""
+        block = np.stack([u, v], axis=1)
+        try:
+            found = np.asarray(self._hvp(block))
+        except Exception:  # whatever a function for single vectors raises
+            return False
+        if found.shape != block.shape:
+            return False
+        wanted = np.stack([hu, hv], axis=1)
+        return bool(np.linalg.norm(found - wanted) <= 10 * self._tolerance * np.linalg.norm(wanted))
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """The generator of a seed."""
+    try:
+        return np.random.default_rng(rng)
+    except (TypeError, ValueError):
+        raise MeasureError(
+            f"rng must be a seed or a numpy Generator, not {checks.shown(rng)}."
+        ) from None

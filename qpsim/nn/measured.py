@@ -1,0 +1,233 @@
+"""A network along its training, measured: curvature, noise and the worth of each direction at some steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from qpsim import checks
+from qpsim.errors import MeasureError, TrainingError
+from qpsim.execution import progress
+from qpsim.measure.gradient_noise import NoiseMeasurement
+from qpsim.measure.hessian import CurvatureMeasurement
+from qpsim.measure.improvement import DirectionsMeasurement
+from qpsim.measure.point import Point, slices
+from qpsim.methods import State
+from qpsim.nn.build import build_network
+from qpsim.nn.data import Dataset
+from qpsim.nn.loop import Loop
+from qpsim.nn.network import Network
+from qpsim.nn.run import Run
+from qpsim.nn.tasks import Task
+
+METHODS = ("sgd", "ssd", "svag", "va-ssd")
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured at each point.
+
+    Attributes
+    ----------
+    n_examples : int
+        Training examples whose mean loss is the objective; all of them where there are fewer.
+    n_gradients : int
+        Minibatches, drawn from those examples with replacement.
+    n_probes, n_rows, n_lanczos : int
+        As for :func:`qpsim.measure.curvature`.
+    n_products : int
+        As for :func:`qpsim.measure.directions`.
+    exact_below : int
+        Largest number of parameters for which the whole Hessian is formed.
+    """
+
+    n_examples: int = 512
+    n_gradients: int = 64
+    n_probes: int = 6
+    n_rows: int = 32
+    n_lanczos: int = 24
+    n_products: int = 24
+    exact_below: int = 800
+
+    def __post_init__(self) -> None:
+        lowest = {"n_gradients": 8, "n_examples": 2, "exact_below": 0}
+        for name, value in vars(self).items():
+            checks.count(name, value, MeasureError, low=lowest.get(name, 3))
+
+
+@dataclass(frozen=True)
+class Probe:
+    """What was measured after ``step`` steps."""
+
+    step: int
+    loss: float
+    noise: NoiseMeasurement
+    curvature: CurvatureMeasurement
+    directions: DirectionsMeasurement
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values, without the vectors of all coordinates."""
+        parts = {
+            name: getattr(self, name).to_dict() for name in ("noise", "curvature", "directions")
+        }
+        for part, name in (
+            ("noise", "gradient"), ("noise", "variance"), ("curvature", "diagonal"),
+            ("curvature", "density_nodes"), ("curvature", "density_weights"),
+            ("directions", "gradient"),
+        ):  # fmt: skip
+            del parts[part][name]
+        return {"step": self.step, "loss": self.loss, **parts}
+
+
+def network_point(
+    network: Network, x: np.ndarray, y: np.ndarray, batch_size: int, n_gradients: int, rng: Any
+) -> Point:
+    """A network at its present parameters, with the mean loss of some examples as the objective.
+
+    Minibatches are drawn from the examples with replacement. Nothing is dropped; the L2 term is part of it.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from qpsim.nn import Dense
+    >>> network = Network([Dense(2)], (3,), dtype=np.float64, rng=0)
+    >>> point = network_point(network, np.eye(3), np.array([0, 1, 1]), 2, 10, rng=0)
+    >>> point.dim, next(point.gradients()).shape, sorted(point.blocks)
+    (8, (1, 8), ['dense1.bias', 'dense1.weight'])
+    """
+    origin = network.parameters.copy()
+    rows = np.random.default_rng(rng).integers(len(x), size=(n_gradients, batch_size))
+
+    def gradients() -> Iterator[np.ndarray]:
+        network.parameters = origin
+        for chosen in rows:
+            yield network.loss_and_gradient(x[chosen], y[chosen], train=False)[1][None].copy()
+
+    def hvp(v: np.ndarray) -> np.ndarray:
+        return network.hessian_vector_product(x, y, v, train=False)
+
+    def loss(delta: np.ndarray) -> float:
+        network.parameters = origin + delta
+        value = network.loss_and_gradient(x, y, train=False)[0]
+        network.parameters = origin
+        return float(value)
+
+    blocks = slices((name, view.size) for name, view in network.views.items())
+    return Point(origin.size, gradients, hvp, loss, blocks)
+
+
+def examples(task: Task, dataset: Dataset, n: int, rng: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Some training examples, drawn without replacement, as the network reads them, in double precision."""
+    parts = list(task.evaluation_batches(dataset.train))
+    x, y = (np.concatenate([part[k] for part in parts]) for k in range(2))
+    chosen = np.random.default_rng(rng).permutation(len(y))[:n]
+    return x[chosen].astype(np.float64), y[chosen]
+
+
+def probe(
+    run: Run,
+    at: Sequence[int],
+    *,
+    dataset: Dataset | None = None,
+    directory: Any = None,
+    sizes: Sizes | None = None,
+    done: Callable[[Probe], None] | None = None,
+    skip: Sequence[int] = (),
+    workers: int | None = None,
+) -> list[Probe]:
+    """Train, and measure after given numbers of steps.
+
+    Parameters
+    ----------
+    run : Run
+    at : sequence of int
+        Steps after which is measured; 0 is the untrained network.
+    dataset, directory
+        As for :func:`qpsim.nn.train`.
+    sizes : Sizes, optional
+    done : callable, optional
+        Called with each probe as soon as it is there, to keep it.
+    skip : sequence of int
+        Steps that are known already.
+    workers : int or None
+
+    Returns
+    -------
+    list of Probe
+        Without the skipped ones; a run that diverges ends early.
+
+    Raises
+    ------
+    TrainingError
+        Steps that are beyond the run's, or none.
+    MeasureError
+        The method's direction cannot be measured.
+    """
+    steps = sorted({checks.count("a step", step, TrainingError, low=0) for step in at})
+    if not steps or steps[-1] > run.task.n_steps:
+        raise TrainingError(
+            f"The steps to measure at must be among 0 to {run.task.n_steps}, not {list(at)}."
+        )
+    if run.method.observes:
+        raise MeasureError(
+            f"{run.method.name} needs each minibatch's own variance, which gradients alone do not have."
+        )
+    sizes = sizes or Sizes()
+    left = [step for step in steps if step not in skip]
+    if not left:
+        return []
+    loop = Loop(run, run.task.load(directory) if dataset is None else dataset, workers)
+    x, y = examples(run.task, loop.dataset, sizes.n_examples, [run.seed, 1])
+    twin = build_network(run.task, loop.dataset, rng=0, dtype=np.float64, workers=workers)
+    found = []
+    with progress.bar(f"probe {run.task.name}", 4 * len(left)) as bar:
+        for step in left:
+            while loop.batches.step < step and not loop.finished:
+                loop.advance()
+            if loop.history.diverged_at is not None:
+                break
+            bar.tick("trained")
+            twin.parameters = loop.network.parameters
+            found.append(_measured(loop, twin, x, y, sizes, bar))
+            if done is not None:
+                done(found[-1])
+    return found
+
+
+def _measured(
+    loop: Loop, twin: Network, x: np.ndarray, y: np.ndarray, sizes: Sizes, bar: progress.Bar
+) -> Probe:
+    run, step = loop.run, loop.batches.step
+    seed = [run.seed, 2, step]
+    point = network_point(twin, x, y, run.task.batch_size, sizes.n_gradients, seed)
+    noise = point.noise(rng=seed)
+    bar.tick("noise")
+    curvature = point.curvature(
+        by_block=True,
+        exact_below=sizes.exact_below,
+        n_probes=sizes.n_probes,
+        n_rows=sizes.n_rows,
+        n_lanczos=sizes.n_lanczos,
+        rng=seed,
+    )
+    bar.tick("curvature")
+    state = State(
+        loop.optimizer.t,
+        {
+            name: loop.optimizer.states[k, 0].astype(np.float64)
+            for k, name in enumerate(run.method.state_names)
+        },
+    )
+    others = [name for name in METHODS if name != run.method.name]
+    directions = point.directions(
+        methods=[*others, run.method],
+        states={run.method.name: state},
+        exact_below=sizes.exact_below,
+        n_products=sizes.n_products,
+        rng=seed,
+    )
+    bar.tick("directions")
+    return Probe(step, point.loss(np.zeros(point.dim)), noise, curvature, directions)
