@@ -18,8 +18,10 @@ import numpy as np
 from numpy.polynomial.hermite_e import hermegauss
 
 from qpsim.kernels import dispatch
+from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import exp
-from qpsim.kernels.hermite import (
+from qpsim.kernels.jit import jit
+from qpsim.kernels.panels import (
     AT_LEFT,
     AT_RIGHT,
     DENSITY_AT_0,
@@ -35,7 +37,6 @@ from qpsim.kernels.hermite import (
     SECOND_HIGHEST,
     refine,
 )
-from qpsim.kernels.jit import jit
 
 # Eight nodes integrate a polynomial of degree 15 exactly, which is what f_j is on a piece.
 _WINDOW_NODES, _WINDOW_WEIGHTS = hermegauss(ORDER // 2)
@@ -53,95 +54,110 @@ _MOST_PAIRS = 1024
 
 
 @jit
-def add_planes(
-    hyper,
-    hessian,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    second,
-    tail,
-    power,
-    open_lanes,
-    denominator,
-    error,
-):
-    """Put the plane's integral in the place of the series, for the pairs that keep a lane open.
+def integrate_pairs(problem, hyper, step, left, moments):
+    """Put the integral over a pair in the place of its series, for the pairs that keep a lane open.
 
-    second and tail (d, lanes) are E[z_i^2] and what the series has left of it, power (d, d) is Q o R^n for the n it
-    would go on with. denominator and error (lanes) are mended in the lanes that are open.
+    problem and step are those of :func:`qpsim.kernels.series.series_of_direction`, left is a
+    :class:`qpsim.kernels.arguments.SeriesRest`; the moments' denominator and error are mended in the lanes that are
+    open. Lanes that stand at the same point with the same state, as all do at the first step, are integrated once.
     """
-    d = gradient.shape[0]
+    d, lanes = step.gradient.shape
+    total, doubt = np.zeros(lanes), np.zeros(lanes)
+    for lane in range(lanes):
+        if left.open_lanes[lane]:
+            twin = equal_lane(step, left, lane)
+            if twin < lane:
+                total[lane], doubt[lane] = total[twin], doubt[twin]
+            else:
+                limit = problem.table.tolerance * abs(moments.denominator[lane]) / (d * d)
+                total[lane], doubt[lane] = integrate_lane(problem, hyper, step, left, lane, limit)
+            moments.denominator[lane] += total[lane]
+            moments.error[lane] = doubt[lane] / moments.denominator[lane]
+
+
+@jit
+def equal_lane(step, left, lane):
+    """The first open lane in which the gradient, what the rule observes and its state are those of the given lane."""
+    for other in range(lane):
+        equal = left.open_lanes[other] != 0
+        for i in range(step.gradient.shape[0]):
+            equal = equal and step.gradient[i, other] == step.gradient[i, lane]
+            equal = equal and step.extra[i, other] == step.extra[i, lane]
+            for k in range(step.states.shape[0]):
+                equal = equal and step.states[k, i, other] == step.states[k, i, lane]
+            if not equal:
+                break
+        if equal:
+            return other
+    return lane
+
+
+@jit
+def integrate_lane(problem, hyper, step, left, lane, limit):
+    """What the pairs that may add more than the limit add to one lane's denominator, and how well that is known."""
+    d = step.gradient.shape[0]
+    table, power = problem.table, left.power
     terms = table.quadrature.panels.shape[0]
     root = np.empty(d)
-    for lane in range(gradient.shape[1]):
-        if not open_lanes[lane]:
-            continue
-        for i in range(d):
-            root[i] = math.sqrt(tail[i, lane])
-        limit = table.tolerance * abs(denominator[lane]) / (d * d)
+    for i in range(d):
+        root[i] = math.sqrt(left.tail[i, lane])
+    chosen, rest = count_above(power, root, limit)
+    while chosen > _MOST_PAIRS:
+        limit *= 2.0
         chosen, rest = count_above(power, root, limit)
-        while chosen > _MOST_PAIRS:
-            limit *= 2.0
-            chosen, rest = count_above(power, root, limit)
-        number = np.full(d, -1)
-        n_rows = 0
-        for i in range(d):
-            for j in range(i):
-                if abs(power[i, j]) * root[i] * root[j] > limit:
-                    for k in (i, j):
-                        if number[k] < 0:
-                            number[k] = n_rows
-                            n_rows += 1
-        coefficients = np.empty((n_rows, terms))
-        edges = np.empty((n_rows, MOST_EDGES))
-        counts = np.empty(n_rows, np.int64)
-        cuts = np.empty(n_rows)
-        moments = np.empty(N_PANELS * ORDER)
-        for i in range(d):
-            row = number[i]
-            if row >= 0:
-                size = math.sqrt(second[i, lane])
-                mean, e = gradient[i, lane], extra[i, lane]
-                counts[row] = refine(
-                    hyper, mean, std[i], e, states, i, lane, t, size, moments, edges[row]
-                )[1]
-                np.dot(table.quadrature.panels, moments, coefficients[row])
-                cuts[row] = (dispatch.breakpoint(hyper, e, states, i, lane, t) - mean) / std[i]
-        total, doubt = 0.0, rest
-        for i in range(d):
-            for j in range(i):
-                if abs(power[i, j]) * root[i] * root[j] > limit:
-                    first, other = number[i], number[j]
-                    r = min(max(table.correlation[i, j], -1.0), 1.0)
-                    size = math.sqrt(second[i, lane] * second[j, lane])
-                    whole, miss = pair_moment(
-                        hyper,
-                        gradient,
-                        std,
-                        extra,
-                        states,
-                        i,
-                        j,
-                        lane,
-                        t,
-                        r,
-                        edges[first][: counts[first] + 1],
-                        edges[other][: counts[other] + 1],
-                        cuts[other],
-                        size,
-                    )
-                    known, factor = 0.0, 1.0
-                    for n in range(terms):
-                        known += factor * coefficients[first, n] * coefficients[other, n]
-                        factor *= r
-                    total += 2.0 * hessian[i, j] * (whole - known)
-                    doubt += 2.0 * abs(hessian[i, j]) * miss
-        denominator[lane] += total
-        error[lane] = doubt / denominator[lane]
+    number = np.full(d, -1)
+    n_rows = 0
+    for i in range(d):
+        for j in range(i):
+            if abs(power[i, j]) * root[i] * root[j] > limit:
+                for k in (i, j):
+                    if number[k] < 0:
+                        number[k] = n_rows
+                        n_rows += 1
+    coefficients = np.empty((n_rows, terms))
+    edges = np.empty((n_rows, MOST_EDGES))
+    counts = np.empty(n_rows, np.int64)
+    cuts = np.empty(n_rows)
+    panels = np.empty(N_PANELS * ORDER)
+    for i in range(d):
+        k = number[i]
+        if k >= 0:
+            row = row_of(problem, step, i)
+            size = math.sqrt(left.second[i, lane])
+            counts[k] = refine(hyper, row, lane, size, panels, edges[k])[1]
+            np.dot(table.quadrature.panels, panels, coefficients[k])
+            turn = dispatch.breakpoint(hyper, row.extra[lane], step.states, i, lane, step.t)
+            cuts[k] = (turn - row.mean[lane]) / row.std
+    total, doubt = 0.0, rest
+    for i in range(d):
+        for j in range(i):
+            if abs(power[i, j]) * root[i] * root[j] > limit:
+                first, other = number[i], number[j]
+                r = min(max(table.correlation[i, j], -1.0), 1.0)
+                whole, miss = pair_moment(
+                    hyper,
+                    row_of(problem, step, i),
+                    row_of(problem, step, j),
+                    lane,
+                    r,
+                    edges[first][: counts[first] + 1],
+                    edges[other][: counts[other] + 1],
+                    cuts[other],
+                    math.sqrt(left.second[i, lane] * left.second[j, lane]),
+                )
+                known, factor = 0.0, 1.0
+                for n in range(terms):
+                    known += factor * coefficients[first, n] * coefficients[other, n]
+                    factor *= r
+                total += 2.0 * problem.hessian[i, j] * (whole - known)
+                doubt += 2.0 * abs(problem.hessian[i, j]) * miss
+    return total, doubt
+
+
+@jit
+def row_of(problem, step, i):
+    """Coordinate i as its rule sees it."""
+    return Row(step.gradient[i], problem.std[i], step.extra[i], step.states, i, step.t)
 
 
 @jit
@@ -159,22 +175,7 @@ def count_above(power, root, limit):
 
 
 @jit
-def pair_moment(
-    hyper,
-    gradient,
-    std,
-    extra,
-    states,
-    i,
-    j,
-    lane,
-    t,
-    r,
-    edges_i,
-    edges_j,
-    cut_j,
-    size,
-):
+def pair_moment(hyper, row, other, lane, r, edges_i, edges_j, cut_j, size):
     """E[z_i z_j] at correlation r, and an estimate of its error; size is what that is relative to.
 
     edges (pieces + 1) are those of the pieces on which either direction is a polynomial, cut_j where the second one is
@@ -197,23 +198,10 @@ def pair_moment(
             for n in range(ORDER + 2):
                 node = PANEL_NODES[n] if n < ORDER else (2 * n - 2 * ORDER - 1) * INSET
                 x = middle + radius * node
-                g = gradient[i, lane] + std[i] * x
-                z = dispatch.peek(hyper, g, extra[i, lane], states, i, lane, t)
+                g = row.mean[lane] + row.std * x
+                z = dispatch.peek(hyper, g, row.extra[lane], row.states, row.i, lane, row.t)
                 if z != 0.0:
-                    z *= window_mean(
-                        hyper,
-                        gradient[j, lane],
-                        std[j],
-                        extra[j, lane],
-                        states,
-                        j,
-                        lane,
-                        t,
-                        r * x,
-                        w,
-                        edges_j,
-                        work,
-                    )
+                    z *= window_mean(hyper, other, lane, r * x, w, edges_j, work)
                 f[n] = z * DENSITY_AT_0 * exp(-0.5 * x * x)
             value, top, below = 0.0, 0.0, 0.0
             at_left, at_right = -f[ORDER], -f[ORDER + 1]
@@ -268,8 +256,16 @@ def outer_edges(r, w, edges_i, edges_j, cut_j):
 
 
 @jit
-def window_mean(hyper, mean, std, extra, states, j, lane, t, centre, w, edges, work):
+def window_mean(hyper, row, lane, centre, w, edges, work):
     """G = E[f_j(centre + w v)], v a standard normal."""
+    mean, std, extra, states, j, t = (
+        row.mean[lane],
+        row.std,
+        row.extra[lane],
+        row.states,
+        row.i,
+        row.t,
+    )
     low, high = max(centre - REACH * w, -REACH), min(centre + REACH * w, REACH)
     begin, end = 0, edges.size - 1
     while end - begin > 1:

@@ -7,7 +7,9 @@ import pytest
 from numpy.polynomial.legendre import leggauss
 
 import qpsim
-from qpsim.kernels import hermite, policy, quadratic
+from qpsim.kernels import hermite, policy
+from qpsim.kernels.arguments import Moments, Row, StepInput
+from qpsim.kernels.series import Coupling, series_of_direction, series_table
 from qpsim.methods import State
 from qpsim.methods.scalar import sign
 from tests import naive
@@ -96,15 +98,13 @@ def brute_force(method, problem, exact, state, t, extra):
 def series(method, problem, exact, state, t, extra, tolerance=1e-10, chosen=policy.OPTIMAL):
     """The kernel's numerator, denominator, relative bound and number of terms for one lane."""
     q = np.array(problem.hessian)
-    table = quadratic.series_table(q, problem.gradient_correlation(), tolerance)
-    numerator, denominator, error = np.empty(1), np.empty(1), np.empty(1)
-    lane = [np.ascontiguousarray(a[..., None]) for a in (exact, extra, state)]
-    std = np.array(problem.gradient_std())
-    terms = quadratic.series_moments(
-        method.hyper, q, np.abs(q), table, lane[0], std, lane[1], lane[2], float(t), chosen,
-        numerator, denominator, error,
-    )  # fmt: skip
-    return numerator[0], denominator[0], error[0], terms
+    table = series_table(q, problem.gradient_correlation(), tolerance)
+    out = Moments(np.empty(1), np.empty(1), np.empty(1))
+    gradient, observed, states = (np.ascontiguousarray(a[..., None]) for a in (exact, extra, state))
+    coupling = Coupling(q, np.abs(q), table, np.array(problem.gradient_std()))
+    step = StepInput(gradient, gradient, observed, states, float(t))
+    terms = series_of_direction(coupling, method.hyper, step, chosen, out)
+    return out.numerator[0], out.denominator[0], out.error[0], terms
 
 
 def case(method, t, rng):
@@ -167,11 +167,9 @@ def two_coordinates(r, q_12, mean=(0.0, 0.0)):
 def stateless(method, q, correlation, mean, tolerance):
     """The kernel's numerator, denominator and bound for a rule without state, at unit deviations."""
     out = np.empty((3, 1))
-    table = quadratic.series_table(q, correlation, tolerance)
-    quadratic.series_moments(
-        method.hyper, q, np.abs(q), table, mean, np.ones(2), np.zeros((2, 1)), np.empty((0, 2, 1)),
-        1.0, policy.OPTIMAL, out[0], out[1], out[2],
-    )  # fmt: skip
+    coupling = Coupling(q, np.abs(q), series_table(q, correlation, tolerance), np.ones(2))
+    step = StepInput(mean, mean, np.zeros((2, 1)), np.empty((0, 2, 1)), 1.0)
+    series_of_direction(coupling, method.hyper, step, policy.OPTIMAL, Moments(*out))
     return out[:, 0]
 
 
@@ -265,42 +263,28 @@ def test_jumps_and_kinks_that_nothing_declares_are_found():
         problem, exact, state, extra = case(undeclared_lion(), 3, rng)
         table = hermite.quadrature_table(1)
         for i in range(2):
-            std = float(problem.gradient_std()[i])
-            first, second = np.empty(1), np.empty(1)
-            lane = [np.full(1, exact[i]), np.full(1, extra[i]), state[:, i, None, None].copy()]
-            hermite.row_moments(
-                undeclared_lion().hyper,
-                lane[0],
-                std,
-                lane[1],
-                lane[2],
+            first, second, missed = np.empty((3, 1))
+            row = Row(
+                np.full(1, exact[i]),
+                float(problem.gradient_std()[i]),
+                np.full(1, extra[i]),
+                state[:, i, None, None].copy(),
                 0,
                 3.0,
-                table,
-                first,
-                second,
             )
+            hermite.row_moments(undeclared_lion().hyper, row, table, first, second, missed)
+            assert missed[0] == 0.0
             shifted = exact[i] + _lion_offset(state[0, i], 3.0, 0.9, 0.99)
-            assert first[0] == pytest.approx(math.erf(shifted / std / math.sqrt(2)), abs=2e-9)
+            assert first[0] == pytest.approx(math.erf(shifted / row.std / math.sqrt(2)), abs=2e-9)
             assert second[0] == pytest.approx(1.0, abs=2e-9)
     method = clipped()
     problem, exact, state, extra = case(method, 1, rng)
     exact[:] = [0.5, -0.2]
     x = np.linspace(-9, 9, 2_000_001)
     table = hermite.quadrature_table(1)
-    first, second = np.empty(1), np.empty(1)
-    hermite.row_moments(
-        method.hyper,
-        exact[:1],
-        0.4,
-        extra[:1],
-        state[:, :1, None].copy(),
-        0,
-        1.0,
-        table,
-        first,
-        second,
-    )
+    first, second, missed = np.empty((3, 1))
+    row = Row(exact[:1], 0.4, extra[:1], state[:, :1, None].copy(), 0, 1.0)
+    hermite.row_moments(method.hyper, row, table, first, second, missed)
     f = np.clip(0.5 + 0.4 * x, -0.3, 0.7)
     weight = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) * (x[1] - x[0])
     assert first[0] == pytest.approx(np.sum(weight * f), rel=1e-8)

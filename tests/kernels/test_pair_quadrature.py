@@ -8,7 +8,9 @@ from numpy.polynomial.legendre import leggauss
 
 import qpsim
 from qpsim.errors import PrecisionWarning
-from qpsim.kernels import policy, quadratic
+from qpsim.kernels import policy
+from qpsim.kernels.arguments import Moments, StepInput
+from qpsim.kernels.series import Coupling, series_of_direction, series_table
 from qpsim.methods import State
 from qpsim.methods.scalar import sign
 
@@ -85,14 +87,13 @@ def double_sum(method, r, mean, extra, state, t):
 def moments(method, r, mean, extra, state, t, hessian=HESSIAN, tolerance=1e-9):
     """The kernel's E[z^T Q z], its bound and the number of terms, in one lane."""
     correlation = np.array([[1.0, r], [r, 1.0]])
-    table = quadratic.series_table(hessian, correlation, tolerance)
-    numerator, denominator, error = np.empty(1), np.empty(1), np.empty(1)
-    lane = [np.ascontiguousarray(a[..., None]) for a in (mean, extra, state)]
-    terms = quadratic.series_moments(
-        method.hyper, hessian, np.abs(hessian), table, lane[0], STD.copy(), lane[1], lane[2],
-        float(t), policy.OPTIMAL, numerator, denominator, error,
-    )  # fmt: skip
-    return denominator[0], error[0], terms
+    table = series_table(hessian, correlation, tolerance)
+    out = Moments(np.empty(1), np.empty(1), np.empty(1))
+    gradient, observed, states = (np.ascontiguousarray(a[..., None]) for a in (mean, extra, state))
+    coupling = Coupling(hessian, np.abs(hessian), table, STD.copy())
+    step = StepInput(gradient, gradient, observed, states, float(t))
+    terms = series_of_direction(coupling, method.hyper, step, policy.OPTIMAL, out)
+    return out.denominator[0], out.error[0], terms
 
 
 def case(method, r, t, rng):
