@@ -90,17 +90,15 @@ def resolved(
     square[still] = done[0].value ** 2
     while row.size:
         middle, radius = 0.5 * (low + high), 0.5 * (high - low)
-        at = middle[:, None] + radius[:, None] * _NODES
-        ends = middle[:, None] + radius[:, None] * np.array([-_INSET, _INSET])
-        z = np.concatenate([at, ends], axis=1)
-        rows = np.broadcast_to(row[:, None], z.shape)
-        value = direction((mean[rows] + std[rows] * z).ravel(), rows.ravel()).reshape(z.shape)
-        value, value_at_ends = value[:, :ORDER], value[:, ORDER:]
+
+        def at_nodes(z: Array, row: NDArray[np.intp] = row) -> Array:
+            rows = np.broadcast_to(row[:, None], z.shape)
+            return direction((mean[rows] + std[rows] * z).ravel(), rows.ravel())
+
+        at, value, miss = sampled(at_nodes, middle, radius)
         weight = radius[:, None] * _WEIGHTS
         panel_square = np.sum(weight * density(at) * value**2, axis=1)
         size = np.sqrt(square + np.bincount(row, panel_square, count))[row]
-        top = np.abs(value @ _PROJECTION[:, -2:]).sum(axis=1)
-        miss = top + np.abs(value @ _AT_ENDS - value_at_ends).sum(axis=1)
         nearest = np.maximum(np.abs(middle) - radius, 0.0)
         error = miss * radius * np.exp(-0.25 * nearest**2)
         finished = (error <= _RESOLVED * size) | (radius <= _NARROWEST * (1.0 + np.abs(middle)))
@@ -110,13 +108,55 @@ def resolved(
             Nodes(flat, at[finished].ravel(), weight[finished].ravel(), value[finished].ravel())
         )
         np.add.at(square, row[finished], panel_square[finished])
-        left = ~finished
-        row = np.repeat(row[left], 2)
-        low, high = (
-            np.stack([low[left], middle[left]], axis=1).ravel(),
-            np.stack([middle[left], high[left]], axis=1).ravel(),
-        )
+        row = np.repeat(row[~finished], 2)
+        low, high = halves(low, high, ~finished)
     return Nodes(*(np.concatenate(part) for part in zip(*done, strict=True)))
+
+
+def resolved_between(
+    function: Callable[[Array], Array], low: Array, high: Array, unit: float
+) -> tuple[Array, Array, Array]:
+    """Position, weight and value of nodes that resolve a function on intervals, wherever they are looked at.
+
+    low and high (n) are the intervals' ends, unit the length over which the function will be averaged at least.
+    """
+    done: list[tuple[Array, Array, Array]] = []
+    largest, most = 0.0, _MOST_PANELS + low.size
+    while low.size:
+        middle, radius = 0.5 * (low + high), 0.5 * (high - low)
+        at, value, miss = sampled(function, middle, radius)
+        largest = max(largest, float(np.abs(value).max()))
+        finished = miss * radius <= _RESOLVED * unit * largest
+        finished |= radius <= _NARROWEST * np.maximum(np.abs(middle), unit)
+        if low.size > most:
+            finished[:] = True
+        weight = radius[:, None] * _WEIGHTS
+        done.append((at[finished].ravel(), weight[finished].ravel(), value[finished].ravel()))
+        low, high = halves(low, high, ~finished)
+    at, weight, value = (np.concatenate(part) for part in zip(*done, strict=True))
+    return at, weight, value
+
+
+def sampled(
+    function: Callable[[Array], Array], middle: Array, radius: Array
+) -> tuple[Array, Array, Array]:
+    """Nodes (n, ORDER) on n panels, the function there, and how far off a polynomial through them may be (n)."""
+    at = middle[:, None] + radius[:, None] * _NODES
+    ends = middle[:, None] + radius[:, None] * np.array([-_INSET, _INSET])
+    z = np.concatenate([at, ends], axis=1)
+    value = function(z).reshape(z.shape)
+    value, value_at_ends = value[:, :ORDER], value[:, ORDER:]
+    top = np.abs(value @ _PROJECTION[:, -2:]).sum(axis=1)
+    return at, value, top + np.abs(value @ _AT_ENDS - value_at_ends).sum(axis=1)
+
+
+def halves(low: Array, high: Array, chosen: NDArray[np.bool_]) -> tuple[Array, Array]:
+    """Both halves of each of the chosen intervals, side by side."""
+    middle = 0.5 * (low + high)
+    return (
+        np.stack([low[chosen], middle[chosen]], axis=1).ravel(),
+        np.stack([middle[chosen], high[chosen]], axis=1).ravel(),
+    )
 
 
 def _unit(rows: NDArray[np.intp]) -> Array:
@@ -125,8 +165,10 @@ def _unit(rows: NDArray[np.intp]) -> Array:
 
 
 def density(z: Array) -> Any:
+    """The standard normal density."""
     return DENSITY_AT_0 * np.exp(-0.5 * z * z)
 
 
 def rows_from(direction: Direction, begin: int) -> Direction:
+    """The direction of rows that are counted from ``begin``."""
     return lambda gradient, row: direction(gradient, row + begin)
