@@ -21,8 +21,9 @@ DENSITY_AT_0 = 1.0 / math.sqrt(2.0 * math.pi)
 
 ORDER = 16
 PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(ORDER))
-# The two highest Legendre coefficients of the direction on a piece, as sums over its nodes.
+# Legendre coefficients (node, order) of the polynomial through a piece's nodes, and the two highest of them.
 _PROJECTION = legvander(PANEL_NODES, ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
+PROJECTION = np.ascontiguousarray(_PROJECTION)
 HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 1])
 SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 2])
 # The polynomial through the nodes, at the piece's ends: a jump beyond the outermost nodes shows only there.
@@ -119,7 +120,7 @@ def refine(hyper, row, lane, size, moments, edges):
                 left[depth + 1], right[depth + 1] = low, middle
                 depth += 2
             else:
-                square += add_moments_of_piece(points, z, radius, centre, totals, work)
+                square += add_moments_of_piece(points, z, radius, centre, HALF_WIDTH, totals, work)
                 if not room or depth + 2 >= _DEEPEST:
                     missed += error
                 if edges.size > 0:
@@ -131,18 +132,18 @@ def refine(hyper, row, lane, size, moments, edges):
 
 
 @jit
-def add_moments_of_piece(points, z, radius, centre, totals, work):
+def add_moments_of_piece(points, z, radius, centre, half_width, totals, work):
     """Add a piece's share of its panel's Legendre moments, and return its share of E[z^2].
 
-    points and z (ORDER) are the piece's nodes in standard deviations and the direction there, centre the middle of the
-    panel; totals (q, node) is added to, one column a node, work (4, ORDER) written over.
+    points and z (ORDER) are the piece's nodes in standard deviations and the direction there, radius half its length,
+    centre the middle of the panel and half_width half its length. totals (q, node) is added to, one column a node;
     """
     before, legendre, flat, position = work[0], work[1], work[2], work[3]
     square = 0.0
     for k in range(ORDER):
         before[k] = 0.0
         legendre[k] = 1.0
-        position[k] = (points[k] - centre) / HALF_WIDTH
+        position[k] = (points[k] - centre) / half_width
         flat[k] = PANEL_WEIGHTS[k] * radius * z[k]
         square += flat[k] * z[k] * (DENSITY_AT_0 * exp(-0.5 * points[k] * points[k]))
     for q in range(ORDER):
