@@ -1,14 +1,16 @@
-"""Gaussian moments of a direction without a closed form: its Hermite coefficients and E[z^2], one row at a time.
+"""Gaussian moments of a direction without a closed form: E[z^2] and its Hermite coefficients, a coordinate at a time.
 
-Given the state before the step, z_i = f_i(grad_i + sigma_i Z) is a scalar function of one Gaussian. With he_n the
-orthonormal Hermite polynomials, a_n = E[f_i he_n(Z)] is a plain integral, a_0 = E[z_i]. It is computed
+Given the state before the step, z = f(mean + std Z) is a function of one standard normal variable Z. With he_n the
+orthonormal Hermite polynomials its coefficients are the integrals a_n = E[f he_n(Z)]; a_0 is E[z]. They are computed
 
-- by the trapezoidal rule, many lanes at once. Under a Gaussian weight its error falls like exp(-2 pi y / h) for a
-  direction that is analytic within y deviations of the real axis (Gauss-Hermite needs more nodes for the same y).
-  The midpoints of a rule of spacing h make one of h / 2, and how far the two are apart tells how good that is: lanes
-  in doubt get their midpoints too, three times over;
-- where the doubt stays (a sign, a kink, a pole close by: the first steps of all moving averages), by Gauss-Legendre
-  panels, cut at the rule's declared breakpoint and halved until the direction is resolved on each of them.
+1. by the trapezoidal rule, with nodes a quarter of a standard deviation apart, in all lanes (replicates) at once. Under
+   a Gaussian weight its error falls like exp(-2 pi y / spacing) for a direction that is analytic within y deviations of
+   the real axis; Gauss-Hermite needs more nodes for the same y. The even and the odd nodes are two rules of twice the
+   spacing. Where they disagree a lane is in doubt and gets the midpoints between its nodes too, up to three times;
+2. where the doubt stays, on panels (:mod:`qpsim.kernels.panels`). That is where a sign, a kink or a pole is close by,
+   as in the first steps of all rules with moving averages.
+
+A user's rule may hide something narrow between its nodes: `between_nodes` looks for that.
 """
 
 import math
@@ -43,10 +45,18 @@ _INV_SQRT2 = 0.7071067811865476
 
 
 class QuadratureTable(NamedTuple):
-    """Weights (orders, nodes) that turn a direction at the nodes into its Hermite coefficients.
+    """Weights that turn a direction at the nodes into its Hermite coefficients.
 
-    ``nodes`` of the first rule, ``midpoints`` of its successive halvings; ``panels`` (orders, moments) does so with the
-    direction's Legendre moments on each of the panels. ``between`` (probes, nodes) interpolates the direction.
+    Attributes
+    ----------
+    nodes : array (orders, nodes)
+        For the first rule.
+    midpoints : tuple of arrays (orders, midpoints)
+        For the midpoints of the first rule, of that with half its spacing, and so on.
+    panels : array (orders, N_PANELS * ORDER)
+        For the direction's Legendre moments on the panels.
+    between : array (probes, nodes)
+        What a direction that is known at the nodes is at the probes.
     """
 
     nodes: np.ndarray

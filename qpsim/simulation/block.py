@@ -104,8 +104,9 @@ def run_block(plan: Plan, first: int, count: int, state: BlockState | None = Non
     Interrupted
         Nobody waits for the result any more.
     """
-    # A diverging lane may overflow in NumPy's products; its record says so, no warning is due.
-    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+    # A lane that diverges may overflow in products of NumPy, and small numbers underflow: the record says what is so,
+    # whatever the user told NumPy to do.
+    with one_blas_thread(), np.errstate(all="ignore"):
         return _run(plan, first, count, state)
 
 

@@ -235,7 +235,8 @@ def load(path: str | os.PathLike[str]) -> Result:
         shapes = {"excess_loss": (n, plan.n_steps + 1), "given": (plan.n_steps,)}
         if plan.keep_step_size:
             shapes["step_size"] = (n, plan.n_steps)
-        if plan.uses_series:
+        # Version 0.1 recorded none of a user's rule that runs coordinate by coordinate.
+        if plan.uses_series and not (plan.runs_by_coordinate and "moment_error" not in arrays):
             shapes["moment_error"] = (n, plan.n_steps)
         if plan.theta_steps:
             shapes["theta"] = (n, len(plan.theta_steps), d)
@@ -248,7 +249,7 @@ def load(path: str | os.PathLike[str]) -> Result:
             plan,
             arrays["excess_loss"],
             arrays["step_size"] if plan.keep_step_size else None,
-            arrays["moment_error"] if plan.uses_series else None,
+            arrays["moment_error"] if "moment_error" in shapes else None,
             arrays["theta"] if plan.theta_steps else None,
             header["provenance"],
         )

@@ -7,6 +7,7 @@ import pytest
 from numpy.polynomial.legendre import leggauss
 
 import qpsim
+from qpsim.errors import PrecisionWarning
 from qpsim.kernels import hermite, policy
 from qpsim.kernels.arguments import Moments, Row, StepInput
 from qpsim.kernels.series import Coupling, series_of_direction, series_table
@@ -245,6 +246,50 @@ def test_what_cannot_be_resolved_is_in_the_error():
     """More jumps than there is room for pieces."""
     _, _, bound = stateless(rounded(step=0.01), *two_coordinates(0.3, 0.6, (0.37, -0.21)), 1e-9)
     assert bound > 1e-9
+
+
+@qpsim.rule
+def tent(gradient, t, at=0.0, width=0.2, height=5.0):
+    """1, and a tent of some width at some place, whose feet nothing declares."""
+    return 1.0 + height * max(0.0, 1.0 - 2.0 * abs(gradient - at) / width)
+
+
+def one_coordinate_steps(method, means):
+    """The exact steps and their bounds at unit noise, at each mean gradient."""
+    problem = qpsim.QuadraticProblem([1.0], noise_std=1.0)
+    theta0 = np.asarray(means, float)[:, None]
+    r = qpsim.simulate(problem, method, n_steps=1, n_replicates=len(means), theta0=theta0, rng=0)
+    return r.step_size[:, 0], r.moment_error[:, 0]
+
+
+def test_a_narrow_peak_is_seen_wherever_it_stands_between_the_nodes():
+    """The nodes are a quarter of a deviation apart, the peak is narrower."""
+    mean, width = 0.3, 0.2
+    for at in 0.37 + np.arange(12) * 0.25 / 12:
+        feet = np.array([at - width / 2, at, at + width / 2])
+        edges = np.r_[np.linspace(-9, feet[0], 40), feet[1:], np.linspace(feet[2], 9, 40)[1:]]
+        middle, radius = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / 2
+        g = (middle[:, None] + radius[:, None] * NODES).ravel()
+        weight = np.outer(radius, WEIGHTS).ravel() * np.exp(-((g - mean) ** 2) / 2)
+        z = 1 + 5 * np.maximum(0, 1 - 2 * np.abs(g - at) / width)
+        steps, bound = one_coordinate_steps(tent(at=at), [mean])
+        assert steps[0] == pytest.approx(
+            mean * np.sum(weight * z) / np.sum(weight * z * z), rel=1e-9
+        )
+        assert bound[0] == 0.0
+
+
+@pytest.mark.parametrize("step", [0.01, 0.1])
+def test_on_a_diagonal_hessian_too_what_cannot_be_resolved_is_in_the_error(step):
+    """Rounding to a small part of the deviation jumps more often than there is room for."""
+    means = [0.37, -1.1, 0.05, 2.0]
+    with pytest.warns(PrecisionWarning, match="rounded's exact step is known to"):
+        steps, bound = one_coordinate_steps(rounded(step=step), means)
+    for mean, found, error in zip(means, steps, bound, strict=True):
+        values = step * np.arange(round(-9 / step), round(9 / step) + 1)
+        share = np.diff([normal_cdf(v - step / 2 - mean) for v in [*values, values[-1] + step]])
+        exact = mean * np.sum(values * share) / np.sum(values**2 * share)
+        assert abs(found / exact - 1) < error < 0.1
 
 
 def test_linear_rules_end_after_two_terms():

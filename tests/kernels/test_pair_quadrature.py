@@ -181,3 +181,17 @@ def test_what_cannot_be_known_as_closely_as_asked_is_said():
     with pytest.warns(PrecisionWarning, match=r"adam's exact step is known to .* above the toler"):
         r = qpsim.simulate(p, "adam", n_steps=2, n_replicates=4, rng=0, tolerance=1e-20, workers=1)
     assert 1e-20 < r.moment_error.max() < 1e-8
+
+
+def test_lanes_at_one_point_are_integrated_once_and_alike():
+    """At other points they are integrated on their own: the same bits as of runs alone."""
+    p = qpsim.random_problem("structured", 6, noise_std=1.0, scale=1.0, rng=0)
+    starts = np.random.default_rng(1).standard_normal((3, 6))
+    chosen = [0, 0, 1, 0, 2, 1]
+    options = {"n_steps": 1, "rng": 0, "workers": 1}
+    r = qpsim.simulate(p, "adam", theta0=starts[chosen], n_replicates=6, **options)
+    alone = [qpsim.simulate(p, "adam", theta0=s, n_replicates=1, **options) for s in starts]
+    expected = np.array([alone[k].step_size[0] for k in chosen])
+    np.testing.assert_allclose(r.step_size, expected, rtol=1e-13)
+    for k in range(3):
+        assert np.unique(r.step_size[np.array(chosen) == k]).size == 1
