@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import qpsim
+from qpsim.methods import method_names
 
 SCRIPT = """
 import sys, hashlib
@@ -67,6 +68,6 @@ def run_strictly(names):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", qpsim.methods.method_names())
+@pytest.mark.parametrize("name", method_names())
 def test_a_simulation_runs_alike_where_every_warning_is_an_error(name):
     assert run_strictly([name]) == [name]
