@@ -32,8 +32,11 @@ def changed_on_purpose(name, found):
 
     Losses above 1e300 are recorded, the best constant step is searched for over all orders of magnitude, and in single
     precision theta - optimum is kept in double precision; each has tests of its own. Theory was written anew at the
-    ends of double precision, which moved the last digits.
+    ends of double precision, and strongly correlated pairs are integrated with fewer nodes: both moved the last digits.
     """
+    integrated = "dense, optimal, spectrum structured, noise 4.0, dim 6" in name
+    if integrated and found < golden.ROUNDING:
+        return True
     if name.startswith("theory") and found < golden.ROUNDING:
         return True
     single = name.startswith("simulate") and "dtype float32" in name

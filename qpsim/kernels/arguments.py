@@ -55,7 +55,7 @@ class Record(NamedTuple):
     loss, step_size : array (n, lanes)
         Excess loss after each step, and its step size.
     moment_error : array (n, lanes)
-        Bound of the relative error of E[z^T Q z], where it is a truncated series; else untouched.
+        Bound of the relative error of E[z^T Q z], where it is a quadrature or a truncated series.
     """
 
     loss: np.ndarray
@@ -86,6 +86,33 @@ class StepInput(NamedTuple):
     t: float
 
 
+class Row(NamedTuple):
+    """One coordinate in every lane, as its rule sees it before a step. Its gradient is N(mean, std^2).
+
+    Attributes
+    ----------
+    mean : array (lanes,)
+        The exact gradient of the coordinate.
+    std : float
+        Standard deviation of the gradient, above 0, in the units of the gradient.
+    extra : array (lanes,)
+        What the rule observes besides.
+    states : array (names, d, lanes)
+        The states of all coordinates; the rule reads states[:, i].
+    i : int
+        Number of the coordinate.
+    t : float
+        Number of the coming step, from 1.
+    """
+
+    mean: np.ndarray
+    std: float
+    extra: np.ndarray
+    states: np.ndarray
+    i: int
+    t: float
+
+
 class Moments(NamedTuple):
     """Moments of the direction z in every lane (Eq. 11). All arrays (lanes,) are written.
 
@@ -99,3 +126,24 @@ class Moments(NamedTuple):
     numerator: np.ndarray
     denominator: np.ndarray
     error: np.ndarray
+
+
+class SeriesRest(NamedTuple):
+    """What the Hermite series of a step has left after some terms (:mod:`qpsim.kernels.series`). Arrays are updated.
+
+    Attributes
+    ----------
+    second : array (d, lanes)
+        E[z_i^2].
+    tail : array (d, lanes)
+        What of E[z_i^2] the squares of the coefficients so far have left.
+    power : array (d, d)
+        (Q - diag Q) o R^n for the order n that comes next.
+    open_lanes : array (lanes,) of uint8
+        1 where the rest is still above the tolerance.
+    """
+
+    second: np.ndarray
+    tail: np.ndarray
+    power: np.ndarray
+    open_lanes: np.ndarray

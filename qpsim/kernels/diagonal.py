@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.arguments import Lanes, Record, Steps
+from qpsim.kernels.arguments import Lanes, Moments, Record, Steps
 from qpsim.kernels.elementary import fma
 from qpsim.kernels.gradient_noise import (
     IndependentNoise,
@@ -62,8 +62,7 @@ class Scratch(NamedTuple):
     estimates: np.ndarray
     direction: np.ndarray
     work: np.ndarray
-    numerator: np.ndarray
-    denominator: np.ndarray
+    moments: Moments
     alpha: np.ndarray
     loss: np.ndarray
 
@@ -85,9 +84,8 @@ def advance(
         scales=np.ones(count),
         estimates=np.empty((d if estimated else 0, count)),
         direction=np.empty((d if steps.policy == LINE_SEARCH else 0, count)),
-        work=np.empty((4, count)),
-        numerator=np.zeros(count),
-        denominator=np.zeros(count),
+        work=np.empty((5, count)),
+        moments=Moments(np.zeros(count), np.zeros(count), np.zeros(count)),
         alpha=np.empty(count),
         loss=np.empty(count),
     )
@@ -102,7 +100,8 @@ def walk(hyper, problem, lanes, steps, record, scratch):
     offset, states, stream = lanes.offset, lanes.states, lanes.stream
     law, policy, given = problem.law, steps.policy, steps.given
     drawn, estimates, direction = scratch.drawn, scratch.estimates, scratch.direction
-    numerator, denominator = scratch.numerator, scratch.denominator
+    moments = scratch.moments
+    numerator, denominator, error = moments.numerator, moments.denominator, moments.error
     alpha, loss, scales = scratch.alpha, scratch.loss, scratch.scales
     d, count = offset.shape
     rows = drawn.shape[0]
@@ -130,15 +129,17 @@ def walk(hyper, problem, lanes, steps, record, scratch):
                     t,
                     problem.table,
                     scratch.work,
-                    numerator,
-                    denominator,
+                    moments,
                 )
         if exact:
             ratio_or_zero(numerator, denominator, alpha)
+            for lane in range(count):
+                record.moment_error[step, lane] = error[lane] / denominator[lane]
         elif policy == GIVEN:
             alpha[:] = given[step]
         numerator[:] = 0.0
         denominator[:] = 0.0
+        error[:] = 0.0
         loss[:] = 0.0
         following = exact and not ahead and step + 1 < given.size
         for first in range(0, d, rows):
@@ -199,8 +200,7 @@ def walk(hyper, problem, lanes, steps, record, scratch):
                             t + 1.0,
                             problem.table,
                             scratch.work,
-                            numerator,
-                            denominator,
+                            moments,
                         )
         if policy == LINE_SEARCH:
             ratio_or_zero(numerator, denominator, alpha)

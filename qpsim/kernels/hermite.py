@@ -1,14 +1,16 @@
-"""Gaussian moments of a direction without a closed form: its Hermite coefficients and E[z^2], one row at a time.
+"""Gaussian moments of a direction without a closed form: E[z^2] and its Hermite coefficients, a coordinate at a time.
 
-Given the state before the step, z_i = f_i(grad_i + sigma_i Z) is a scalar function of one Gaussian. With he_n the
-orthonormal Hermite polynomials, a_n = E[f_i he_n(Z)] is a plain integral, a_0 = E[z_i]. It is computed
+Given the state before the step, z = f(mean + std Z) is a function of one standard normal variable Z. With he_n the
+orthonormal Hermite polynomials its coefficients are the integrals a_n = E[f he_n(Z)]; a_0 is E[z]. They are computed
 
-- by the trapezoidal rule, many lanes at once. Under a Gaussian weight its error falls like exp(-2 pi y / h) for a
-  direction that is analytic within y deviations of the real axis (Gauss-Hermite needs more nodes for the same y).
-  The midpoints of a rule of spacing h make one of h / 2, and how far the two are apart tells how good that is: lanes
-  in doubt get their midpoints too, three times over;
-- where the doubt stays (a sign, a kink, a pole close by: the first steps of all moving averages), by Gauss-Legendre
-  panels, cut at the rule's declared breakpoint and halved until the direction is resolved on each of them.
+1. by the trapezoidal rule, with nodes a quarter of a standard deviation apart, in all lanes (replicates) at once. Under
+   a Gaussian weight its error falls like exp(-2 pi y / spacing) for a direction that is analytic within y deviations of
+   the real axis; Gauss-Hermite needs more nodes for the same y. The even and the odd nodes are two rules of twice the
+   spacing. Where they disagree a lane is in doubt and gets the midpoints between its nodes too, up to three times;
+2. where the doubt stays, on panels (:mod:`qpsim.kernels.panels`). That is where a sign, a kink or a pole is close by,
+   as in the first steps of all rules with moving averages.
+
+A user's rule may hide something narrow between its nodes: `between_nodes` looks for that.
 """
 
 import math
@@ -19,55 +21,42 @@ from numba.extending import overload
 from numpy.polynomial.legendre import leggauss, legvander
 
 from qpsim.kernels import dispatch
+from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import erf, exp
 from qpsim.kernels.jit import OVERLOAD, jit
+from qpsim.kernels.panels import DENSITY_AT_0, HALF_WIDTH, N_PANELS, ORDER, REACH, refine
 
-# Beyond 9 deviations the Gaussian's square root, which bounds he_n(z) phi(z), is below 2e-9.
-REACH = 9.0
 _SPACING = 0.25
 _N_NODES = 73
 _HALVINGS = 3
-DENSITY_AT_0 = 1.0 / math.sqrt(2.0 * math.pi)
 # A rule and its midpoints agreeing to this leave an error of its square for an analytic direction. With a pole or a
 # bend within a spacing of the axis they are apart by about the error itself, times the luck of where the nodes are.
 _DOUBT = 1e-10
-
-ORDER = 16
-PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(ORDER))
-# The two highest Legendre coefficients of the direction on a panel, as sums over its nodes.
-_PROJECTION = legvander(PANEL_NODES, ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
-HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 1])
-SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 2])
-# The polynomial through the nodes, at the panel's ends: beyond the outermost nodes a jump is seen by nothing else.
-AT_RIGHT = _PROJECTION.sum(axis=1)
-AT_LEFT = (_PROJECTION * (-1.0) ** np.arange(ORDER)).sum(axis=1)
-# Ends are looked at from inside, since the rule's own breakpoint may be one.
-INSET = 1.0 - 1e-10
-# On a panel this wide the Gaussian times he_n is a polynomial of 16 terms, to 1e-12 at n = 24 and 1e-6 at n = 256.
-N_PANELS = 24
-HALF_WIDTH = REACH / N_PANELS
-_RESOLVED = 1e-10
-_NARROWEST = 1e-14
-# Thirty halvings or so find a jump that nothing declares: room for thirty of them, as of a direction that is rounded.
-_MOST_PIECES = 2048
-_DEEPEST = 64
 _MOST_SIZES = 8
-# Room for the edges of one coordinate's pieces: halving ends at the most, what is pending then is still to come.
-MOST_EDGES = _MOST_PIECES + _DEEPEST + N_PANELS + 2
 
 # Between two nodes each, at distances that no frequency has in common. A wave that all nodes meet in the same phase
 # looks to them, and to half of them, like a slow one; here it is seen.
 PROBES = -1.875 + 0.25 * np.array([0.31, 2.59, 4.83, 7.43, 9.19, 11.71, 14.37])
 _SEEN = 1e-7
+# Nodes and midpoints of a direction that is analytic enough for either agree to rounding.
+_HIDDEN = 1e-9
 
 _INV_SQRT2 = 0.7071067811865476
 
 
 class QuadratureTable(NamedTuple):
-    """Weights (orders, nodes) that turn a direction at the nodes into its Hermite coefficients.
+    """Weights that turn a direction at the nodes into its Hermite coefficients.
 
-    ``nodes`` of the first rule, ``midpoints`` of its successive halvings; ``panels`` (orders, moments) does so with the
-    direction's Legendre moments on each of the panels. ``between`` (probes, nodes) interpolates the direction.
+    Attributes
+    ----------
+    nodes : array (orders, nodes)
+        For the first rule.
+    midpoints : tuple of arrays (orders, midpoints)
+        For the midpoints of the first rule, of that with half its spacing, and so on.
+    panels : array (orders, N_PANELS * ORDER)
+        For the direction's Legendre moments on the panels.
+    between : array (probes, nodes)
+        What a direction that is known at the nodes is at the probes.
     """
 
     nodes: np.ndarray
@@ -124,44 +113,36 @@ def _starts_as_sign(hyper, t):
 
 
 @jit
-def row_moments(hyper, mean, std, extra, states, i, t, table, first, second):
-    """E[z] and E[z^2] of coordinate i, whose gradient is N(mean, std^2), in every lane."""
-    if starts_as_sign(hyper, t):
-        for lane in range(mean.size):
-            s = dispatch.peek(hyper, 1.0, extra[lane], states, i, lane, t)
-            first[lane] = s * erf(mean[lane] / std * _INV_SQRT2)
+def row_moments(hyper, row, table, first, second, missed):
+    """E[z] and E[z^2] of one coordinate in every lane, and what E[z^2] may be wrong by.
+
+    row is a :class:`qpsim.kernels.arguments.Row`, table a :class:`QuadratureTable`; first, second and missed (lanes)
+    are written. missed is 0 where the direction was resolved.
+    """
+    if starts_as_sign(hyper, row.t):
+        for lane in range(row.mean.size):
+            s = dispatch.peek(hyper, 1.0, row.extra[lane], row.states, row.i, lane, row.t)
+            first[lane] = s * erf(row.mean[lane] / row.std * _INV_SQRT2)
             second[lane] = s * s
+            missed[lane] = 0.0
     else:
         row_coefficients(
-            hyper,
-            mean,
-            std,
-            extra,
-            states,
-            i,
-            t,
-            table,
-            0,
-            second,
-            np.empty(mean.size),
-            first.reshape((1, mean.size)),
-            True,
+            hyper, row, table, 0, second, missed, first.reshape((1, row.mean.size)), True
         )
 
 
 @jit
-def row_coefficients(
-    hyper, mean, std, extra, states, i, t, table, begin, second, missed, coefficients, apart
-):
-    """Orders begin, begin + 1, ... of coordinate i's coefficients (orders, lanes), and its E[z^2] (lanes).
+def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apart):
+    """Hermite coefficients of one coordinate's direction in every lane, and its E[z^2].
 
-    missed (lanes) becomes the error of E[z^2] where the direction could not be resolved. ``apart`` sums each lane by
-    itself. Returns how many lanes took panels.
+    row is a :class:`qpsim.kernels.arguments.Row`. coefficients (orders, lanes) become those of the orders begin,
+    begin + 1, ..., second (lanes) E[z^2], missed (lanes) the error of E[z^2] where the direction could not be resolved.
+    ``apart`` sums each lane by itself. Returns how many lanes took panels.
     """
     orders, lanes = coefficients.shape
     sums = np.empty((3, lanes))
     values = np.empty((_N_NODES, lanes))
-    evaluate(hyper, mean, std, extra, states, i, t, -REACH, _SPACING, values)
+    evaluate(hyper, row, -REACH, _SPACING, values)
     # The first rule is itself a rule of twice the spacing and its midpoints.
     differences = np.zeros((3, lanes))
     sum_up(values, -REACH, _SPACING, sums, differences)
@@ -170,18 +151,16 @@ def row_coefficients(
         second[lane] = sums[2, lane]
     missed[:] = 0.0
     doubtful = in_doubt(second, differences)
-    hidden = between_nodes(
-        hyper, mean, std, extra, states, i, t, table, values, second, differences
-    )
+    hidden = between_nodes(hyper, row, table, values, sums, differences, doubtful, apart)
     spacing = _SPACING
     for halving in range(_HALVINGS):
         count = doubtful.size
         if count == 0:
             break
-        packed, packed_states = pack(mean, extra, states, i, doubtful)
+        packed = pack(row, doubtful)
         values = np.empty((round(2.0 * REACH / spacing), count))
         start = -REACH + 0.5 * spacing
-        evaluate(hyper, packed[0], std, packed[1], packed_states, 0, t, start, spacing, values)
+        evaluate(hyper, packed, start, spacing, values)
         middle = np.empty((3, count))
         unused = np.zeros((3, count))
         sum_up(values, start, spacing, middle, unused)
@@ -211,9 +190,7 @@ def row_coefficients(
         # A node on top of a narrow peak gives a size far too large, and with it too wide a tolerance.
         size, again = math.sqrt(second[lane]), _MOST_SIZES
         while again > 0:
-            second[lane], _, missed[lane] = refine(
-                hyper, mean[lane], std, extra[lane], states, i, lane, t, size, moments[c], nowhere
-            )
+            second[lane], _, missed[lane] = refine(hyper, row, lane, size, moments[c], nowhere)
             too_large = 4.0 * second[lane] < size * size
             size = math.sqrt(second[lane])
             again = again - 1 if too_large else 0
@@ -247,45 +224,65 @@ def weigh(weights, values, out, apart):
                 out[n, lane] += weight * values[k, lane]
 
 
-def between_nodes(hyper, mean, std, extra, states, i, t, table, values, second, differences):
-    """Lanes in which the direction is something else between the nodes than they say, though they agree."""
+def between_nodes(hyper, row, table, values, sums, differences, doubtful, apart):
+    """Lanes whose direction is something else between the nodes than they say, though the nodes agree."""
 
 
 @overload(between_nodes, jit_options=OVERLOAD)
-def _between_nodes(hyper, mean, std, extra, states, i, t, table, values, second, differences):
+def _between_nodes(hyper, row, table, values, sums, differences, doubtful, apart):
     if dispatch.rule_of_type(hyper).is_builtin:
-        # Whose directions turn once.
-        return lambda hyper, mean, std, extra, states, i, t, table, values, second, differences: (
-            np.empty(0, np.int64)
+        # Whose directions turn once, so that the nodes on both sides disagree.
+        return lambda hyper, row, table, values, sums, differences, doubtful, apart: np.empty(
+            0, np.int64
         )
-    return _probe
+    return _look_between
 
 
-def _probe(hyper, mean, std, extra, states, i, t, table, values, second, differences):
-    expected = np.dot(table.between, values)
-    chosen = np.empty(mean.size, np.int64)
+def _look_between(hyper, row, table, values, sums, differences, doubtful, apart):
+    """Two tests: the midpoints' sums against the nodes', and the direction at some points against its interpolation.
+
+    The first sees whatever is at least half a spacing wide; the second sees a wave that is in phase with all nodes.
+    """
+    lanes = row.mean.size
+    between = np.empty((_N_NODES - 1, lanes))
+    evaluate(hyper, row, -REACH + 0.5 * _SPACING, _SPACING, between)
+    middle, unused = np.empty((3, lanes)), np.empty((3, lanes))
+    sum_up(between, -REACH + 0.5 * _SPACING, _SPACING, middle, unused)
+    expected = np.empty((PROBES.size, lanes))
+    weigh(table.between, values, expected, apart)
+    halved = np.zeros(lanes, np.uint8)
+    for c in range(doubtful.size):
+        halved[doubtful[c]] = 1
+    chosen = np.empty(lanes, np.int64)
     count = 0
-    for lane in range(mean.size):
-        known = _SEEN * math.sqrt(second[lane]) + 100.0 * abs(differences[0, lane])
+    for lane in range(lanes):
+        a, b = middle[0, lane] - sums[0, lane], middle[1, lane] - sums[1, lane]
+        c = middle[2, lane] - sums[2, lane]
+        # Where the nodes are in doubt the midpoints are taken anyway.
+        limit = _HIDDEN * max(sums[2, lane], middle[2, lane])
+        hidden = not halved[lane] and (max(a * a, b * b) > _HIDDEN * limit or abs(c) > limit)
+        known = _SEEN * math.sqrt(sums[2, lane]) + 100.0 * abs(differences[0, lane])
         off = 0.0
         for k in range(PROBES.size):
-            g = mean[lane] + std * PROBES[k]
-            z = dispatch.peek(hyper, g, extra[lane], states, i, lane, t)
+            g = row.mean[lane] + row.std * PROBES[k]
+            z = dispatch.peek(hyper, g, row.extra[lane], row.states, row.i, lane, row.t)
             off = max(off, abs(z - expected[k, lane]))
-        if off > known:
+        if hidden or off > known:
             chosen[count] = lane
             count += 1
     return chosen[:count]
 
 
 @jit
-def evaluate(hyper, mean, std, extra, states, i, t, start, spacing, values):
+def evaluate(hyper, row, start, spacing, values):
     """The direction (nodes, lanes) at start, start + spacing, ... deviations."""
     for k in range(values.shape[0]):
-        shift = std * (start + spacing * k)
-        for lane in range(mean.size):
-            g = mean[lane] + shift
-            values[k, lane] = dispatch.peek(hyper, g, extra[lane], states, i, lane, t)
+        shift = row.std * (start + spacing * k)
+        for lane in range(row.mean.size):
+            g = row.mean[lane] + shift
+            values[k, lane] = dispatch.peek(
+                hyper, g, row.extra[lane], row.states, row.i, lane, row.t
+            )
 
 
 @jit
@@ -343,108 +340,13 @@ def together(first, other):
 
 
 @jit
-def pack(mean, extra, states, i, chosen):
-    """Mean, extra and states of coordinate i in the chosen lanes, side by side."""
-    packed = np.empty((2, chosen.size))
-    packed_states = np.empty((states.shape[0], 1, chosen.size))
+def pack(row, chosen):
+    """The row of the chosen lanes alone, side by side."""
+    mean, extra = np.empty(chosen.size), np.empty(chosen.size)
+    states = np.empty((row.states.shape[0], 1, chosen.size))
     for c in range(chosen.size):
-        packed[0, c] = mean[chosen[c]]
-        packed[1, c] = extra[chosen[c]]
-        for k in range(states.shape[0]):
-            packed_states[k, 0, c] = states[k, i, chosen[c]]
-    return packed, packed_states
-
-
-@jit
-def refine(hyper, mean, std, extra, states, i, lane, t, size, moments, edges):
-    """Legendre moments of the direction on each panel, halved until it is resolved.
-
-    size is the direction's root mean square, the unit of the tolerance. Returns E[z^2], the number of pieces, whose
-    edges are written in ascending order if there is room for any, and what E[z^2] misses where room for pieces ended.
-    """
-    left = np.empty(_DEEPEST)
-    right = np.empty(_DEEPEST)
-    z = np.empty(ORDER)
-    points = np.empty(ORDER)
-    totals = np.empty((ORDER, ORDER))
-    work = np.empty((4, ORDER))
-    cut = (dispatch.breakpoint(hyper, extra, states, i, lane, t) - mean) / std
-    square, missed = 0.0, 0.0
-    pieces, done = 0, 0
-    for panel in range(N_PANELS):
-        centre = -REACH + HALF_WIDTH * (2 * panel + 1)
-        low, high = centre - HALF_WIDTH, centre + HALF_WIDTH
-        depth = 1
-        left[0], right[0] = low, high
-        if low < cut and cut < high:
-            left[0], right[0] = cut, high
-            left[1], right[1] = low, cut
-            depth = 2
-        totals[:] = 0.0
-        while depth > 0:
-            depth -= 1
-            low, high = left[depth], right[depth]
-            middle, radius = 0.5 * (low + high), 0.5 * (high - low)
-            inset = radius * INSET
-            top, below = 0.0, 0.0
-            at_left = -dispatch.peek(
-                hyper, mean + std * (middle - inset), extra, states, i, lane, t
-            )
-            at_right = -dispatch.peek(
-                hyper, mean + std * (middle + inset), extra, states, i, lane, t
-            )
-            for k in range(ORDER):
-                points[k] = middle + radius * PANEL_NODES[k]
-                z[k] = dispatch.peek(hyper, mean + std * points[k], extra, states, i, lane, t)
-            own = 0.0
-            for k in range(ORDER):
-                own += PANEL_WEIGHTS[k] * z[k] * z[k]
-                top += HIGHEST[k] * z[k]
-                below += SECOND_HIGHEST[k] * z[k]
-                at_left += AT_LEFT[k] * z[k]
-                at_right += AT_RIGHT[k] * z[k]
-            nearest = max(0.0, abs(middle) - radius)
-            miss = abs(top) + abs(below) + abs(at_left) + abs(at_right)
-            weight = radius * exp(-0.5 * nearest * nearest)
-            # A peak counts in z^2 what it is too high, and is itself the unit if it is most of z.
-            height = max(size, abs(z[0]), abs(z[ORDER // 2]), abs(z[ORDER - 1]))
-            error = miss * weight * height
-            unit = max(size * size, own * weight)
-            pieces += 1
-            room = pieces < _MOST_PIECES and depth + 2 < _DEEPEST
-            if error > _RESOLVED * unit and radius > _NARROWEST and room:
-                left[depth], right[depth] = middle, high
-                left[depth + 1], right[depth + 1] = low, middle
-                depth += 2
-            else:
-                square += add_moments_of_piece(points, z, radius, centre, totals, work)
-                if not room:
-                    missed += error
-                if edges.size > 0:
-                    edges[done], edges[done + 1] = low, high
-                done += 1
-        for q in range(ORDER):
-            moments[panel * ORDER + q] = totals[q].sum()
-    return square, done, missed
-
-
-@jit
-def add_moments_of_piece(points, z, radius, centre, totals, work):
-    """Add a piece's integrals of z P_q, its nodes side by side (q, node), and return that of z^2 phi."""
-    before, legendre, flat, position = work[0], work[1], work[2], work[3]
-    square = 0.0
-    for k in range(ORDER):
-        before[k] = 0.0
-        legendre[k] = 1.0
-        position[k] = (points[k] - centre) / HALF_WIDTH
-        flat[k] = PANEL_WEIGHTS[k] * radius * z[k]
-        square += flat[k] * z[k] * (DENSITY_AT_0 * exp(-0.5 * points[k] * points[k]))
-    for q in range(ORDER):
-        rise = (2.0 * q + 1.0) / (q + 1.0)
-        fall = q / (q + 1.0)
-        for k in range(ORDER):
-            totals[q, k] += flat[k] * legendre[k]
-            following = rise * position[k] * legendre[k] - fall * before[k]
-            before[k] = legendre[k]
-            legendre[k] = following
-    return square
+        mean[c] = row.mean[chosen[c]]
+        extra[c] = row.extra[chosen[c]]
+        for k in range(row.states.shape[0]):
+            states[k, 0, c] = row.states[k, row.i, chosen[c]]
+    return Row(mean, row.std, extra, states, np.int64(0), row.t)

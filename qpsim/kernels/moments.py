@@ -12,6 +12,7 @@ import numpy as np
 from numba.extending import overload
 
 from qpsim.kernels import dispatch
+from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import fma
 from qpsim.kernels.hermite import row_moments
 from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit_inline, jit_inner, wide_vectors
@@ -28,12 +29,13 @@ def closed_moments(hyper, law, std, gradient, extra, states, i, lane, t):
 
 
 def add_row_moments(
-    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
+    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
 ):
-    """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11).
+    """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11), and the error of the latter.
 
     offset (d, lanes), estimates as in :mod:`qpsim.kernels.observed`; table a QuadratureTable if the rule
-    has no closed form; work (4, lanes) is written over.
+    has no closed form; work (5, lanes) is written over. moments is a :class:`qpsim.kernels.arguments.Moments` that is
+    added to; its error is absolute here, in the units of the denominator.
     """
 
 
@@ -77,22 +79,21 @@ def _unknown(hyper, law, std, gradient, extra, states, i, lane, t):
 # Two answers of one name, since a closed form's loop is so short that a call costs a tenth of the whole step.
 @overload(add_row_moments, jit_options=OVERLOAD_INLINE)
 def _add_closed_row_moments(
-    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
+    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
 ):
     return None if dispatch.rule_of_type(hyper).closed_form is None else _closed
 
 
 @overload(add_row_moments, jit_options=OVERLOAD)
 def _add_row_moments(
-    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
+    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
 ):
     return _quadrature if dispatch.rule_of_type(hyper).closed_form is None else None
 
 
-def _closed(
-    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
-):
+def _closed(hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments):
     wide_vectors()
+    numerator, denominator = moments.numerator, moments.denominator
     for lane in range(numerator.size):
         gradient = curvature * offset[i, lane]
         extra = observe(hyper, gradient, variance_of(law, std), estimates, i, lane)
@@ -113,48 +114,41 @@ def two_values(hyper, gradient, std, extra, states, i, lane, t):
     return dispatch.peek(hyper, gradient, extra, states, i, lane, t), 0.0, 0.0
 
 
-def _quadrature(
-    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, numerator, denominator
-):
-    gradient, extra, first, second = work[0], work[1], work[2], work[3]
-    for lane in range(numerator.size):
+def _quadrature(hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments):
+    gradient, extra, first, second, missed = work[0], work[1], work[2], work[3], work[4]
+    for lane in range(gradient.size):
         gradient[lane] = curvature * offset[i, lane]
         extra[lane] = observe(hyper, gradient[lane], variance_of(law, std), estimates, i, lane)
-    averaged_row_moments(hyper, law, gradient, std, extra, states, i, t, table, first, second)
-    for lane in range(numerator.size):
-        numerator[lane] += gradient[lane] * first[lane]
-        denominator[lane] += curvature * second[lane]
+    row = Row(gradient, std, extra, states, i, t)
+    averaged_row_moments(hyper, law, row, table, first, second, missed)
+    for lane in range(gradient.size):
+        moments.numerator[lane] += gradient[lane] * first[lane]
+        moments.denominator[lane] += curvature * second[lane]
+        # Twice, since what is missing of E[z^2] is missing of grad E[z] too.
+        moments.error[lane] += 2.0 * curvature * missed[lane]
 
 
-def averaged_row_moments(hyper, law, gradient, std, extra, states, i, t, table, first, second):
-    """E[z] and E[z^2] of coordinate i in every lane, averaged over the noise's scale."""
+def averaged_row_moments(hyper, law, row, table, first, second, missed):
+    """E[z] and E[z^2] of one coordinate in every lane and the latter's error, averaged over the noise's scale."""
 
 
 @overload(averaged_row_moments, jit_options=OVERLOAD)
-def _averaged_row_moments(hyper, law, gradient, std, extra, states, i, t, table, first, second):
-    def gaussian(hyper, law, gradient, std, extra, states, i, t, table, first, second):
-        row_moments(hyper, gradient, std, extra, states, i, t, table, first, second)
+def _averaged_row_moments(hyper, law, row, table, first, second, missed):
+    def gaussian(hyper, law, row, table, first, second, missed):
+        row_moments(hyper, row, table, first, second, missed)
 
-    def mixture(hyper, law, gradient, std, extra, states, i, t, table, first, second):
-        given_scale = np.empty((2, first.size))
+    def mixture(hyper, law, row, table, first, second, missed):
+        given_scale = np.empty((3, first.size))
         first[:] = 0.0
         second[:] = 0.0
+        missed[:] = 0.0
         for n in range(law.scales.size):
-            row_moments(
-                hyper,
-                gradient,
-                std * law.scales[n],
-                extra,
-                states,
-                i,
-                t,
-                table,
-                given_scale[0],
-                given_scale[1],
-            )
+            scaled = Row(row.mean, row.std * law.scales[n], row.extra, row.states, row.i, row.t)
+            row_moments(hyper, scaled, table, given_scale[0], given_scale[1], given_scale[2])
             for lane in range(first.size):
                 first[lane] += law.weights[n] * given_scale[0, lane]
                 second[lane] += law.weights[n] * given_scale[1, lane]
+                missed[lane] += law.weights[n] * given_scale[2, lane]
 
     return gaussian if law.instance_class is Gaussian else mixture
 

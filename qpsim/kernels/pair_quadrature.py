@@ -2,24 +2,27 @@
 
 The Hermite series of such a pair is of no use where a direction jumps or turns sharply: its terms fall like r^n. Here
 the pair's gradients are written as g_i = grad_i + sigma_i x and g_j = grad_j + sigma_j (r x + w v) with x and v
-independent and w = sqrt(1 - r^2), so that
+independent standard normal variables and w = sqrt(1 - r^2), so that
 
     E[z_i z_j] = E[f_i(x) G(x)],    G(x) = E[f_j(r x + w v)].
 
-G is f_j seen through a window of width w. Where the window lies within one piece on which f_j is known to be a
-polynomial, a Gauss-Hermite rule is exact; elsewhere it is cut at the edges of the pieces. The outer integral is cut at
-the pieces of f_i and where the window meets an edge of f_j, and halved until f_i G is resolved. Nothing here minds how
-small w is: r = 1 is the limit in which nothing is blurred.
+G is f_j seen through a window of width w (:mod:`qpsim.kernels.window`): smooth at that scale, however sharply f_j
+turns. So short pieces of f_i, as there are many around a sharp turn, are joined beforehand, and G is needed at 16
+points of each joined piece. Long pieces are cut where the window meets an edge of f_j, and halved until f_i G is
+resolved.
+
+Nothing here minds how small w is: r = 1 is the limit in which nothing is blurred.
 """
 
 import math
 
 import numpy as np
-from numpy.polynomial.hermite_e import hermegauss
 
 from qpsim.kernels import dispatch
+from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import exp
-from qpsim.kernels.hermite import (
+from qpsim.kernels.jit import jit
+from qpsim.kernels.panels import (
     AT_LEFT,
     AT_RIGHT,
     DENSITY_AT_0,
@@ -35,113 +38,123 @@ from qpsim.kernels.hermite import (
     SECOND_HIGHEST,
     refine,
 )
-from qpsim.kernels.jit import jit
+from qpsim.kernels.window import JOINED, joined_pieces, window_mean
 
-# Eight nodes integrate a polynomial of degree 15 exactly, which is what f_j is on a piece.
-_WINDOW_NODES, _WINDOW_WEIGHTS = hermegauss(ORDER // 2)
-_WINDOW_WEIGHTS = _WINDOW_WEIGHTS * DENSITY_AT_0
-# The window's Gaussian times a polynomial of degree 15 is resolved by 16 nodes on a panel of so many w, to 1e-13.
-_WINDOW_PANEL = 2.5
 # Where, in units of w around an edge that its window blurs, the outer integral is cut to begin with.
 _CUTS = np.array([-9.0, -6.0, -4.0, -2.5, -1.25, 0.0, 1.25, 2.5, 4.0, 6.0, 9.0])
 _RESOLVED = 1e-12
 _NARROWEST = 1e-14
 _DEEPEST = 64
 _MOST_PIECES = 2000
-# Pairs of one lane that are integrated at most, those that count most: a fifth of a second's work.
+# Pairs of one lane that are integrated at most, those that count most: some tenths of a second's work.
 _MOST_PAIRS = 1024
 
 
 @jit
-def add_planes(
-    hyper,
-    hessian,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    second,
-    tail,
-    power,
-    open_lanes,
-    denominator,
-    error,
-):
-    """Put the plane's integral in the place of the series, for the pairs that keep a lane open.
+def integrate_pairs(problem, hyper, step, left, moments):
+    """Put the integral over a pair in the place of its series, for the pairs that keep a lane open.
 
-    second and tail (d, lanes) are E[z_i^2] and what the series has left of it, power (d, d) is Q o R^n for the n it
-    would go on with. denominator and error (lanes) are mended in the lanes that are open.
+    problem and step are those of :func:`qpsim.kernels.series.series_of_direction`, left is a
+    :class:`qpsim.kernels.arguments.SeriesRest`; the moments' denominator and error are mended in the lanes that are
+    open. Lanes that stand at the same point with the same state, as all do at the first step, are integrated once.
     """
-    d = gradient.shape[0]
+    d, lanes = step.gradient.shape
+    total, doubt = np.zeros(lanes), np.zeros(lanes)
+    for lane in range(lanes):
+        if left.open_lanes[lane]:
+            twin = equal_lane(step, left, lane)
+            if twin < lane:
+                total[lane], doubt[lane] = total[twin], doubt[twin]
+            else:
+                limit = problem.table.tolerance * abs(moments.denominator[lane]) / (d * d)
+                total[lane], doubt[lane] = integrate_lane(problem, hyper, step, left, lane, limit)
+            moments.denominator[lane] += total[lane]
+            moments.error[lane] = doubt[lane] / moments.denominator[lane]
+
+
+@jit
+def equal_lane(step, left, lane):
+    """The first open lane in which the gradient, what the rule observes and its state are those of the given lane."""
+    for other in range(lane):
+        equal = left.open_lanes[other] != 0
+        for i in range(step.gradient.shape[0]):
+            equal = equal and step.gradient[i, other] == step.gradient[i, lane]
+            equal = equal and step.extra[i, other] == step.extra[i, lane]
+            for k in range(step.states.shape[0]):
+                equal = equal and step.states[k, i, other] == step.states[k, i, lane]
+            if not equal:
+                break
+        if equal:
+            return other
+    return lane
+
+
+@jit
+def integrate_lane(problem, hyper, step, left, lane, limit):
+    """What the pairs that may add more than the limit add to one lane's denominator, and how well that is known."""
+    d = step.gradient.shape[0]
+    table, power = problem.table, left.power
     terms = table.quadrature.panels.shape[0]
     root = np.empty(d)
-    for lane in range(gradient.shape[1]):
-        if not open_lanes[lane]:
-            continue
-        for i in range(d):
-            root[i] = math.sqrt(tail[i, lane])
-        limit = table.tolerance * abs(denominator[lane]) / (d * d)
+    for i in range(d):
+        root[i] = math.sqrt(left.tail[i, lane])
+    chosen, rest = count_above(power, root, limit)
+    while chosen > _MOST_PAIRS:
+        limit *= 2.0
         chosen, rest = count_above(power, root, limit)
-        while chosen > _MOST_PAIRS:
-            limit *= 2.0
-            chosen, rest = count_above(power, root, limit)
-        number = np.full(d, -1)
-        n_rows = 0
-        for i in range(d):
-            for j in range(i):
-                if abs(power[i, j]) * root[i] * root[j] > limit:
-                    for k in (i, j):
-                        if number[k] < 0:
-                            number[k] = n_rows
-                            n_rows += 1
-        coefficients = np.empty((n_rows, terms))
-        edges = np.empty((n_rows, MOST_EDGES))
-        counts = np.empty(n_rows, np.int64)
-        cuts = np.empty(n_rows)
-        moments = np.empty(N_PANELS * ORDER)
-        for i in range(d):
-            row = number[i]
-            if row >= 0:
-                size = math.sqrt(second[i, lane])
-                mean, e = gradient[i, lane], extra[i, lane]
-                counts[row] = refine(
-                    hyper, mean, std[i], e, states, i, lane, t, size, moments, edges[row]
-                )[1]
-                np.dot(table.quadrature.panels, moments, coefficients[row])
-                cuts[row] = (dispatch.breakpoint(hyper, e, states, i, lane, t) - mean) / std[i]
-        total, doubt = 0.0, rest
-        for i in range(d):
-            for j in range(i):
-                if abs(power[i, j]) * root[i] * root[j] > limit:
-                    first, other = number[i], number[j]
-                    r = min(max(table.correlation[i, j], -1.0), 1.0)
-                    size = math.sqrt(second[i, lane] * second[j, lane])
-                    whole, miss = pair_moment(
-                        hyper,
-                        gradient,
-                        std,
-                        extra,
-                        states,
-                        i,
-                        j,
-                        lane,
-                        t,
-                        r,
-                        edges[first][: counts[first] + 1],
-                        edges[other][: counts[other] + 1],
-                        cuts[other],
-                        size,
-                    )
-                    known, factor = 0.0, 1.0
-                    for n in range(terms):
-                        known += factor * coefficients[first, n] * coefficients[other, n]
-                        factor *= r
-                    total += 2.0 * hessian[i, j] * (whole - known)
-                    doubt += 2.0 * abs(hessian[i, j]) * miss
-        denominator[lane] += total
-        error[lane] = doubt / denominator[lane]
+    number = np.full(d, -1)
+    n_rows = 0
+    for i in range(d):
+        for j in range(i):
+            if abs(power[i, j]) * root[i] * root[j] > limit:
+                for k in (i, j):
+                    if number[k] < 0:
+                        number[k] = n_rows
+                        n_rows += 1
+    coefficients = np.empty((n_rows, terms))
+    edges = np.empty((n_rows, MOST_EDGES))
+    counts = np.empty(n_rows, np.int64)
+    cuts = np.empty(n_rows)
+    panels = np.empty(N_PANELS * ORDER)
+    for i in range(d):
+        k = number[i]
+        if k >= 0:
+            row = row_of(problem, step, i)
+            size = math.sqrt(left.second[i, lane])
+            counts[k] = refine(hyper, row, lane, size, panels, edges[k])[1]
+            np.dot(table.quadrature.panels, panels, coefficients[k])
+            turn = dispatch.breakpoint(hyper, row.extra[lane], step.states, i, lane, step.t)
+            cuts[k] = (turn - row.mean[lane]) / row.std
+    total, doubt = 0.0, rest
+    for i in range(d):
+        for j in range(i):
+            if abs(power[i, j]) * root[i] * root[j] > limit:
+                first, other = number[i], number[j]
+                r = min(max(table.correlation[i, j], -1.0), 1.0)
+                whole, miss = pair_moment(
+                    hyper,
+                    row_of(problem, step, i),
+                    row_of(problem, step, j),
+                    lane,
+                    r,
+                    edges[first][: counts[first] + 1],
+                    edges[other][: counts[other] + 1],
+                    cuts[other],
+                    math.sqrt(left.second[i, lane] * left.second[j, lane]),
+                )
+                known, factor = 0.0, 1.0
+                for n in range(terms):
+                    known += factor * coefficients[first, n] * coefficients[other, n]
+                    factor *= r
+                total += 2.0 * problem.hessian[i, j] * (whole - known)
+                doubt += 2.0 * abs(problem.hessian[i, j]) * miss
+    return total, doubt
+
+
+@jit
+def row_of(problem, step, i):
+    """Coordinate i as its rule sees it."""
+    return Row(step.gradient[i], problem.std[i], step.extra[i], step.states, i, step.t)
 
 
 @jit
@@ -159,37 +172,40 @@ def count_above(power, root, limit):
 
 
 @jit
-def pair_moment(
-    hyper,
-    gradient,
-    std,
-    extra,
-    states,
-    i,
-    j,
-    lane,
-    t,
-    r,
-    edges_i,
-    edges_j,
-    cut_j,
-    size,
-):
+def pair_moment(hyper, row, other, lane, r, edges_i, edges_j, cut_j, size):
     """E[z_i z_j] at correlation r, and an estimate of its error; size is what that is relative to.
 
-    edges (pieces + 1) are those of the pieces on which either direction is a polynomial, cut_j where the second one is
-    declared to turn.
+    row and other are the :class:`qpsim.kernels.arguments.Row` of i and j; edges (pieces + 1) are those of the pieces on
+    which either direction is a polynomial, cut_j where the second one is declared to turn, all in standard deviations.
     """
     w = math.sqrt((1.0 - r) * (1.0 + r))
-    outer = outer_edges(r, w, edges_i, edges_j, cut_j)
+    inner = joined_pieces(hyper, other, lane, edges_j, JOINED * w)
+    mine = joined_pieces(hyper, row, lane, edges_i, JOINED * w)
+    outer = outer_edges(r, w, mine.edges, edges_j, cut_j)
     left, right = np.empty(_DEEPEST), np.empty(_DEEPEST)
     f = np.empty(ORDER + 2)
     work = np.empty(ORDER)
     total, miss = 0.0, 0.0
-    pieces = 0
+    for piece in range(mine.is_joined.size):
+        if mine.is_joined[piece]:
+            middle = 0.5 * (mine.edges[piece] + mine.edges[piece + 1])
+            radius = 0.5 * (mine.edges[piece + 1] - mine.edges[piece])
+            weight, top, below = 0.0, 0.0, 0.0
+            for n in range(ORDER):
+                x = middle + radius * PANEL_NODES[n]
+                window = window_mean(hyper, other, lane, r * x, w, inner, work)
+                f[n] = window * DENSITY_AT_0 * exp(-0.5 * x * x)
+                total += mine.weights[piece, n] * f[n]
+                weight += abs(mine.weights[piece, n])
+                top += HIGHEST[n] * f[n]
+                below += SECOND_HIGHEST[n] * f[n]
+            miss += weight * (abs(top) + abs(below))
+    pieces, piece = 0, 0
     for k in range(outer.size - 1):
         left[0], right[0] = outer[k], outer[k + 1]
-        depth = 1
+        while piece + 1 < mine.is_joined.size and mine.edges[piece + 1] <= outer[k]:
+            piece += 1
+        depth = 0 if mine.is_joined[piece] else 1
         while depth > 0:
             depth -= 1
             low, high = left[depth], right[depth]
@@ -197,23 +213,10 @@ def pair_moment(
             for n in range(ORDER + 2):
                 node = PANEL_NODES[n] if n < ORDER else (2 * n - 2 * ORDER - 1) * INSET
                 x = middle + radius * node
-                g = gradient[i, lane] + std[i] * x
-                z = dispatch.peek(hyper, g, extra[i, lane], states, i, lane, t)
+                g = row.mean[lane] + row.std * x
+                z = dispatch.peek(hyper, g, row.extra[lane], row.states, row.i, lane, row.t)
                 if z != 0.0:
-                    z *= window_mean(
-                        hyper,
-                        gradient[j, lane],
-                        std[j],
-                        extra[j, lane],
-                        states,
-                        j,
-                        lane,
-                        t,
-                        r * x,
-                        w,
-                        edges_j,
-                        work,
-                    )
+                    z *= window_mean(hyper, other, lane, r * x, w, inner, work)
                 f[n] = z * DENSITY_AT_0 * exp(-0.5 * x * x)
             value, top, below = 0.0, 0.0, 0.0
             at_left, at_right = -f[ORDER], -f[ORDER + 1]
@@ -265,41 +268,3 @@ def outer_edges(r, w, edges_i, edges_j, cut_j):
             place -= 1
         edges[place] = edge
     return edges[:count]
-
-
-@jit
-def window_mean(hyper, mean, std, extra, states, j, lane, t, centre, w, edges, work):
-    """G = E[f_j(centre + w v)], v a standard normal."""
-    low, high = max(centre - REACH * w, -REACH), min(centre + REACH * w, REACH)
-    begin, end = 0, edges.size - 1
-    while end - begin > 1:
-        half = (begin + end) // 2
-        if edges[half] <= low:
-            begin = half
-        else:
-            end = half
-    total = 0.0
-    # Terms are stored before they are summed: a sum in order would hold the loop to one node at a time.
-    if high <= edges[begin + 1]:
-        for n in range(ORDER // 2):
-            g = mean + std * (centre + w * _WINDOW_NODES[n])
-            work[n] = _WINDOW_WEIGHTS[n] * dispatch.peek(hyper, g, extra, states, j, lane, t)
-        for n in range(ORDER // 2):
-            total += work[n]
-        return total
-    piece = begin
-    while piece < edges.size - 1 and edges[piece] < high:
-        left, right = max(edges[piece], low), min(edges[piece + 1], high)
-        panels = max(1, math.ceil((right - left) / (_WINDOW_PANEL * w)))
-        radius = 0.5 * (right - left) / panels
-        for k in range(panels):
-            middle = left + radius * (2 * k + 1)
-            for n in range(ORDER):
-                y = middle + radius * PANEL_NODES[n]
-                v = (y - centre) / w
-                z = dispatch.peek(hyper, mean + std * y, extra, states, j, lane, t)
-                work[n] = PANEL_WEIGHTS[n] * z * exp(-0.5 * v * v)
-            for n in range(ORDER):
-                total += radius * work[n]
-        piece += 1
-    return total * DENSITY_AT_0 / w

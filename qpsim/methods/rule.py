@@ -58,8 +58,8 @@ def rule(
         Scalar function of the same arguments without ``gradient``, for a rule without a closed form: the
         gradient near which the direction jumps, bends or turns sharply. The quadrature of the
         exact step finds such places itself; told where, it is faster and exact at a jump. Only a
-        peak or gap far narrower than the gradient's deviation, with a direction to either side
-        that shows no trace of it, may fall between the nodes.
+        peak or gap narrower than an eighth of the gradient's deviation, with a direction to either
+        side that shows no trace of it, may fall between the nodes.
     closed_form_at_first_step : {"sign"}, optional
         For a rule without a closed form: at t = 1 the direction is ``scale * sign(gradient)``.
     ranges : mapping of str to (low, high), optional

@@ -106,7 +106,7 @@ class Problem(Protocol):
         """Whether gradients have no noise."""
 
     def records_moment_error(self, method: Any) -> bool:
-        """Whether the exact step's denominator is a truncated series, whose error is recorded."""
+        """Whether the exact step's denominator is a series or a quadrature whose error is recorded."""
 
     def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
         """Refuse, in one sentence, what cannot be simulated; warn of what may surprise."""

@@ -389,8 +389,14 @@ class QuadraticProblem:
         return self._noise.is_zero
 
     def records_moment_error(self, method: Any) -> bool:
-        """Whether the exact step's denominator is a truncated series."""
-        return method.closed_form is None and not self.is_diagonal
+        """Whether the exact step's denominator has an error worth recording.
+
+        It has on a dense Hessian, where it is a truncated series. On a diagonal one it is a quadrature, which resolves
+        all rules of the package; a user's rule may turn more often than there is room for.
+        """
+        if method.closed_form is not None:
+            return False
+        return not (self.is_diagonal and method.rule.is_builtin)
 
     def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
         """Refuse or warn of what cannot be done exactly; see :mod:`qpsim.problem.quadratic_kernel`."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import NamedTuple
@@ -28,6 +30,9 @@ _LANES_AT_ONCE, _FEW_LANES = 8, 2
 _CHUNK_ELEMENTS = 1 << 24
 # Steps of a chunk at least, however large the problem.
 _LEAST_CHUNK = 4
+# Where steps take a series nobody knows beforehand how long one takes: the first of a rule that turns sharply may take
+# a thousand times as long as those that follow. Chunks become longer while one takes less than so many seconds.
+_QUICK_SECONDS, _SLOW_SECONDS = 0.05, 0.2
 
 
 class Block(NamedTuple):
@@ -99,8 +104,9 @@ def run_block(plan: Plan, first: int, count: int, state: BlockState | None = Non
     Interrupted
         Nobody waits for the result any more.
     """
-    # A diverging lane may overflow in NumPy's products; its record says so, no warning is due.
-    with one_blas_thread(), np.errstate(over="ignore", invalid="ignore"):
+    # A lane that diverges may overflow in products of NumPy, and small numbers underflow: the record says what is so,
+    # whatever the user told NumPy to do.
+    with one_blas_thread(), np.errstate(all="ignore"):
         return _run(plan, first, count, state)
 
 
@@ -123,11 +129,12 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     if state is None:
         record_loss(loss, here.diverged, here.losses[0])
         _record_theta(plan, here, basis)
-    for end in _chunk_ends(plan, here.losses.shape[1]):
-        if end <= here.t:
-            continue
+    length = _chunk_length(plan, here.losses.shape[1])
+    while here.t < plan.n_steps:
         if stop_requested():
             raise Interrupted
+        began = time.perf_counter()
+        end = _chunk_end(plan, here.t, length)
         window, after = slice(here.t, end), slice(here.t + 1, end + 1)
         steps = Steps(here.t, plan.policy.code, plan.policy.given[window])
         record = Record(here.losses[after], here.steps[window], here.errors[window])
@@ -142,6 +149,8 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         watcher = _watchers.get((plan.token, os.getpid()))
         if watcher is not None:
             watcher(first, here)
+        if plan.uses_series:
+            length = _next_length(length, time.perf_counter() - began)
     return Block(
         first,
         here.losses[:, :count],
@@ -197,12 +206,26 @@ def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
     return np.concatenate(parts, axis=1)
 
 
-def _chunk_ends(plan: Plan, count: int) -> list[int]:
+def _chunk_length(plan: Plan, count: int) -> int:
+    """How many steps to take before looking up for the first time."""
+    if plan.uses_series:
+        return 1
     dim = plan.problem.dim
     cost = count * (dim if plan.runs_by_coordinate else dim * dim // 16 + dim)
-    chunk = max(_LEAST_CHUNK, _CHUNK_ELEMENTS // cost)
-    ends = set(range(chunk, plan.n_steps, chunk)) | {plan.n_steps}
-    return sorted(ends | {step for step in plan.theta_steps if step > 0})
+    return max(_LEAST_CHUNK, _CHUNK_ELEMENTS // cost)
+
+
+def _next_length(length: int, seconds: float) -> int:
+    """The length of the next chunk, after one of a length that took so long."""
+    if seconds < _QUICK_SECONDS:
+        return 2 * length
+    return max(1, length // 2) if seconds > _SLOW_SECONDS else length
+
+
+def _chunk_end(plan: Plan, t: int, length: int) -> int:
+    """The step after which a chunk from step t ends: theta is recorded between chunks alone."""
+    following = bisect_right(plan.theta_steps, t)
+    return min([t + length, plan.n_steps, *plan.theta_steps[following : following + 1]])
 
 
 def _record_theta(plan: Plan, here: BlockState, basis: np.ndarray | None) -> None:

@@ -95,7 +95,7 @@ class Plan:
 
     @property
     def uses_series(self) -> bool:
-        """Whether the exact step's denominator is a truncated series, whose error is recorded."""
+        """Whether the exact step's denominator is a series or a quadrature whose error is recorded."""
         return self.policy.is_exact and self.problem.records_moment_error(self.method)
 
     def blocks(self, workers: int = 1) -> Iterator[tuple[int, int]]:

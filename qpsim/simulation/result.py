@@ -48,11 +48,15 @@ class Result:
         ``problem.noise_floor`` for the expected loss of Eq. 9.
     step_size : ndarray, shape (n_replicates, n_steps), or None if not recorded
     moment_error : ndarray, shape (n_replicates, n_steps), or None
-        Bound on the relative error of E[z^T Q z] in the optimal step, where it is a truncated
-        series (a method without a closed form on a dense Hessian); at most the tolerance, unless
-        the series' last term came first. What the quadrature behind the series could not resolve
-        is in it, its rounding (some 1e-11) is not; nor is the 1e-9 to which the integrals of signs
-        are tabulated, where adam*'s first step is one.
+        Bound on the relative error of E[z^T Q z] in the optimal step of a method without a closed
+        form. On a dense Hessian it is a truncated series; the bound is at most the tolerance,
+        unless the series' last term came first. On a diagonal Hessian it is a quadrature, whose
+        error is recorded for a user's rule: 0 where the rule was resolved, more where it turns too
+        often for that. A feature of the direction that is narrower than an eighth of the gradient's
+        standard deviation, between two jumps that nothing declares, may be missed and is then not
+        in the bound. What the quadrature behind the series could not resolve is in it, its
+        rounding (some 1e-11) is not; nor is the 1e-9 to which the integrals of signs are tabulated,
+        where adam*'s first step is one.
     theta : ndarray, shape (n_replicates, len(theta_steps), d), or None if not recorded
     provenance : dict
         Versions, git revision, seed, block size, CPU, wall time: plain JSON values.
@@ -231,7 +235,8 @@ def load(path: str | os.PathLike[str]) -> Result:
         shapes = {"excess_loss": (n, plan.n_steps + 1), "given": (plan.n_steps,)}
         if plan.keep_step_size:
             shapes["step_size"] = (n, plan.n_steps)
-        if plan.uses_series:
+        # Version 0.1 recorded none of a user's rule that runs coordinate by coordinate.
+        if plan.uses_series and not (plan.runs_by_coordinate and "moment_error" not in arrays):
             shapes["moment_error"] = (n, plan.n_steps)
         if plan.theta_steps:
             shapes["theta"] = (n, len(plan.theta_steps), d)
@@ -244,7 +249,7 @@ def load(path: str | os.PathLike[str]) -> Result:
             plan,
             arrays["excess_loss"],
             arrays["step_size"] if plan.keep_step_size else None,
-            arrays["moment_error"] if plan.uses_series else None,
+            arrays["moment_error"] if "moment_error" in shapes else None,
             arrays["theta"] if plan.theta_steps else None,
             header["provenance"],
         )

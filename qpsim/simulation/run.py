@@ -80,7 +80,9 @@ def simulate(
         Relative error allowed to E[z^T Q z] in the optimal step of a method without a closed form
         on a dense Hessian: terms of its Hermite series are added until a rigorous bound is below
         it, and coordinates too strongly correlated for that are integrated in pairs. The bound
-        reached is the result's ``moment_error``.
+        reached is the result's ``moment_error``. Pairs take half a millisecond each and replicate,
+        at the first steps above all, where directions turn sharply: at a coarser tolerance, such as
+        1e-4, fewer of them are integrated.
     dtype : {"float64", "float32"}, default "float64"
         Precision in which normals and the method's state are kept between steps; theta - optimum,
         arithmetic, moments and losses are float64 in either case, so that no step is too small to
@@ -100,8 +102,8 @@ def simulate(
     -------
     Result
         ``excess_loss`` (n_replicates, n_steps + 1), ``step_size`` (n_replicates, n_steps),
-        ``theta`` (n_replicates, kept steps, d) and, where the optimal step takes a series,
-        ``moment_error`` (n_replicates, n_steps).
+        ``theta`` (n_replicates, kept steps, d) and, where the optimal step takes a series or a
+        user's rule a quadrature, ``moment_error`` (n_replicates, n_steps).
 
     Raises
     ------

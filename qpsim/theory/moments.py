@@ -77,7 +77,7 @@ def direction_moments(
         Unknown method, a state that is not the method's, a variance estimate that is missing or
         not asked for, or a rule that fails or is not finite somewhere.
     TheoryError
-        The moments overflow, or a direction jumps where two gradients are all but the same.
+        The moments overflow.
 
     Examples
     --------

@@ -8,7 +8,9 @@ import pytest
 
 import qpsim
 from qpsim.execution.blas import one_blas_thread
-from qpsim.kernels import policy, quadratic
+from qpsim.kernels import policy
+from qpsim.kernels.arguments import Moments, StepInput
+from qpsim.kernels.series import Coupling, series_of_direction, series_table
 
 pytestmark = pytest.mark.benchmark
 
@@ -57,24 +59,19 @@ def print_exact_step(name, spectrum):
         np.array(p.hessian),
     )
     factor = p.noise_std * p.eigenvectors * p.eigenvalues
-    table = quadratic.series_table(q, p.gradient_correlation(), 1e-9)
-    results = [np.empty(LANES) for _ in range(3)]
+    table = series_table(q, p.gradient_correlation(), 1e-9)
+    coupling = Coupling(q, q, table, np.array(p.gradient_std()))
+    results = Moments(*(np.empty(LANES) for _ in range(3)))
     run = qpsim.simulate(p, name, n_steps=100, n_replicates=1, rng=0, workers=1)
     theta, state = np.zeros((LANES, 100)), method.initial_state((LANES, 100))
     for t in range(1, 101):
         if t in (1, 2, 3, 5, 10, 30, 100):
             states = np.ascontiguousarray(np.stack([state[n].T for n in method.state_names]))
             exact, extra = np.ascontiguousarray(p.gradient(theta).T), np.zeros((100, LANES))
-            given = (method.hyper, q, q, table, exact, np.array(p.gradient_std()), extra, states)
-            terms = quadratic.series_moments(*given, float(t), policy.OPTIMAL, *results)
-            best = min(
-                seconds(
-                    lambda a=given, t=t: quadratic.series_moments(
-                        *a, float(t), policy.OPTIMAL, *results
-                    )
-                )
-                for _ in range(5)
-            )
+            step = StepInput(exact, exact, extra, states, float(t))
+            given = (coupling, method.hyper, step, policy.OPTIMAL, results)
+            terms = series_of_direction(*given)
+            best = min(seconds(lambda a=given: series_of_direction(*a)) for _ in range(5))
             print(
                 f"{name:7s} {spectrum:10s} t = {t:3d} {best / LANES * 1e6:7.1f} us {terms:4d} terms"
             )

@@ -7,7 +7,10 @@ import pytest
 from numpy.polynomial.legendre import leggauss
 
 import qpsim
-from qpsim.kernels import hermite, policy, quadratic
+from qpsim.errors import PrecisionWarning
+from qpsim.kernels import hermite, policy
+from qpsim.kernels.arguments import Moments, Row, StepInput
+from qpsim.kernels.series import Coupling, series_of_direction, series_table
 from qpsim.methods import State
 from qpsim.methods.scalar import sign
 from tests import naive
@@ -96,15 +99,13 @@ def brute_force(method, problem, exact, state, t, extra):
 def series(method, problem, exact, state, t, extra, tolerance=1e-10, chosen=policy.OPTIMAL):
     """The kernel's numerator, denominator, relative bound and number of terms for one lane."""
     q = np.array(problem.hessian)
-    table = quadratic.series_table(q, problem.gradient_correlation(), tolerance)
-    numerator, denominator, error = np.empty(1), np.empty(1), np.empty(1)
-    lane = [np.ascontiguousarray(a[..., None]) for a in (exact, extra, state)]
-    std = np.array(problem.gradient_std())
-    terms = quadratic.series_moments(
-        method.hyper, q, np.abs(q), table, lane[0], std, lane[1], lane[2], float(t), chosen,
-        numerator, denominator, error,
-    )  # fmt: skip
-    return numerator[0], denominator[0], error[0], terms
+    table = series_table(q, problem.gradient_correlation(), tolerance)
+    out = Moments(np.empty(1), np.empty(1), np.empty(1))
+    gradient, observed, states = (np.ascontiguousarray(a[..., None]) for a in (exact, extra, state))
+    coupling = Coupling(q, np.abs(q), table, np.array(problem.gradient_std()))
+    step = StepInput(gradient, gradient, observed, states, float(t))
+    terms = series_of_direction(coupling, method.hyper, step, chosen, out)
+    return out.numerator[0], out.denominator[0], out.error[0], terms
 
 
 def case(method, t, rng):
@@ -167,11 +168,9 @@ def two_coordinates(r, q_12, mean=(0.0, 0.0)):
 def stateless(method, q, correlation, mean, tolerance):
     """The kernel's numerator, denominator and bound for a rule without state, at unit deviations."""
     out = np.empty((3, 1))
-    table = quadratic.series_table(q, correlation, tolerance)
-    quadratic.series_moments(
-        method.hyper, q, np.abs(q), table, mean, np.ones(2), np.zeros((2, 1)), np.empty((0, 2, 1)),
-        1.0, policy.OPTIMAL, out[0], out[1], out[2],
-    )  # fmt: skip
+    coupling = Coupling(q, np.abs(q), series_table(q, correlation, tolerance), np.ones(2))
+    step = StepInput(mean, mean, np.zeros((2, 1)), np.empty((0, 2, 1)), 1.0)
+    series_of_direction(coupling, method.hyper, step, policy.OPTIMAL, Moments(*out))
     return out[:, 0]
 
 
@@ -249,6 +248,50 @@ def test_what_cannot_be_resolved_is_in_the_error():
     assert bound > 1e-9
 
 
+@qpsim.rule
+def tent(gradient, t, at=0.0, width=0.2, height=5.0):
+    """1, and a tent of some width at some place, whose feet nothing declares."""
+    return 1.0 + height * max(0.0, 1.0 - 2.0 * abs(gradient - at) / width)
+
+
+def one_coordinate_steps(method, means):
+    """The exact steps and their bounds at unit noise, at each mean gradient."""
+    problem = qpsim.QuadraticProblem([1.0], noise_std=1.0)
+    theta0 = np.asarray(means, float)[:, None]
+    r = qpsim.simulate(problem, method, n_steps=1, n_replicates=len(means), theta0=theta0, rng=0)
+    return r.step_size[:, 0], r.moment_error[:, 0]
+
+
+def test_a_narrow_peak_is_seen_wherever_it_stands_between_the_nodes():
+    """The nodes are a quarter of a deviation apart, the peak is narrower."""
+    mean, width = 0.3, 0.2
+    for at in 0.37 + np.arange(12) * 0.25 / 12:
+        feet = np.array([at - width / 2, at, at + width / 2])
+        edges = np.r_[np.linspace(-9, feet[0], 40), feet[1:], np.linspace(feet[2], 9, 40)[1:]]
+        middle, radius = (edges[1:] + edges[:-1]) / 2, np.diff(edges) / 2
+        g = (middle[:, None] + radius[:, None] * NODES).ravel()
+        weight = np.outer(radius, WEIGHTS).ravel() * np.exp(-((g - mean) ** 2) / 2)
+        z = 1 + 5 * np.maximum(0, 1 - 2 * np.abs(g - at) / width)
+        steps, bound = one_coordinate_steps(tent(at=at), [mean])
+        assert steps[0] == pytest.approx(
+            mean * np.sum(weight * z) / np.sum(weight * z * z), rel=1e-9
+        )
+        assert bound[0] == 0.0
+
+
+@pytest.mark.parametrize("step", [0.01, 0.1])
+def test_on_a_diagonal_hessian_too_what_cannot_be_resolved_is_in_the_error(step):
+    """Rounding to a small part of the deviation jumps more often than there is room for."""
+    means = [0.37, -1.1, 0.05, 2.0]
+    with pytest.warns(PrecisionWarning, match="rounded's exact step is known to"):
+        steps, bound = one_coordinate_steps(rounded(step=step), means)
+    for mean, found, error in zip(means, steps, bound, strict=True):
+        values = step * np.arange(round(-9 / step), round(9 / step) + 1)
+        share = np.diff([normal_cdf(v - step / 2 - mean) for v in [*values, values[-1] + step]])
+        exact = mean * np.sum(values * share) / np.sum(values**2 * share)
+        assert abs(found / exact - 1) < error < 0.1
+
+
 def test_linear_rules_end_after_two_terms():
     method = qpsim.method("m-svag")  # at t = 1 its direction is the gradient
     problem, exact, state, extra = case(method, 1, np.random.Generator(np.random.PCG64(0)))
@@ -265,42 +308,28 @@ def test_jumps_and_kinks_that_nothing_declares_are_found():
         problem, exact, state, extra = case(undeclared_lion(), 3, rng)
         table = hermite.quadrature_table(1)
         for i in range(2):
-            std = float(problem.gradient_std()[i])
-            first, second = np.empty(1), np.empty(1)
-            lane = [np.full(1, exact[i]), np.full(1, extra[i]), state[:, i, None, None].copy()]
-            hermite.row_moments(
-                undeclared_lion().hyper,
-                lane[0],
-                std,
-                lane[1],
-                lane[2],
+            first, second, missed = np.empty((3, 1))
+            row = Row(
+                np.full(1, exact[i]),
+                float(problem.gradient_std()[i]),
+                np.full(1, extra[i]),
+                state[:, i, None, None].copy(),
                 0,
                 3.0,
-                table,
-                first,
-                second,
             )
+            hermite.row_moments(undeclared_lion().hyper, row, table, first, second, missed)
+            assert missed[0] == 0.0
             shifted = exact[i] + _lion_offset(state[0, i], 3.0, 0.9, 0.99)
-            assert first[0] == pytest.approx(math.erf(shifted / std / math.sqrt(2)), abs=2e-9)
+            assert first[0] == pytest.approx(math.erf(shifted / row.std / math.sqrt(2)), abs=2e-9)
             assert second[0] == pytest.approx(1.0, abs=2e-9)
     method = clipped()
     problem, exact, state, extra = case(method, 1, rng)
     exact[:] = [0.5, -0.2]
     x = np.linspace(-9, 9, 2_000_001)
     table = hermite.quadrature_table(1)
-    first, second = np.empty(1), np.empty(1)
-    hermite.row_moments(
-        method.hyper,
-        exact[:1],
-        0.4,
-        extra[:1],
-        state[:, :1, None].copy(),
-        0,
-        1.0,
-        table,
-        first,
-        second,
-    )
+    first, second, missed = np.empty((3, 1))
+    row = Row(exact[:1], 0.4, extra[:1], state[:, :1, None].copy(), 0, 1.0)
+    hermite.row_moments(method.hyper, row, table, first, second, missed)
     f = np.clip(0.5 + 0.4 * x, -0.3, 0.7)
     weight = np.exp(-x * x / 2) / math.sqrt(2 * math.pi) * (x[1] - x[0])
     assert first[0] == pytest.approx(np.sum(weight * f), rel=1e-8)

@@ -8,7 +8,9 @@ from numpy.polynomial.legendre import leggauss
 
 import qpsim
 from qpsim.errors import PrecisionWarning
-from qpsim.kernels import policy, quadratic
+from qpsim.kernels import policy
+from qpsim.kernels.arguments import Moments, StepInput
+from qpsim.kernels.series import Coupling, series_of_direction, series_table
 from qpsim.methods import State
 from qpsim.methods.scalar import sign
 
@@ -85,14 +87,13 @@ def double_sum(method, r, mean, extra, state, t):
 def moments(method, r, mean, extra, state, t, hessian=HESSIAN, tolerance=1e-9):
     """The kernel's E[z^T Q z], its bound and the number of terms, in one lane."""
     correlation = np.array([[1.0, r], [r, 1.0]])
-    table = quadratic.series_table(hessian, correlation, tolerance)
-    numerator, denominator, error = np.empty(1), np.empty(1), np.empty(1)
-    lane = [np.ascontiguousarray(a[..., None]) for a in (mean, extra, state)]
-    terms = quadratic.series_moments(
-        method.hyper, hessian, np.abs(hessian), table, lane[0], STD.copy(), lane[1], lane[2],
-        float(t), policy.OPTIMAL, numerator, denominator, error,
-    )  # fmt: skip
-    return denominator[0], error[0], terms
+    table = series_table(hessian, correlation, tolerance)
+    out = Moments(np.empty(1), np.empty(1), np.empty(1))
+    gradient, observed, states = (np.ascontiguousarray(a[..., None]) for a in (mean, extra, state))
+    coupling = Coupling(hessian, np.abs(hessian), table, STD.copy())
+    step = StepInput(gradient, gradient, observed, states, float(t))
+    terms = series_of_direction(coupling, method.hyper, step, policy.OPTIMAL, out)
+    return out.denominator[0], out.error[0], terms
 
 
 def case(method, r, t, rng):
@@ -180,3 +181,17 @@ def test_what_cannot_be_known_as_closely_as_asked_is_said():
     with pytest.warns(PrecisionWarning, match=r"adam's exact step is known to .* above the toler"):
         r = qpsim.simulate(p, "adam", n_steps=2, n_replicates=4, rng=0, tolerance=1e-20, workers=1)
     assert 1e-20 < r.moment_error.max() < 1e-8
+
+
+def test_lanes_at_one_point_are_integrated_once_and_alike():
+    """At other points they are integrated on their own: the same bits as of runs alone."""
+    p = qpsim.random_problem("structured", 6, noise_std=1.0, scale=1.0, rng=0)
+    starts = np.random.default_rng(1).standard_normal((3, 6))
+    chosen = [0, 0, 1, 0, 2, 1]
+    options = {"n_steps": 1, "rng": 0, "workers": 1}
+    r = qpsim.simulate(p, "adam", theta0=starts[chosen], n_replicates=6, **options)
+    alone = [qpsim.simulate(p, "adam", theta0=s, n_replicates=1, **options) for s in starts]
+    expected = np.array([alone[k].step_size[0] for k in chosen])
+    np.testing.assert_allclose(r.step_size, expected, rtol=1e-13)
+    for k in range(3):
+        assert np.unique(r.step_size[np.array(chosen) == k]).size == 1

@@ -134,6 +134,18 @@ def test_chunks_of_steps_change_no_bit(kind, method, monkeypatch):
     assert_same_bits(reference, run(kind, method))
 
 
+def test_where_steps_take_a_series_the_first_chunk_is_one_step_and_none_changes_a_bit(monkeypatch):
+    plan = make_plan(problem("dense"), "adam", "optimal", 4, 2, rng=0)
+    assert plan.uses_series and blocks._chunk_length(plan, 16) == 1
+    assert blocks._next_length(4, 0.0) == 8 and blocks._next_length(4, 60.0) == 2
+    small = qpsim.random_problem("mild", 4, "haar", 0.4, rng=3)
+    reference = qpsim.simulate(small, "adam", n_steps=9, n_replicates=3, rng=0, workers=1)
+    monkeypatch.setattr(blocks, "_SLOW_SECONDS", -1.0)
+    monkeypatch.setattr(blocks, "_QUICK_SECONDS", -1.0)
+    again = qpsim.simulate(small, "adam", n_steps=9, n_replicates=3, rng=0, workers=1)
+    np.testing.assert_array_equal(again.excess_loss, reference.excess_loss)
+
+
 @pytest.mark.parametrize(("kind", "method"), CASES)
 def test_the_block_size_changes_no_bit_of_a_diagonal_run(kind, method, monkeypatch):
     reference = run(kind, method)

@@ -8,7 +8,7 @@ import pytest
 
 import qpsim
 from qpsim import theory
-from qpsim.errors import MethodError, TheoryError
+from qpsim.errors import MethodError
 from qpsim.methods.scalar import sign
 from tests import naive
 
@@ -97,13 +97,56 @@ def test_a_jump_at_correlations_beyond_the_series_reach():
     assert quadratic == pytest.approx(trace + 2.0 * q12 * pair, rel=1e-8)
 
 
-def test_gradients_that_are_all_but_the_same():
-    problem = rotated(math.pi / 4, 1e-4, 1.0)
-    with pytest.raises(TheoryError, match="too close to one another"):
-        theory.direction_moments(problem, lion(), [0.1, 0.0])
-    # A smooth direction needs no plane.
-    state = qpsim.State(100, {"m": np.ones(2), "v": np.ones(2)})
-    assert theory.direction_moments(problem, "adam", [0.1, 0.0], state)[1] > 0
+@pytest.mark.parametrize("angle", [math.pi / 4, -math.pi / 4])
+@pytest.mark.parametrize("low", [1e-2, 1e-4, 1e-6, 1e-9, 0.0])
+def test_a_jump_where_gradients_are_all_but_the_same(angle, low):
+    """Up to correlation 1 exactly, where the pair of gradients is one."""
+    problem, theta = rotated(angle, low, 1.0), np.array([0.3, -0.2])
+    state = qpsim.State(4, {"m": np.array([0.02, 0.05])})
+    r = problem.gradient_correlation()[0, 1]
+    a, b = (problem.gradient(theta) + 9.0 * state["m"]) / problem.gradient_std()
+    _, quadratic = theory.direction_moments(problem, lion(), theta, state)
+    pair = theory.sign_product(a, b, r)
+    trace, q12 = np.trace(problem.hessian), problem.hessian[0, 1]
+    assert quadratic == pytest.approx(trace + 2.0 * q12 * pair, rel=1e-8)
+
+
+@qpsim.rule
+def softened(gradient, t, eps=1e-3):
+    """A sharp turn at 0, as Adam's first step has it, that nothing declares."""
+    return gradient / (abs(gradient) + eps)
+
+
+@pytest.mark.parametrize(("r", "eps"), [(1.0, 1e-3), (-1.0, 1e-6)])
+def test_one_random_number_behind_both_gradients(r, eps):
+    """E[z_1 z_2] as a sum over that number."""
+    std = np.array([1.0, 2.0])
+    covariance = np.outer(std, std) * [[1.0, r], [r, 1.0]]
+    hessian = np.array([[1.0, 0.6], [0.6, 2.0]])
+    problem = qpsim.QuadraticProblem(hessian, noise=qpsim.noise.dense(covariance))
+    assert problem.gradient_correlation()[0, 1] == r
+    theta = np.linalg.solve(hessian, [0.4, 0.5])
+    steps = 10.0 ** np.arange(-11, 1.3, 0.25)
+    turns = -problem.gradient(theta) / (std * [1.0, r])
+    edges = np.concatenate([[c - steps, c + steps] for c in turns], axis=None)
+    edges = np.unique(np.clip(np.r_[edges, turns, np.arange(-10, 10.5, 0.5)], -10, 10))
+    nodes, weights = np.polynomial.legendre.leggauss(20)
+    x = ((edges[1:] + edges[:-1])[:, None] + np.diff(edges)[:, None] * nodes).ravel() / 2
+    weight = (np.diff(edges)[:, None] * weights).ravel() / 2 * np.exp(-x * x / 2)
+    g = problem.gradient(theta)[:, None] + (std * [1.0, r])[:, None] * x
+    z = g / (np.abs(g) + eps)
+    exact = np.sum(weight * np.einsum("ik,ij,jk->k", z, hessian, z)) / math.sqrt(2 * math.pi)
+    _, quadratic = theory.direction_moments(problem, softened(eps=eps), theta)
+    assert quadratic == pytest.approx(exact, rel=1e-8)
+
+
+def test_a_plane_and_a_window_agree_where_one_takes_over(monkeypatch):
+    problem = rotated(math.pi / 4, 1e-2, 1.0)
+    found = []
+    for thinnest in (1e-6, 0.5):
+        monkeypatch.setattr("qpsim.theory.pair_quadrature._THINNEST", thinnest)
+        found.append(theory.direction_moments(problem, softened(), [0.3, -0.2])[1])
+    assert found[0] == pytest.approx(found[1], rel=1e-9)
 
 
 def test_bends_that_are_not_declared():
