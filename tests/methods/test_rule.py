@@ -247,7 +247,7 @@ def losses(problem, method, step_size, **more):
     ).excess_loss
 
 
-@pytest.mark.parametrize("basis", ["axis", "haar"])
+@pytest.mark.parametrize("basis", ["axis", pytest.param("haar", marks=pytest.mark.long)])
 def test_a_users_rule_with_state_is_simulated(basis):
     p = qpsim.random_problem("mild", 4, basis, 0.3, rng=0)
     method = capped(ratio=1.2)
@@ -280,7 +280,7 @@ def test_a_boolean_hyper_parameter_chooses_a_branch():
 
 
 @pytest.mark.parametrize("policy", ["optimal", "bound", "line-search"])
-@pytest.mark.parametrize("basis", ["axis", "haar"])
+@pytest.mark.parametrize("basis", ["haar", pytest.param("axis", marks=pytest.mark.long)])
 def test_the_exact_step_undoes_a_rules_own_scale(basis, policy):
     p = qpsim.random_problem("mild", 4, basis, 0.3, rng=0)
     np.testing.assert_allclose(losses(p, scaled, policy), losses(p, "sgd", policy), rtol=1e-9)
@@ -398,6 +398,7 @@ def test_a_users_rule_of_a_known_name_runs_itself():
     np.testing.assert_array_equal(mine.update(g, mine.initial_state(2))[0], g)
 
 
+@pytest.mark.long
 def test_an_edited_rule_is_never_stale_in_another_process(tmp_path):
     code = textwrap.dedent("""
         import sys

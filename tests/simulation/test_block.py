@@ -254,7 +254,9 @@ def test_a_problem_keeps_its_table_for_the_next_run_and_no_longer_than_itself():
     assert len(preparing._sign_tables) == before
 
 
-@pytest.mark.parametrize("method", ["adam", "m-svag", "rmsprop", "m-svag-mb"])
+@pytest.mark.parametrize(
+    "method", ["adam", "m-svag", pytest.param("rmsprop", marks=pytest.mark.long), "m-svag-mb"]
+)
 @pytest.mark.parametrize("step_size", ["optimal", "bound"])
 def test_a_replicates_bits_are_its_own_without_a_closed_form(method, step_size):
     # Their moments on a diagonal Hessian are sums over nodes, in each replicate apart.
