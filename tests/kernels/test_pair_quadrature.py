@@ -143,8 +143,9 @@ def test_where_the_series_is_long_enough_the_plane_agrees_with_it():
         assert by_plane == pytest.approx(by_series, rel=1e-10)
 
 
-@pytest.mark.parametrize("basis", ["axis", pytest.param("haar", marks=pytest.mark.long)])
-@pytest.mark.parametrize("policy_name", ["optimal", pytest.param("bound", marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("basis", ["haar", "axis"])
+@pytest.mark.parametrize("policy_name", ["optimal", "bound"])
 def test_two_values_are_a_constant_and_a_sign(basis, policy_name):
     """The closed form against the same rule without its declaration, which is integrated."""
 

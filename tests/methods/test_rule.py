@@ -287,6 +287,7 @@ def test_the_exact_step_undoes_a_rules_own_scale(basis, policy):
     np.testing.assert_allclose(losses(p, scaled_sign, policy), losses(p, "ssd", policy), rtol=1e-9)
 
 
+@pytest.mark.long
 def test_a_rule_without_a_form_moves_like_its_twin_with_one():
     expected = losses(PROBLEM, scaled, 0.5)
     np.testing.assert_allclose(losses(PROBLEM, decaying, 0.5), expected, rtol=1e-9)
@@ -358,7 +359,7 @@ def test_a_users_rule_does_not_enter_the_registry():
 SOURCE = """
 import qpsim
 
-@qpsim.rule
+@qpsim.rule(closed_form="linear")
 def mine(gradient, t, factor=1.0):
     return {factor} * factor * gradient
 

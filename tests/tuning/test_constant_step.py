@@ -89,7 +89,7 @@ def test_its_record_is_plain_json():
     assert any(row["final_loss"]["median"] is None for row in kept["curve"])
 
 
-@qpsim.rule
+@qpsim.rule(closed_form="linear")
 def along(gradient, t, factor=1.0):
     return factor * gradient
 
