@@ -219,8 +219,13 @@ def _simulation_cases() -> Iterator[Case]:
 def _special_simulations() -> Iterator[Case]:
     """Arguments that the regular cases leave at their defaults."""
 
-    def case(name: str, compute: Callable[[int | None], Arrays], rounding: bool = False) -> Case:
-        return Case(f"simulate, {name}", compute, rounding, quick=True)
+    def case(
+        name: str,
+        compute: Callable[[int | None], Arrays],
+        rounding: bool = False,
+        quick: bool = True,
+    ) -> Case:
+        return Case(f"simulate, {name}", compute, rounding, quick)
 
     mild = ("mild", 12)
     starts = np.linspace(-3.0, 4.0, 12) + np.arange(70)[:, None] / 70
@@ -262,6 +267,7 @@ def _special_simulations() -> Iterator[Case]:
                 f"{name} with other hyper-parameters, {basis}",
                 other_hyper,
                 basis == "diagonal" and name not in CLOSED,
+                quick=name in CLOSED or name == "adam",
             )
 
     def between(workers: int | None) -> Arrays:

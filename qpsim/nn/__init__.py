@@ -33,8 +33,8 @@ from typing import Any as _Any
 _PUBLIC = {
     # networks
     "Network": "qpsim.nn.network",
-    "Fit": "qpsim.nn.network",
-    "PerExampleMoments": "qpsim.nn.network",
+    "Fit": "qpsim.nn.examples",
+    "PerExampleMoments": "qpsim.nn.derivatives",
     "build_network": "qpsim.nn.build",
     "mnist_mlp": "qpsim.nn.architectures",
     "cifar10_cnn": "qpsim.nn.architectures",

@@ -9,7 +9,6 @@ second derivative, the one of the side that the step is on is taken.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -19,18 +18,9 @@ from qpsim import checks
 from qpsim.errors import NetworkError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.threads import for_each
-from qpsim.nn.layers import (
-    Conv2D,
-    Dense,
-    Dropout,
-    Flatten,
-    GlobalAveragePool,
-    Layer,
-    MaxPool,
-    ReLU,
-)
-from qpsim.nn.layers.base import same_padding
+from qpsim.nn.layers import Dropout
 from qpsim.nn.losses import squared_error
+from qpsim.nn.tangents import STEPS, Mask
 from qpsim.nn.workspace import equal_bounds
 
 __all__ = ["hessian", "hessian_vector_product"]
@@ -89,7 +79,11 @@ def _products(
     key: int | None,
     bounds: list[int],
 ) -> np.ndarray:
-    """Those of the data loss, (k, P): each chunk of examples has its sum, added in their order."""
+    """Products (k, P) with the Hessian of the data loss.
+
+    Each chunk of examples has a sum of its own. The sums are added in the order of the chunks, so
+    that the result does not depend on the number of threads.
+    """
     sums = np.zeros((len(bounds) - 1, *vectors.shape), network.dtype)
     chains = _Chain(network, key)
     per_example = 6 * sum(map(prod, chains.shapes)) * network.dtype.itemsize
@@ -113,7 +107,7 @@ class _Chain:
         self.shapes = [network.input_shape]
         self.counts = []
         for layer in network.layers:
-            if type(layer) not in _STEPS:
+            if type(layer) not in STEPS:
                 raise NetworkError(
                     f"Hessian-vector products are known for the package's own layers, not for "
                     f"{type(layer).__name__}"
@@ -176,234 +170,7 @@ class _Chain:
             if isinstance(layer, Dropout):
                 bound, field = next(drops)
                 mask = bound.mask(examples, field, self.key, first, self.network.dtype)
-                steps.append(_Mask(layer, shape, mask))
+                steps.append(Mask(layer, shape, mask))
             else:
-                steps.append(_STEPS[type(layer)](layer, shape))
+                steps.append(STEPS[type(layer)](layer, shape))
         return steps
-
-
-class _Step:
-    """A layer on some examples. Both passes keep what the passes of the tangents read.
-
-    ``x`` is the input, ``dy`` the gradient by the output. ``own`` are the layer's parameters,
-    ``along`` their tangents, and to ``sums`` the tangents of their gradients are added.
-    """
-
-    def __init__(self, layer: Any, shape: tuple[int, ...]) -> None:
-        self.layer, self.shape = layer, shape
-
-    def forward(self, x: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
-        self.x = x
-        return self.linear(x)
-
-    def backward(self, dy: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
-        return self.transposed(dy)
-
-    def forward_tangent(
-        self, tx: np.ndarray, own: Sequence[np.ndarray], along: Sequence[np.ndarray]
-    ) -> np.ndarray:
-        return self.linear(tx)
-
-    def backward_tangent(
-        self,
-        tdy: np.ndarray,
-        own: Sequence[np.ndarray],
-        along: Sequence[np.ndarray],
-        sums: Sequence[np.ndarray],
-    ) -> np.ndarray:
-        return self.transposed(tdy)
-
-    # Of a layer without parameters: its linear part where it is, and that part's transpose.
-
-    def linear(self, x: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-    def transposed(self, dy: np.ndarray) -> np.ndarray:
-        raise NotImplementedError
-
-
-class _Mask(_Step):
-    """Each number times one of its own: dropout."""
-
-    def __init__(self, layer: Any, shape: tuple[int, ...], mask: np.ndarray) -> None:
-        super().__init__(layer, shape)
-        self.mask = mask.reshape(len(mask), *shape)
-
-    def linear(self, x: np.ndarray) -> np.ndarray:
-        return x * self.mask
-
-    def transposed(self, dy: np.ndarray) -> np.ndarray:
-        return dy * self.mask
-
-
-class _Relu(_Step):
-    def linear(self, x: np.ndarray) -> np.ndarray:
-        return x * (self.x > 0)
-
-    def transposed(self, dy: np.ndarray) -> np.ndarray:
-        return dy * (self.x > 0)
-
-
-class _Reshaped(_Step):
-    def linear(self, x: np.ndarray) -> np.ndarray:
-        return x.reshape(len(x), -1)
-
-    def transposed(self, dy: np.ndarray) -> np.ndarray:
-        return dy.reshape(len(dy), *self.shape)
-
-
-class _Mean(_Step):
-    def linear(self, x: np.ndarray) -> np.ndarray:
-        return x.mean(axis=(1, 2))
-
-    def transposed(self, dy: np.ndarray) -> np.ndarray:
-        height, width, _ = self.shape
-        share = dy * dy.dtype.type(1 / (height * width))
-        return np.broadcast_to(share[:, None, None, :], (len(dy), *self.shape)).copy()
-
-
-class _Winner(_Step):
-    """Max-pool: the pixel that won (the first of equals), and where its gradient goes."""
-
-    def forward(self, x: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
-        self.x, layer = x, self.layer
-        self.size = layer.output_shape(self.shape)[:2]
-        top = left = bottom = right = 0
-        if layer.padding == "same":
-            top, bottom = same_padding(self.shape[0], layer.window, layer.stride)
-            left, right = same_padding(self.shape[1], layer.window, layer.stride)
-        self.pad = ((0, 0), (top, bottom), (left, right), (0, 0))
-        padded = np.pad(x, self.pad, constant_values=-np.inf)
-        best = padded[(slice(None), *self._window(0))].copy()
-        self.winner = np.zeros(best.shape, np.uint8)
-        for code in range(1, layer.window**2):
-            other = padded[(slice(None), *self._window(code))]
-            better = other > best
-            best[better] = other[better]
-            self.winner[better] = code
-        return best
-
-    def _window(self, code: int) -> tuple[slice, slice]:
-        """The pixels in one place of all windows."""
-        window, stride = self.layer.window, self.layer.stride
-        (u, v), (height, width) = divmod(code, window), self.size
-        return slice(u, u + stride * height, stride), slice(v, v + stride * width, stride)
-
-    def linear(self, x: np.ndarray) -> np.ndarray:
-        padded, out = np.pad(x, self.pad), np.zeros(self.winner.shape, x.dtype)
-        for code in range(self.layer.window**2):
-            out += padded[(slice(None), *self._window(code))] * (self.winner == code)
-        return out
-
-    def transposed(self, dy: np.ndarray) -> np.ndarray:
-        (_, (top, bottom), (left, right), _), (height, width, channels) = self.pad, self.shape
-        shape = (len(dy), height + top + bottom, width + left + right, channels)
-        dx = np.zeros(shape, dy.dtype)
-        for code in range(self.layer.window**2):
-            dx[(slice(None), *self._window(code))] += dy * (self.winner == code)
-        return dx[:, top : top + height, left : left + width]
-
-
-class _Dense(_Step):
-    def forward(self, x: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
-        self.x = x
-        return x @ own[0] + own[1]
-
-    def backward(self, dy: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
-        self.dy = dy
-        return dy @ own[0].T
-
-    def forward_tangent(
-        self, tx: np.ndarray, own: Sequence[np.ndarray], along: Sequence[np.ndarray]
-    ) -> np.ndarray:
-        self.tx = tx
-        return tx @ own[0] + self.x @ along[0] + along[1]
-
-    def backward_tangent(
-        self,
-        tdy: np.ndarray,
-        own: Sequence[np.ndarray],
-        along: Sequence[np.ndarray],
-        sums: Sequence[np.ndarray],
-    ) -> np.ndarray:
-        sums[0] += self.tx.T @ self.dy + self.x.T @ tdy
-        sums[1] += tdy.sum(axis=0)
-        return tdy @ own[0].T + self.dy @ along[0].T
-
-
-class _Convolution(_Step):
-    def __init__(self, layer: Any, shape: tuple[int, ...]) -> None:
-        super().__init__(layer, shape)
-        self.size = layer.output_shape(shape)[:2]
-        self.margin = layer.margin(shape)
-
-    def _places(self) -> Any:
-        """(p, q, the pixels that all windows have there) for each place of the kernel."""
-        stride, (height, width) = self.layer.stride, self.size
-        for p in range(self.layer.size):
-            for q in range(self.layer.size):
-                rows = slice(p, p + stride * height, stride)
-                yield p, q, (slice(None), rows, slice(q, q + stride * width, stride))
-
-    def _padded(self, x: np.ndarray) -> np.ndarray:
-        top, bottom, left, right = self.margin
-        return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
-
-    def _correlated(self, padded: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(padded), *self.size, self.layer.filters), padded.dtype)
-        for p, q, pixels in self._places():
-            out += padded[pixels] @ weight[p, q]
-        return out
-
-    def _spread(self, dy: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        """The transpose of `_correlated`, without the margin."""
-        (top, bottom, left, right), (height, width, channels) = self.margin, self.shape
-        shape = (len(dy), height + top + bottom, width + left + right, channels)
-        dx = np.zeros(shape, dy.dtype)
-        for p, q, pixels in self._places():
-            dx[pixels] += dy @ weight[p, q].T
-        return dx[:, top : top + height, left : left + width]
-
-    def _add_products(self, padded: np.ndarray, dy: np.ndarray, total: np.ndarray) -> None:
-        flat = dy.reshape(-1, self.layer.filters)
-        for p, q, pixels in self._places():
-            total[p, q] += padded[pixels].reshape(len(flat), -1).T @ flat
-
-    def forward(self, x: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
-        self.x = x
-        self.padded = self._padded(x)
-        return self._correlated(self.padded, own[0]) + own[1]
-
-    def backward(self, dy: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
-        self.dy = dy
-        return self._spread(dy, own[0])
-
-    def forward_tangent(
-        self, tx: np.ndarray, own: Sequence[np.ndarray], along: Sequence[np.ndarray]
-    ) -> np.ndarray:
-        self.tangent = self._padded(tx)
-        moved = self._correlated(self.tangent, own[0])
-        return moved + self._correlated(self.padded, along[0]) + along[1]
-
-    def backward_tangent(
-        self,
-        tdy: np.ndarray,
-        own: Sequence[np.ndarray],
-        along: Sequence[np.ndarray],
-        sums: Sequence[np.ndarray],
-    ) -> np.ndarray:
-        self._add_products(self.tangent, self.dy, sums[0])
-        self._add_products(self.padded, tdy, sums[0])
-        sums[1] += tdy.sum(axis=(0, 1, 2))
-        return self._spread(tdy, own[0]) + self._spread(self.dy, along[0])
-
-
-_STEPS: dict[type[Layer], Any] = {
-    Dense: _Dense,
-    Conv2D: _Convolution,
-    MaxPool: _Winner,
-    ReLU: _Relu,
-    Flatten: _Reshaped,
-    GlobalAveragePool: _Mean,
-    Dropout: _Mask,
-}

@@ -12,9 +12,10 @@ import numpy as np
 from qpsim.errors import MethodError, TrainingError
 from qpsim.execution.threads import for_each
 from qpsim.methods import Method
+from qpsim.nn.examples import Fit
 from qpsim.nn.losses import minibatch_variance
 from qpsim.nn.memory import aligned_zeros
-from qpsim.nn.network import Fit, Network
+from qpsim.nn.network import Network
 
 __all__ = ["Optimizer", "check_trains"]
 

@@ -22,11 +22,11 @@ def run(tmp_path, monkeypatch):
 
 def test_a_figure_of_the_users_own_problems_noise_and_methods(run):
     own = ["--problem", "H.npy", "--problem", "mild/0.5", "--noise-std", "0.7", "--dim", "4"]
-    done = run("figure", "2", *FEW, *own, "--method", "rmsprop", "--format", "csv", "--json")
+    done = run("figure", "2", *FEW, *own, "--method", "m-ssd", "--format", "csv", "--json")
     assert done.exit_code == 0, done.stderr
     header = json.loads(done.stdout)
     assert header["labels"]["row"] == ["H.npy", "mild/0.5"]
-    assert header["labels"]["noise"] == [0.7] and header["labels"]["method"] == ["rmsprop"]
+    assert header["labels"]["noise"] == [0.7] and header["labels"]["method"] == ["m-ssd"]
     assert header["files"] == ["figures/figure2.npz", "figures/figure2.json", "figures/figure2.csv"]
 
 

@@ -27,11 +27,13 @@ NETWORKS = ("3", "6", "7")
 
 @cache
 def data(name):
-    """The data of a figure, computed in a moment; those on networks are made up."""
+    """The data of a figure, computed in a moment; those on networks or of many rules are made up."""
     if name in NETWORKS:
         return networks(name)
     if name == "conformance":
         return conformance()
+    if name == "factors":
+        return factors()
     known = figures.module(name).Options.names()
     few = {key: value for key, value in FEW.items() if key in known and value is not None}
     if name == "phase":
@@ -70,6 +72,28 @@ def conformance():
         "missing": ["timm"],
     }
     return Data("conformance", figures.module("conformance").Options(), arrays, axes, labels)
+
+
+def factors(n_steps=6, seed=0):
+    """Adaptation factors as they might be: each of the six rules would take 20 seconds to compile."""
+    module = figures.module("factors")
+    generator = np.random.default_rng(seed)
+    methods, levels = list(module.METHODS), list(module.LEVELS)
+    quantiles = (len(methods), len(levels), n_steps)
+    arrays = {
+        "factor": np.sort(generator.uniform(0.2, 1.0, quantiles), axis=1),
+        "oracle": np.sort(generator.uniform(0.1, 0.9, quantiles), axis=1),
+        "distance": generator.uniform(0.0, 0.5, (len(methods), n_steps)),
+        "excess_loss": np.sort(generator.uniform(1.0, 9.0, (len(methods), n_steps + 1)))[:, ::-1],
+    }
+    axes = {
+        "factor": ["method", "level", "step"],
+        "oracle": ["method", "level", "step"],
+        "distance": ["method", "step"],
+        "excess_loss": ["method", "point"],
+    }
+    options = module.Options(n_steps=n_steps, dim=5)
+    return Data("factors", options, arrays, axes, {"method": methods, "level": levels})
 
 
 def networks(name, replicates=4, evaluations=7, seed=0):

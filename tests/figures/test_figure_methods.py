@@ -84,12 +84,12 @@ def test_both_groups_of_methods_are_drawn_at_both_widths(data):
 
 def test_methods_and_problems_of_the_user():
     hessian = np.array([[2.0, 0.3], [0.3, 1.0]])
-    chosen = {"problems": [hessian], "methods": ["ssd", "rmsprop"], "noise_std": 0.5}
+    chosen = {"problems": [hessian], "methods": ["ssd", "m-ssd"], "noise_std": 0.5}
     data = figures.compute("methods", n_replicates=3, n_draws=1, n_steps=4, workers=1, **chosen)
     assert data["final"].shape == (1, 1, 2, 3)
     assert data.labels["has_state"] == [False, True]
     _, artists = figures.draw(data)
-    assert set(artists[0, 0, 0.5]) == {"ssd"} and set(artists[1, 0, 0.5]) == {"rmsprop"}
+    assert set(artists[0, 0, 0.5]) == {"ssd"} and set(artists[1, 0, 0.5]) == {"m-ssd"}
     chosen["methods"] = "ssd"
     alone = figures.compute("methods", n_replicates=2, n_steps=2, workers=1, **chosen)
     assert len(figures.draw(alone)[0].axes) == 1

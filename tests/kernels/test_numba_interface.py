@@ -85,6 +85,7 @@ def test_nothing_private_is_imported_elsewhere():
     assert found == []
 
 
+@pytest.mark.long
 def test_without_vector_instructions_the_results_are_the_same_bits(tmp_path):
     codes = {"as it is": VECTORS, "newer": NEWER + VECTORS, "broken": NEWER + BROKEN + VECTORS}
     found = {}

@@ -113,7 +113,14 @@ def case(method, r, t, rng):
 @pytest.mark.parametrize("r", [0.95, -0.997, 0.99999, -(1 - 1e-9), 1.0])
 @pytest.mark.parametrize(
     ("name", "t"),
-    [("adam", 1), ("adam", 2), ("adam*", 2), ("m-svag", 3), ("adagrad", 1), ("undeclared", 3)],
+    [
+        ("adam", 1),
+        ("adam", 2),
+        ("m-svag", 3),
+        ("undeclared", 3),
+        pytest.param("adam*", 2, marks=pytest.mark.long),
+        pytest.param("adagrad", 1, marks=pytest.mark.long),
+    ],
 )
 def test_a_pair_has_its_moment_at_any_correlation(name, t, r):
     method = undeclared() if name == "undeclared" else qpsim.method(name)
@@ -137,8 +144,9 @@ def test_where_the_series_is_long_enough_the_plane_agrees_with_it():
         assert by_plane == pytest.approx(by_series, rel=1e-10)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("basis", ["haar", "axis"])
-@pytest.mark.parametrize("policy_name", ["optimal", pytest.param("bound", marks=pytest.mark.long)])
+@pytest.mark.parametrize("policy_name", ["optimal", "bound"])
 def test_two_values_are_a_constant_and_a_sign(basis, policy_name):
     """The closed form against the same rule without its declaration, which is integrated."""
 

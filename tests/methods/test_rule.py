@@ -247,7 +247,7 @@ def losses(problem, method, step_size, **more):
     ).excess_loss
 
 
-@pytest.mark.parametrize("basis", ["axis", "haar"])
+@pytest.mark.parametrize("basis", ["axis", pytest.param("haar", marks=pytest.mark.long)])
 def test_a_users_rule_with_state_is_simulated(basis):
     p = qpsim.random_problem("mild", 4, basis, 0.3, rng=0)
     method = capped(ratio=1.2)
@@ -280,13 +280,14 @@ def test_a_boolean_hyper_parameter_chooses_a_branch():
 
 
 @pytest.mark.parametrize("policy", ["optimal", "bound", "line-search"])
-@pytest.mark.parametrize("basis", ["axis", "haar"])
+@pytest.mark.parametrize("basis", ["haar", pytest.param("axis", marks=pytest.mark.long)])
 def test_the_exact_step_undoes_a_rules_own_scale(basis, policy):
     p = qpsim.random_problem("mild", 4, basis, 0.3, rng=0)
     np.testing.assert_allclose(losses(p, scaled, policy), losses(p, "sgd", policy), rtol=1e-9)
     np.testing.assert_allclose(losses(p, scaled_sign, policy), losses(p, "ssd", policy), rtol=1e-9)
 
 
+@pytest.mark.long
 def test_a_rule_without_a_form_moves_like_its_twin_with_one():
     expected = losses(PROBLEM, scaled, 0.5)
     np.testing.assert_allclose(losses(PROBLEM, decaying, 0.5), expected, rtol=1e-9)
@@ -358,7 +359,7 @@ def test_a_users_rule_does_not_enter_the_registry():
 SOURCE = """
 import qpsim
 
-@qpsim.rule
+@qpsim.rule(closed_form="linear")
 def mine(gradient, t, factor=1.0):
     return {factor} * factor * gradient
 
@@ -398,6 +399,7 @@ def test_a_users_rule_of_a_known_name_runs_itself():
     np.testing.assert_array_equal(mine.update(g, mine.initial_state(2))[0], g)
 
 
+@pytest.mark.long
 def test_an_edited_rule_is_never_stale_in_another_process(tmp_path):
     code = textwrap.dedent("""
         import sys

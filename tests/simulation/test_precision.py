@@ -32,7 +32,7 @@ def both(problem, method, step_size, **options):
         ("svag", "bound"),
         ("adam", 0.1),
         ("adam", "optimal"),
-        ("m-svag", 0.02),
+        pytest.param("m-svag", 0.02, marks=pytest.mark.long),
         pytest.param("rmsprop", "line-search", marks=pytest.mark.long),
     ],
 )
@@ -51,6 +51,7 @@ def test_the_error_is_far_below_the_ensembles_own(problem, method, step_size):
     assert np.median(apart) < 60 * FLOAT32_ROUNDING
 
 
+@pytest.mark.long
 def test_a_minibatch_estimator_runs_in_float32(problem):
     exact, rounded = both(problem, "m-svag-mb", 0.002, batch_size=4)
     np.testing.assert_allclose(rounded.excess_loss, exact.excess_loss, rtol=1e-4)

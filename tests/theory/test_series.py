@@ -171,7 +171,8 @@ def test_bends_that_are_not_declared():
 
 
 @pytest.mark.parametrize(
-    ("name", "basis"), [("adam", "haar"), ("adam*", "haar"), ("m-svag", "axis")]
+    ("name", "basis"),
+    [("adam", "haar"), pytest.param("adam*", "haar", marks=pytest.mark.long), ("m-svag", "axis")],
 )
 def test_the_recorded_steps_of_a_simulation(name, basis):
     problem = qpsim.random_problem([0.3, 1.0, 2.0, 5.0, 9.0], basis=basis, noise_std=2.0, rng=4)

@@ -89,14 +89,9 @@ def test_its_record_is_plain_json():
     assert any(row["final_loss"]["median"] is None for row in kept["curve"])
 
 
-@qpsim.rule
-def uphill(gradient, t):
-    return -gradient
-
-
-@qpsim.rule
-def motionless(gradient, t):
-    return 0.0 * gradient
+@qpsim.rule(closed_form="linear")
+def along(gradient, t, factor=1.0):
+    return factor * gradient
 
 
 @pytest.mark.parametrize(
@@ -104,8 +99,8 @@ def motionless(gradient, t):
     [
         ("adam", None, "Every replicate starts at a minimum"),
         ("sgd", [0.0, 0.0], "Every replicate starts at a minimum"),
-        (uphill, [1.0, 2.0], "uphill ends above its start at every constant step size"),
-        (motionless, [1.0, 2.0], "motionless moves at no constant step size"),
+        (along(factor=-1.0), [1.0, 2.0], "along ends above its start at every constant step size"),
+        (along(factor=0.0), [1.0, 2.0], "along moves at no constant step size"),
     ],
 )
 def test_where_no_step_is_the_best_one_sentence_says_so(method, theta0, message):
