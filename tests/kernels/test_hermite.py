@@ -271,8 +271,8 @@ def test_a_narrow_peak_is_seen_wherever_it_stands_between_the_nodes():
 def test_on_a_diagonal_hessian_too_what_cannot_be_resolved_is_in_the_error(step):
     """Rounding to a small part of the deviation jumps more often than there is room for."""
     means = [0.37, -1.1, 0.05, 2.0]
-    with pytest.warns(PrecisionWarning, match="rounded's exact step is known to"):
-        steps, bound = one_coordinate_steps(rounded(step=step), means)
+    with pytest.warns(PrecisionWarning, match="shaped's exact step is known to"):
+        steps, bound = one_coordinate_steps(shaped(shape=ROUNDED, size=step), means)
     for mean, found, error in zip(means, steps, bound, strict=True):
         values = step * np.arange(round(-9 / step), round(9 / step) + 1)
         share = np.diff([normal_cdf(v - step / 2 - mean) for v in [*values, values[-1] + step]])
