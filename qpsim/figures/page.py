@@ -253,8 +253,8 @@ def log_ticks(low: float, high: float, most: int = 6) -> list[float]:
     from matplotlib.ticker import MaxNLocator
 
     for bins in range(4, 12):
-        ticks = MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-        within = [float(f"{tick:.12g}") for tick in ticks if low <= tick <= high]
+        near = MaxNLocator(bins, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+        within = [float(f"{tick:.12g}") for tick in near if low <= tick <= high]
         if len(within) >= 3:
             break
     return within

@@ -349,4 +349,4 @@ def pack(row, chosen):
         extra[c] = row.extra[chosen[c]]
         for k in range(row.states.shape[0]):
             states[k, 0, c] = row.states[k, row.i, chosen[c]]
-    return Row(mean, row.std, extra, states, np.int64(0), row.t)
+    return Row(mean, row.std, extra, states, np.int64(0), row.t)  # type: ignore[arg-type]

@@ -252,7 +252,8 @@ def _estimated(
 ) -> CurvatureMeasurement:
     dim = products.dim
     diagonal = np.zeros(dim)
-    traces, block_traces = [], {name: [] for name in parts}
+    traces: list[float] = []
+    block_traces: dict[str, list[float]] = {name: [] for name in parts}
     for _ in range(n_probes):
         v = rng.choice([-1.0, 1.0], dim)
         seen = v * products.of(v)
