@@ -276,7 +276,8 @@ def _cell(cell: types.CellType) -> Any:
 
 def _name(item: Any) -> str:
     name = getattr(item, "__qualname__", None) or getattr(item, "__name__", repr(item))
-    module = getattr(item, "__module__", None) or "builtins"
+    # A ufunc of NumPy 1 has no module; its type has one.
+    module = getattr(item, "__module__", None) or type(item).__module__
     return f"{module}.{name}{_version(module)}"
 
 

@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+from scipy import integrate
 
 from qpsim import figures
 from qpsim.figures import figure4
@@ -17,7 +18,7 @@ def test_densities_and_probabilities_are_those_of_the_gaussians():
         at_mean = density[np.argmin(np.abs(x - 1.0))]
         assert math.isclose(at_mean, 1 / math.sqrt(2 * math.pi * variance), rel_tol=1e-6)
         below = x <= 0
-        shaded = np.trapezoid(density[below], x[below])
+        shaded = integrate.trapezoid(density[below], x[below])
         missing = 0.5 * math.erfc(6 / math.sqrt(2 * variance))  # left of the drawn range
         assert abs(shaded + missing - (1 - rho)) < 1e-6
 

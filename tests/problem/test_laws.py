@@ -144,6 +144,7 @@ def test_the_average_that_nobody_knows_is_refused_in_one_sentence():
 def test_degrees_of_freedom_without_end_are_a_gaussian():
     assert make_law(df=math.inf) == make_law(df=1e13) == make_law(law="gaussian") == GAUSSIAN
     assert make_law(df=3).df == 3.0 and make_law(df=np.float32(3.0)).name == "student"
+    # An old SciPy knows Student's t of so many degrees to 1e-8 only.
     np.testing.assert_allclose(
-        Law("student", 1e9).mean_sign(PLACES), GAUSSIAN.mean_sign(PLACES), rtol=0, atol=1e-9
+        Law("student", 1e9).mean_sign(PLACES), GAUSSIAN.mean_sign(PLACES), rtol=0, atol=2e-8
     )
