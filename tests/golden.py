@@ -605,7 +605,7 @@ def _network(
 ) -> Case:
     def compute(workers: int | None) -> Arrays:
         task = replace(nn.task(name), n_steps=n_steps, evaluate_every=n_steps // 2)
-        run = nn.Run(task, qpsim.method(method), step_size, seed=1, dtype=dtype)
+        run = nn.Run(task, qpsim.method(method), step_size, rng=1, dtype=dtype)
         return _trained(run, workers)
 
     return Case(f"network, {name}, {method}, {dtype}", compute, quick=quick)
@@ -654,7 +654,7 @@ def small_state() -> Any:
 def small_training(n_steps: int, path: Path | None = None) -> Any:
     """The training whose checkpoint is among the saved files; it was put down after 10 steps."""
     task = replace(nn.task("digits-whitened"), n_steps=n_steps, evaluate_every=5)
-    run = nn.Run(task, qpsim.method("m-svag"), 0.3, seed=3)
+    run = nn.Run(task, qpsim.method("m-svag"), 0.3, rng=3)
     return nn.train(run, workers=1, checkpoint=path)
 
 

@@ -57,9 +57,9 @@ def rule(
     breakpoint : callable, optional
         Scalar function of the same arguments without ``gradient``, for a rule without a closed form: the
         gradient near which the direction jumps, bends or turns sharply. The quadrature of the
-        exact step finds such places itself; told where, it is faster and exact at a jump. Only a
-        peak or gap narrower than an eighth of the gradient's deviation, with a direction to either
-        side that shows no trace of it, may fall between the nodes.
+        exact step also finds such places without it, but is faster with it, and exact at a jump.
+        What the quadrature can miss without it is a peak or gap narrower than an eighth of the
+        gradient's standard deviation that does not show in the direction on either side.
     closed_form_at_first_step : {"sign"}, optional
         For a rule without a closed form: at t = 1 the direction is ``scale * sign(gradient)``.
     ranges : mapping of str to (low, high), optional
@@ -154,7 +154,7 @@ def _check_output(made: Rule) -> None:
     n_given = 2 + len(made.state_names) + (made.observes is not None)
     try:
         output = made.function(*[1.0] * n_given, *made.defaults.values())
-    except Exception:  # 1 may be no fair gradient for it; it is tried properly before it is used
+    except Exception:  # all arguments are 1 here, which it may not allow; `try_rule` tests it later
         return
     values = output if isinstance(output, tuple) else (output,)
     expected = 1 + len(made.state_names)

@@ -1,8 +1,8 @@
-"""A user's rule is tried before it is used: what is wrong with it is said in its own name, at once.
+"""Tests of a user's rule before its first use, so that a mistake gets a message that names the rule.
 
-Every rule outside the package takes a few steps as ordinary Python from a few gradients, is
-compiled, and takes them again as machine code. Where it declares a closed form or that it commutes
-with rotations, the exact step believes it: so the declaration is tried as well, on the way.
+Every rule that is not part of the package takes a few steps from a few gradients, first as ordinary
+Python and then as machine code. The exact step relies on what a rule declares (a closed form, or
+that it commutes with rotations) and cannot check it. Therefore the declarations are tested here too.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import Any
 from qpsim.errors import MethodError
 from qpsim.rules.declaration import Declaration
 
-# Both signs, and 0: a coordinate without a gradient is where 0/0 comes from.
+# Both signs, and 0, where a rule may divide 0 by 0.
 _GRADIENTS = (0.75, -0.5, 0.0)
 _OBSERVED = 0.5
 # The first steps, where bias corrections are large, and late ones, where they have died out.
 _TIMES = (1, 2, 3, 4, 100, 10_000)
-# What a form promises is exact; its rounding, and an epsilon beside a gradient of 1, is not.
+# A declared form holds up to rounding, and up to a small epsilon that is added to a gradient of size 1.
 _ROUNDING = 1e-6
 
 _passed: set[tuple[Declaration, Any]] = set()
@@ -49,12 +49,12 @@ def try_rule(rule: Declaration, hyper: Any) -> None:
     _passed.add((rule, hyper))
 
 
-# What a rule has seen besides its state, the state, and t.
+# What a rule observes besides the gradient, its state, and t.
 Point = tuple[list[float], list[float], int]
 
 
 def _walk(rule: Declaration, hyper: Any, function: Callable[..., Any], how: str) -> list[Point]:
-    """Take the steps; the points that were passed."""
+    """Take the steps, and return the points (arguments without the gradient) that they started from."""
     names = ("direction", *rule.state_names)
     seen = [_OBSERVED] if rule.observes else []
     points: list[Point] = []
@@ -107,9 +107,10 @@ def _try_helpers(
 
 
 def _try_form(rule: Declaration, hyper: Any, seen: list[float], state: list[float], t: int) -> None:
-    """direction = scale * (g + c) resp. scale * sign(g + c) at a few g + c, one scale for all.
+    """Compare the direction with the declared form at a few gradients g, with c the offset.
 
-    Of a rule of two values, one for all positive g + c and one for all negative ones.
+    "linear" is scale * (g + c) and "sign" is scale * sign(g + c), with one scale for all g.
+    "two-valued" is one value for all positive g + c and another one for all negative g + c.
     """
     form = rule.closed_form or (
         rule.closed_form_at_first_step if t == 1 and not any(state) else None
@@ -145,7 +146,7 @@ def _try_form(rule: Declaration, hyper: Any, seen: list[float], state: list[floa
 
 
 def _try_equivariance(rule: Declaration, hyper: Any, t: int) -> None:
-    """Only maps linear in gradient and state together commute with rotations."""
+    """A rule commutes with rotations only if it is linear in the gradient and the state together."""
     if not rule.equivariant:
         return
     first = [1.0 - 0.3 * k for k in range(1 + len(rule.state_names))]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 from qpsim import checks
-from qpsim.errors import TrainingError
+from qpsim.errors import RenamedWarning, TrainingError
 from qpsim.methods import Method
 from qpsim.nn.identity import source_digest
 from qpsim.nn.optimizer import check_trains
@@ -18,7 +19,7 @@ from qpsim.nn.tasks import Task
 __all__ = ["History", "Run"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Run:
     """What is trained and how: all that the numbers depend on, besides the data.
 
@@ -29,13 +30,14 @@ class Run:
     method : Method
     step_size : float
         Multiplied at each step by what `Task.step_factor` says.
-    seed : int, default 0
+    rng : int, default 0
+        The seed of everything random in the run. ``seed=`` is understood too, with a hint.
     dtype : "float32" (default) or "float64"
 
     Raises
     ------
     TrainingError
-        A step size, seed or dtype that makes no sense, or a batch of one example for a method that
+        A step size, rng or dtype that makes no sense, or a batch of one example for a method that
         estimates variances.
     MethodError
         The method needs what only a quadratic problem knows.
@@ -51,24 +53,46 @@ class Run:
     task: Task
     method: Method
     step_size: float
-    seed: int = 0
+    rng: int = 0
     dtype: str = "float32"
+
+    def __init__(
+        self,
+        task: Task,
+        method: Method,
+        step_size: float,
+        rng: int = 0,
+        dtype: str = "float32",
+        *,
+        seed: int | None = None,
+    ) -> None:
+        if seed is not None:
+            warnings.warn("seed is called rng now.", RenamedWarning, stacklevel=2)
+            rng = seed
+        check_trains(method)
+        checks.choice("dtype", dtype, ("float32", "float64"), TrainingError)
+        given = {
+            "task": task,
+            "method": method,
+            "step_size": checks.number("step_size", step_size, TrainingError, "(0, inf)"),
+            "rng": checks.count("rng", rng, TrainingError, low=0, high=None),
+            "dtype": dtype,
+        }
+        for name, value in given.items():
+            object.__setattr__(self, name, value)
+        if method.observes and task.batch_size < 2:
+            raise TrainingError(
+                f"{method.name} estimates variances within a batch, which needs at least 2 "
+                f"examples, not {task.batch_size}."
+            )
+
+    @property
+    def seed(self) -> int:
+        """The number ``rng``, under the name that it has in files."""
+        return self.rng
 
     def __repr__(self) -> str:
         return f"<Run of {self.task.name} by {self.method} at {self.step_size}, seed {self.seed}>"
-
-    def __post_init__(self) -> None:
-        check_trains(self.method)
-        step_size = checks.number("step_size", self.step_size, TrainingError, "(0, inf)")
-        object.__setattr__(self, "step_size", step_size)
-        seed = checks.count("seed", self.seed, TrainingError, low=0, high=None)
-        object.__setattr__(self, "seed", seed)
-        checks.choice("dtype", self.dtype, ("float32", "float64"), TrainingError)
-        if self.method.observes and self.task.batch_size < 2:
-            raise TrainingError(
-                f"{self.method.name} estimates variances within a batch, which needs at least 2 "
-                f"examples, not {self.task.batch_size}."
-            )
 
     def record(self) -> dict[str, Any]:
         """Everything as plain JSON values.

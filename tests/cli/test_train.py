@@ -32,7 +32,7 @@ def test_the_json_is_the_run(run):
     assert done.exit_code == 0, done.output
     found = json.loads(done.stdout)
     chosen = replace(task("digits-whitened"), n_steps=30, evaluate_every=10)
-    history = train_here(Run(chosen, qpsim.method("m-sgd"), 0.3, seed=4), workers=1).history
+    history = train_here(Run(chosen, qpsim.method("m-sgd"), 0.3, rng=4), workers=1).history
     assert found["evaluations"]["step"] == [0, 10, 20, 30]
     assert found["evaluations"]["test_loss"] == history.test_loss
     assert found["evaluations"]["training_loss"][1:] == history.interval_loss().tolist()

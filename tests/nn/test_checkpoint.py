@@ -46,7 +46,7 @@ def every(n):
     ],
 )
 def test_a_run_in_pieces_is_bit_for_bit_the_run_in_one(name, method, changes, tmp_path):
-    run = Run(short(name, **changes), qpsim.method(method), 0.01, seed=2)
+    run = Run(short(name, **changes), qpsim.method(method), 0.01, rng=2)
     data = run.task.load()
     whole = train(run, data, workers=1)
     path = tmp_path / "run.npz"

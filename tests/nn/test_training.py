@@ -9,7 +9,14 @@ import pytest
 
 import qpsim
 from qpsim import nn
-from qpsim.errors import DataError, ExecutionError, MethodError, QpsimError, TrainingError
+from qpsim.errors import (
+    DataError,
+    ExecutionError,
+    MethodError,
+    QpsimError,
+    RenamedWarning,
+    TrainingError,
+)
 from qpsim.nn import task
 from qpsim.nn.data import Dataset, Split, Stream
 from qpsim.nn.loop import LARGEST_LOSS, Loop
@@ -40,7 +47,7 @@ def variant(**changes):
 @pytest.mark.parametrize("name", STEP_SIZES)
 def test_200_steps_agree_with_a_transcription_of_the_paper(name, digits):
     chosen = variant(n_steps=200, l2=1e-3, evaluate_every=200)
-    run = Run(chosen, qpsim.method(name), STEP_SIZES[name], seed=3, dtype="float64")
+    run = Run(chosen, qpsim.method(name), STEP_SIZES[name], rng=3, dtype="float64")
     start = Loop(run, digits, workers=1).network.parameters.copy()
     trained = train(run, digits, workers=1)
     batches = chosen.batches(digits.train, rng=Stream(3).child(1))
@@ -52,7 +59,7 @@ def test_200_steps_agree_with_a_transcription_of_the_paper(name, digits):
 
 def test_float32_follows_float64(digits):
     runs = [
-        Run(variant(), qpsim.method("m-svag"), 0.3, seed=1, dtype=dtype)
+        Run(variant(), qpsim.method("m-svag"), 0.3, rng=1, dtype=dtype)
         for dtype in ("float32", "float64")
     ]
     single, double = (train(run, digits, workers=1) for run in runs)
@@ -73,11 +80,11 @@ def test_the_number_of_threads_does_not_show(name, digits):
 
 def test_methods_of_one_seed_share_start_and_batches(digits):
     first = [
-        train(Run(variant(n_steps=1), qpsim.method(name), 0.01, seed=5), digits, workers=1).history
+        train(Run(variant(n_steps=1), qpsim.method(name), 0.01, rng=5), digits, workers=1).history
         for name in ("m-sgd", "adam*-mb")
     ]
     assert first[0].batch_loss == first[1].batch_loss
-    other = train(Run(variant(n_steps=1), qpsim.method("m-sgd"), 0.01, seed=6), digits, workers=1)
+    other = train(Run(variant(n_steps=1), qpsim.method("m-sgd"), 0.01, rng=6), digits, workers=1)
     assert other.history.batch_loss != first[0].batch_loss
 
 
@@ -143,7 +150,7 @@ def test_a_convolutional_network_trains():
         ({}, {"step_size": 0.0}, TrainingError, "step_size must be a finite number > 0, not 0.0"),
         ({}, {"step_size": math.nan}, TrainingError, "step_size must be a finite number > 0"),
         ({}, {"step_size": True}, TrainingError, "step_size must be a finite number > 0"),
-        ({}, {"seed": -1}, TrainingError, "seed must be a whole number of at least 0"),
+        ({}, {"rng": -1}, TrainingError, "rng must be a whole number of at least 0"),
         (
             {},
             {"dtype": "float16"},
@@ -185,6 +192,13 @@ def test_what_only_the_data_can_tell_is_refused(digits):
     images = Dataset("pictures", *[Split(np.zeros((4, 8, 8, 1)), np.zeros(4, int))] * 2, 2)
     with pytest.raises(TrainingError, match="mlp reads vectors"):
         train(Run(variant(batch_size=2, vectors=False), adam, 0.1), images)
+
+
+def test_the_former_name_of_a_runs_rng_is_understood_with_a_hint():
+    with pytest.warns(RenamedWarning, match="seed is called rng now") as seen:
+        run = Run(variant(), qpsim.method("sgd"), 0.1, seed=7)
+    assert run == Run(variant(), qpsim.method("sgd"), 0.1, rng=7) and seen[0].filename == __file__
+    assert run.seed == run.record()["seed"] == 7 and dataclasses.replace(run, rng=8).seed == 8
 
 
 def cloud(n=300, seed=0):

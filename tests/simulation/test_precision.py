@@ -30,8 +30,8 @@ def both(problem, method, step_size, **options):
         ("m-sgd", 0.01),
         ("ssd", "optimal"),
         ("svag", "bound"),
-        ("adam", 0.1),
-        ("adam", "optimal"),
+        pytest.param("adam", 0.1, marks=pytest.mark.long),
+        pytest.param("adam", "optimal", marks=pytest.mark.long),
         pytest.param("m-svag", 0.02, marks=pytest.mark.long),
         pytest.param("rmsprop", "line-search", marks=pytest.mark.long),
     ],
@@ -68,7 +68,7 @@ def test_sgd_runs_on_a_rotated_problem():
 def test_the_bits_depend_on_neither_workers_nor_the_number_of_replicates(problem):
     runs = [
         qpsim.simulate(
-            problem, "adam", 0.1, 20, n, rng=1, workers=workers, dtype="float32"
+            problem, "m-sgd", 0.01, 20, n, rng=1, workers=workers, dtype="float32"
         ).excess_loss[:70]
         for n, workers in ((70, 1), (70, 3), (300, 2))
     ]
@@ -79,13 +79,13 @@ def test_the_bits_depend_on_neither_workers_nor_the_number_of_replicates(problem
 def test_a_result_and_a_checkpoint_know_their_precision(problem, tmp_path):
     options = {"n_steps": 9, "n_replicates": 5, "rng": 1, "workers": 1, "dtype": "float32"}
     place = tmp_path / "run.checkpoint"
-    first = qpsim.simulate(problem, "adam", 0.1, **options, checkpoint=place)
-    again = qpsim.simulate(problem, "adam", 0.1, **options, checkpoint=place)
+    first = qpsim.simulate(problem, "m-sgd", 0.01, **options, checkpoint=place)
+    again = qpsim.simulate(problem, "m-sgd", 0.01, **options, checkpoint=place)
     np.testing.assert_array_equal(again.excess_loss, first.excess_loss)
     first.save(tmp_path / "run.npz")
     assert qpsim.load(tmp_path / "run.npz").spec["dtype"] == "float32"
     with pytest.raises(qpsim.errors.FileError, match="another simulation"):
-        qpsim.simulate(problem, "adam", 0.1, **{**options, "dtype": "float64"}, checkpoint=place)
+        qpsim.simulate(problem, "m-sgd", 0.01, **{**options, "dtype": "float64"}, checkpoint=place)
 
 
 def test_an_experiment_file_names_a_precision():

@@ -203,7 +203,7 @@ def test_a_cells_key_knows_everything_that_decides_its_numbers(monkeypatch):
     one = Cell(run, DATA["blobs"], DATA["blobs"].fingerprint(), None)
     others = [
         dataclasses.replace(one, run=dataclasses.replace(run, step_size=0.2)),
-        dataclasses.replace(one, run=dataclasses.replace(run, seed=1)),
+        dataclasses.replace(one, run=dataclasses.replace(run, rng=1)),
         dataclasses.replace(one, run=dataclasses.replace(run, method=qpsim.method("adam", b1=0.8))),
         dataclasses.replace(
             one, run=dataclasses.replace(run, task=dataclasses.replace(BLOBS, l2=0.1))
