@@ -84,3 +84,17 @@ def test_sgds_risk_is_the_full_recursion(batch_size):
         kick = K @ second @ K + np.sum(K * second) * K + S**2 * K
         second = shrink @ second @ shrink + step**2 / batch_size * kick
     np.testing.assert_allclose(risk, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("label_noise_std", [1.0, 0.01, 1e-4])
+def test_signs_at_batch_one_are_arcsines_however_small_the_label_noise(label_noise_std):
+    k = np.array([[2.0, 0.9], [0.9, 1.5]])
+    theta = np.array([10.0, -5.0])
+    problem = qpsim.LeastSquares(k, label_noise_std=label_noise_std)
+    mean, quadratic = theory.direction_moments(problem, "ssd", theta)
+    h = k @ theta
+    v = theta @ h + label_noise_std**2
+    arcsines = 2.0 / np.pi * np.arcsin(h / np.sqrt(np.diagonal(k) * v))
+    np.testing.assert_allclose(mean, arcsines, rtol=0, atol=1e-12)
+    both = 2.0 / np.pi * np.arcsin(0.9 / np.sqrt(2.0 * 1.5))
+    assert quadratic == pytest.approx(3.5 + 2.0 * 0.9 * both, abs=1e-11)

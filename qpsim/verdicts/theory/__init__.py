@@ -20,7 +20,16 @@ from qpsim.execution import progress
 from qpsim.figures.options import BaseOptions, option
 from qpsim.provenance import environment
 from qpsim.verdicts.record import Report
-from qpsim.verdicts.theory import adaptation, convergence, improvement, mass, momentum, risk, signs
+from qpsim.verdicts.theory import (
+    adaptation,
+    convergence,
+    general,
+    improvement,
+    mass,
+    momentum,
+    risk,
+    signs,
+)
 from qpsim.verdicts.theory.statement import Draw, Statement
 
 STATEMENTS: tuple[Statement, ...] = (
@@ -31,6 +40,7 @@ STATEMENTS: tuple[Statement, ...] = (
     *momentum.STATEMENTS,
     *convergence.STATEMENTS,
     *risk.STATEMENTS,
+    *general.STATEMENTS,
 )
 
 

@@ -13,6 +13,13 @@ from qpsim import theory
 from qpsim.verdicts import theory as verified
 from qpsim.verdicts.theory.statement import Draw
 
+OF_MOMENTS = {
+    "noise-moments-exact",
+    "least-squares-exact",
+    "data-moments-exact",
+    "local-model-exact",
+    "preconditioned-exact",
+}
 # Public name -> part of what it returns ("" for a number or an array) -> exact statements that notice.
 CAUGHT = {
     "success_probability": {"": {"signs-exact"}},
@@ -20,10 +27,13 @@ CAUGHT = {
     "sign_product": {"": {"sign-product-exact"}},
     "sign_agreement": {"": {"signs-exact"}},
     "sign_second_moment": {"": {"signs-exact"}},
-    "direction_moments": {"0": {"moments-exact"}, "1": {"moments-exact"}},
-    "optimal_step_size": {"": {"best-step-exact"}},
-    "expected_improvement": {"": {"best-step-exact"}},
-    "improvement_bound": {"": {"bound-exact"}},
+    "direction_moments": {
+        "0": {"moments-exact", *OF_MOMENTS},
+        "1": {"moments-exact", *OF_MOMENTS},
+    },
+    "optimal_step_size": {"": {"best-step-exact", "noise-step-exact", "local-model-exact"}},
+    "expected_improvement": {"": {"best-step-exact", "noise-step-exact", "preconditioned-exact"}},
+    "improvement_bound": {"": {"bound-exact", "noise-bound-exact"}},
     "bound_tightness": {"": {"bound-exact"}},
     "diagonal_mass": {"": {"mass-exact"}},
     "mass_inequality": {
@@ -48,7 +58,9 @@ CAUGHT = {
     "momentum_correction": {"": {"kappa-exact"}},
     "variance_estimate_factor": {"": {"kappa-exact"}},
     "minibatch_variance": {"": {"minibatch-variance-exact"}},
-    "expected_excess_loss": {"": {"risk-exact", "sign-risk-exact"}},
+    "expected_excess_loss": {
+        "": {"risk-exact", "sign-risk-exact", "noise-risk-exact", "least-squares-risk-exact"}
+    },
     "steady_state_excess_loss": {"": {"steady-state-exact"}},
     "steps_until": {"": {"steps-until-exact"}},
     "largest_stable_step_size": {"": {"stability-exact"}},
@@ -126,3 +138,47 @@ def test_an_error_of_one_percent_is_caught(monkeypatch, measured, name, part, fa
 
     monkeypatch.setattr(theory, name, wrong)
     assert noticing(measured) == CAUGHT[name][part]
+
+
+# Formulas that one public function has for other noises and problems, each wrong alone: name, part of what it
+# returns, which problems, and what notices.
+GENERAL = [
+    ("direction_moments", "0", "Student t", {"noise-moments-exact"}),
+    ("direction_moments", "1", "Student t", {"noise-moments-exact"}),
+    ("direction_moments", "0", "Laplace", {"noise-moments-exact"}),
+    ("direction_moments", "1", "Laplace", {"noise-moments-exact"}),
+    ("direction_moments", "0", "least-squares", {"least-squares-exact"}),
+    ("direction_moments", "1", "least-squares", {"least-squares-exact"}),
+    ("direction_moments", "0", "data", {"data-moments-exact"}),
+    ("direction_moments", "1", "data", {"data-moments-exact"}),
+    ("direction_moments", "1", "local", {"local-model-exact"}),
+    ("optimal_step_size", "", "Student t", {"noise-step-exact"}),
+    ("optimal_step_size", "", "local", {"local-model-exact"}),
+    ("expected_improvement", "", "Laplace", {"noise-step-exact"}),
+    ("improvement_bound", "", "Student t", {"noise-bound-exact"}),
+    ("expected_excess_loss", "", "Student t", {"noise-risk-exact"}),
+    ("expected_excess_loss", "", "Laplace", {"noise-risk-exact"}),
+    ("expected_excess_loss", "", "least-squares", {"least-squares-risk-exact"}),
+]
+
+
+def kind_of(problem):
+    """Least squares, data and local models by their own name, quadratic problems by their noise's law."""
+    if problem.kind in ("least-squares", "data", "local"):
+        return problem.kind
+    return {"student": "Student t", "laplace": "Laplace"}.get(problem.noise.law.name, "Gaussian")
+
+
+@pytest.mark.parametrize("factor", [0.99, 1.01])
+@pytest.mark.parametrize(("name", "part", "kind", "caught"), GENERAL)
+def test_an_error_for_one_noise_or_problem_is_caught(
+    monkeypatch, measured, name, part, kind, caught, factor
+):
+    right = getattr(theory, name)
+
+    def wrong(problem, *arguments, **more):
+        found = right(problem, *arguments, **more)
+        return scaled(found, part, factor) if kind_of(problem) == kind else found
+
+    monkeypatch.setattr(theory, name, wrong)
+    assert noticing(measured) == caught
