@@ -88,3 +88,25 @@ def _rejected(score: np.ndarray, error: float) -> np.ndarray:
     signs = np.array(list(product((1.0, -1.0), repeat=count)))
     # Sums as large as the one that was seen, up to rounding.
     return np.mean(np.abs(signs @ score) >= total - 1e-9, axis=0) <= error
+
+
+def mean_interval(
+    values: Sequence[float] | np.ndarray, *, level: float = 0.95
+) -> tuple[float, tuple[float, float]]:
+    """Mean of independent values and Student's interval for it, infinite for a single value.
+
+    Examples
+    --------
+    >>> from qpsim.simulation.statistics import mean_interval
+    >>> mean, (low, high) = mean_interval([1.0, 2.0, 3.0])
+    >>> f"{mean:.3f} [{low:.3f}, {high:.3f}]"
+    '2.000 [-0.484, 4.484]'
+    """
+    from scipy.special import stdtrit
+
+    sample = np.asarray(values, dtype=float)
+    mean = float(sample.mean())
+    if sample.size < 2:
+        return mean, (-math.inf, math.inf)
+    half = stdtrit(sample.size - 1, 0.5 + 0.5 * level) * sample.std(ddof=1) / sample.size**0.5
+    return mean, (mean - float(half), mean + float(half))

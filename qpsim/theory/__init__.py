@@ -34,6 +34,7 @@ _PUBLIC = {
     "variance_estimate_factor": "adaptation",
     "minibatch_variance": "adaptation",
     "expected_excess_loss": "risk",
+    "high_dimensional_risk": "high_dimensional",
     "steady_state_excess_loss": "risk",
     "steps_until": "steps",
     "largest_stable_step_size": "risk",

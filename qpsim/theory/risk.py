@@ -122,7 +122,8 @@ def _least_squares_risk(
 ) -> Any:
     if method.rule is not plain.sgd:
         raise MethodError(
-            f"The exact risk on least squares is known for sgd, not for {method.name}; simulate it."
+            f"The exact risk on least squares is known for sgd, not for {method.name}; simulate it, or see "
+            "theory.high_dimensional_risk for ssd."
         )
     n = check.count(n_steps, "n_steps")
     start = check.finite(theta0, "theta0")

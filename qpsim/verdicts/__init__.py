@@ -29,7 +29,8 @@ def topics() -> tuple[str, ...]:
     >>> "figure2" in topics()
     True
     """
-    return tuple(item.name for item in pkgutil.iter_modules(__path__) if item.name != "record")
+    found = (item.name for item in pkgutil.iter_modules(__path__) if item.name != "record")
+    return tuple(name.replace("_", "-") for name in found)
 
 
 def module(topic: str) -> Any:
@@ -44,7 +45,7 @@ def module(topic: str) -> Any:
         raise VerdictError(
             f"There is nothing to verify called {topic!r}; {nearest(topic, topics())}"
         )
-    return import_module(f"qpsim.verdicts.{topic}")
+    return import_module(f"qpsim.verdicts.{topic.replace('-', '_')}")
 
 
 def measure(topic: str, *, workers: Any = None, **options: Any) -> Report:
