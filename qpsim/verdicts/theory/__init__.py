@@ -1,4 +1,4 @@
-"""The statements of Sections 1 to 3, B and C: each formula against draws that know nothing of it.
+"""The statements of Sections 1 to 3, B and C, and of other noises and problems, each against independent draws.
 
 A statement is one :class:`~qpsim.verdicts.theory.statement.Statement`: what the theory claims, and a
 Monte Carlo experiment that measures it from the definitions. Where the paper is wrong the corrected
@@ -23,10 +23,11 @@ from qpsim.verdicts.record import Report
 from qpsim.verdicts.theory import (
     adaptation,
     convergence,
-    general,
     improvement,
     mass,
     momentum,
+    noises,
+    problems,
     risk,
     signs,
 )
@@ -40,7 +41,8 @@ STATEMENTS: tuple[Statement, ...] = (
     *momentum.STATEMENTS,
     *convergence.STATEMENTS,
     *risk.STATEMENTS,
-    *general.STATEMENTS,
+    *noises.STATEMENTS,
+    *problems.STATEMENTS,
 )
 
 

@@ -61,6 +61,7 @@ CAUGHT = {
     "expected_excess_loss": {
         "": {"risk-exact", "sign-risk-exact", "noise-risk-exact", "least-squares-risk-exact"}
     },
+    "high_dimensional_risk": {"": {"high-dimension-exact"}},
     "steady_state_excess_loss": {"": {"steady-state-exact"}},
     "steps_until": {"": {"steps-until-exact"}},
     "largest_stable_step_size": {"": {"stability-exact"}},
