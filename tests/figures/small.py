@@ -36,6 +36,11 @@ def data(name):
         return factors()
     known = figures.module(name).Options.names()
     few = {key: value for key, value in FEW.items() if key in known and value is not None}
+    if name == "least-squares":
+        few["condition"] = 10.0
+    if name == "methods":
+        # Every method of more would be compiled.
+        few["methods"] = ("sgd", "ssd", "svag", "m-sgd")
     if name == "phase":
         few["noise_std"] = (0.1, 1.0, 4.0)
     return figures.compute(name, workers=1, **few)

@@ -140,7 +140,7 @@ def test_ctrl_c_on_the_command_line(tmp_path):
     ("changes", "arguments", "message"),
     [
         ({}, {"step_size": 0.02}, "its step_size is 0.01, the one asked for 0.02"),
-        ({}, {"seed": 1}, "its seed is 0"),
+        ({}, {"rng": 1}, "its seed is 0"),
         ({}, {"method": qpsim.method("m-svag")}, "its method.name is 'adam'"),
         ({}, {"method": qpsim.method("adam", b2=0.9)}, "its method.hyper.b2 is 0.999"),
         ({"batch_size": 16}, {}, "its task.batch_size is 32"),

@@ -91,7 +91,10 @@ def close(actual, desired, tolerance):
 
 # The quadrature of a rule without a closed form has tests of its own.
 WITH_TWINS = [
-    (m, p) for m in METHODS for p in POLICIES if not (m == "adam" and p in ("optimal", "bound"))
+    pytest.param(m, p, marks=pytest.mark.long) if (m, p) == ("adam", "line-search") else (m, p)
+    for m in METHODS
+    for p in POLICIES
+    if not (m == "adam" and p in ("optimal", "bound"))
 ]
 
 

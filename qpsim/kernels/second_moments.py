@@ -1,0 +1,84 @@
+"""Second moments of a linear method along a run, and the derivative of its expected loss by every step size.
+
+The recursion is written out in :mod:`qpsim.theory.recursion`. Coordinates do not meet but in sums, so that each block
+of ``WIDTH`` of them runs through all steps, forwards and back, before the next one begins: its history stays in the
+cache. ee, er and rr stand for E[e^2], E[e r] and E[r^2] of one coordinate, by_ee, by_er and by_rr for the derivatives
+of the value by them.
+"""
+
+import numpy as np
+
+from qpsim.kernels.jit import jit
+
+# Coordinates that run side by side: a few vectors of eight.
+WIDTH = 16
+
+
+@jit
+def losses_and_gradient(curvature, variance, square, maps, steps, weight, losses, gradient):
+    """Expected losses of a run, and the derivative of their weighted sum by the step sizes.
+
+    Parameters
+    ----------
+    curvature, variance, square : (d,)
+        Eigenvalues h of the Hessian, variances c of the gradient, E[e^2] at the start.
+    maps : (n_steps, 4)
+        d0, d1, s0, s1 of every step: the direction is d0 g + d1 r, the new state s0 g + s1 r.
+    steps, weight : (n_steps,)
+        Step sizes, and what the loss after each step counts.
+    losses, gradient : (n_steps,)
+        Written: the loss after each step, and the derivatives. With an empty gradient only the losses.
+    """
+    n, d = steps.size, curvature.size
+    losses[:] = 0.0
+    gradient[:] = 0.0
+    past = np.empty((n, 3, WIDTH))
+    now, adjoint = np.zeros((3, WIDTH)), np.zeros((3, WIDTH))
+    h, c = np.zeros(WIDTH), np.zeros(WIDTH)
+    for first in range(0, d, WIDTH):
+        # The last block is filled up with coordinates that have no curvature, no noise and no error.
+        for i in range(WIDTH):
+            inside = first + i < d
+            h[i] = curvature[first + i] if inside else 0.0
+            c[i] = variance[first + i] if inside else 0.0
+            now[0, i] = square[first + i] if inside else 0.0
+            now[1, i] = now[2, i] = 0.0
+        for t in range(n):
+            a, d0, d1, s0, s1 = steps[t], maps[t, 0], maps[t, 1], maps[t, 2], maps[t, 3]
+            w, k = -a * d1, -a * d0
+            total = 0.0
+            for i in range(WIDTH):
+                ee, er, rr = now[0, i], now[1, i], now[2, i]
+                past[t, 0, i], past[t, 1, i], past[t, 2, i] = ee, er, rr
+                u, pull = 1.0 + k * h[i], s0 * h[i]
+                now[0, i] = u * u * ee + 2.0 * w * u * er + w * w * rr + k * k * c[i]
+                now[1, i] = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c[i]
+                now[2, i] = pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c[i]
+                total += h[i] * now[0, i]
+            losses[t] += 0.5 * total
+        if gradient.size == 0:
+            continue
+        adjoint[:] = 0.0
+        for t in range(n - 1, -1, -1):
+            a, d0, d1, s0, s1 = steps[t], maps[t, 0], maps[t, 1], maps[t, 2], maps[t, 3]
+            w, k = -a * d1, -a * d0
+            total = 0.0
+            for i in range(WIDTH):
+                ee, er, rr = past[t, 0, i], past[t, 1, i], past[t, 2, i]
+                # Derivatives of the value by the moments after this step.
+                by_ee, by_er, by_rr = (
+                    adjoint[0, i] + 0.5 * weight[t] * h[i],
+                    adjoint[1, i],
+                    adjoint[2, i],
+                )
+                u, pull, du = 1.0 + k * h[i], s0 * h[i], -d0 * h[i]
+                of_ee = 2.0 * u * du * ee + 2.0 * (du * w - u * d1) * er - 2.0 * w * d1 * rr
+                of_ee -= 2.0 * k * d0 * c[i]
+                of_er = du * pull * ee + (s1 * du - d1 * pull) * er - d1 * s1 * rr - d0 * s0 * c[i]
+                total += by_ee * of_ee + by_er * of_er
+                adjoint[0, i] = u * u * by_ee + u * pull * by_er + pull * pull * by_rr
+                adjoint[1, i] = (
+                    2.0 * w * u * by_ee + (s1 * u + w * pull) * by_er + 2.0 * s1 * pull * by_rr
+                )
+                adjoint[2, i] = w * w * by_ee + w * s1 * by_er + s1 * s1 * by_rr
+            gradient[t] += total

@@ -1,0 +1,157 @@
+"""Planned schedules: the adjoint against differences, brute force in one coordinate, greedy steps, and simulation."""
+
+import itertools
+import json
+
+import numpy as np
+import pytest
+
+import qpsim
+from qpsim import noise, theory
+from qpsim.errors import MethodError, ProblemError, StepSizeError, TheoryError
+from qpsim.theory import families
+from qpsim.theory.recursion import Recursion
+
+METHODS = {
+    "sgd": {},
+    "m-sgd": {"momentum": 0.7},
+    "nesterov": {"momentum": 0.7},
+    "damped-m-sgd": {"momentum": 0.6, "dampening": 0.3},
+}
+
+
+def problem(dim=5, basis="haar", noise_std=0.4):
+    return qpsim.random_problem("structured", dim, basis, noise_std, rng=3)
+
+
+def recursion(p, name, n_steps, averaged=False):
+    method = qpsim.method(name, **METHODS[name])
+    return Recursion(p, method, np.linspace(-2.0, 3.0, p.dim), n_steps, averaged), method
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("dim", [1, 5, 35])
+def test_the_recursion_is_the_theorys_risk(name, dim):
+    p = problem(dim)
+    steps = np.linspace(1.2, 0.1, 9) / p.eigenvalues.max()
+    r, method = recursion(p, name, 9)
+    expected = theory.expected_excess_loss(p, method, np.linspace(-2.0, 3.0, dim), steps, 9)
+    np.testing.assert_allclose(r.risk(steps), expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("averaged", [False, True])
+@pytest.mark.parametrize("name", METHODS)
+def test_the_adjoint_agrees_with_differences(name, averaged):
+    p = problem(20)
+    r, _ = recursion(p, name, 7, averaged)
+    steps = np.linspace(1.5, 0.2, 7) / p.eigenvalues.max()
+    value, gradient = r.value_and_gradient(steps)
+    assert value == pytest.approx(r.value(steps), rel=1e-14)
+    for t in range(7):
+        h = 1e-5 * steps[t]
+        up, down = steps.copy(), steps.copy()
+        up[t], down[t] = steps[t] + h, steps[t] - h
+        slope = (r.value(up) - r.value(down)) / (2.0 * h)
+        assert gradient[t] == pytest.approx(slope, rel=1e-7, abs=1e-9 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize("name", ["sgd", "m-sgd", "nesterov"])
+def test_one_step_is_the_greedy_one(name):
+    p = problem()
+    method = qpsim.method(name, **METHODS[name])
+    best = qpsim.best_schedule(p, method, 1, np.ones(5))
+    greedy = theory.optimal_step_size(p, method, np.ones(5))
+    assert best.step_size[0] == pytest.approx(greedy, rel=1e-5)
+    improvement = theory.expected_improvement(p, method, np.ones(5))
+    decrease = best.expected_excess_loss[0] - best.expected_excess_loss[1]
+    assert decrease == pytest.approx(improvement, rel=1e-9)
+
+
+@pytest.mark.parametrize("n_steps", [2, 3, 4])
+def test_one_coordinate_agrees_with_brute_force(n_steps):
+    p = qpsim.QuadraticProblem([2.0], noise_std=0.5)
+    best = qpsim.best_schedule(p, "sgd", n_steps, [1.5])
+    grid = np.linspace(0.0, 0.6, 7)
+    lowest = min(
+        theory.expected_excess_loss(p, "sgd", [1.5], steps, n_steps)[-1]
+        for steps in itertools.product(grid, repeat=n_steps)
+    )
+    assert best.value <= lowest
+    # In one coordinate each step's best does not depend on the later ones: greedy is optimal.
+    r = Recursion(p, qpsim.method("sgd"), np.array([1.5]), n_steps, False)
+    assert best.value == pytest.approx(r.value(r.greedy()), rel=1e-9)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_no_schedule_of_a_family_and_no_greedy_one_is_better(name):
+    p = problem(6)
+    r, method = recursion(p, name, 24)
+    start = np.linspace(-2.0, 3.0, 6)
+    free = qpsim.best_schedule(p, method, 24, start, n_pieces=4)
+    assert free.value <= r.value(r.greedy()) * (1.0 + 1e-12)
+    assert free.value == free.restarts[0] == free.expected_excess_loss[-1]
+    for family in families.NAMES:
+        one = qpsim.best_schedule(p, method, 24, start, family=family, n_pieces=4)
+        assert free.value <= one.value * (1.0 + 1e-6), family
+        assert one.step_size.shape == (24,) and (one.step_size >= 0.0).all()
+    pieces = qpsim.best_schedule(p, method, 24, start, family="piecewise", n_pieces=4).step_size
+    assert len(set(pieces.tolist())) <= 4
+
+
+def test_a_constant_step_is_the_best_on_a_grid():
+    p = problem(6)
+    best = qpsim.best_schedule(p, "sgd", 30, np.ones(6), family="constant")
+    steps = best.step_size[0] * np.array([0.9, 0.99, 1.01, 1.1])
+    others = [theory.expected_excess_loss(p, "sgd", np.ones(6), a, 30)[-1] for a in steps]
+    assert best.value < min(others)
+
+
+def test_the_averaged_objective_is_the_mean_over_the_steps():
+    p = problem(6)
+    final = qpsim.best_schedule(p, "sgd", 20, np.ones(6))
+    averaged = qpsim.best_schedule(p, "sgd", 20, np.ones(6), objective="averaged")
+    assert averaged.value == pytest.approx(averaged.expected_excess_loss[1:].mean(), rel=1e-12)
+    assert averaged.value < final.expected_excess_loss[1:].mean()
+    assert final.value < averaged.expected_excess_loss[-1]
+
+
+def test_an_ensemble_has_the_planned_loss():
+    q = problem(4)
+    p = qpsim.QuadraticProblem(q.hessian, noise=noise.dense(np.eye(4) + 0.5, df=6.0))
+    best = qpsim.best_schedule(p, "m-sgd", 15, np.ones(4))
+    run = qpsim.simulate(p, "m-sgd", best.step_size, 15, 4000, np.ones(4), rng=0, workers=1)
+    mean = run.excess_loss.mean(axis=0)
+    error = run.excess_loss.std(axis=0, ddof=1) / np.sqrt(4000)
+    assert (np.abs(mean - best.expected_excess_loss) <= 4.0 * error + 1e-12).all()
+
+
+def test_a_schedule_is_plain_json_and_says_what_it_is():
+    best = qpsim.best_schedule(problem(3), "sgd", 4, np.ones(3))
+    assert json.loads(json.dumps(best.to_dict()))["method"] == "sgd"
+    assert "\n" not in repr(best) and "4 free steps for sgd" in repr(best)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "more", "error", "match"),
+    [
+        (("ssd", 5), {}, MethodError, "linear in the gradient"),
+        (("adam", 5), {}, MethodError, "not for adam"),
+        (("sgd", 0), {}, TheoryError, "n_steps"),
+        (("sgd", 5), {"family": "quadratic"}, StepSizeError, "not 'quadratic'"),
+        (("sgd", 5), {"objective": "best"}, StepSizeError, "'final' or 'averaged', not 'best'"),
+        (("sgd", 5, np.ones((2, 5))), {}, ProblemError, r"theta0 must have shape \(5,\)"),
+    ],
+)
+def test_what_cannot_be_planned_is_said_in_one_sentence(arguments, more, error, match):
+    with pytest.raises(error, match=match) as caught:
+        qpsim.best_schedule(problem(), *arguments, **more)
+    assert "\n" not in str(caught.value)
+
+
+def test_infinite_variance_and_a_start_that_nothing_moves_are_refused():
+    heavy = qpsim.QuadraticProblem([1.0, 2.0], noise=noise.white(1.0, df=2.0))
+    with pytest.raises(ProblemError, match="df above 2"):
+        qpsim.best_schedule(heavy, "sgd", 3, [1.0, 1.0])
+    still = qpsim.QuadraticProblem([1.0, 2.0], noise_std=0.0)
+    with pytest.raises(StepSizeError, match="Give theta0"):
+        qpsim.best_schedule(still, "sgd", 3)
