@@ -43,7 +43,10 @@ def assert_own_bits(name, policy, basis, dtype, runs, dim=6, n_steps=4):
         for array in ("excess_loss", "step_size", "theta", "moment_error"):
             expected, found = getattr(most, array), getattr(other, array)
             assert (expected is None) == (found is None)
-            if found is not None:
+            if found is not None and array == "moment_error":
+                # A bound on a dense Hessian, of sums whose order depends on the lanes beside: not to the last bit.
+                np.testing.assert_allclose(found, expected[:n], rtol=1e-8, err_msg=said)
+            elif found is not None:
                 np.testing.assert_array_equal(found, expected[:n], said)
 
 

@@ -112,7 +112,7 @@ def test_a_jump_where_gradients_are_all_but_the_same(angle, low):
 
 
 @qpsim.rule
-def softened(gradient, t, eps=1e-3):
+def sharp_turn(gradient, t, eps=1e-3):
     """A sharp turn at 0, as Adam's first step has it, that nothing declares."""
     return gradient / (abs(gradient) + eps)
 
@@ -136,7 +136,7 @@ def test_one_random_number_behind_both_gradients(r, eps):
     g = problem.gradient(theta)[:, None] + (std * [1.0, r])[:, None] * x
     z = g / (np.abs(g) + eps)
     exact = np.sum(weight * np.einsum("ik,ij,jk->k", z, hessian, z)) / math.sqrt(2 * math.pi)
-    _, quadratic = theory.direction_moments(problem, softened(eps=eps), theta)
+    _, quadratic = theory.direction_moments(problem, sharp_turn(eps=eps), theta)
     assert quadratic == pytest.approx(exact, rel=1e-8)
 
 
@@ -145,7 +145,7 @@ def test_a_plane_and_a_window_agree_where_one_takes_over(monkeypatch):
     found = []
     for thinnest in (1e-6, 0.5):
         monkeypatch.setattr("qpsim.theory.pair_quadrature._THINNEST", thinnest)
-        found.append(theory.direction_moments(problem, softened(), [0.3, -0.2])[1])
+        found.append(theory.direction_moments(problem, sharp_turn(), [0.3, -0.2])[1])
     assert found[0] == pytest.approx(found[1], rel=1e-9)
 
 
