@@ -37,17 +37,22 @@ def assert_own_bits(name, policy, basis, dtype, runs, dim=6, n_steps=4):
         )
         for n, workers in runs
     ]
-    most = results[0]
+    # On a dense Hessian the series of a rule without a closed form is a matrix product over the lanes of a block, whose
+    # last bits may depend on how many there are; never on the workers.
+    in_products = basis == "haar" and method.closed_form is None
     for (n, workers), other in zip(runs, results, strict=True):
         said = f"{n} replicates, {workers} workers"
+        alike = results[[count for count, _ in runs].index(n)]
         for array in ("excess_loss", "step_size", "theta", "moment_error"):
-            expected, found = getattr(most, array), getattr(other, array)
-            assert (expected is None) == (found is None)
-            if found is not None and array == "moment_error":
-                # A bound on a dense Hessian, of sums whose order depends on the lanes beside: not to the last bit.
-                np.testing.assert_allclose(found, expected[:n], rtol=1e-8, err_msg=said)
-            elif found is not None:
-                np.testing.assert_array_equal(found, expected[:n], said)
+            first, most, found = (getattr(r, array) for r in (alike, results[0], other))
+            assert (most is None) == (found is None)
+            if found is None:
+                continue
+            np.testing.assert_array_equal(found, first, said)
+            if in_products:
+                np.testing.assert_allclose(found, most[:n], rtol=1e-8, err_msg=said)
+            else:
+                np.testing.assert_array_equal(found, most[:n], said)
 
 
 @pytest.mark.parametrize("basis", BASES)
