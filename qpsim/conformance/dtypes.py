@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Precision(NamedTuple):
-    """Unit roundoff of a type, its smallest positive number, and that of the scalars beside it.
+    """Unit roundoff of a type, its smallest positive and its largest number, and what its scalars round to.
 
     Hyper-parameters and bias corrections are Python's doubles in some programs, and in others single
     precision even where parameters are halves.
@@ -18,13 +18,14 @@ class Precision(NamedTuple):
     smallest: float
     scalar_roundoff: float
     underflow: float
+    largest: float
 
 
 PRECISIONS = {
-    "float64": Precision(2.0**-53, 2.0**-1074, 2.0**-53, 2.0**-1058),
-    "float32": Precision(2.0**-24, 2.0**-149, 2.0**-24, 2.0**-133),
-    "float16": Precision(2.0**-11, 2.0**-24, 2.0**-24, 2.0**-20),
-    "bfloat16": Precision(2.0**-8, 2.0**-133, 2.0**-24, 2.0**-117),
+    "float64": Precision(2.0**-53, 2.0**-1074, 2.0**-53, 2.0**-1058, (2.0 - 2.0**-52) * 2.0**1023),
+    "float32": Precision(2.0**-24, 2.0**-149, 2.0**-24, 2.0**-133, (2.0 - 2.0**-23) * 2.0**127),
+    "float16": Precision(2.0**-11, 2.0**-24, 2.0**-24, 2.0**-20, 65504.0),
+    "bfloat16": Precision(2.0**-8, 2.0**-133, 2.0**-24, 2.0**-117, (2.0 - 2.0**-7) * 2.0**127),
 }
 
 

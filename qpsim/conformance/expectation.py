@@ -200,6 +200,10 @@ def compare(
         off = np.abs(moved - move)
         wrong = ~(off <= forgiven) & np.isfinite(move)
         wrong |= np.isfinite(theta[1:]) != np.isfinite(move)
+        # Once the rule itself leaves the range of the type nothing is known of that coordinate.
+        beyond = np.abs(direction) > precision.largest
+        beyond |= np.abs(theta[:-1] + move) > precision.largest
+        wrong &= ~np.logical_or.accumulate(beyond, axis=0)
     rows = np.flatnonzero(wrong.any(axis=1))
     if rows.size == 0:
         return None

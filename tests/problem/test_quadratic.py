@@ -288,7 +288,7 @@ def test_haar_rotations_have_haars_law():
 
 
 @pytest.mark.skipif(
-    tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 15),
+    tuple(map(int, scipy.__version__.split(".")[:2])) < (1, 16),
     reason="an older SciPy draws its rotations in another way",
 )
 @pytest.mark.parametrize("dim", [2, 3, 40])
