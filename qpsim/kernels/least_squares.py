@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.kernels import dispatch
+from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.columns import inner
 from qpsim.kernels.elementary import erf, exp
 from qpsim.kernels.jit import jit, jit_inline
@@ -22,7 +23,7 @@ from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import relative_variance
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.problems import ProblemKernels, register
-from qpsim.kernels.quadratic import SeriesTable, raise_power, series_moments
+from qpsim.kernels.series import Coupling, SeriesTable, raise_power, series_of_direction
 
 # A coordinate whose own variance is this part of K_ii or less is known from the residual: its noise is rounding.
 _NOISELESS = 1e-14
@@ -350,7 +351,7 @@ def _series(problem, hyper, step, policy, moments):
     own = np.empty(d)
     mean, extra = np.empty((d, 1)), np.empty((d, 1))
     states = np.empty((step.states.shape[0], d, 1))
-    number, total, error = np.empty(1), np.empty(1), np.zeros(1)
+    average = Moments(np.empty(1), np.empty(1), np.zeros(1))
     form = np.abs(problem.covariance)
     for lane in range(lanes):
         own_scales(problem, step.gradient, square[lane], lane, own)
@@ -365,25 +366,17 @@ def _series(problem, hyper, step, policy, moments):
             for i in range(d):
                 mean[i, 0] = w * step.gradient[i, lane]
             std = own * math.sqrt(w * square[lane] / problem.batch_size)
-            series_moments(
+            series_of_direction(
+                Coupling(problem.covariance, form, table, std),
                 hyper,
-                problem.covariance,
-                form,
-                table,
-                mean,
-                std,
-                extra,
-                states,
-                step.t,
+                StepInput(mean, mean, extra, states, step.t),
                 policy,
-                number,
-                total,
-                error,
+                average,
             )
             # The series multiplies E[z] by the mean that it was given, which is w times the gradient.
-            moments.numerator[lane] += problem.weights[n] * number[0] / w
-            moments.denominator[lane] += problem.weights[n] * total[0]
-            moments.error[lane] += problem.weights[n] * error[0] * total[0]
+            moments.numerator[lane] += problem.weights[n] * average.numerator[0] / w
+            moments.denominator[lane] += problem.weights[n] * average.denominator[0]
+            moments.error[lane] += problem.weights[n] * average.error[0] * average.denominator[0]
         moments.error[lane] /= moments.denominator[lane]
 
 

@@ -11,31 +11,16 @@ from typing import Any
 import numpy as np
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.columns import add_inner, inner
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, lane_array, padded
 from qpsim.kernels.hermite import starts_as_sign
-from qpsim.kernels.jit import jit, jit_spliced
+from qpsim.kernels.jit import jit_spliced
 from qpsim.kernels.laws import INV_SQRT2, LARGEST_INVERSE
 from qpsim.kernels.moments import two_values
 from qpsim.kernels.policy import BOUND
-from qpsim.kernels.series import (
-    Coupling,
-    SeriesTable,
-    raise_power,
-    series_of_direction,
-    series_table,
-)
+from qpsim.kernels.series import series_of_direction
 from qpsim.kernels.signs import sign_integrals
-
-__all__ = [
-    "SeriesTable",
-    "choose_gaussian_moments",
-    "raise_power",
-    "series_moments",
-    "series_table",
-]
 
 
 def choose_gaussian_moments(hyper: Any) -> Any:
@@ -191,29 +176,3 @@ def sign_moments(hessian, form, table, gradient, standard, scale, policy, numera
     for i in range(d):
         for lane in range(lanes):
             denominator[lane] += hessian[i, i] * scale[i, lane] * scale[i, lane]
-
-
-@jit
-def series_moments(
-    hyper,
-    hessian,
-    form,
-    table,
-    gradient,
-    std,
-    extra,
-    states,
-    t,
-    policy,
-    numerator,
-    denominator,
-    error,
-):
-    """`series_of_direction` with its arrays one by one, for :mod:`qpsim.kernels.least_squares`."""
-    return series_of_direction(
-        Coupling(hessian, form, table, std),
-        hyper,
-        StepInput(gradient, gradient, extra, states, t),
-        policy,
-        Moments(numerator, denominator, error),
-    )

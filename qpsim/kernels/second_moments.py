@@ -8,10 +8,46 @@ of the value by them.
 
 import numpy as np
 
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_inline
 
 # Coordinates that run side by side: a few vectors of eight.
 WIDTH = 16
+
+
+@jit_inline
+def moved(ee, er, rr, h, c, w, k, s0, s1):
+    """ee, er, rr of one coordinate after a step of size a, where w = -a d1 and k = -a d0."""
+    u, pull = 1.0 + k * h, s0 * h
+    return (
+        u * u * ee + 2.0 * w * u * er + w * w * rr + k * k * c,
+        u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c,
+        pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c,
+    )
+
+
+@jit
+def greedy_steps(curvature, variance, square, maps, steps):
+    """Write the steps (n_steps,) each of which makes the expected loss right after it smallest (Eq. 10).
+
+    The other arguments are those of `losses_and_gradient`.
+    """
+    d = curvature.size
+    ee, er, rr = square.copy(), np.zeros(d), np.zeros(d)
+    for t in range(steps.size):
+        d0, d1, s0, s1 = maps[t, 0], maps[t, 1], maps[t, 2], maps[t, 3]
+        # grad^T E[z] and E[z^T Q z], of which the loss after the step is a parabola.
+        along, size = 0.0, 0.0
+        for i in range(d):
+            h = curvature[i]
+            along += h * (d0 * h * ee[i] + d1 * er[i])
+            of_mean = (d0 * h) ** 2 * ee[i] + 2.0 * d0 * d1 * h * er[i] + d1 * d1 * rr[i]
+            size += h * (of_mean + d0 * d0 * variance[i])
+        a = max(0.0, along / size) if size > 0.0 else 0.0
+        steps[t] = a
+        for i in range(d):
+            ee[i], er[i], rr[i] = moved(
+                ee[i], er[i], rr[i], curvature[i], variance[i], -a * d1, -a * d0, s0, s1
+            )
 
 
 @jit
@@ -50,10 +86,7 @@ def losses_and_gradient(curvature, variance, square, maps, steps, weight, losses
             for i in range(WIDTH):
                 ee, er, rr = now[0, i], now[1, i], now[2, i]
                 past[t, 0, i], past[t, 1, i], past[t, 2, i] = ee, er, rr
-                u, pull = 1.0 + k * h[i], s0 * h[i]
-                now[0, i] = u * u * ee + 2.0 * w * u * er + w * w * rr + k * k * c[i]
-                now[1, i] = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c[i]
-                now[2, i] = pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c[i]
+                now[0, i], now[1, i], now[2, i] = moved(ee, er, rr, h[i], c[i], w, k, s0, s1)
                 total += h[i] * now[0, i]
             losses[t] += 0.5 * total
         if gradient.size == 0:

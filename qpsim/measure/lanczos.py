@@ -77,14 +77,14 @@ def spectral_density(
 
 def density(products: Products, n_probes: int, n_steps: int, rng: np.random.Generator) -> Density:
     """As :func:`spectral_density`, of checked products."""
+    from scipy.linalg import eigh_tridiagonal
+
     n_probes = checks.count("n_probes", n_probes, MeasureError)
     steps = checks.count("n_steps", n_steps, MeasureError)
     steps = min(steps, products.dim, max(2, int(_BASIS_BYTES / (8 * products.dim))))
     nodes, weights = np.zeros((2, n_probes, steps))
     for k in range(n_probes):
         diagonal, off = _tridiagonal(products, steps, rng)
-        from scipy.linalg import eigh_tridiagonal
-
         values, vectors = eigh_tridiagonal(diagonal, off)
         nodes[k, : len(values)] = values
         weights[k, : len(values)] = vectors[0] ** 2

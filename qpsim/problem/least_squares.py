@@ -287,8 +287,8 @@ def _legendre_rules() -> tuple[Array, Array, Any, Array]:
 
 
 def _series_table(covariance: Array, tolerance: float) -> Any:
-    from qpsim.kernels import quadratic
+    from qpsim.kernels import series
 
-    table = quadratic.series_table(np.ones((1, 1)), np.ones((1, 1)), tolerance)
+    table = series.series_table(np.ones((1, 1)), np.ones((1, 1)), tolerance)
     off_diagonal = covariance - np.diag(np.diagonal(covariance))
     return table._replace(off_diagonal=np.ascontiguousarray(off_diagonal))

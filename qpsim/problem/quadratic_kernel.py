@@ -160,7 +160,7 @@ def _linear_form(problem: Quadratic, noise: Noise) -> np.ndarray:
 
 def _table(problem: Quadratic, method: Any, policy: Any, tolerance: float) -> Any:
     """What the exact step of the method's closed form tabulates; of the same type for every policy."""
-    from qpsim.kernels import quadratic, signs
+    from qpsim.kernels import series, signs
 
     if method.closed_form == "linear":
         return ()
@@ -174,7 +174,7 @@ def _table(problem: Quadratic, method: Any, policy: Any, tolerance: float) -> An
         hessian, correlation = np.array(problem.hessian), problem.noise.correlation(problem)
     if signed:
         return signs.pair_table(hessian, correlation)
-    return quadratic.series_table(hessian, correlation, tolerance)
+    return series.series_table(hessian, correlation, tolerance)
 
 
 def _sign_table(problem: Quadratic) -> Any:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qpsim.kernels.second_moments import losses_and_gradient
+from qpsim.kernels.second_moments import greedy_steps, losses_and_gradient
 from qpsim.theory.risk import eigen_variance, linear_map
 
 if TYPE_CHECKING:
@@ -72,17 +72,8 @@ class Recursion:
 
     def greedy(self) -> Array:
         """Steps (n_steps,) each of which minimises the expected loss right after it (Eq. 10, in expectation)."""
-        steps, moments = np.zeros(self.n_steps), self._begin()
-        curvature = self.curvature
-        for t, (d0, d1, _, _) in enumerate(self._maps):
-            square, mixed, state = moments
-            # E[e z] and E[z^2] in every direction; the loss is quadratic in the step.
-            along = d0 * curvature * square + d1 * mixed
-            size = (d0 * curvature) ** 2 * square + 2.0 * d0 * d1 * curvature * mixed
-            size += d1**2 * state + d0**2 * self.variance
-            quadratic = float(curvature @ size)
-            steps[t] = max(0.0, float(curvature @ along) / quadratic) if quadratic > 0.0 else 0.0
-            moments = self._step(t, steps[t], moments)
+        steps = np.empty(self.n_steps)
+        greedy_steps(self.curvature, self.variance, self._square, self._maps, steps)
         return steps
 
     def value_and_gradient(self, steps: Array) -> tuple[float, Array]:
@@ -104,24 +95,6 @@ class Recursion:
             gradient,
         )
         return losses
-
-    def _begin(self) -> tuple[Array, Array, Array]:
-        zeros = np.zeros_like(self._square)
-        return self._square, zeros, zeros
-
-    def _step(
-        self, t: int, a: float, moments: tuple[Array, Array, Array]
-    ) -> tuple[Array, Array, Array]:
-        """Moments (E[e^2], E[e r], E[r^2]) after step t (from 0) of size a."""
-        d0, d1, s0, s1 = self._maps[t]
-        square, mixed, state = moments
-        c, pull = self.variance, s0 * self.curvature
-        u, w, k = 1.0 - a * d0 * self.curvature, -a * d1, -a * d0
-        return (
-            u * u * square + 2.0 * w * u * mixed + w * w * state + k * k * c,
-            u * pull * square + (s1 * u + w * pull) * mixed + w * s1 * state + k * s0 * c,
-            pull * pull * square + 2.0 * s1 * pull * mixed + s1 * s1 * state + s0 * s0 * c,
-        )
 
 
 def _padded(rows: tuple[tuple[float, ...], ...]) -> tuple[float, float, float, float]:

@@ -21,6 +21,8 @@ from qpsim.theory import families
 from qpsim.theory.recursion import Recursion
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import ArrayLike, NDArray
 
     from qpsim.problem.quadratic import QuadraticProblem
@@ -192,28 +194,43 @@ def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Ar
     n = recursion.n_steps
     losses = [recursion.value(np.full(n, c * scale)) for c in _CONSTANTS]
     constant = float(_CONSTANTS[int(np.nanargmin(losses))]) * scale
+    if family != "free":
+        return _of_family(recursion, family, n_pieces, constant)
     rng = np.random.Generator(np.random.PCG64(0))
-    if family == "free":
-        starts = [recursion.greedy(), _refined(recursion, constant, rng)]
-        starts += [_search(recursion, name, n_pieces)[0] for name in families.NAMES]
-        # What is begun from the best of a family cannot end worse than it.
-        starts = sorted(starts, key=recursion.value)[:_STARTS]
-        search = _free
-    else:
-        shape = families.shape(family, n, n_pieces)
-        starts = [shape.start(constant)]
+    starts = [recursion.greedy(), _refined(recursion, constant, rng)]
+    starts += [_of_family(recursion, name, n_pieces, constant)[0] for name in families.NAMES]
+    # What is begun from the best of a family cannot end worse than it.
+    starts = sorted(starts, key=recursion.value)[:_STARTS]
+    return _with_restarts(starts, lambda begin: _free(recursion, begin, scale), rng)
 
-        def search(recursion: Recursion, begin: Array, scale: float) -> tuple[Array, float]:
-            return _within(recursion, shape, begin)
 
-    found = [search(recursion, begin, scale) for begin in starts]
+def _of_family(
+    recursion: Recursion, family: str, n_pieces: int, constant: float
+) -> tuple[Array, Array]:
+    """The same within a family, from the best constant step."""
+    shape = families.shape(family, recursion.n_steps, n_pieces)
+    rng = np.random.Generator(np.random.PCG64(0))
+    parameters, values = _with_restarts(
+        [shape.start(constant)], lambda begin: _within(recursion, shape, begin), rng
+    )
+    return shape.steps(parameters), values
+
+
+def _with_restarts(
+    starts: list[Array],
+    search: Callable[[Array], tuple[Array, float]],
+    rng: np.random.Generator,
+) -> tuple[Array, Array]:
+    """The best of all searches, also from perturbations of the best so far; and every search's value."""
+    found = [search(begin) for begin in starts]
     for _ in range(_RESTARTS):
-        best = min(found, key=lambda pair: pair[1])[0]
-        shaken = best * np.exp(_SPREAD * rng.standard_normal(best.shape))
-        found.append(search(recursion, shaken, scale))
-    best, _ = min(found, key=lambda pair: pair[1])
-    steps = best if family == "free" else shape.steps(best)
-    return np.asarray(steps), np.array([value for _, value in found])
+        best = _lowest(found)
+        found.append(search(best * np.exp(_SPREAD * rng.standard_normal(best.shape))))
+    return _lowest(found), np.array([value for _, value in found])
+
+
+def _lowest(found: list[tuple[Array, float]]) -> Array:
+    return min(found, key=lambda pair: pair[1])[0]
 
 
 def _refined(recursion: Recursion, constant: float, rng: np.random.Generator) -> Array:
@@ -233,55 +250,59 @@ def _refined(recursion: Recursion, constant: float, rng: np.random.Generator) ->
         if pieces <= _FEW_PIECES:
             starts += [begin * np.exp(rng.standard_normal(pieces)) for _ in range(_TRIES)]
         found = [_within(recursion, shape, start, _COARSE) for start in starts]
-        steps = shape.steps(min(found, key=lambda pair: pair[1])[0])
+        steps = shape.steps(_lowest(found))
     return steps
 
 
 def _free(recursion: Recursion, begin: Array, scale: float) -> tuple[Array, float]:
-    from scipy.optimize import minimize
+    """The lowest value near a start, over steps >= 0; the start itself if none is lower."""
 
     def target(x: Array) -> tuple[float, Array]:
         value, gradient = recursion.value_and_gradient(x * scale)
         return _logarithm(value, gradient * scale)
 
-    first = recursion.value(begin)
-    result = minimize(
-        target,
-        begin / scale,
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(0.0, None)] * begin.size,
-        options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-9, "maxcor": 30},
-    )
-    steps = np.asarray(result.x) * scale
-    value = recursion.value(steps)
-    # The search keeps the lowest it has seen; a start of infinite loss stays where it is.
-    return (steps, value) if value <= first else (begin, first)
+    steps = _descended(target, begin / scale, (0.0, None), maxiter=500, maxcor=30) * scale
+    return _better(recursion.value, steps, begin)
 
 
 def _within(
     recursion: Recursion, shape: families.Shape, begin: Array, most: int = 500
 ) -> tuple[Array, float]:
     """The same over the few parameters of a family, all above 0, by their logarithms."""
-    from scipy.optimize import minimize
 
     def target(x: Array) -> tuple[float, Array]:
         parameters = np.exp(x)
         value, gradient = recursion.value_and_gradient(shape.steps(parameters))
         return _logarithm(value, (gradient @ shape.jacobian(parameters)) * parameters)
 
+    parameters = np.exp(_descended(target, np.log(begin), (-100.0, 100.0), maxiter=most))
+    return _better(lambda x: recursion.value(shape.steps(x)), parameters, begin)
+
+
+def _descended(
+    target: Callable[[Array], tuple[float, Array]],
+    begin: Array,
+    bounds: tuple[float, float | None],
+    **options: int,
+) -> Array:
+    """Where L-BFGS-B ends, given the value and gradient."""
+    from scipy.optimize import minimize
+
     result = minimize(
         target,
-        np.log(begin),
+        begin,
         jac=True,
         method="L-BFGS-B",
-        bounds=[(-100.0, 100.0)] * begin.size,
-        options={"maxiter": most, "ftol": 1e-13, "gtol": 1e-9},
+        bounds=[bounds] * begin.size,
+        options={"ftol": 1e-13, "gtol": 1e-9, **options},
     )
-    parameters = np.exp(np.asarray(result.x))
-    value = recursion.value(shape.steps(parameters))
-    first = recursion.value(shape.steps(begin))
-    return (parameters, value) if value <= first else (begin, first)
+    return np.asarray(result.x)
+
+
+def _better(value: Callable[[Array], float], found: Array, begin: Array) -> tuple[Array, float]:
+    """The one of the lower value; a start of infinite loss may have been left nowhere better."""
+    first, last = value(begin), value(found)
+    return (found, last) if last <= first else (begin, first)
 
 
 def _logarithm(value: float, gradient: Array) -> tuple[float, Array]:

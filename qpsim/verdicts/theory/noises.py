@@ -7,7 +7,7 @@ A gradient is drawn as its noise defines it: C^(1/2) times normals, divided by t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any
 
@@ -62,9 +62,8 @@ def _scalars(law: str, rng: np.random.Generator, shape: tuple[int, int]) -> Arra
     return np.ones(shape)
 
 
-def _problem(name: str, hessian: Array | None = None) -> qpsim.QuadraticProblem:
-    q = setting.matrix(setting.dense()) if hessian is None else hessian
-    return qpsim.QuadraticProblem(q, noise=_noises()[name][0])
+def _problem(name: str) -> qpsim.QuadraticProblem:
+    return qpsim.QuadraticProblem(setting.matrix(setting.dense()), noise=_noises()[name][0])
 
 
 def _root(name: str, q: Array) -> Array:
@@ -103,16 +102,20 @@ def _std(name: str, matrix: Array) -> Array:
     return np.sqrt(np.diagonal(matrix) * (_DF / (_DF - 2.0) if law == "student" else 1.0))
 
 
-def _noise_draws(draw: Draw) -> Array:
+def _drawn_directions(draw: Draw) -> Iterator[tuple[str, str, Array]]:
+    """Name of the noise, method, and drawn directions (n, d) of every pair of the two."""
     q = setting.matrix(setting.dense())
-    mean, found = q @ THETA, []
+    mean = q @ THETA
     for name, (_, matrix, law) in _noises().items():
         zeta = draw.rng.standard_normal((draw.n, DIM)) @ _root(name, q).T
         g = mean + _scalars(law, draw.rng, (draw.n, 1)) * zeta
         for method in _METHODS:
-            z = _in_place(g, method, mean, _std(name, matrix(q)))
-            found.append(with_quadratic(z, q))
-    return columns(*found)
+            yield name, method, _in_place(g, method, mean, _std(name, matrix(q)))
+
+
+def _noise_draws(draw: Draw) -> Array:
+    q = setting.matrix(setting.dense())
+    return columns(*(with_quadratic(z, q) for _, _, z in _drawn_directions(draw)))
 
 
 def _noise_decrease() -> Array:
@@ -123,16 +126,11 @@ def _noise_decrease() -> Array:
 
 def _noise_decrease_drawn(draw: Draw) -> Array:
     """Decrease of the loss by one step of the best size."""
-    q = setting.matrix(setting.dense())
-    mean, found = q @ THETA, []
-    for name, (_, matrix, law) in _noises().items():
-        zeta = draw.rng.standard_normal((draw.n, DIM)) @ _root(name, q).T
-        g = mean + _scalars(law, draw.rng, (draw.n, 1)) * zeta
-        for method in _METHODS:
-            z = _in_place(g, method, mean, _std(name, matrix(q)))
-            step = theory.optimal_step_size(_problem(name), method, THETA)
-            after = THETA - step * z
-            found.append(0.5 * (THETA @ q @ THETA - np.einsum("ni,ij,nj->n", after, q, after)))
+    found = []
+    for name, method, z in _drawn_directions(draw):
+        p = _problem(name)
+        step = theory.optimal_step_size(p, method, THETA)
+        found.append(setting.decrease(p, THETA, step, z))
     return columns(*found)
 
 
@@ -188,6 +186,7 @@ def _pair_claimed() -> Array:
     )
 
 
+@cache
 def _pair_integrated() -> Array:
     from scipy.special import erf
 
