@@ -178,7 +178,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     artists["legend"] = page.legend(
         [_handle(curve) for curve in range(len(CURVES))], [_label(*curve) for curve in CURVES]
     )
-    grid = page.grid(1, len(PANELS), left=6.8, right=1.2, top=0.8, across=1.4)
+    grid = page.grid(1, len(PANELS), left=6.3, right=1.2, top=0.8, across=1.4)
     first: Axes | None = None
     for column, (panel, label) in enumerate(PANELS.items()):
         ax = fig.add_subplot(grid[0, column], sharey=first)
