@@ -18,7 +18,7 @@ import numpy as np
 
 from qpsim.kernels.arguments import Row, SeriesRest
 from qpsim.kernels.columns import inner
-from qpsim.kernels.hermite import QuadratureTable, quadrature_table, row_coefficients
+from qpsim.kernels.hermite import TILE_ORDERS, QuadratureTable, quadrature_table, row_coefficients
 from qpsim.kernels.jit import jit, jit_inner
 from qpsim.kernels.pair_quadrature import integrate_pairs
 from qpsim.kernels.policy import BOUND
@@ -26,7 +26,7 @@ from qpsim.kernels.signs import SignTable, pair_table
 
 # Terms computed at once at first, and the most there are: signs of coordinates correlated by more than 0.93 do not
 # reach 1e-9 with these, smooth directions do with about ten.
-_FIRST_TERMS = 24
+_FIRST_TERMS = TILE_ORDERS
 _MOST_TERMS = 256
 # Doubles that the coefficients of one block may take.
 _MOST_ELEMENTS = 1 << 23
@@ -156,7 +156,8 @@ def series_of_direction(problem, hyper, step, policy, moments):
             return begin
         # Panels are dear and need many terms: no coordinate should go through them a third time.
         wanted = _MOST_TERMS if 4 * n_sharp > d * lanes else 2 * begin
-        affordable = max(_FIRST_TERMS, _MOST_ELEMENTS // (d * lanes))
+        # In whole tiles, lest a term's rounding depend on the number of lanes.
+        affordable = max(1, _MOST_ELEMENTS // (d * lanes * TILE_ORDERS)) * TILE_ORDERS
         terms = min(wanted, _MOST_TERMS - begin, affordable)
 
 
