@@ -47,6 +47,18 @@ class Steps(NamedTuple):
     given: np.ndarray
 
 
+class StepsWithoutMoments(NamedTuple):
+    """`Steps` whose lengths need no moments of the direction: policy is GIVEN or LINE_SEARCH.
+
+    A type of its own, so that a kernel of these steps has no code for moments. For a rule without a closed form that
+    code is most of what there is to compile.
+    """
+
+    taken: int
+    policy: int
+    given: np.ndarray
+
+
 class Record(NamedTuple):
     """What the steps leave behind, one row a step. All arrays are written.
 
