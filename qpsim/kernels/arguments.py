@@ -40,23 +40,15 @@ class Steps(NamedTuple):
         A code of :mod:`qpsim.kernels.policy`.
     given : array (n,)
         The step sizes, read only if the policy is GIVEN; its length is the number of steps.
+    moments_for : int or None
+        The policy again if it needs moments of the direction, None if it does not. None is another type, so that the
+        kernel of such steps has no code for moments. That code takes long to compile for a rule without a closed form.
     """
 
     taken: int
     policy: int
     given: np.ndarray
-
-
-class StepsWithoutMoments(NamedTuple):
-    """`Steps` whose lengths need no moments of the direction: policy is GIVEN or LINE_SEARCH.
-
-    A type of its own, so that a kernel of these steps has no code for moments. For a rule without a closed form that
-    code is most of what there is to compile.
-    """
-
-    taken: int
-    policy: int
-    given: np.ndarray
+    moments_for: int | None
 
 
 class Record(NamedTuple):

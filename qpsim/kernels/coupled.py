@@ -3,19 +3,11 @@
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.arguments import (
-    Lanes,
-    Moments,
-    Record,
-    StepInput,
-    Steps,
-    StepsWithoutMoments,
-)
+from qpsim.kernels.arguments import Lanes, Moments, Record, StepInput, Steps
 from qpsim.kernels.columns import inner
-from qpsim.kernels.jit import OVERLOAD, arguments_are_apart, jit, wide_vectors
+from qpsim.kernels.jit import arguments_are_apart, jit, wide_vectors
 from qpsim.kernels.moments import ratio_or_zero
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.problems import add_moments, draw_noise, evaluate, multiply
@@ -41,7 +33,7 @@ def advance(
     n_normals: int,
     lanes: Lanes,
     gradient: np.ndarray,
-    steps: Steps | StepsWithoutMoments,
+    steps: Steps,
     record: Record,
 ) -> None:
     """Take ``steps.given.size`` steps of the rule of ``hyper`` in every lane.
@@ -80,9 +72,8 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
             moments = Moments(
                 scratch.moments.numerator, scratch.moments.denominator, record.moment_error[step]
             )
-            find_moments(
-                problem, hyper, steps, StepInput(offset, gradient, extra, states, t), moments
-            )
+            known = StepInput(offset, gradient, extra, states, t)
+            add_moments(problem, hyper, known, steps.moments_for, moments)
         for i in range(d):
             for lane in range(count):
                 g = gradient[i, lane] - noise[i, lane]
@@ -102,19 +93,6 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
         record_loss(loss, lanes.diverged, record.loss[step])
         for lane in range(count):
             record.step_size[step, lane] = alpha[lane]
-
-
-def find_moments(problem, hyper, steps, step, moments):
-    """Moments of the direction, written to moments; nothing for steps that need none."""
-
-
-@overload(find_moments, jit_options=OVERLOAD)
-def _find_moments(problem, hyper, steps, step, moments):
-    if steps.instance_class is StepsWithoutMoments:
-        return lambda problem, hyper, steps, step, moments: None
-    return lambda problem, hyper, steps, step, moments: add_moments(
-        problem, hyper, step, steps.policy, moments
-    )
 
 
 @jit

@@ -7,10 +7,9 @@ Only the noise may correlate the coordinates: the moments of a step are sums ove
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import overload
 
 from qpsim.kernels import dispatch
-from qpsim.kernels.arguments import Lanes, Moments, Record, Steps, StepsWithoutMoments
+from qpsim.kernels.arguments import Lanes, Moments, Record, Steps
 from qpsim.kernels.elementary import fma
 from qpsim.kernels.gradient_noise import (
     IndependentNoise,
@@ -18,7 +17,7 @@ from qpsim.kernels.gradient_noise import (
     fill_noise,
     is_correlated,
 )
-from qpsim.kernels.jit import OVERLOAD, arguments_are_apart, jit, wide_vectors
+from qpsim.kernels.jit import arguments_are_apart, jit, wide_vectors
 from qpsim.kernels.laws import draw_scales, scaled, variance_of
 from qpsim.kernels.moments import add_row_moments, closed_moments, is_linear, ratio_or_zero
 from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
@@ -69,11 +68,7 @@ class Scratch(NamedTuple):
 
 
 def advance(
-    hyper: Any,
-    problem: DiagonalProblem,
-    lanes: Lanes,
-    steps: Steps | StepsWithoutMoments,
-    record: Record,
+    hyper: Any, problem: DiagonalProblem, lanes: Lanes, steps: Steps, record: Record
 ) -> None:
     """Take ``steps.given.size`` steps of the rule of ``hyper`` in every lane.
 
@@ -122,8 +117,8 @@ def walk(hyper, problem, lanes, steps, record, scratch):
                 fill_noise(problem.noise, stream, drawn)
         if exact and (ahead or step == 0):
             for i in range(d):
-                find_row_moments(
-                    steps,
+                add_row_moments(
+                    steps.moments_for,
                     hyper,
                     law,
                     problem.eigenvalues[i],
@@ -194,8 +189,8 @@ def walk(hyper, problem, lanes, steps, record, scratch):
                         e = float(offset[i, lane])
                         loss[lane] = fma(q * e, e, loss[lane])
                     if following:
-                        find_row_moments(
-                            steps,
+                        add_row_moments(
+                            steps.moments_for,
                             hyper,
                             law,
                             q,
@@ -223,27 +218,6 @@ def walk(hyper, problem, lanes, steps, record, scratch):
         # An assignment of whole rows would compile its error message too: two seconds.
         for lane in range(count):
             record.step_size[step, lane] = alpha[lane]
-
-
-def find_row_moments(
-    steps, hyper, law, q, std, offset, estimates, states, i, t, table, work, moments
-):
-    """Add a coordinate's part to the moments of the direction; nothing for steps that need none."""
-
-
-@overload(find_row_moments, jit_options=OVERLOAD)
-def _find_row_moments(
-    steps, hyper, law, q, std, offset, estimates, states, i, t, table, work, moments
-):
-    if steps.instance_class is StepsWithoutMoments:
-        return (
-            lambda steps, hyper, law, q, std, offset, estimates, states, i, t, table, work, moments: (
-                None
-            )
-        )
-    return lambda steps, hyper, law, q, std, offset, estimates, states, i, t, table, work, moments: (
-        add_row_moments(hyper, law, q, std, offset, estimates, states, i, t, table, work, moments)
-    )
 
 
 @jit

@@ -23,7 +23,7 @@ from numpy.polynomial.legendre import leggauss, legvander
 from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import erf, exp
-from qpsim.kernels.jit import OVERLOAD, jit
+from qpsim.kernels.jit import OVERLOAD, jit, jit_spliced
 from qpsim.kernels.panels import DENSITY_AT_0, HALF_WIDTH, N_PANELS, ORDER, REACH, refine
 
 _SPACING = 0.25
@@ -114,7 +114,7 @@ def _starts_as_sign(hyper, t):
     return lambda hyper, t: False
 
 
-@jit
+@jit_spliced
 def row_moments(hyper, row, table, first, second, missed):
     """E[z] and E[z^2] of one coordinate in every lane, and what E[z^2] may be wrong by.
 

@@ -17,6 +17,7 @@ from qpsim.kernels.elementary import fma
 from qpsim.kernels.hermite import row_moments
 from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit_inline, jit_inner, wide_vectors
 from qpsim.kernels.laws import Gaussian, mean_sign, variance_of
+from qpsim.kernels.numba_interface import types
 from qpsim.kernels.observed import observe
 
 
@@ -29,10 +30,11 @@ def closed_moments(hyper, law, std, gradient, extra, states, i, lane, t):
 
 
 def add_row_moments(
-    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
+    policy, hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
 ):
     """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11), and the error of the latter.
 
+    Nothing if the policy is None, which needs none of them.
     offset (d, lanes), estimates as in :mod:`qpsim.kernels.observed`; table a QuadratureTable if the rule
     has no closed form; work (5, lanes) is written over. moments is a :class:`qpsim.kernels.arguments.Moments` that is
     added to; its error is absolute here, in the units of the denominator.
@@ -79,19 +81,30 @@ def _unknown(hyper, law, std, gradient, extra, states, i, lane, t):
 # Two answers of one name, since a closed form's loop is so short that a call costs a tenth of the whole step.
 @overload(add_row_moments, jit_options=OVERLOAD_INLINE)
 def _add_closed_row_moments(
-    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
+    policy, hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
 ):
+    if isinstance(policy, types.NoneType):
+        return _nothing
     return None if dispatch.rule_of_type(hyper).closed_form is None else _closed
 
 
 @overload(add_row_moments, jit_options=OVERLOAD)
 def _add_row_moments(
-    hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
+    policy, hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
 ):
-    return _quadrature if dispatch.rule_of_type(hyper).closed_form is None else None
+    is_wanted = not isinstance(policy, types.NoneType)
+    return _quadrature if is_wanted and dispatch.rule_of_type(hyper).closed_form is None else None
 
 
-def _closed(hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments):
+def _nothing(
+    policy, hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
+):
+    pass
+
+
+def _closed(
+    policy, hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
+):
     wide_vectors()
     numerator, denominator = moments.numerator, moments.denominator
     for lane in range(numerator.size):
@@ -114,7 +127,9 @@ def two_values(hyper, gradient, std, extra, states, i, lane, t):
     return dispatch.peek(hyper, gradient, extra, states, i, lane, t), 0.0, 0.0
 
 
-def _quadrature(hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments):
+def _quadrature(
+    policy, hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
+):
     gradient, extra, first, second, missed = work[0], work[1], work[2], work[3], work[4]
     for lane in range(gradient.size):
         gradient[lane] = curvature * offset[i, lane]

@@ -21,7 +21,7 @@ import numpy as np
 from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import exp
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_inner, jit_spliced
 from qpsim.kernels.panels import (
     AT_LEFT,
     AT_RIGHT,
@@ -50,7 +50,7 @@ _MOST_PIECES = 2000
 _MOST_PAIRS = 1024
 
 
-@jit
+@jit_spliced
 def integrate_pairs(problem, hyper, step, left, moments):
     """Put the integral over a pair in the place of its series, for the pairs that keep a lane open.
 
@@ -72,7 +72,7 @@ def integrate_pairs(problem, hyper, step, left, moments):
             moments.error[lane] = doubt[lane] / moments.denominator[lane]
 
 
-@jit
+@jit_inner
 def equal_lane(step, left, lane):
     """The first open lane in which the gradient, what the rule observes and its state are those of the given lane."""
     for other in range(lane):
@@ -89,7 +89,7 @@ def equal_lane(step, left, lane):
     return lane
 
 
-@jit
+@jit_spliced
 def integrate_lane(problem, hyper, step, left, lane, limit):
     """What the pairs that may add more than the limit add to one lane's denominator, and how well that is known."""
     d = step.gradient.shape[0]
@@ -151,13 +151,13 @@ def integrate_lane(problem, hyper, step, left, lane, limit):
     return total, doubt
 
 
-@jit
+@jit_inner
 def row_of(problem, step, i):
     """Coordinate i as its rule sees it."""
     return Row(step.gradient[i], problem.std[i], step.extra[i], step.states, i, step.t)
 
 
-@jit
+@jit_inner
 def count_above(power, root, limit):
     """How many pairs may add more than the limit, and the most that all others may add."""
     count, rest = 0, 0.0
@@ -239,7 +239,7 @@ def pair_moment(hyper, row, other, lane, r, edges_i, edges_j, cut_j, size):
     return total, miss
 
 
-@jit
+@jit_inner
 def outer_edges(r, w, edges_i, edges_j, cut_j):
     """Where the outer integral is cut to begin with, in ascending order."""
     edges = np.empty(edges_i.size + edges_j.size + _CUTS.size)

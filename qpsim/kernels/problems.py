@@ -12,6 +12,7 @@ from typing import Any
 from numba.extending import overload
 
 from qpsim.kernels.jit import OVERLOAD
+from qpsim.kernels.numba_interface import types
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,7 @@ def multiply(problem, direction, image):
 
 
 def add_moments(problem, hyper, step, policy, moments):
-    """grad^T E[z] and E[z^T Q z], or its bound, in every lane."""
+    """grad^T E[z] and E[z^T Q z], or its bound, in every lane; nothing if the policy is None."""
 
 
 @overload(evaluate, jit_options=OVERLOAD)
@@ -83,5 +84,7 @@ def _multiply(problem, direction, image):
 @overload(add_moments, jit_options=OVERLOAD)
 def _add_moments(problem, hyper, step, policy, moments):
     choose = _KERNELS[problem.instance_class].add_moments
-    found = None if choose is None else choose(problem, hyper)
+    found = None
+    if choose is not None and not isinstance(policy, types.NoneType):
+        found = choose(problem, hyper)
     return found or (lambda problem, hyper, step, policy, moments: None)

@@ -32,9 +32,12 @@ def choose_gaussian_moments(hyper: Any) -> Any:
     rule = dispatch.rule_of_type(hyper)
     if rule.closed_form is None and rule.closed_form_at_first_step == "sign":
         return _sign_then_series
-    return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _series}[
-        rule.closed_form
-    ]
+    return {
+        "linear": _linear,
+        "sign": _sign,
+        "two-valued": _two_valued,
+        None: series_of_direction.py_func,
+    }[rule.closed_form]
 
 
 def _linear(problem, hyper, step, policy, moments):
@@ -142,10 +145,6 @@ def _sign_then_series(problem, hyper, step, policy, moments):
         )
     else:
         series_of_direction(problem, hyper, step, policy, moments)
-
-
-def _series(problem, hyper, step, policy, moments):
-    series_of_direction(problem, hyper, step, policy, moments)
 
 
 @jit_spliced

@@ -112,7 +112,7 @@ def run_block(plan: Plan, first: int, count: int, state: BlockState | None = Non
 
 def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     from qpsim.kernels import coupled, diagonal
-    from qpsim.kernels.arguments import Lanes, Record, Steps, StepsWithoutMoments
+    from qpsim.kernels.arguments import Lanes, Record, Steps
     from qpsim.kernels.record import record_loss
 
     prepared = _prepare(plan)
@@ -129,10 +129,10 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     if state is None:
         record_loss(loss, here.diverged, here.losses[0])
         _record_theta(plan, here, basis)
+    policy = plan.policy
     # On a diagonal a closed form takes so little code that one kernel for all policies is quicker to compile.
     is_short = by_coordinate and plan.method.closed_form is not None
-    needs_moments = plan.policy.is_exact or plan.policy.is_bound
-    kind = Steps if needs_moments or is_short else StepsWithoutMoments
+    with_moments = policy.is_exact or policy.is_bound or is_short
     length = _chunk_length(plan, here.losses.shape[1])
     while here.t < plan.n_steps:
         if stop_requested():
@@ -140,7 +140,9 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         began = time.perf_counter()
         end = _chunk_end(plan, here.t, length)
         window, after = slice(here.t, end), slice(here.t + 1, end + 1)
-        steps = kind(here.t, plan.policy.code, plan.policy.given[window])
+        steps = Steps(
+            here.t, policy.code, policy.given[window], policy.code if with_moments else None
+        )
         record = Record(here.losses[after], here.steps[window], here.errors[window])
         if by_coordinate:
             diagonal.advance(plan.method.hyper, problem, lanes, steps, record)
