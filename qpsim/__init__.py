@@ -7,6 +7,8 @@ Names are imported when first used, so that ``import qpsim`` stays cheap.
 from importlib import import_module as _import_module
 from typing import Any as _Any
 
+from qpsim.lazy import imported as _imported
+
 __version__ = "0.2.0"
 
 _PUBLIC = {
@@ -59,15 +61,11 @@ __all__ = [*_PUBLIC, *_SUBPACKAGES, *_MODULES, "__version__"]
 
 
 def __getattr__(name: str) -> _Any:
-    if name in _PUBLIC:
-        value = getattr(_import_module(_PUBLIC[name]), name)
-        globals()[name] = value
-        return value
     if name in _SUBPACKAGES:
         return _import_module(f"qpsim.{name}")
     if name in _MODULES:
         return _import_module(_MODULES[name])
-    raise AttributeError(f"module 'qpsim' has no attribute {name!r}")
+    return _imported(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

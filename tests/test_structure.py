@@ -12,6 +12,7 @@ import qpsim
 PACKAGE = Path(qpsim.__file__).parent
 # From the ground up: a room may import from itself and from the rooms before it.
 ROOMS = (
+    "lazy",
     "errors",
     "checks",
     "seeds",

@@ -4,8 +4,9 @@ Section 2 of Balles & Hennig (2018) says under which conditions the sign of a gr
 functions measure the conditions, and the improvement itself, at one point of any model in any framework.
 """
 
-from importlib import import_module as _import_module
 from typing import Any as _Any
+
+from qpsim.lazy import imported as _imported
 
 _PUBLIC = {
     "noise": "qpsim.measure.gradient_noise",
@@ -26,11 +27,7 @@ __all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> _Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'qpsim.measure' has no attribute {name!r}")
-    value = getattr(_import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
+    return _imported(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -27,8 +27,9 @@ With several ``workers`` a tuning runs in other processes, to which layers, loss
 one's own travel if they are defined in a module, not at a prompt. Names are imported when first used.
 """
 
-from importlib import import_module as _import_module
 from typing import Any as _Any
+
+from qpsim.lazy import imported as _imported
 
 _PUBLIC = {
     # networks
@@ -94,11 +95,7 @@ __all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> _Any:
-    if name in _PUBLIC:
-        value = getattr(_import_module(_PUBLIC[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'qpsim.nn' has no attribute {name!r}")
+    return _imported(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -5,50 +5,50 @@ direction, optimal variance adaptation, exact risk curves, Theorem 1. Formulas c
 numbers of Balles & Hennig (2018), corrected where the paper is wrong:
 """
 
-from importlib import import_module as _import_module
 from typing import Any as _Any
 
+from qpsim.lazy import imported as _imported
 from qpsim.theory.errata import errata_text as _errata_text
 
 _PUBLIC = {
-    "success_probability": "signs",
-    "expected_sign": "signs",
-    "sign_product": "signs",
-    "sign_agreement": "signs",
-    "sign_second_moment": "signs",
-    "direction_moments": "moments",
-    "optimal_step_size": "improvement",
-    "expected_improvement": "improvement",
-    "improvement_bound": "improvement",
-    "bound_tightness": "improvement",
-    "diagonal_mass": "improvement",
-    "mass_inequality": "improvement",
-    "MassInequality": "improvement",
-    "compare_directions": "improvement",
-    "DirectionTable": "improvement",
-    "DirectionRow": "improvement",
-    "variance_adaptation_factor": "adaptation",
-    "adaptation_gap": "adaptation",
-    "expected_squared_distance": "adaptation",
-    "momentum_correction": "adaptation",
-    "variance_estimate_factor": "adaptation",
-    "minibatch_variance": "adaptation",
-    "expected_excess_loss": "risk",
-    "high_dimensional_risk": "high_dimensional",
-    "steady_state_excess_loss": "risk",
-    "steps_until": "steps",
-    "largest_stable_step_size": "risk",
-    "theorem1": "convergence",
-    "Theorem1": "convergence",
-    "conditional_second_moment": "convergence",
-    "largest_second_moment": "convergence",
-    "run_second_moment": "convergence",
-    "convergence_rate": "convergence",
-    "convergence_bound": "convergence",
-    "ERRATA": "errata",
-    "Erratum": "errata",
-    "errata_text": "errata",
-    "errata_markdown": "errata",
+    "success_probability": "qpsim.theory.signs",
+    "expected_sign": "qpsim.theory.signs",
+    "sign_product": "qpsim.theory.signs",
+    "sign_agreement": "qpsim.theory.signs",
+    "sign_second_moment": "qpsim.theory.signs",
+    "direction_moments": "qpsim.theory.moments",
+    "optimal_step_size": "qpsim.theory.improvement",
+    "expected_improvement": "qpsim.theory.improvement",
+    "improvement_bound": "qpsim.theory.improvement",
+    "bound_tightness": "qpsim.theory.improvement",
+    "diagonal_mass": "qpsim.theory.mass",
+    "mass_inequality": "qpsim.theory.mass",
+    "MassInequality": "qpsim.theory.mass",
+    "compare_directions": "qpsim.theory.improvement",
+    "DirectionTable": "qpsim.theory.improvement",
+    "DirectionRow": "qpsim.theory.improvement",
+    "variance_adaptation_factor": "qpsim.theory.adaptation",
+    "adaptation_gap": "qpsim.theory.adaptation",
+    "expected_squared_distance": "qpsim.theory.adaptation",
+    "momentum_correction": "qpsim.theory.adaptation",
+    "variance_estimate_factor": "qpsim.theory.adaptation",
+    "minibatch_variance": "qpsim.theory.adaptation",
+    "expected_excess_loss": "qpsim.theory.risk",
+    "high_dimensional_risk": "qpsim.theory.high_dimensional",
+    "steady_state_excess_loss": "qpsim.theory.risk",
+    "steps_until": "qpsim.theory.steps",
+    "largest_stable_step_size": "qpsim.theory.risk",
+    "theorem1": "qpsim.theory.convergence",
+    "Theorem1": "qpsim.theory.convergence",
+    "conditional_second_moment": "qpsim.theory.convergence",
+    "largest_second_moment": "qpsim.theory.convergence",
+    "run_second_moment": "qpsim.theory.convergence",
+    "convergence_rate": "qpsim.theory.convergence",
+    "convergence_bound": "qpsim.theory.convergence",
+    "ERRATA": "qpsim.theory.errata",
+    "Erratum": "qpsim.theory.errata",
+    "errata_text": "qpsim.theory.errata",
+    "errata_markdown": "qpsim.theory.errata",
 }
 
 __all__ = list(_PUBLIC)
@@ -56,11 +56,7 @@ __doc__ = f"{__doc__}\n{_errata_text()}\n"
 
 
 def __getattr__(name: str) -> _Any:
-    if name in _PUBLIC:
-        value = getattr(_import_module(f"qpsim.theory.{_PUBLIC[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'qpsim.theory' has no attribute {name!r}")
+    return _imported(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -3,8 +3,9 @@
 Names are imported when first used.
 """
 
-from importlib import import_module as _import_module
 from typing import Any as _Any
+
+from qpsim.lazy import imported as _imported
 
 _PUBLIC = {
     "best_constant_step": "qpsim.tuning.constant_step",
@@ -18,11 +19,7 @@ __all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> _Any:
-    if name in _PUBLIC:
-        value = getattr(_import_module(_PUBLIC[name]), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'qpsim.tuning' has no attribute {name!r}")
+    return _imported(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,6 @@
 """Moments of directions against draws and the paper's formulas; improvement, bound, table."""
 
 import json
-from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -152,26 +151,6 @@ def test_bound_is_exact_for_a_diagonal_hessian_only():
     assert 3.0 < theory.bound_tightness(haar, np.zeros(100)) < 4.5
 
 
-def test_diagonal_mass_and_the_chain():
-    p = problem()
-    assert theory.diagonal_mass(p) == theory.diagonal_mass(Q) == pytest.approx(6.5 / 9.7)
-    assert theory.diagonal_mass(np.stack([Q, np.eye(3)])).tolist() == [theory.diagonal_mass(Q), 1.0]
-    values, vectors = np.linalg.eigh(Q)
-    chain = theory.mass_inequality(p)
-    assert chain.trace == pytest.approx(6.5) and chain.entries == pytest.approx(9.7)
-    by_hand = sum(v * np.abs(vectors[:, k]).sum() ** 2 for k, v in enumerate(values))
-    assert chain.eigenvectors == pytest.approx(by_hand)
-    assert chain.trace < chain.entries < chain.eigenvectors < chain.worst == pytest.approx(19.5)
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 10**6), st.integers(1, 6))
-def test_chain_is_ordered(seed, dim):
-    chain = theory.mass_inequality(qpsim.random_problem("mild", dim=dim, rng=seed))
-    for low, high in pairwise(chain):
-        assert low <= high * (1 + 1e-12)
-
-
 def test_table_answers_in_words_and_numbers():
     p = problem()
     table = theory.compare_directions(p, THETA, states={"m-ssd": BUFFER})
@@ -241,9 +220,6 @@ def test_table_answers_in_words_and_numbers():
             TheoryError,
             "'m-ssd', which is not compared",
         ),
-        (lambda p: theory.diagonal_mass(np.zeros((2, 2))), TheoryError, "zeros"),
-        (lambda p: theory.diagonal_mass(np.ones((2, 3))), TheoryError, "shape"),
-        (lambda p: theory.diagonal_mass([[np.nan]]), TheoryError, "NaN"),
     ],
 )
 def test_bad_arguments_are_refused(call, error, sentence):

@@ -1,0 +1,35 @@
+"""Names of a package that are imported when they are first used, so that its import stays cheap."""
+
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from typing import Any
+
+
+def imported(package: str, modules: Mapping[str, str], name: str) -> Any:
+    """A public name of a package, for the package's own ``__getattr__``.
+
+    Parameters
+    ----------
+    package : str
+        The package's ``__name__``. The value is kept there, so that it is looked for once.
+    modules : mapping of str to str
+        For each public name the module that defines it.
+    name : str
+
+    Raises
+    ------
+    AttributeError
+        There is no such name.
+
+    Examples
+    --------
+    >>> from qpsim.lazy import imported
+    >>> imported("qpsim", {"QpsimError": "qpsim.errors"}, "QpsimError").__name__
+    'QpsimError'
+    """
+    if name not in modules:
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    value = getattr(import_module(modules[name]), name)
+    setattr(sys.modules[package], name, value)
+    return value
