@@ -16,21 +16,29 @@ a Gaussian or Laplace noise, and the scale matrix of Student's t, whose covarian
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
-from qpsim.problem.laws import GAUSSIAN, Law, make_law
+from qpsim.problem.laws import GAUSSIAN, make_law
 from qpsim.problem.matrices import LARGEST, frozen, real_array
+from qpsim.problem.noise_families import (
+    FAMILIES,
+    DataNoise,
+    DenseNoise,
+    DiagonalNoise,
+    GivenNoise,
+    HessianNoise,
+    LowRankNoise,
+    Noise,
+    WhiteNoise,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
-
-    from qpsim.problem.interface import Quadratic
 
     Array = NDArray[np.float64]
 
@@ -38,287 +46,6 @@ __all__ = ["Noise", "data", "dense", "diagonal", "from_dict", "hessian", "low_ra
 
 # Rounding that a covariance computed by its user may carry, relative to its largest eigenvalue.
 _ROUNDING = 1e-10
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Noise:
-    """Gradient noise with ``C = level^2 U``; made by the functions of this module.
-
-    Attributes
-    ----------
-    level : float
-        Standard deviation that multiplies the family's unit matrix; 1 where a matrix is given.
-    law : Law
-        Gaussian, Student-t or Laplace, and the batch size whose mean it is.
-    """
-
-    level: float
-    law: Law
-
-    family: ClassVar[str] = ""
-    # Whether the family has one level that makes sense by itself, so that p.noise_std can tell it.
-    has_level: ClassVar[bool] = True
-
-    # -- what a family answers, at level 1; q is the problem --------------------------------------
-
-    def unit_variances(self, q: Quadratic) -> Array:
-        """Diagonal of U, shape (d,)."""
-        raise NotImplementedError
-
-    def unit_covariance(self, q: Quadratic) -> Array:
-        """U, shape (d, d); or (d,) if it is diagonal."""
-        raise NotImplementedError
-
-    def unit_eigen_std(self, q: Quadratic) -> Array | None:
-        """Standard deviations along the Hessian's eigenvectors if U is diagonal there, shape (d,); else None."""
-        raise NotImplementedError
-
-    def unit_factor(self, q: Quadratic) -> Array:
-        """A matrix F (d, k) with F F^T = U."""
-        raise NotImplementedError
-
-    def fits(self, q: Quadratic) -> None:
-        """Refuse a problem of another dimension."""
-
-    def arrays(self) -> dict[str, Array]:
-        """Arrays to save beside :meth:`to_dict`."""
-        return {}
-
-    # -- the same for all -------------------------------------------------------------------------
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether there is no noise at all."""
-        return self.level == 0.0
-
-    def at_batch(self, batch_size: int) -> Noise:
-        """The noise of a minibatch mean of so many draws."""
-        if batch_size == 1:
-            return self
-        return replace(self, level=self.level / batch_size**0.5, law=self.law.mean_of(batch_size))
-
-    def scale(self, q: Quadratic) -> Array:
-        """sqrt(C_ii), shape (d,): each coordinate's standard deviation, or the scale of its Student t."""
-        return self.level * np.sqrt(self.unit_variances(q))
-
-    def std(self, q: Quadratic) -> Array:
-        """Standard deviation of each coordinate, shape (d,); infinite for Student's t with df <= 2."""
-        scale = self.scale(q)
-        variance = self.law.variance
-        if variance == 1.0:
-            return scale
-        with np.errstate(invalid="ignore"):
-            return np.where(scale > 0.0, scale * math.sqrt(variance), 0.0)
-
-    def matrix(self, q: Quadratic) -> Array:
-        """C of one draw, shape (d, d), or (d,) if it is diagonal."""
-        return self.level**2 * self.unit_covariance(q)
-
-    def dense_matrix(self, q: Quadratic) -> Array:
-        """C of one draw, always of shape (d, d)."""
-        c = self.matrix(q)
-        return np.diag(c) if c.ndim == 1 else c
-
-    def correlation(self, q: Quadratic) -> Array:
-        """C_ij / sqrt(C_ii C_jj), shape (d, d); 0 beside a coordinate without noise, and 1 on the diagonal."""
-        unit = self.unit_covariance(q)
-        if unit.ndim == 1:
-            return np.eye(unit.size)
-        with np.errstate(divide="ignore"):
-            inverse = 1.0 / np.sqrt(self.unit_variances(q))
-        inverse[np.isinf(inverse)] = 0.0
-        correlation = np.clip(unit * inverse[:, None] * inverse[None, :], -1.0, 1.0)
-        np.fill_diagonal(correlation, 1.0)
-        return correlation
-
-    def eigen_std(self, q: Quadratic) -> Array | None:
-        """sqrt of C's diagonal along the Hessian's eigenvectors, if C is diagonal there, shape (d,); else None."""
-        unit = self.unit_eigen_std(q)
-        return None if unit is None else self.level * unit
-
-    def factor(self, q: Quadratic) -> Array:
-        """A matrix (d, k) with factor factor^T = C."""
-        return self.level * self.unit_factor(q)
-
-    def trace(self, q: Quadratic) -> float:
-        """tr C: sum of the coordinates' squared scales."""
-        return float(self.level**2 * np.sum(self.unit_variances(q)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """Family, level and law as plain JSON values; the arrays are in :meth:`arrays`."""
-        return {"family": self.family, "level": self.level, **self.law.to_dict()}
-
-    def _law_text(self) -> str:
-        if self.law.name == "student":
-            return f", df={self.law.df:g}"
-        return "" if self.law.is_gaussian else f", law={self.law.name!r}"
-
-    def __repr__(self) -> str:
-        return f"noise.{self.family}({self.level:g}{self._law_text()})"
-
-
-def _along_eigenvectors(q: Quadratic, std: Array) -> Array:
-    """V diag(std): a factor of the matrix whose square roots of eigenvalues, in q's order, are std."""
-    return np.diag(std) if q.eigenvectors is None else q.eigenvectors * std
-
-
-class _Data(Noise):
-    """U = Q Q."""
-
-    family = "data"
-
-    def unit_variances(self, q: Quadratic) -> Array:
-        return q.hessian_square_diagonal
-
-    def unit_covariance(self, q: Quadratic) -> Array:
-        return q.hessian**2 if q.is_diagonal else q.hessian @ q.hessian
-
-    def unit_eigen_std(self, q: Quadratic) -> Array:
-        return q.eigenvalues
-
-    def unit_factor(self, q: Quadratic) -> Array:
-        return _along_eigenvectors(q, q.eigenvalues)
-
-    def factor(self, q: Quadratic) -> Array:
-        if q.eigenvectors is None:
-            return super().factor(q)
-        # The order of the products is part of the numbers that a seed gives.
-        factor = self.level * q.eigenvectors
-        factor *= q.eigenvalues
-        return factor
-
-
-class _Hessian(Noise):
-    """U = Q."""
-
-    family = "hessian"
-
-    def unit_variances(self, q: Quadratic) -> Array:
-        return q.hessian if q.is_diagonal else np.diagonal(q.hessian).copy()
-
-    def unit_covariance(self, q: Quadratic) -> Array:
-        return q.hessian
-
-    def unit_eigen_std(self, q: Quadratic) -> Array:
-        return np.sqrt(np.maximum(q.eigenvalues, 0.0))
-
-    def unit_factor(self, q: Quadratic) -> Array:
-        return _along_eigenvectors(q, self.unit_eigen_std(q))
-
-
-class _White(Noise):
-    """U = I."""
-
-    family = "white"
-
-    def unit_variances(self, q: Quadratic) -> Array:
-        return np.ones(q.dim)
-
-    def unit_covariance(self, q: Quadratic) -> Array:
-        return np.ones(q.dim)
-
-    def unit_eigen_std(self, q: Quadratic) -> Array:
-        return np.ones(q.dim)
-
-    def unit_factor(self, q: Quadratic) -> Array:
-        # Along the eigenvectors, so that one method sees the same noise in either basis.
-        return _along_eigenvectors(q, np.ones(q.dim))
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class _Given(Noise):
-    """A matrix that the user gives; its dimension must be the problem's."""
-
-    values: tuple[Array, ...]
-
-    has_level = False
-    names: ClassVar[tuple[str, ...]] = ()
-
-    def fits(self, q: Quadratic) -> None:
-        d = self.values[0].shape[0]
-        if d != q.dim:
-            raise ProblemError(
-                f"The noise is that of {d} coordinates, but the problem has {q.dim}; both must agree."
-            )
-
-    def arrays(self) -> dict[str, Array]:
-        return dict(zip(self.names, self.values, strict=True))
-
-    @property
-    def is_zero(self) -> bool:
-        return self.level == 0.0 or not any(np.any(array) for array in self.values)
-
-    def __repr__(self) -> str:
-        level = f", level={self.level:g}" if self.level != 1.0 else ""
-        return f"<noise.{self.family} of {self.values[0].shape[0]} coordinates{level}{self._law_text()}>"
-
-
-class _Diagonal(_Given):
-    """U = diag(variance)."""
-
-    family = "diagonal"
-    names = ("variance",)
-
-    def unit_variances(self, q: Quadratic) -> Array:
-        return self.values[0]
-
-    def unit_covariance(self, q: Quadratic) -> Array:
-        return self.values[0]
-
-    def unit_eigen_std(self, q: Quadratic) -> Array | None:
-        return np.sqrt(self.values[0]) if q.is_diagonal else None
-
-    def unit_factor(self, q: Quadratic) -> Array:
-        return np.diag(np.sqrt(self.values[0]))
-
-
-class _Dense(_Given):
-    """U is the given matrix."""
-
-    family = "dense"
-    names = ("covariance",)
-
-    def unit_variances(self, q: Quadratic) -> Array:
-        return np.diagonal(self.values[0]).copy()
-
-    def unit_covariance(self, q: Quadratic) -> Array:
-        return self.values[0]
-
-    def unit_eigen_std(self, q: Quadratic) -> None:
-        return None
-
-    def unit_factor(self, q: Quadratic) -> Array:
-        values, vectors = np.linalg.eigh(self.values[0])
-        return vectors * np.sqrt(np.maximum(values, 0.0))
-
-
-class _LowRank(_Given):
-    """U = F F^T + diag(D)."""
-
-    family = "low_rank"
-    names = ("factor", "diagonal")
-
-    def unit_variances(self, q: Quadratic) -> Array:
-        factor, own = self.values
-        return np.einsum("ik,ik->i", factor, factor) + own
-
-    def unit_covariance(self, q: Quadratic) -> Array:
-        factor, own = self.values
-        unit = factor @ factor.T
-        unit[np.diag_indices(own.size)] += own
-        return unit
-
-    def unit_eigen_std(self, q: Quadratic) -> None:
-        return None
-
-    def unit_factor(self, q: Quadratic) -> Array:
-        factor, own = self.values
-        return np.concatenate([factor, np.diag(np.sqrt(own))], axis=1)
-
-    def parts(self) -> tuple[Array, Array]:
-        """F (d, k) and the standard deviations (d,) of the coordinates' own noise, at this level."""
-        factor, own = self.values
-        return self.level * factor, self.level * np.sqrt(own)
 
 
 def data(std: float = 0.1, *, df: float | None = None, law: str | None = None) -> Noise:
@@ -345,7 +72,7 @@ def data(std: float = 0.1, *, df: float | None = None, law: str | None = None) -
     >>> p.noise, p.gradient_std().round(4)
     (noise.data(0.5, df=3), array([0.866 , 2.5981]))
     """
-    return _Data(_level(std), make_law(df, law))
+    return DataNoise(_level(std), make_law(df, law))
 
 
 def hessian(std: float = 0.1, *, df: float | None = None, law: str | None = None) -> Noise:
@@ -358,7 +85,7 @@ def hessian(std: float = 0.1, *, df: float | None = None, law: str | None = None
     >>> qpsim.QuadraticProblem([1.0, 4.0], noise=noise.hessian(1.0)).gradient_std()
     array([1., 2.])
     """
-    return _Hessian(_level(std), make_law(df, law))
+    return HessianNoise(_level(std), make_law(df, law))
 
 
 def white(std: float = 0.1, *, df: float | None = None, law: str | None = None) -> Noise:
@@ -371,7 +98,7 @@ def white(std: float = 0.1, *, df: float | None = None, law: str | None = None) 
     >>> qpsim.QuadraticProblem([1.0, 4.0], noise=noise.white(0.5)).gradient_std()
     array([0.5, 0.5])
     """
-    return _White(_level(std), make_law(df, law))
+    return WhiteNoise(_level(std), make_law(df, law))
 
 
 def diagonal(variance: ArrayLike, *, df: float | None = None, law: str | None = None) -> Noise:
@@ -396,7 +123,7 @@ def diagonal(variance: ArrayLike, *, df: float | None = None, law: str | None = 
         raise ProblemError(
             f"A variance must be at least 0, but the smallest is {values.min():.3g}."
         )
-    return _Diagonal(1.0, make_law(df, law), (frozen(values),))
+    return DiagonalNoise(1.0, make_law(df, law), (frozen(values),))
 
 
 def dense(covariance: ArrayLike, *, df: float | None = None, law: str | None = None) -> Noise:
@@ -440,7 +167,7 @@ def dense(covariance: ArrayLike, *, df: float | None = None, law: str | None = N
         )
     if np.count_nonzero(matrix) == np.count_nonzero(np.diagonal(matrix)):
         return diagonal(np.maximum(np.diagonal(matrix), 0.0), df=df, law=law)
-    return _Dense(1.0, make_law(df, law), (frozen(matrix),))
+    return DenseNoise(1.0, make_law(df, law), (frozen(matrix),))
 
 
 def low_rank(
@@ -484,12 +211,7 @@ def low_rank(
         raise ProblemError(
             f"The diagonal must be at least 0, but its smallest entry is {own.min():.3g}."
         )
-    return _LowRank(1.0, make_law(df, law), (frozen(np.ascontiguousarray(matrix)), frozen(own)))
-
-
-_FAMILIES: dict[str, type[Noise]] = {
-    family.family: family for family in (_Data, _Hessian, _White, _Diagonal, _Dense, _LowRank)
-}
+    return LowRankNoise(1.0, make_law(df, law), (frozen(np.ascontiguousarray(matrix)), frozen(own)))
 
 
 def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = None) -> Noise:
@@ -502,11 +224,11 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
     """
     arrays = arrays or {}
     try:
-        family = _FAMILIES[description["family"]]
+        family = FAMILIES[description["family"]]
         law = description.get("law", "gaussian")
         df = description.get("df")
         keywords = {"df": df} if law == "student" else {"law": law}
-        if issubclass(family, _Given):
+        if issubclass(family, GivenNoise):
             given = [arrays[name] for name in family.names]
             made: Noise = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}[
                 family.family
@@ -522,7 +244,7 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
 
 def default(noise_std: float) -> Noise:
     """The noise of ``QuadraticProblem(hessian, noise_std=...)``: Gaussian, C = noise_std^2 Q Q."""
-    return _Data(_level(noise_std), GAUSSIAN)
+    return DataNoise(_level(noise_std), GAUSSIAN)
 
 
 def _level(std: Any) -> float:
