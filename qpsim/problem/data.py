@@ -8,6 +8,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.problem.frozen import Frozen
 from qpsim.problem.interface import Prepared
 from qpsim.problem.matrices import frozen, real_array, semidefinite, square_or_diagonal
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 ORDERS = ("replacement", "reshuffled", "fixed")
 
 
-class DataProblem:
+class DataProblem(Frozen):
     """A quadratic loss that is a mean over the rows of a table.
 
     With labels y it is least squares, 0.5 mean (x_k^T theta - y_k)^2, whose Hessian is X^T X / n. With a Hessian Q
@@ -82,11 +83,11 @@ class DataProblem:
             raise ProblemError(f"drop_last is True or False, not {checks.shown(drop_last)}.")
         self._drop_last = bool(drop_last)
         self._rows = frozen(np.ascontiguousarray(rows))
-        self._labels: Array | None = None
-        if y is not None:
-            self._labels = frozen(_labels(y, rows.shape[0], "y"))
+        labels = None if y is None else frozen(_labels(y, rows.shape[0], "y"))
+        self._labels: Array | None = labels
+        if labels is not None:
             self._hessian = frozen(_gram(rows))
-            shortest: Array = np.asarray(np.linalg.lstsq(rows, self._labels, rcond=None)[0], float)
+            shortest: Array = np.asarray(np.linalg.lstsq(rows, labels, rcond=None)[0], float)
             self._optimum = frozen(shortest)
         else:
             given = square_or_diagonal(hessian)

@@ -15,6 +15,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.problem.frozen import Frozen
 from qpsim.problem.interface import Prepared
 from qpsim.problem.laws import Law
 from qpsim.problem.matrices import (
@@ -46,7 +47,7 @@ _NODES = (
 _LARGEST_STD = 1e50
 
 
-class LeastSquares:
+class LeastSquares(Frozen):
     """Least squares on Gaussian data, at any batch size.
 
     Parameters
@@ -152,7 +153,8 @@ class LeastSquares:
         """The problem whose gradients are means of so many draws."""
         count = checks.count("batch_size", batch_size, ProblemError)
         problem = LeastSquares(self._covariance, self._optimum, self._label_noise_std)
-        problem._batch_size = self._batch_size * count
+        # The constructor has set it to 1.
+        problem.__dict__["_batch_size"] = self._batch_size * count
         return problem
 
     @property

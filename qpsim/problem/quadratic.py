@@ -17,6 +17,7 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.problem import noise as noises
+from qpsim.problem.frozen import Frozen
 from qpsim.problem.matrices import (
     LARGEST,
     check_coordinates,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-class QuadraticProblem:
+class QuadraticProblem(Frozen):
     """A quadratic loss with noisy gradients.
 
     Parameters
@@ -443,21 +444,6 @@ class QuadraticProblem:
                 f"{what} must have {self.dim} entries in its last axis, not shape {point.shape}."
             )
         return point
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name.startswith("_") and name not in self.__dict__:
-            object.__setattr__(self, name, value)
-        else:
-            raise AttributeError(
-                f"A QuadraticProblem is frozen; {name} cannot be set, make a new one."
-            )
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        # Neither pickle nor copy keeps an array's read-only flag.
-        for value in state.values():
-            if isinstance(value, np.ndarray):
-                frozen(value)
-        self.__dict__.update(state)
 
     def __repr__(self) -> str:
         kind = "diagonal" if self.is_diagonal else "dense"
