@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 import sys
 import warnings
@@ -73,17 +72,9 @@ def say(message: str) -> None:
 
 def print_json(data: Any) -> None:
     """Data on stdout. JSON has no infinity and no NaN: they become null."""
-    typer.echo(json.dumps(_plain(data), indent=2, allow_nan=False))
+    from qpsim.files.plain import plain
 
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value
+    typer.echo(json.dumps(plain(data), indent=2, allow_nan=False))
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:

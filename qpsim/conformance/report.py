@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field
 from typing import Any
+
+from qpsim.files.plain import plain
 
 
 @dataclass(frozen=True)
@@ -74,20 +75,4 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; what is not finite is None."""
-        return {
-            "conforms": self.conforms,
-            "diagnosis": self.diagnosis,
-            "method": self.method,
-            "kind": self.kind,
-            "step_size": self.step_size,
-            "streams": [_plain(vars(one)) for one in self.streams],
-            "laws": [_plain(vars(one)) for one in self.laws],
-            "versions": dict(self.versions),
-        }
-
-
-def _plain(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value
-        for key, value in values.items()
-    }
+        return dict(plain(self))

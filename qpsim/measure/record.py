@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import io
-import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.errors import MeasureError
+from qpsim.files.plain import plain
 
 KIND = "measurement"
 
@@ -55,7 +55,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as plain Python numbers, lists and texts; None for what is not a finite number."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
+        return dict(plain(self))
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the measurement to an .npz file; :func:`qpsim.measure.load` reads it.
@@ -96,22 +96,6 @@ def axes_for(ax: Any) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(3.4, 2.4), layout="constrained").add_subplot()
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Estimate):
-        return {name: _plain(part) for name, part in value._asdict().items()}
-    if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(part) for part in value]
-    if isinstance(value, (float, np.floating)):
-        return float(value) if math.isfinite(value) else None
-    if isinstance(value, np.integer):
-        return int(value)
-    return value
 
 
 def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:

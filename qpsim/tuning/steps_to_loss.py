@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from qpsim import checks
 from qpsim.errors import SimulationError
+from qpsim.files.plain import plain
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
@@ -53,15 +54,7 @@ class StepsToLoss:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; infinities and NaN are None."""
-        return {
-            "n_steps": _plain(self.n_steps),
-            "step_size": _plain(self.step_size),
-            "interval": [_plain(end) for end in self.interval],
-            "is_exact": self.is_exact,
-            "at_edge": self.at_edge,
-            "step_sizes": self.step_sizes.tolist(),
-            "steps": [_plain(n) for n in self.steps.tolist()],
-        }
+        return dict(plain(self))
 
     def __repr__(self) -> str:
         how = (
@@ -218,7 +211,3 @@ def _finite(losses: np.ndarray) -> np.ndarray:
 def _first_below(mean: np.ndarray, target: float) -> float:
     below = np.flatnonzero(mean <= target)
     return float(below[0]) if below.size else math.inf
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
