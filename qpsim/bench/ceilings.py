@@ -17,6 +17,7 @@ import numpy as np
 
 from qpsim.bench.workloads import Workload
 from qpsim.execution.blas import one_blas_thread
+from qpsim.problem.least_squares import LeastSquares
 from qpsim.simulation.plan import BLOCK_SIZE
 
 _NORMALS_DIM = 100
@@ -93,13 +94,15 @@ def flops_with_series(workload: Workload) -> float | None:
     The exact step of sign descent on a rotated problem has no closed form, and the package sums a
     series for it. The limit counts only what every implementation needs; this count has the series
     too. Single-precision operations count half, since a vector register holds twice as many. None
-    for a workload without the series.
+    for a workload without the series, and for those of group "noise", which have others.
     """
     if (workload.method, workload.step_size) != ("ssd", "optimal") or workload.basis == "axis":
         return None
     from qpsim.kernels.signs import pair_table
 
     problem, dim = workload.problem(), workload.dim
+    if workload.group == "noise" or isinstance(problem, LeastSquares):
+        return None
     table = pair_table(np.asarray(problem.hessian), problem.gradient_correlation())
     products = 2 * 2 * dim**2
     forms = table.double.shape[0] * dim * (dim - 1) + table.single.entries.size

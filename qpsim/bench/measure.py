@@ -12,6 +12,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from qpsim import checks
 from qpsim.bench import ceilings, memory, peers, start
 from qpsim.bench.report import SCHEMA
 from qpsim.bench.start import spread
-from qpsim.bench.workloads import GROUPS, Workload, small, workloads
+from qpsim.bench.workloads import GROUPS, Workload, baseline_of, small, workloads
 from qpsim.errors import SimulationError, nearest
 from qpsim.execution import progress
 from qpsim.execution.cores import available_cores
@@ -29,6 +30,7 @@ from qpsim.provenance import environment
 
 ROUNDS = 7
 START = "start"
+_BASELINE = "baseline"
 _TURN_SECONDS = 0.2
 _LOOK_SECONDS = 0.2
 # Medians of final losses may differ by so many of their standard errors.
@@ -50,7 +52,7 @@ def run(
     ----------
     quick : bool, default False
         The core workloads with an eighth of the replicates and two rounds.
-    groups : sequence of {"core", "shape", "scale", "start"}, default ("core", "shape")
+    groups : sequence of {"core", "shape", "scale", "noise", "start"}, default ("core", "shape")
         "start" has no workloads: it is how long new processes take until they work.
     only : sequence of str, optional
         Names of workloads, of any group.
@@ -106,6 +108,13 @@ def _measured(
     workload: Workload, names: Sequence[str], rounds: int, workers: int
 ) -> dict[str, Any]:
     contenders: dict[str, Callable[[int], np.ndarray]] = {"qpsim": workload.runner(workers)}
+    beside = baseline_of(workload)
+    if beside is not None:
+        # Of the same sizes: a quick run has fewer replicates.
+        beside = replace(
+            beside, n_replicates=workload.n_replicates, n_steps=workload.n_steps, dim=workload.dim
+        )
+        contenders[_BASELINE] = beside.runner(workers)
     skipped = {}
     for name in names:
         reason = peers.reason_missing(name, workload)
@@ -139,8 +148,12 @@ def _measured(
         "flops_per_second": spread(flops),
         "median_final_loss": float(np.median(final["qpsim"])),
         "peak_bytes": memory.peak_bytes(workload, workers) if workload.group == "scale" else None,
+        "baseline": None,
         "peers": {},
     }
+    if beside is not None:
+        ratios = [a / b for a, b in zip(seconds["qpsim"], seconds[_BASELINE], strict=True)]
+        entry["baseline"] = {"name": beside.name, "ratio": spread(ratios)}
     for name in names:
         if name in skipped:
             entry["peers"][name] = {"skipped": skipped[name]}

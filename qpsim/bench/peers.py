@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from qpsim.bench import loops
+from qpsim.bench import loops, peer_noise
 from qpsim.bench.workloads import Workload
+from qpsim.problem.least_squares import LeastSquares
 from qpsim.problem.quadratic import QuadraticProblem
 
 NAMES = ("numpy", "numba", "jax", "torch")
@@ -33,6 +34,7 @@ class Constants(NamedTuple):
     std: Any
     quadratic: Any  # part of the step size's denominator that does not depend on the gradient
     groups: list[tuple[Any, ...]]
+    scales: list[tuple[float, float]]  # of the noise, with weights
 
 
 class Library(NamedTuple):
@@ -49,6 +51,8 @@ def reason_missing(name: str, workload: Workload) -> str | None:
         return f"{name} is not installed (pip install 'qpsim[bench]')"
     if workload.group == "scale":
         return "the workload is too large for it"
+    if name == "numba" and workload.group == "noise":
+        return "its plain loop has the paper's noise only"
     if name == "numba" and workload.basis != "axis":
         return "its plain loop is one over uncoupled coordinates"
     return None
@@ -76,9 +80,15 @@ def step(
     t: Any,
 ) -> tuple[Any, tuple[Any, ...]]:
     """One step of all replicates: new errors (replicate, coordinate) and state."""
-    xp = library.module
+    xp, dim = library.module, workload.dim
+    if workload.least_squares:
+        moved = peer_noise.least_squares_step(workload, library, constants, error, normals)
+        return moved, state
     gradient = _times(error, constants.hessian)
-    drawn = gradient - _times(normals, constants.noise)
+    noise = _times(normals[:, :dim], constants.noise)
+    if workload.df is not None:
+        noise = peer_noise.tailed(workload, library, noise, normals[:, dim:])
+    drawn = gradient - noise
     if workload.method == "adam":
         m = 0.9 * state[0] + 0.1 * drawn
         v = 0.999 * state[1] + 0.001 * drawn * drawn
@@ -96,11 +106,11 @@ def step(
         denominator = (gradient * _times(gradient, constants.hessian)).sum(1) + constants.quadratic
         return error - (numerator / denominator)[:, None] * drawn, state
     standard = gradient / constants.std
-    mean = library.erf(standard * 0.5**0.5)
+    mean = peer_noise.mean_sign(library, constants, standard)
     numerator = (gradient * mean).sum(1)
     denominator = constants.quadratic
     if workload.step_size == "optimal" and workload.basis != "axis":
-        denominator = denominator + sign_form(library, constants, standard, mean)
+        denominator = denominator + sign_form(workload, library, constants, standard)
     return error - (numerator / denominator)[:, None] * xp.sign(drawn), state
 
 
@@ -120,26 +130,30 @@ def _times(rows: Any, matrix: Any) -> Any:
     return rows * matrix if matrix.ndim == 1 else rows @ matrix
 
 
-def sign_form(library: Library, constants: Constants, standard: Any, mean: Any) -> Any:
+def sign_form(workload: Workload, library: Library, constants: Constants, standard: Any) -> Any:
     """sum_{i != j} q_ij E[s_i s_j]: see :mod:`qpsim.kernels.signs`."""
-    xp = library.module
-    diagonal = constants.hessian.diagonal()
-    total = (mean * (mean @ constants.hessian)).sum(1) - (mean * mean * diagonal).sum(1)
+    total = peer_noise.mean_form(library, constants, standard)
     for first, second, sign, nodes in constants.groups:
         x, y = standard[:, first], standard[:, second] * sign
         square, product = (x - y) ** 2, x * y
         for p, q, weight in nodes:
-            total = total + (weight * xp.exp2(square * p + product * q)).sum(1)
+            value = peer_noise.damped(workload, library, square * p + product * q)
+            total = total + (weight * value).sum(1)
     return total
 
 
-def constants_of(workload: Workload, problem: QuadraticProblem, library: Library) -> Constants:
+def constants_of(
+    workload: Workload, problem: QuadraticProblem | LeastSquares, library: Library
+) -> Constants:
     """A workload's problem in a library's arrays."""
-    nu, hessian = problem.noise_std, np.asarray(problem.hessian)
-    square = hessian**2 if problem.is_diagonal else hessian @ hessian
+    hessian = np.asarray(problem.hessian)
+    if isinstance(problem, LeastSquares):
+        return _least_squares_constants(workload, hessian, library)
     quadratic: Any
     if workload.method == "sgd":
-        quadratic = nu**2 * np.sum(problem.eigenvalues**3)
+        noise = problem.noise
+        variance = noise.law.variance * noise.matrix(problem)
+        quadratic = np.sum(hessian * variance)
     elif workload.step_size == "bound":
         quadratic = np.abs(hessian).sum()
     else:
@@ -153,13 +167,38 @@ def constants_of(workload: Workload, problem: QuadraticProblem, library: Library
                 for k in range(nodes.shape[1] // 3)
             ]
             groups.append((library.array(first), library.array(second), library.array(sign), parts))
-    diagonal = square if problem.is_diagonal else np.diagonal(square)
+    root: np.ndarray
+    if workload.noise == "data":
+        root = problem.noise.level * hessian
+    else:
+        root = np.linalg.cholesky(problem.gradient_covariance()).T
     return Constants(
         library.array(hessian),
-        library.array(nu * hessian),
-        library.array(nu * np.sqrt(diagonal)),
+        library.array(root),
+        library.array(problem.gradient_scale()),
         library.array(np.asarray(quadratic)),
         groups,
+        peer_noise.scales(workload),
+    )
+
+
+def _least_squares_constants(
+    workload: Workload, hessian: np.ndarray, library: Library
+) -> Constants:
+    std = np.sqrt(np.diagonal(hessian))
+    correlation = np.clip(hessian / np.outer(std, std), -1.0, 1.0)
+    quadratic = np.trace(hessian)
+    if workload.batch_size == 1:
+        quadratic = np.sum(hessian * np.arcsin(correlation)) * 2.0 / np.pi
+    first, second = np.triu_indices(workload.dim, 1)
+    pairs = tuple(library.array(part) for part in (first, second, hessian[first, second]))
+    return Constants(
+        library.array(hessian),
+        library.array(np.linalg.cholesky(hessian).T),
+        library.array(std),
+        library.array(np.asarray(quadratic)),
+        [pairs],
+        peer_noise.scales(workload),
     )
 
 
@@ -179,7 +218,7 @@ def _nodes(workload: Workload, problem: QuadraticProblem) -> list[tuple[np.ndarr
     return [(first, second, sign, nodes.reshape(first.size, -1))]
 
 
-def _start(workload: Workload, problem: QuadraticProblem) -> np.ndarray:
+def _start(workload: Workload, problem: QuadraticProblem | LeastSquares) -> np.ndarray:
     return np.tile(-problem.optimum, (workload.n_replicates, 1))
 
 
@@ -189,7 +228,7 @@ def _rows_at_a_time(workload: Workload, constants: Constants) -> int:
 
 
 def _numpy(
-    workload: Workload, problem: QuadraticProblem, workers: int
+    workload: Workload, problem: QuadraticProblem | LeastSquares, workers: int
 ) -> Callable[[int], np.ndarray]:
     from threadpoolctl import threadpool_limits
 
@@ -197,6 +236,7 @@ def _numpy(
     constants = constants_of(workload, problem, library)
     start = _start(workload, problem)
     rows = _rows_at_a_time(workload, constants)
+    width = workload.dim + peer_noise.extra_normals(workload)
 
     def run(seed: int) -> np.ndarray:
         generator = np.random.default_rng(seed)
@@ -206,7 +246,7 @@ def _numpy(
                 error = start[first : first + rows]
                 state = initial_state(workload, np.zeros_like(error))
                 for t in range(1, workload.n_steps + 1):
-                    normals = generator.standard_normal(error.shape)
+                    normals = generator.standard_normal((len(error), width))
                     error, state = step(workload, library, constants, error, state, normals, t)
                 final.append(losses(constants, error))
         return np.concatenate(final)
@@ -215,14 +255,15 @@ def _numpy(
 
 
 def _numba(
-    workload: Workload, problem: QuadraticProblem, workers: int
+    workload: Workload, problem: QuadraticProblem | LeastSquares, workers: int
 ) -> Callable[[int], np.ndarray]:
     constants = constants_of(workload, problem, Library(np, error_function(), np.asarray))
+    assert isinstance(problem, QuadraticProblem)
     return loops.prepare(workload, problem, float(constants.quadratic), workers)
 
 
 def _torch(
-    workload: Workload, problem: QuadraticProblem, workers: int
+    workload: Workload, problem: QuadraticProblem | LeastSquares, workers: int
 ) -> Callable[[int], np.ndarray]:
     torch = import_module("torch")
     torch.set_num_threads(workers)
@@ -230,6 +271,7 @@ def _torch(
     constants = constants_of(workload, problem, library)
     start = torch.tensor(_start(workload, problem))
     rows = _rows_at_a_time(workload, constants)
+    width = workload.dim + peer_noise.extra_normals(workload)
 
     def run(seed: int) -> np.ndarray:
         generator = torch.Generator().manual_seed(seed)
@@ -239,7 +281,8 @@ def _torch(
                 error = start[first : first + rows]
                 state = initial_state(workload, torch.zeros_like(error))
                 for t in range(1, workload.n_steps + 1):
-                    normals = torch.empty_like(error).normal_(generator=generator)
+                    normals = torch.empty((len(error), width), dtype=error.dtype)
+                    normals.normal_(generator=generator)
                     error, state = step(workload, library, constants, error, state, normals, t)
                 final.append(losses(constants, error))
             return torch.cat(final).numpy()
@@ -248,17 +291,18 @@ def _torch(
 
 
 def _jax(
-    workload: Workload, problem: QuadraticProblem, workers: int
+    workload: Workload, problem: QuadraticProblem | LeastSquares, workers: int
 ) -> Callable[[int], np.ndarray]:
     jax = import_module("jax")
     jnp = import_module("jax.numpy")
     library = Library(jnp, jax.scipy.special.erf, jnp.asarray)
+    width = workload.dim + peer_noise.extra_normals(workload)
 
     @jax.jit
     def simulated(constants: Constants, start: Any, key: Any) -> Any:
         def body(carry: Any, key: Any) -> Any:
             error, state, t = carry
-            normals = jax.random.normal(key, error.shape, dtype=error.dtype)
+            normals = jax.random.normal(key, (len(error), width), dtype=error.dtype)
             error, state = step(workload, library, constants, error, state, normals, t)
             return (error, state, t + 1.0), None
 

@@ -7,6 +7,8 @@ A report is a dict of plain JSON values. A measured number is {"median", "low", 
 - ``fraction_of_limit``: the time that the normals and matrix products alone would take, over the time
   taken; ``fraction_with_series`` counts the series of the exact sign step too, or is None;
 - ``peak_bytes``: memory of a process that runs only this workload (group "scale"; else None);
+- ``baseline``: the ``name`` of the workload that this one varies and the ``ratio`` of its time to that one's in the
+  same round, or None; older reports have no such key;
 - ``peers``: for each the ``ratio`` of its time to ours in the same round, or why it was ``skipped``.
 
 ``start`` is what :func:`qpsim.bench.start.measure` returns, or empty; older reports have no such key.
@@ -54,6 +56,8 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
     columns = ["workload", "ns/update", "of limit", *(f"x {name}" for name in names), "target"]
     peaks = any(entry.get("peak_bytes") for entry in report["results"])
     columns += ["peak memory"] if peaks else []
+    beside = any(entry.get("baseline") for entry in report["results"])
+    columns += ["x baseline", "at most"] if beside else []
     rows = []
     for entry in report["results"]:
         target = entry["workload"]["target"]
@@ -65,6 +69,7 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
                 *(_ratio(entry["peers"].get(name)) for name in names),
                 _NONE if target is None else f"{target:g} x jax",
                 *([_mebibytes(entry.get("peak_bytes"))] if peaks else []),
+                *(_beside(entry) if beside else []),
             ]
         )
     return columns, rows
@@ -95,6 +100,11 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
         "limit if the products of its series count."
         for entry in results
         if entry.get("fraction_with_series")
+    ]
+    lines += [
+        f"{entry['workload']['name']}: the baseline is {entry['baseline']['name']}."
+        for entry in results
+        if entry.get("baseline")
     ]
     reasons = {
         f"{name}: {peer['skipped']}"
@@ -170,6 +180,19 @@ def _ratio(peer: Mapping[str, Any] | None) -> str:
         return "differs"
     ratio = peer["ratio"]
     return f"{ratio['median']:.1f} ({ratio['low']:.1f}-{ratio['high']:.1f})"
+
+
+def _beside(entry: Mapping[str, Any]) -> list[str]:
+    """How many times as long as its baseline a workload takes, and may take."""
+    found = entry.get("baseline")
+    if not found:
+        return [_NONE, _NONE]
+    ratio = found["ratio"]
+    most = entry["workload"]["at_most"]
+    return [
+        f"{ratio['median']:.2f} ({ratio['low']:.2f}-{ratio['high']:.2f})",
+        _NONE if most is None else f"{most:g}",
+    ]
 
 
 def _mebibytes(size: int | None) -> str:

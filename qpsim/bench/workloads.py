@@ -1,7 +1,8 @@
 """The ensembles that are timed, described as data: the same for this package and for its peers.
 
 A workload is a problem, a method, a step-size policy and three sizes. Its noise is that of Section
-2.2 of Balles & Hennig (2018) at ``noise_std = 0.1``, its optimum U[-10, 10], its start 0.
+2.2 of Balles & Hennig (2018) at ``noise_std = 0.1``, its optimum U[-10, 10], its start 0. Workloads of
+group "noise" have another noise, or are least squares, and are timed beside the one they vary.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.problem import noise as noises
+from qpsim.problem.least_squares import LeastSquares
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 from qpsim.simulation.run import simulate
 
-GROUPS = ("core", "shape", "scale")
+GROUPS = ("core", "shape", "scale", "noise")
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class Workload:
     ----------
     name : str
         Short and unique, as printed.
-    group : {"core", "shape", "scale"}
-        "core" has the targets, "shape" varies one size, "scale" is too large for peers.
+    group : {"core", "shape", "scale", "noise"}
+        "core" has the targets, "shape" varies one size, "scale" is too large for peers, "noise" has
+        other noises and least squares.
     step_size : "optimal", "bound" or float
         As in :func:`qpsim.simulation.run`.
     matrix_products : int
@@ -38,6 +42,17 @@ class Workload:
         coordinates. Without it they use as many nodes for all pairs as the most correlated one needs.
     target : float or None
         How many times faster than JAX the package should be.
+    noise : {"data", "dense"}
+        "dense" is a random covariance matrix with the trace of the paper's.
+    df : float or None
+        Degrees of freedom of Student's t, a whole number; None for a Gaussian.
+    batch_size : int
+    least_squares : bool
+        Least squares with Gaussian data of this Hessian and label noise ``noise_std``.
+    baseline : str or None
+        Name of a workload that takes turns with this one.
+    at_most : float or None
+        How many times as long as the baseline it may take.
     """
 
     name: str
@@ -53,6 +68,12 @@ class Workload:
     matrix_products: int = 0
     shared_nodes: bool = False
     target: float | None = None
+    noise: str = "data"
+    df: float | None = None
+    batch_size: int = 1
+    least_squares: bool = False
+    baseline: str | None = None
+    at_most: float | None = None
 
     @property
     def updates(self) -> int:
@@ -64,11 +85,21 @@ class Workload:
         """Floating-point operations of the matrix products."""
         return 2.0 * self.matrix_products * self.dim * self.updates
 
-    def problem(self) -> QuadraticProblem:
+    def problem(self) -> QuadraticProblem | LeastSquares:
         """The problem, the same at every call."""
-        return random_problem(
+        made = random_problem(
             self.spectrum, self.dim, self.basis, noise_std=self.noise_std, rng=self.dim
         )
+        if self.least_squares:
+            return LeastSquares(made.hessian, made.optimum, label_noise_std=self.noise_std)
+        if self.noise == "dense":
+            return made.with_noise(noises.dense(self._covariance(made), df=self.df))
+        return made.with_noise(noises.data(self.noise_std, df=self.df))
+
+    def _covariance(self, problem: QuadraticProblem) -> np.ndarray:
+        factor = np.random.default_rng(self.dim).standard_normal((self.dim, self.dim))
+        covariance = factor @ factor.T
+        return covariance * (problem.noise.trace(problem) / np.trace(covariance))
 
     def runner(self, workers: int) -> Callable[[int], np.ndarray]:
         """This package's run of the workload: from a seed to the final losses (n_replicates,)."""
@@ -82,6 +113,7 @@ class Workload:
                 self.n_steps,
                 self.n_replicates,
                 rng=seed,
+                batch_size=self.batch_size,
                 workers=workers,
                 record=("excess_loss",),
             )
@@ -168,6 +200,32 @@ _SCALE = (
         matrix_products=3,
     ),
 )
+_EXACT = next(w for w in _CORE if w.name == "SSD, Haar, exact step")
+_VARIED = replace(_EXACT, group="noise", target=None, shared_nodes=True, baseline=_EXACT.name)
+_NOISE = (
+    replace(_VARIED, name="SSD, Haar, dense C", noise="dense", at_most=1.3),
+    replace(_VARIED, name="SSD, Haar, Student t", df=3.0, at_most=3.0),
+    replace(_VARIED, name="SSD, least squares", least_squares=True, at_most=4.0),
+    replace(_VARIED, name="SSD, least squares, B=8", least_squares=True, batch_size=8, at_most=4.0),
+    replace(
+        _CORE[0],
+        name="SGD, axis, Student t",
+        group="noise",
+        target=None,
+        df=3.0,
+        baseline=_CORE[0].name,
+        at_most=1.5,
+    ),
+    replace(
+        _CORE[1],
+        name="SSD, axis, Student t",
+        group="noise",
+        target=None,
+        df=3.0,
+        baseline=_CORE[1].name,
+        at_most=1.5,
+    ),
+)
 
 
 def workloads(groups: tuple[str, ...] = ("core", "shape")) -> tuple[Workload, ...]:
@@ -179,7 +237,19 @@ def workloads(groups: tuple[str, ...] = ("core", "shape")) -> tuple[Workload, ..
     from qpsim.methods import method_names
 
     known = method_names()
-    return tuple(w for w in _CORE + _SHAPE + _SCALE if w.group in groups and w.method in known)
+    return tuple(
+        w for w in _CORE + _SHAPE + _SCALE + _NOISE if w.group in groups and w.method in known
+    )
+
+
+def baseline_of(workload: Workload) -> Workload | None:
+    """The workload that one is compared with, if there is one.
+
+    >>> baseline_of(workloads(("noise",))[0]).name
+    'SSD, Haar, exact step'
+    """
+    named = (w for w in _CORE if w.name == workload.baseline)
+    return next(named, None)
 
 
 def small(workload: Workload) -> Workload:

@@ -21,7 +21,8 @@ def bench(
     group: Annotated[
         list[str] | None,
         typer.Option(
-            help="core, shape, scale or start; may be repeated.", show_default="core and shape"
+            help="core, shape, scale, noise or start; may be repeated.",
+            show_default="core and shape",
         ),
     ] = None,
     peer: Annotated[
@@ -53,6 +54,7 @@ def bench(
       qpsim bench --out now.json --compare before.json
       qpsim bench --only "SSD, Haar, exact step" --peer jax --rounds 15
       qpsim bench --group scale --workers 4
+      qpsim bench --group noise          other noises and least squares, beside the paper's
       qpsim bench --group start          how long one waits before anything is computed
       qpsim bench --report now.json --markdown
     """

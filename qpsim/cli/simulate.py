@@ -65,7 +65,8 @@ def simulate(
       noise = {df = 3.0}           # family = white, hessian or data (default), or
                                    # diagonal (variance), dense (covariance), low_rank
                                    # (factor, diagonal); df of Student t, or
-                                   # law = "laplace"; std instead of noise_std
+                                   # law = "laplace"; std instead of noise_std;
+                                   # a table [noise] of its own is the same
       optimum = "optimum.npy"      # or numbers; default: drawn U[-scale, scale],
                                    # or 0 if theta0 is given
       theta0 = "start.npy"         # (d,) or (n_replicates, d); default 0

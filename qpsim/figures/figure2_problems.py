@@ -8,7 +8,7 @@ noise levels share offsets and noise, so that ratios may be taken replicate by r
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import Executor
 from contextlib import closing
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from qpsim.execution.pool import threads
 from qpsim.figures import choices
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import Method
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.simulation.plan import Plan, make_plan
 from qpsim.simulation.run import run_plan
 
@@ -58,16 +59,21 @@ class PanelOptions(EnsembleOptions):
     noise_std: tuple[float, ...] = option(NOISE, "noise levels nu", at_least=0.0)
 
 
+WithNoise = Callable[[QuadraticProblem, int], QuadraticProblem]
+
+
 class Ensemble:
     """Problems, starts and noise of the options' seed, ready to be run by any methods.
 
     ``rows`` are the problems; ``problems`` (row, draw) are without noise and have their optimum at 0;
     ``sizes`` (draw) counts the replicates of each draw; ``of_replicate`` (replicate) says which draw
-    it belongs to.
+    it belongs to. A column's noise is a function from a problem and the number of its draw to the
+    problem with that noise; by default the columns are the options' levels of the paper's noise.
     """
 
-    def __init__(self, options: PanelOptions) -> None:
+    def __init__(self, options: PanelOptions, columns: Sequence[WithNoise] | None = None) -> None:
         self.options = options
+        self.columns = columns or [_at_level(level) for level in options.noise_std]
         self.rows = choices.rows(options.problems)
         self.sizes = _sizes(options)
         seeds = np.random.SeedSequence(options.rng).spawn(len(self.sizes))
@@ -95,6 +101,17 @@ class Ensemble:
                 values[k, draw, : problem.dim] = problem.eigenvalues
         return list(first), values
 
+    def noisy(self, row: int, column: int, draw: int) -> QuadraticProblem:
+        """The problem of a panel."""
+        return self.columns[column](self.problems[row][draw], draw)
+
+    def start(self, row: int, draw: int) -> np.ndarray:
+        """Starts of a draw's replicates, shape (replicate, coordinate)."""
+        # Drawn again for every panel: rows of one dimension start from the same points.
+        generator = np.random.Generator(np.random.PCG64(self._seeds[draw][1]))
+        size = (self.sizes[draw], self.problems[row][draw].dim)
+        return generator.uniform(-self.options.scale, self.options.scale, size)
+
     def run(
         self,
         methods: Mapping[str, Method],
@@ -105,7 +122,7 @@ class Ensemble:
 
         All methods use the optimal step size.
         """
-        panels = list(np.ndindex(len(self.rows), len(self.options.noise_std)))
+        panels = list(np.ndindex(len(self.rows), len(self.columns)))
         jobs = [
             self._plans(panel, draw, methods) for panel in panels for draw in range(len(self.sizes))
         ]
@@ -121,27 +138,25 @@ class Ensemble:
         self, panel: tuple[int, ...], draw: int, methods: Mapping[str, Method]
     ) -> tuple[Plan, ...]:
         """One plan a method, all with the same starts and noise: what a worker does at a time."""
-        row, noise = panel
-        options, problem = self.options, self.problems[row][draw]
-        problem = problem.with_noise(options.noise_std[noise])
-        _, offset, seed = self._seeds[draw]
-        # Drawn again for every panel: rows of one dimension start from the same points.
-        generator = np.random.Generator(np.random.PCG64(offset))
-        size = (self.sizes[draw], problem.dim)
-        start = generator.uniform(-options.scale, options.scale, size)
+        row, column = panel
+        problem = self.noisy(row, column, draw)
         return tuple(
             make_plan(
                 problem,
                 method,
                 "optimal",
-                options.n_steps,
+                self.options.n_steps,
                 self.sizes[draw],
-                start,
-                rng=seed,
+                self.start(row, draw),
+                rng=self._seeds[draw][2],
                 record=("excess_loss",),
             )
             for method in methods.values()
         )
+
+
+def _at_level(level: float) -> WithNoise:
+    return lambda problem, draw: problem.with_noise(level)
 
 
 def _sizes(options: EnsembleOptions) -> list[int]:

@@ -11,6 +11,9 @@ Keys at the top are the options of ``qpsim simulate``; keys under ``[problem]`` 
     [problem]
     hessian = "hessian.csv"     # or: spectrum = "structured", basis = "haar", dim = 100
     noise_std = 0.5
+
+    [noise]                     # or [problem.noise]
+    df = 3.0
 """
 
 from __future__ import annotations
@@ -172,7 +175,7 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
         raise SpecError("The experiment has no 'problem'; see qpsim simulate --help.")
     # The problem's draws and the noise come apart: more replicates do not change the problem.
     seeds = np.random.SeedSequence(top.get("rng", 0)).spawn(2)
-    problem = make_problem(top["problem"], folder, seeds[0])
+    problem = _problem(top, folder, seeds[0])
     theta0 = top["problem"].get("theta0")
     plans: dict[str, Plan] = {}
     for k, entry in enumerate(top.get("methods", _METHODS)):
@@ -197,6 +200,16 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
         )
     out = top.get("out")
     return Experiment(plans, top.get("workers"), None if out is None else folder / out)
+
+
+def _problem(top: Mapping[str, Any], folder: Path, seed: np.random.SeedSequence) -> Problem:
+    """The problem with its noise, which is a table of its own or one of the problem's."""
+    given = dict(top["problem"])
+    if "noise" not in top:
+        return make_problem(given, folder, seed)
+    if "noise" in given:
+        raise SpecError("The experiment has both [noise] and [problem.noise]; keep one.")
+    return make_problem({**given, "noise": top["noise"]}, folder, seed, "noise")
 
 
 def summary(results: Mapping[str, Result]) -> dict[str, Any]:

@@ -160,6 +160,7 @@ PROBLEM: dict[str, Check] = {
 METHOD = ("name", "label", "step_size")
 TOP: dict[str, Check] = {
     "problem": _any_table,
+    "noise": mapping,
     "methods": _methods,
     "step_size": step_size,
     "n_steps": _count,

@@ -33,8 +33,15 @@ _NOISE_ARRAYS = {
 _NOISE_LEVELS = ("data", "hessian", "white")
 
 
-def make_problem(given: dict[str, Any], folder: Path, seed: np.random.SeedSequence) -> Problem:
+def make_problem(
+    given: dict[str, Any],
+    folder: Path,
+    seed: np.random.SeedSequence,
+    noise_path: str = "problem.noise",
+) -> Problem:
     """The problem that a checked ``[problem]`` table describes; files in it are relative to the folder.
+
+    ``noise_path`` is how the file calls the table of the noise, for errors.
 
     Raises
     ------
@@ -64,7 +71,7 @@ def make_problem(given: dict[str, Any], folder: Path, seed: np.random.SeedSequen
     # A start that is given means a distance that is given: then the optimum stays at 0.
     scale = given.get("scale", 0.0 if "theta0" in given else 10.0)
     if kind == "spectrum":
-        return _random(given, folder, scale, seed)
+        return _random(given, folder, scale, seed, noise_path)
     matrix = array(f"problem.{kind}", given[kind], folder, given.get("array"))
     generator = np.random.Generator(np.random.PCG64(seed.spawn(1)[0]))
     optimum = generator.uniform(-scale, scale, matrix.shape[0] if matrix.ndim else 1)
@@ -72,11 +79,15 @@ def make_problem(given: dict[str, Any], folder: Path, seed: np.random.SeedSequen
         optimum = array("problem.optimum", given["optimum"], folder)
     if kind == "covariance":
         return LeastSquares(matrix, optimum, given.get("label_noise_std", 0.1))
-    return QuadraticProblem(matrix, optimum, **_noise(given, folder))
+    return QuadraticProblem(matrix, optimum, **_noise(given, folder, noise_path))
 
 
 def _random(
-    given: dict[str, Any], folder: Path, scale: float, seed: np.random.SeedSequence
+    given: dict[str, Any],
+    folder: Path,
+    scale: float,
+    seed: np.random.SeedSequence,
+    noise_path: str,
 ) -> QuadraticProblem:
     spectrum = given["spectrum"]
     if not isinstance(spectrum, str) and "dim" in given:
@@ -91,7 +102,7 @@ def _random(
         rng=seed,
     )
     if "noise" in given:
-        problem = problem.with_noise(_noise(given, folder)["noise"])
+        problem = problem.with_noise(_noise(given, folder, noise_path)["noise"])
     if "optimum" in given:
         problem = problem.with_optimum(array("problem.optimum", given["optimum"], folder))
     return problem
@@ -113,7 +124,7 @@ def _data(given: dict[str, Any], folder: Path) -> DataProblem:
     )
 
 
-def _noise(given: dict[str, Any], folder: Path) -> dict[str, Any]:
+def _noise(given: dict[str, Any], folder: Path, path: str) -> dict[str, Any]:
     if "noise" not in given:
         return {"noise_std": given.get("noise_std", 0.1)}
     table = dict(given["noise"])
@@ -121,17 +132,17 @@ def _noise(given: dict[str, Any], folder: Path) -> dict[str, Any]:
     known = (*_NOISE_LEVELS, *_NOISE_ARRAYS)
     if family not in known:
         raise SpecError(
-            f"Unknown problem.noise.family {checks.shown(family)}; {nearest(str(family), known)}"
+            f"Unknown {path}.family {checks.shown(family)}; {nearest(str(family), known)}"
         )
     names = _NOISE_ARRAYS.get(family, ("std",))
     for key in table:
         if key not in (*names, "df", "law"):
             raise SpecError(
-                f"Unknown key 'problem.noise.{key}'; {nearest(str(key), [*names, 'df', 'law', 'family'])}"
+                f"Unknown key '{path}.{key}'; {nearest(str(key), [*names, 'df', 'law', 'family'])}"
             )
     if family in _NOISE_LEVELS:
         if "std" in table and "noise_std" in given:
-            raise SpecError("[problem] has both 'noise_std' and 'noise.std'; keep one.")
+            raise SpecError(f"problem.noise_std and {path}.std say the same; keep one.")
         arguments = [table.get("std", given.get("noise_std", 0.1))]
     else:
         if "noise_std" in given:
@@ -139,14 +150,14 @@ def _noise(given: dict[str, Any], folder: Path) -> dict[str, Any]:
                 f"[problem] has 'noise_std', but a noise {family!r} has its own size; drop 'noise_std'."
             )
         if names[0] not in table:
-            raise SpecError(f"problem.noise needs {names[0]!r} for the family {family!r}.")
+            raise SpecError(f"{path} needs {names[0]!r} for the family {family!r}.")
         arguments = [
-            array(f"problem.noise.{name}", table[name], folder) for name in names if name in table
+            array(f"{path}.{name}", table[name], folder) for name in names if name in table
         ]
     try:
         made = getattr(noise, family)(*arguments, df=table.get("df"), law=table.get("law"))
     except QpsimError as error:
-        raise SpecError(f"problem.noise: {error}") from None
+        raise SpecError(f"{path}: {error}") from None
     return {"noise": made}
 
 

@@ -7,8 +7,8 @@ import subprocess
 import numpy as np
 import pytest
 
-from qpsim import bench
-from qpsim.bench import ceilings, measure, memory, peers, report, start, workloads
+from qpsim import bench, theory
+from qpsim.bench import ceilings, measure, memory, peer_noise, peers, report, start, workloads
 from qpsim.errors import FileError, SimulationError
 from qpsim.kernels import signs
 from tests import naive
@@ -32,7 +32,7 @@ def measured():
     [
         (peer, w.name)
         for peer in peers.NAMES
-        for w in workloads.workloads(("core",))
+        for w in workloads.workloads(("core", "noise"))
         if peer != "numba" or w.basis == "axis"
     ],
 )
@@ -54,11 +54,64 @@ def test_the_peers_exact_step_is_that_of_a_loop():
     library = peers.Library(np, peers.error_function(), np.asarray)
     constants = peers.constants_of(workload, problem, library)
     a = np.random.default_rng(0).standard_normal((2, 6))
-    mean = peers.error_function()(a / 2**0.5)
-    value = constants.quadratic + peers.sign_form(library, constants, a, mean)
+    value = constants.quadratic + peers.sign_form(workload, library, constants, a)
     for k in range(2):
         exact = naive.sign_form(problem.hessian, problem.gradient_correlation(), a[k], np.ones(6))
         assert value[k] == pytest.approx(exact, rel=1e-8)
+
+
+@pytest.mark.parametrize("name", [w.name for w in workloads.workloads(("noise",))])
+def test_a_peers_step_under_another_noise_is_the_exact_one(name):
+    workload = tiny(name)
+    problem = workload.problem()
+    library = peers.Library(np, peers.error_function(), np.asarray)
+    constants = peers.constants_of(workload, problem, library)
+    rng = np.random.default_rng(0)
+    error = rng.standard_normal((3, 6))
+    normals = rng.standard_normal((3, 6 + peer_noise.extra_normals(workload)))
+    moved, _ = peers.step(workload, library, constants, error, (), normals, 1.0)
+    batched = problem.at_batch(workload.batch_size)
+    for k in range(3):
+        step = theory.optimal_step_size(batched, workload.method, problem.optimum + error[k])
+        direction = np.sign(error[k] - moved[k])
+        if workload.method == "sgd":
+            tail = np.sqrt(3.0 / np.sum(normals[k, 6:] ** 2))
+            direction = problem.hessian * (error[k] - 0.1 * tail * normals[k, :6])
+        np.testing.assert_allclose(error[k] - moved[k], step * direction, rtol=1e-6)
+
+
+def test_a_workload_is_timed_beside_the_one_it_varies(monkeypatch):
+    seconds = {"SSD, axis, Student t": 3.0, "SSD, axis": 2.0}
+    monkeypatch.setattr(measure, "_seconds", lambda run, seed: run.took)
+
+    def runner(workload, workers):
+        def run(seed):
+            return np.full(16, 1.0 + workload.n_replicates)
+
+        run.took = seconds[workload.name]
+        return run
+
+    monkeypatch.setattr(workloads.Workload, "runner", runner)
+    found = bench.run(only=["SSD, axis, Student t"], peers=[], rounds=3)
+    (entry,) = found["results"]
+    assert entry["baseline"] == {
+        "name": "SSD, axis",
+        "ratio": {"median": 1.5, "low": 1.5, "high": 1.5},
+    }
+    columns, rows = report.table(found)
+    assert columns[-2:] == ["x baseline", "at most"]
+    assert rows[0][-2:] == ["1.50 (1.50-1.50)", "1.5"]
+    assert any("the baseline is SSD, axis." in line for line in report.remarks(found))
+
+
+def test_every_workload_of_another_noise_has_a_baseline_and_a_limit():
+    varied = workloads.workloads(("noise",))
+    assert len(varied) == 6
+    for workload in varied:
+        beside = workloads.baseline_of(workload)
+        assert beside.group == "core" and beside.method == workload.method
+        assert (beside.dim, beside.n_steps) == (workload.dim, workload.n_steps)
+        assert workload.at_most > 1.0 and "noise only" in peers.reason_missing("numba", workload)
 
 
 def test_a_missing_peer_is_skipped_with_a_reason(monkeypatch):

@@ -152,6 +152,26 @@ def test_an_unwritable_output_is_found_before_the_work(tmp_path, monkeypatch):
             {"problem": {"spectrum": "mild", "nois": 1}},
             r"'problem.nois'; did you mean 'noise'",
         ),
+        ({"nois": {}}, "Unknown key 'nois'; did you mean 'noise'"),
+        ({"noise": "white"}, "noise must be a table of keys and values, not 'white'"),
+        ({"noise": {"family": "wite"}}, "Unknown noise.family 'wite'; did you mean 'white'"),
+        ({"noise": {"df": 0}}, "^noise: df, the degrees of freedom"),
+        ({"noise": {"std": 1.0, "variance": 1}}, "Unknown key 'noise.variance'"),
+        ({"noise": {"family": "dense"}}, "^noise needs 'covariance' for the family 'dense'"),
+        ({"noise": {"family": "dense", "covariance": "gone.npy"}}, "noise.covariance: cannot read"),
+        (
+            {"problem": {"spectrum": "mild", "noise": {"df": 3}}, "noise": {"df": 3}},
+            r"both \[noise\] and \[problem.noise\]; keep one",
+        ),
+        (
+            {"problem": {"spectrum": "mild", "noise_std": 1}, "noise": {"std": 1}},
+            "problem.noise_std and noise.std say the same; keep one",
+        ),
+        (
+            {"problem": {"spectrum": "mild", "noise": {"family": "wite"}}},
+            "Unknown problem.noise.family 'wite'",
+        ),
+        ({"problem": {"covariance": [1.0]}, "noise": {}}, "'noise', which goes with 'spectrum'"),
         ({"methods": [{"name": "sgd", "stepsize": 1}]}, r"methods\[0\].stepsize'; did you mean"),
         ({"methods": [{"name": "adam", "b3": 1}]}, r"methods\[0\].b3'; did you mean 'b[12]'"),
         ({"methods": ["sgdd"]}, r"methods\[0\]: Unknown method 'sgdd'; did you mean 'sgd'"),
@@ -236,6 +256,31 @@ def test_a_mistake_is_named_with_its_place(tmp_path, change, message):
     with pytest.raises(QpsimError, match=message) as caught:
         spec.parse({**BASE, **change}, tmp_path)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "made"),
+    [
+        ("df = 3.0", qpsim.noise.data(0.5, df=3.0)),
+        ('family = "white"\nlaw = "laplace"', qpsim.noise.white(0.5, law="laplace")),
+        ('family = "dense"\ncovariance = "c.npy"', qpsim.noise.dense(HESSIAN)),
+        ('family = "diagonal"\nvariance = [1.0, 4.0]', qpsim.noise.diagonal([1.0, 4.0])),
+        (
+            'family = "low_rank"\nfactor = [[1.0], [2.0]]\ndf = 4',
+            qpsim.noise.low_rank([[1.0], [2.0]], df=4),
+        ),
+    ],
+)
+@pytest.mark.parametrize("kind", ["spectrum = [2.0, 3.0]", "hessian = [2.0, 3.0]"])
+def test_the_noise_is_a_table_of_its_own_or_the_problems(tmp_path, kind, lines, made):
+    np.save(tmp_path / "c.npy", HESSIAN)
+    level = "noise_std = 0.5" if made.has_level else ""
+    head = f'methods = ["ssd"]\n[problem]\n{kind}\n{level}\n'
+    for section in ("noise", "problem.noise"):
+        problem = spec.read(write(tmp_path, f"{head}[{section}]\n{lines}\n")).problem
+        assert problem.noise.to_dict() == made.to_dict()
+        expected = problem.with_noise(made).gradient_covariance()
+        np.testing.assert_array_equal(problem.gradient_covariance(), expected)
 
 
 def test_what_is_missing_is_named_or_has_a_default():
