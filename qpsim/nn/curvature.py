@@ -133,6 +133,8 @@ class _Chain:
         network = self.network
         steps = self._steps(first, len(x))
         values = self._split(network.parameters)
+        # Below the first layer with parameters nothing has a tangent, and no gradient is needed.
+        lowest = next(n for n, count in enumerate(self.counts) if count)
         value = x.astype(network.dtype, copy=False)
         for step, own in zip(steps, values, strict=True):
             value = step.forward(value, own)
@@ -144,19 +146,21 @@ class _Chain:
             probabilities /= probabilities.sum(axis=1, keepdims=True)
             gradient = probabilities * scale
             gradient[np.arange(len(x)), targets] -= scale
-        for step, own in zip(reversed(steps), reversed(values), strict=True):
-            gradient = step.backward(gradient, own)
+        for n in range(len(steps) - 1, lowest, -1):
+            gradient = steps[n].backward(gradient, values[n])
+        steps[lowest].lowest(gradient)
         for vector, total in zip(vectors, sums, strict=True):
             tangents, totals = self._split(vector), self._split(total)
-            tangent = np.zeros_like(steps[0].x)
-            for step, own, along in zip(steps, values, tangents, strict=True):
-                tangent = step.forward_tangent(tangent, own, along)
+            tangent = steps[lowest].lowest_forward_tangent(tangents[lowest])
+            for n in range(lowest + 1, len(steps)):
+                tangent = steps[n].forward_tangent(tangent, values[n], tangents[n])
             if probabilities is not None:
                 mean = (probabilities * tangent).sum(axis=1, keepdims=True)
                 tangent = probabilities * (tangent - mean)
             tangent = tangent * scale
-            for n in range(len(steps) - 1, -1, -1):
+            for n in range(len(steps) - 1, lowest, -1):
                 tangent = steps[n].backward_tangent(tangent, values[n], tangents[n], totals[n])
+            steps[lowest].lowest_backward_tangent(tangent, totals[lowest])
 
     def _split(self, vector: np.ndarray) -> list[list[np.ndarray]]:
         """Views of a vector (P,): for each layer the arrays of its parameters."""
