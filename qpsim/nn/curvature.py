@@ -25,9 +25,11 @@ from qpsim.nn.workspace import equal_bounds
 
 __all__ = ["hessian", "hessian_vector_product"]
 
-_MAX_CHUNKS = 16
+# Examples go to threads in so many parts at most. Each part has a sum as large as the parameters; if those are
+# many, a part has at least so many examples that adding up is little beside the products.
+_MAX_CHUNKS, _FEW_PARAMETERS, _LEAST_EXAMPLES = 16, 20_000, 128
 # Activations of the examples that a thread takes at a time, and sums that all threads hold.
-_BLOCK_BYTES, _SUM_BYTES = 64e6, 256e6
+_BLOCK_BYTES, _SUM_BYTES = 64e6, 64e6
 _LARGEST_HESSIAN = 5000
 _AT_ONCE = 16
 
@@ -41,7 +43,8 @@ def hessian_vector_product(
     if vectors.shape[:1] != (size,) or vectors.ndim > 2:
         raise NetworkError(f"v must be ({size},) or ({size}, k), not {vectors.shape}")
     columns = vectors.reshape(size, -1).T
-    bounds = equal_bounds(len(x), _MAX_CHUNKS)
+    least = 1 if size <= _FEW_PARAMETERS else _LEAST_EXAMPLES
+    bounds = equal_bounds(len(x), max(1, min(_MAX_CHUNKS, len(x) // least)))
     together = max(int(_SUM_BYTES / (len(bounds) * size * network.dtype.itemsize)), 1)
     result = np.empty((len(columns), size), network.dtype)
     for start in range(0, len(columns), together):
