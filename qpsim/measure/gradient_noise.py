@@ -16,8 +16,8 @@ from qpsim.measure.record import Estimate, Measurement, around, axes_for, table
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Bytes that the sums of the jackknife's groups may take, and the most groups.
 _GROUP_BYTES, _GROUPS = 200e6, 20
-# Coordinates of the tail's likelihood.
-_TAIL_COORDINATES = 32
+# Coordinates of the tail's likelihood, and the share of equal gradients that they may have.
+_TAIL_COORDINATES, _REPEATS = 32, 0.05
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -44,7 +44,8 @@ class NoiseMeasurement(Measurement):
         Root mean square correlation of pairs of coordinates, of gradients and of their signs, without the share
         that finitely many gradients would show if there were none.
     tail_index : Estimate
-        Degrees of freedom of Student's t by likelihood; infinite for Gaussian tails.
+        Degrees of freedom of Student's t by likelihood; infinite for Gaussian tails. It is of coordinates that hardly
+        ever repeat a value, and NaN where there are none.
     sign_probability_error : Estimate
         Root mean square difference between P[g_i > 0] and Eq. 8's Gaussian formula, without sampling error.
     dead : int
@@ -173,8 +174,8 @@ def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMea
     n, mean, variance = sums.moments()
     if not variance.any():
         raise MeasureError("All gradients are equal: there is no noise to measure.")
-    columns = np.concatenate(sums.columns)
-    columns = columns[:, columns.std(axis=0) > 0.0]
+    # The deviation of a constant column is not zero but rounding.
+    columns = np.concatenate(sums.columns)[:, variance[sums.chosen] > 0.0]
     if columns.shape[1] == 0:
         alive = "none of the chosen coordinates varies; raise n_coordinates"
         raise MeasureError(f"Of {len(sums.chosen)} coordinates drawn, {alive}.")
@@ -198,7 +199,7 @@ def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMea
         sign_scale=_positive(_jackknife([one[1] for one in scales])),
         gradient_correlation=_root(_by_groups(columns, parts, _squared_correlation)),
         sign_correlation=_root(_by_groups(np.sign(columns), parts, _squared_correlation)),
-        tail_index=_tail_index(columns[:, :_TAIL_COORDINATES]),
+        tail_index=_tail_index(columns),
         sign_probability_error=_root(_by_groups(columns, parts, _squared_sign_error)),
         dead=int(np.count_nonzero(variance == 0.0)),
     )
@@ -241,8 +242,8 @@ def _root(of: Estimate) -> Estimate:
 
 def _squared_correlation(columns: np.ndarray) -> float:
     """Mean r_ij^2 over pairs, without the 1 / (n - 1) that independent coordinates show."""
+    columns = columns[:, np.ptp(columns, axis=0) > 0.0]
     std = columns.std(axis=0)
-    columns, std = columns[:, std > 0.0], std[std > 0.0]
     n, k = columns.shape
     if k < 2:
         return 0.0
@@ -258,7 +259,10 @@ def _squared_sign_error(columns: np.ndarray) -> float:
     from scipy.special import ndtr
 
     n = len(columns)
-    a = columns.mean(axis=0) / np.maximum(columns.std(axis=0, ddof=1), 1e-300)
+    # A group may be left with a column that does not vary: Eq. 8 is then exact, and 40 is as good as infinite.
+    std = np.where(np.ptp(columns, axis=0) > 0.0, columns.std(axis=0, ddof=1), 0.0)
+    mean = columns.mean(axis=0)
+    a = np.clip(np.divide(mean, std, out=40.0 * np.sign(mean), where=std > 0.0), -40.0, 40.0)
     formula = ndtr(a)
     seen = np.mean(columns > 0.0, axis=0) + 0.5 * np.mean(columns == 0.0, axis=0)
     density = np.exp(-0.5 * a * a) / np.sqrt(2.0 * np.pi)
@@ -274,6 +278,10 @@ def _tail_index(columns: np.ndarray) -> Estimate:
     """
     from scipy.optimize import minimize_scalar
 
+    # A value that many gradients share, such as the 0 of a unit that was off, has infinite likelihood.
+    columns = columns[:, _repeats(columns) <= _REPEATS * len(columns)][:, :_TAIL_COORDINATES]
+    if columns.shape[1] == 0:
+        return Estimate(np.nan, np.nan, np.nan)
     x = (columns - np.median(columns, axis=0)) / columns.std(axis=0)
 
     def by_gradient(u: float) -> np.ndarray:
@@ -291,6 +299,11 @@ def _tail_index(columns: np.ndarray) -> Estimate:
     value = np.inf if u < 1e-3 else 1.0 / u
     lower = 1.0 / interval.high if np.isfinite(interval.high) else 0.0
     return Estimate(value, lower, 1.0 / interval.low if interval.low > 1e-3 else np.inf)
+
+
+def _repeats(columns: np.ndarray) -> np.ndarray:
+    """How many gradients are equal to the next larger one, in each column."""
+    return np.sum(np.diff(np.sort(columns, axis=0), axis=0) == 0.0, axis=0)
 
 
 def _log_likelihood(x: np.ndarray, u: float) -> np.ndarray:

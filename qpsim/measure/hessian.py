@@ -195,8 +195,8 @@ def _range(name: str, part: slice, dim: int) -> slice:
 def full_matrix(products: Products) -> np.ndarray:
     """The whole symmetric matrix from its products with the unit vectors."""
     matrix = np.empty((products.dim, products.dim))
-    for start in range(0, products.dim, 64):
-        width = min(64, products.dim - start)
+    for start in range(0, products.dim, products.width):
+        width = min(products.width, products.dim - start)
         units = np.zeros((products.dim, width))
         units[start + np.arange(width), np.arange(width)] = 1.0
         matrix[:, start : start + width] = products.of(units)
@@ -254,13 +254,14 @@ def _estimated(
     diagonal = np.zeros(dim)
     traces: list[float] = []
     block_traces: dict[str, list[float]] = {name: [] for name in parts}
-    for _ in range(n_probes):
-        v = rng.choice([-1.0, 1.0], dim)
-        seen = v * products.of(v)
-        diagonal += seen / n_probes
-        traces.append(seen.sum())
-        for name, part in parts.items():
-            block_traces[name].append(seen[part].sum())
+    for start in range(0, n_probes, products.width):
+        width = min(products.width, n_probes - start)
+        v = rng.choice([-1.0, 1.0], (width, dim))
+        for seen in v * products.of(v.T).T:
+            diagonal += seen / n_probes
+            traces.append(seen.sum())
+            for name, part in parts.items():
+                block_traces[name].append(seen[part].sum())
     mass, norm = _rows(products, slice(0, dim), n_rows, rng)
     blocks = []
     for name, part in parts.items():
@@ -297,11 +298,14 @@ def _rows(
     size = part.stop - part.start
     taken = min(n_rows, size)
     diagonal, sums = np.empty((2, taken))
-    for k, i in enumerate(part.start + rng.choice(size, taken, replace=False)):
-        unit = np.zeros(products.dim)
-        unit[i] = 1.0
-        row = products.of(unit)
-        diagonal[k], sums[k] = abs(row[i]), np.abs(row[part]).sum()
+    chosen = part.start + rng.choice(size, taken, replace=False)
+    for start in range(0, taken, products.width):
+        some = chosen[start : start + products.width]
+        units = np.zeros((products.dim, len(some)))
+        units[some, np.arange(len(some))] = 1.0
+        columns = products.of(units)
+        diagonal[start : start + len(some)] = np.abs(columns[some, np.arange(len(some))])
+        sums[start : start + len(some)] = np.abs(columns[part]).sum(axis=0)
     # Rows are drawn without replacement: the error vanishes when all are taken.
     rest = np.sqrt(1.0 - taken / size)
     mass, norm = _ratio(diagonal, sums, rest), _mean(sums, rest)

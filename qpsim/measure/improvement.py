@@ -13,15 +13,25 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import MeasureError
-from qpsim.measure.inputs import Products, chunks_of, enough, generator
-from qpsim.measure.record import Estimate, Measurement, around, axes_for, table
+from qpsim.measure.inputs import Products, blocks_of, enough, generator
+from qpsim.measure.parabolas import (
+    UNKNOWN,
+    Directions,
+    half_square,
+    moments,
+    noise_ratio,
+    normal,
+    pairs_and_bends,
+    parabola,
+    percentiles,
+    relative_variance,
+)
+from qpsim.measure.realised import check_loss, realised
+from qpsim.measure.record import Estimate, Measurement, axes_for, table
 from qpsim.methods import Method, Rule, State
 from qpsim.methods import method as method_of
 
 _DEFAULT = ("sgd", "ssd", "svag", "va-ssd", "adam")
-_UNKNOWN = Estimate(float("nan"), float("nan"), float("nan"))
-# Directions along which the loss itself is followed.
-_FOLLOWED = 8
 
 
 @dataclass(frozen=True)
@@ -144,7 +154,7 @@ class DirectionsMeasurement(Measurement):
         --------
         >>> import numpy as np, qpsim
         >>> from qpsim import measure
-        >>> g = 1.0 + np.random.default_rng(0).standard_normal((50, 2))
+        >>> g = 1.0 + np.random.default_rng(0).standardnormal((50, 2))
         >>> found = measure.directions(g, lambda v: 2.0 * v, methods=["sgd"])
         >>> qpsim.simulate(found.problem(), "ssd", n_steps=3, n_replicates=4).excess_loss.shape
         (4, 4)
@@ -230,14 +240,14 @@ def directions(
     --------
     >>> import numpy as np
     >>> from qpsim import measure
-    >>> g = np.array([2.0, 1.0]) + np.random.default_rng(0).standard_normal((500, 2))
+    >>> g = np.array([2.0, 1.0]) + np.random.default_rng(0).standardnormal((500, 2))
     >>> found = measure.directions(g, lambda v: 3.0 * v, methods=["sgd", "ssd"])
     >>> abs(found["sgd"].improvement.value / (0.5 * 25 / 21) - 1) < 0.1
     True
     """
     random = generator(rng)
     chosen = _methods(methods, states or {})
-    chunks = list(chunks_of(gradients))
+    chunks = list(blocks_of(gradients))
     if not chunks:
         raise MeasureError("There are no gradients.")
     n, dim = sum(map(len, chunks)), chunks[0].shape[1]
@@ -246,7 +256,7 @@ def directions(
     checks.count("n_bootstrap", n_bootstrap, MeasureError, low=100)
     small = dim <= checks.count("exact_below", exact_below, MeasureError, low=0)
     if loss is not None:
-        _check_loss(loss, dim)
+        check_loss(loss, dim)
     products = Products(hvp, dim, random)
     matrix = None
     if small:
@@ -254,8 +264,8 @@ def directions(
 
         matrix = full_matrix(products)
     halves = np.arange(n) % 2
-    mean, _ = _moments(chunks, np.ones(n, dtype=bool))
-    eta = [_relative_variance(chunks, halves == 1 - k) for k in range(2)] if any(
+    mean, _ = moments(chunks, np.ones(n, dtype=bool))
+    eta = [relative_variance(chunks, halves == 1 - k) for k in range(2)] if any(
         one.observes for one in chosen
     ) else []  # fmt: skip
     weights = random.multinomial(n, np.full(n, 1.0 / n), size=n_bootstrap).astype(float)
@@ -263,9 +273,9 @@ def directions(
     measured = []
     for one in chosen:
         state = (states or {}).get(one.name) or one.initial_state(dim)
-        view = _Directions(chunks, one, state, halves, eta)
-        pairs, bends = _pairs(chunks, view, matrix, products, n_products)
-        measured.append((one, state, view, *_parabola(weights, pairs, bends, halves, one)))
+        view = Directions(chunks, one, state, halves, eta)
+        pairs, bends = pairs_and_bends(chunks, view, matrix, products, n_products)
+        measured.append((one, state, view, *parabola(weights, pairs, bends, halves, one)))
     reference = next(roots for one, _, _, _, _, roots in measured if one.name == "sgd")
     factor = model = None
     if matrix is not None:
@@ -284,7 +294,7 @@ def directions(
         n_products=products.count,
         rows=rows,
         improvement_bound=_bound(model),
-        noise_curvature_ratio=_noise_ratio(products, mean, sgd, n),
+        noise_curvature_ratio=noise_ratio(products, mean, sgd, n),
         gradient=mean,
         matrix=matrix,
         noise_factor=factor,
@@ -315,95 +325,10 @@ def _methods(methods: Any, states: Mapping[str, State]) -> list[Method]:
     return chosen
 
 
-def _moments(chunks: list[np.ndarray], chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and unbiased variance of the chosen rows, in two passes."""
-    n, first = int(chosen.sum()), 0
-    mean, variance = np.zeros((2, chunks[0].shape[1]))
-    for chunk in chunks:
-        mean += chunk[chosen[first : first + len(chunk)]].sum(axis=0, dtype=np.float64) / n
-        first += len(chunk)
-    first = 0
-    for chunk in chunks:
-        for row, take in zip(chunk, chosen[first : first + len(chunk)], strict=True):
-            if take:
-                variance += (row - mean) ** 2 / (n - 1)
-        first += len(chunk)
-    return mean, variance
-
-
-def _relative_variance(chunks: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
-    """eta^2; where the mean is smaller than its own error, that error stands for it."""
-    mean, variance = _moments(chunks, chosen)
-    n = int(chosen.sum())
-    squared = np.maximum(mean**2 - variance / n, 0.1 * variance / n)
-    return np.where(variance > 0.0, variance / np.where(squared > 0.0, squared, 1.0), 0.0)
-
-
-class _Directions:
-    """The directions of one method, made again each time they are asked for: they are never kept."""
-
-    def __init__(self, chunks: Any, method: Method, state: State, halves: Any, eta: Any) -> None:
-        self._chunks, self._method, self._state = chunks, method, state
-        self._halves, self._eta = halves, eta
-
-    def __iter__(self) -> Any:
-        k = 0
-        for chunk in self._chunks:
-            for row in chunk:
-                yield k, self._direction(k, row)
-                k += 1
-
-    def _direction(self, k: int, row: np.ndarray) -> np.ndarray:
-        given = {"relative_variance": self._eta[self._halves[k]]} if self._method.observes else {}
-        direction, _ = self._method.update(row.astype(np.float64), self._state, **given)
-        if not np.isfinite(direction).all():
-            raise MeasureError(f"{self._method.name} gives a direction that is not finite.")
-        return direction
-
-
-def _pairs(
-    chunks: Any, view: _Directions, matrix: Any, products: Products, n_products: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """g_j^T z_k for all pairs, and z_k^T H z_k of as many directions as are multiplied."""
-    n = sum(map(len, chunks))
-    pairs = np.empty((n, n))
-    bends = np.full(n, np.nan)
-    # Spread evenly over the gradients.
-    taken = set(range(n)) if matrix is not None else set(
-        np.linspace(0, n - 1, min(n, n_products)).astype(int)
-    )  # fmt: skip
-    for k, z in view:
-        first = 0
-        for chunk in chunks:
-            pairs[first : first + len(chunk), k] = chunk @ z.astype(chunk.dtype, copy=False)
-            first += len(chunk)
-        if k in taken:
-            bends[k] = z @ (products.of(z) if matrix is None else matrix @ z)
-    return pairs, bends
-
-
-def _parabola(
-    weights: np.ndarray, pairs: np.ndarray, bends: np.ndarray, halves: np.ndarray, method: Method
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Slope, curvature and slope / sqrt(curvature) for each set of weights, the first of equal ones."""
-    allowed = 1.0 - np.eye(len(pairs))
-    if method.observes:
-        # eta^2 comes from the other half, whose gradients are therefore not paired.
-        allowed *= halves[:, None] == halves[None, :]
-    slopes = np.sum((weights @ (pairs * allowed)) * weights, axis=1)
-    slopes /= np.sum((weights @ allowed) * weights, axis=1)
-    seen = np.isfinite(bends)
-    totals = np.maximum(weights[:, seen].sum(axis=1), 1.0)
-    curves = weights[:, seen] @ bends[seen] / totals
-    with np.errstate(divide="ignore", invalid="ignore"):
-        roots = np.where(curves > 0.0, slopes / np.sqrt(curves), np.inf)
-    return slopes, curves, roots
-
-
 def _row(
     method: Method,
     state: State,
-    view: _Directions,
+    view: Directions,
     slopes: np.ndarray,
     curves: np.ndarray,
     roots: np.ndarray,
@@ -416,39 +341,14 @@ def _row(
         ratios = np.square(roots / reference)
     return MeasuredDirection(
         method=method.name,
-        slope=_normal(slopes),
-        curvature=_normal(curves),
-        improvement=_half_square(_normal(roots)),
-        step_size=_normal(steps),
-        ratio_to_sgd=_percentiles(ratios),
+        slope=normal(slopes),
+        curvature=normal(curves),
+        improvement=half_square(normal(roots)),
+        step_size=normal(steps),
+        ratio_to_sgd=percentiles(ratios),
         predicted=_prediction(model, method, state),
-        realised=_UNKNOWN if loss is None else _realised(loss, view, steps[0]),
+        realised=UNKNOWN if loss is None else realised(loss, view, steps[0]),
     )
-
-
-def _normal(values: np.ndarray) -> Estimate:
-    """The first value, with the others' deviation as its standard error."""
-    if not np.isfinite(values[0]):
-        return Estimate(values[0], values[0], values[0])
-    finite = values[1:][np.isfinite(values[1:])]
-    if len(finite) < 0.975 * (len(values) - 1):
-        return Estimate(float(values[0]), float(np.quantile(values[1:], 0.025)), float("inf"))
-    half = 1.96 * float(finite.std())
-    return Estimate(float(values[0]), float(values[0]) - half, float(values[0]) + half)
-
-
-def _half_square(root: Estimate) -> Estimate:
-    ends = sorted([abs(root.low), abs(root.high)])
-    low = 0.0 if root.low <= 0.0 <= root.high else ends[0]
-    return Estimate(0.5 * root.value**2, 0.5 * low**2, 0.5 * ends[1] ** 2)
-
-
-def _percentiles(values: np.ndarray) -> Estimate:
-    if not np.isfinite(values[0]):
-        return _UNKNOWN
-    drawn = np.where(np.isnan(values[1:]), np.inf, values[1:])
-    low, high = np.quantile(drawn, [0.025, 0.975], method="inverted_cdf")
-    return Estimate(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
 
 
 def _model(mean: np.ndarray, matrix: np.ndarray, factor: np.ndarray) -> Any:
@@ -472,60 +372,3 @@ def _bound(model: Any) -> float:
     if model is None or not model.hessian.any():
         return float("nan")
     return float(theory.improvement_bound(model, np.zeros(model.dim)))
-
-
-def _noise_ratio(products: Products, mean: np.ndarray, curves: np.ndarray, n: int) -> Estimate:
-    """E[g^T H g] = grad^T H grad + tr HC, and mean^T H mean exceeds the first part by tr HC / n."""
-    square = float(mean @ products.of(mean))
-    noise = (curves - square) * n / (n - 1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = noise / (square - noise / n)
-    return _percentiles(values) if np.isfinite(values[0]) else _UNKNOWN
-
-
-def _check_loss(loss: Callable[[np.ndarray], float], dim: int) -> None:
-    here, again = (_value(loss, np.zeros(dim)) for _ in range(2))
-    if abs(here - again) > 1e-6 * max(abs(here), abs(again)):
-        raise MeasureError(
-            f"The loss is not deterministic: at one point it is {here:.10g} and then {again:.10g}; use the same "
-            "examples each time and switch dropout off."
-        )
-
-
-def _value(loss: Callable[[np.ndarray], float], delta: np.ndarray) -> float:
-    try:
-        found = float(loss(delta))
-    except (TypeError, ValueError) as error:
-        raise MeasureError(f"The loss must give a number for a vector (d,): {error}") from None
-    if not np.isfinite(found) and not delta.any():
-        raise MeasureError(f"The loss at the point is {found}; it must be finite.")
-    return found
-
-
-def _realised(loss: Callable[[np.ndarray], float], view: _Directions, step: float) -> Estimate:
-    """The largest mean decrease over step sizes, along the first directions."""
-    from scipy.optimize import minimize_scalar
-
-    if not np.isfinite(step) or step == 0.0:
-        return _UNKNOWN
-    followed = []
-    for k, z in view:
-        if k >= _FOLLOWED:
-            break
-        followed.append(z)
-    here = _value(loss, np.zeros(len(followed[0])))
-
-    def falls(size: float) -> np.ndarray:
-        return np.array([here - _value(loss, -size * z) for z in followed])
-
-    def rise(power: float) -> float:
-        mean = -falls(step * 2.0**power).mean()
-        return float(mean) if np.isfinite(mean) else float("inf")
-
-    powers = np.arange(-4.0, 5.0)
-    best = powers[int(np.argmin([rise(power) for power in powers]))]
-    refined = minimize_scalar(
-        rise, bounds=(best - 1.0, best + 1.0), method="bounded", options={"xatol": 0.05}
-    )
-    values = falls(step * 2.0 ** float(refined.x))
-    return around(values.mean(), values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1)

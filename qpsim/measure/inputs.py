@@ -11,8 +11,10 @@ from qpsim import checks
 from qpsim.errors import MeasureError
 
 FEWEST = 8
-# Columns of one product; 8 of a million coordinates are 64 MB.
-_COLUMNS = 8
+# Columns of one product, and numbers that they may hold together.
+_COLUMNS, _NUMBERS = 8, 4e6
+# Gradients that are kept as one array.
+_ROWS = 8
 
 
 def chunks_of(gradients: Any) -> Iterator[np.ndarray]:
@@ -53,6 +55,18 @@ def chunks_of(gradients: Any) -> Iterator[np.ndarray]:
         yield chunk
 
 
+def blocks_of(gradients: Any) -> Iterator[np.ndarray]:
+    """As :func:`chunks_of`, with at least 8 rows in all chunks but the last: products are faster then."""
+    waiting: list[np.ndarray] = []
+    for chunk in chunks_of(gradients):
+        waiting.append(chunk)
+        if sum(map(len, waiting)) >= _ROWS:
+            yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
+
+
 def enough(n: int) -> None:
     """Refuse too few gradients for an interval."""
     if n < FEWEST:
@@ -61,6 +75,13 @@ def enough(n: int) -> None:
 
 class Products:
     """A checked Hessian-vector product, with the number of products that were taken.
+
+    Attributes
+    ----------
+    dim, count : int
+        Coordinates, and products taken so far.
+    width : int
+        Vectors that are best multiplied together.
 
     Raises
     ------
@@ -76,6 +97,7 @@ class Products:
             )
         self.dim = checks.count("dim", dim, MeasureError)
         self.count = 0
+        self.width = max(1, min(_COLUMNS, int(_NUMBERS / self.dim)))
         self._hvp = hvp
         self._blocks = False
         u, v = rng.standard_normal((2, self.dim))
@@ -98,7 +120,7 @@ class Products:
     def of(self, vectors: np.ndarray) -> np.ndarray:
         """H times vectors (d,) or (d, k), in double precision."""
         if vectors.ndim == 2:
-            width = _COLUMNS if self._blocks else 1
+            width = self.width if self._blocks else 1
             found = np.empty(vectors.shape)
             for k in range(0, vectors.shape[1], width):
                 part = vectors[:, k : k + width]

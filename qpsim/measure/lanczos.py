@@ -12,6 +12,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import MeasureError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.measure.inputs import Products, generator
 
 # Bytes that the basis of one Lanczos run may take.
@@ -83,32 +84,53 @@ def density(products: Products, n_probes: int, n_steps: int, rng: np.random.Gene
     steps = checks.count("n_steps", n_steps, MeasureError)
     steps = min(steps, products.dim, max(2, int(_BASIS_BYTES / (8 * products.dim))))
     nodes, weights = np.zeros((2, n_probes, steps))
-    for k in range(n_probes):
-        diagonal, off = _tridiagonal(products, steps, rng)
-        values, vectors = eigh_tridiagonal(diagonal, off)
-        nodes[k, : len(values)] = values
-        weights[k, : len(values)] = vectors[0] ** 2
+    together = max(1, min(products.width, int(_BASIS_BYTES / (8 * products.dim * steps))))
+    for start in range(0, n_probes, together):
+        number = min(together, n_probes - start)
+        for k, (diagonal, off) in enumerate(_tridiagonal(products, steps, number, rng), start):
+            values, vectors = eigh_tridiagonal(diagonal, off)
+            nodes[k, : len(values)] = values
+            weights[k, : len(values)] = vectors[0] ** 2
     return Density(nodes, weights)
 
 
 def _tridiagonal(
-    products: Products, steps: int, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
-    """Diagonal and off-diagonal of the Lanczos matrix from one random start."""
-    basis = np.empty((steps, products.dim))
-    vector = rng.standard_normal(products.dim)
-    basis[0] = vector / np.linalg.norm(vector)
-    diagonal, off = [], []
+    products: Products, steps: int, number: int, rng: np.random.Generator
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Diagonal and off-diagonal of the Lanczos matrices from some random starts, whose products are taken together."""
+    basis = np.empty((number, steps, products.dim))
+    for own in basis:
+        vector = rng.standard_normal(products.dim)
+        own[0] = vector / np.linalg.norm(vector)
+    diagonals: list[list[float]] = [[] for _ in range(number)]
+    offs: list[list[float]] = [[] for _ in range(number)]
+    going = list(range(number))
     for k in range(steps):
-        w = products.of(basis[k].copy())
-        size = np.linalg.norm(w)
-        diagonal.append(float(basis[k] @ w))
+        found = products.of(basis[going, k].T).T
+        for w, n in zip(found, list(going), strict=True):
+            diagonals[n].append(float(basis[n, k] @ w))
+            norm = _next(basis[n], k, w)
+            if norm == 0.0:
+                going.remove(n)
+            else:
+                offs[n].append(norm)
+        if not going:
+            break
+    return [(np.array(d), np.array(o)) for d, o in zip(diagonals, offs, strict=True)]
+
+
+def _next(basis: np.ndarray, k: int, w: np.ndarray) -> float:
+    """Write the next vector into the basis; its norm, 0 where there is none."""
+    size = float(np.linalg.norm(w))
+    known = basis[: k + 1]
+    if k + 1 == len(basis):
+        return 0.0
+    with one_blas_thread(load_scipy=False):
         # Twice is enough: what rounding leaves after the first pass is removed by the second.
         for _ in range(2):
-            w = w - (basis[: k + 1] @ w) @ basis[: k + 1]
-        norm = float(np.linalg.norm(w))
-        if k + 1 == steps or norm <= 1e-10 * size or norm == 0.0:
-            break
-        off.append(norm)
-        basis[k + 1] = w / norm
-    return np.array(diagonal), np.array(off)
+            w = w - (known @ w) @ known
+    norm = float(np.linalg.norm(w))
+    if norm <= 1e-10 * size:
+        return 0.0
+    basis[k + 1] = w / norm
+    return norm

@@ -25,9 +25,11 @@ from qpsim.nn.workspace import equal_bounds
 
 __all__ = ["hessian", "hessian_vector_product"]
 
-_MAX_CHUNKS = 16
+# Examples go to threads in so many parts at most. Each part has a sum as large as the parameters; if those are
+# many, a part has at least so many examples that adding up is little beside the products.
+_MAX_CHUNKS, _FEW_PARAMETERS, _LEAST_EXAMPLES = 16, 20_000, 128
 # Activations of the examples that a thread takes at a time, and sums that all threads hold.
-_BLOCK_BYTES, _SUM_BYTES = 64e6, 256e6
+_BLOCK_BYTES, _SUM_BYTES = 64e6, 64e6
 _LARGEST_HESSIAN = 5000
 _AT_ONCE = 16
 
@@ -41,7 +43,8 @@ def hessian_vector_product(
     if vectors.shape[:1] != (size,) or vectors.ndim > 2:
         raise NetworkError(f"v must be ({size},) or ({size}, k), not {vectors.shape}")
     columns = vectors.reshape(size, -1).T
-    bounds = equal_bounds(len(x), _MAX_CHUNKS)
+    least = 1 if size <= _FEW_PARAMETERS else _LEAST_EXAMPLES
+    bounds = equal_bounds(len(x), max(1, min(_MAX_CHUNKS, len(x) // least)))
     together = max(int(_SUM_BYTES / (len(bounds) * size * network.dtype.itemsize)), 1)
     result = np.empty((len(columns), size), network.dtype)
     for start in range(0, len(columns), together):
@@ -133,6 +136,8 @@ class _Chain:
         network = self.network
         steps = self._steps(first, len(x))
         values = self._split(network.parameters)
+        # Below the first layer with parameters nothing has a tangent, and no gradient is needed.
+        lowest = next(n for n, count in enumerate(self.counts) if count)
         value = x.astype(network.dtype, copy=False)
         for step, own in zip(steps, values, strict=True):
             value = step.forward(value, own)
@@ -144,19 +149,21 @@ class _Chain:
             probabilities /= probabilities.sum(axis=1, keepdims=True)
             gradient = probabilities * scale
             gradient[np.arange(len(x)), targets] -= scale
-        for step, own in zip(reversed(steps), reversed(values), strict=True):
-            gradient = step.backward(gradient, own)
+        for n in range(len(steps) - 1, lowest, -1):
+            gradient = steps[n].backward(gradient, values[n])
+        steps[lowest].lowest(gradient)
         for vector, total in zip(vectors, sums, strict=True):
             tangents, totals = self._split(vector), self._split(total)
-            tangent = np.zeros_like(steps[0].x)
-            for step, own, along in zip(steps, values, tangents, strict=True):
-                tangent = step.forward_tangent(tangent, own, along)
+            tangent = steps[lowest].lowest_forward_tangent(tangents[lowest])
+            for n in range(lowest + 1, len(steps)):
+                tangent = steps[n].forward_tangent(tangent, values[n], tangents[n])
             if probabilities is not None:
                 mean = (probabilities * tangent).sum(axis=1, keepdims=True)
                 tangent = probabilities * (tangent - mean)
             tangent = tangent * scale
-            for n in range(len(steps) - 1, -1, -1):
+            for n in range(len(steps) - 1, lowest, -1):
                 tangent = steps[n].backward_tangent(tangent, values[n], tangents[n], totals[n])
+            steps[lowest].lowest_backward_tangent(tangent, totals[lowest])
 
     def _split(self, vector: np.ndarray) -> list[list[np.ndarray]]:
         """Views of a vector (P,): for each layer the arrays of its parameters."""

@@ -110,8 +110,11 @@ def network_point(
         return network.hessian_vector_product(x, y, v, train=False)
 
     def loss(delta: np.ndarray) -> float:
-        network.parameters = origin + delta
-        value = network.loss_and_gradient(x, y, train=False)[0]
+        moved = origin + delta
+        network.parameters = moved
+        with np.errstate(over="ignore", invalid="ignore"):
+            decay = sum(float(moved[part] @ moved[part]) for part in network.decaying)
+        value = network.evaluate(x, y)[0] + 0.5 * network.weight_decay * decay
         network.parameters = origin
         return float(value)
 

@@ -22,6 +22,9 @@ from qpsim.nn.layers import (
 )
 from qpsim.nn.layers.base import same_padding
 
+# Up to so many channels a convolution is one product of all windows.
+_FEW_CHANNELS = 4
+
 
 class Step:
     """One layer on some examples: its forward and backward pass, and the tangents of both.
@@ -56,6 +59,21 @@ class Step:
         sums: Sequence[np.ndarray],
     ) -> np.ndarray:
         return self.transposed(tdy)
+
+    # The first layer with parameters: its input does not depend on them, so that its tangent is zero and the
+    # gradient by it is not needed.
+
+    def lowest(self, dy: np.ndarray) -> None:
+        """In place of `backward`."""
+        self.dy = dy
+
+    def lowest_forward_tangent(self, along: Sequence[np.ndarray]) -> np.ndarray:
+        """In place of `forward_tangent`."""
+        raise NotImplementedError
+
+    def lowest_backward_tangent(self, tdy: np.ndarray, sums: Sequence[np.ndarray]) -> None:
+        """In place of `backward_tangent`."""
+        raise NotImplementedError
 
     # A layer without parameters defines only these two: its derivative at x, and the transpose.
 
@@ -161,7 +179,7 @@ class _Dense(Step):
         self, tx: np.ndarray, own: Sequence[np.ndarray], along: Sequence[np.ndarray]
     ) -> np.ndarray:
         self.tx = tx
-        return tx @ own[0] + self.x @ along[0] + along[1]
+        return tx @ own[0] + self.lowest_forward_tangent(along)
 
     def backward_tangent(
         self,
@@ -170,9 +188,16 @@ class _Dense(Step):
         along: Sequence[np.ndarray],
         sums: Sequence[np.ndarray],
     ) -> np.ndarray:
-        sums[0] += self.tx.T @ self.dy + self.x.T @ tdy
-        sums[1] += tdy.sum(axis=0)
+        sums[0] += self.tx.T @ self.dy
+        self.lowest_backward_tangent(tdy, sums)
         return tdy @ own[0].T + self.dy @ along[0].T
+
+    def lowest_forward_tangent(self, along: Sequence[np.ndarray]) -> np.ndarray:
+        return self.x @ along[0] + along[1]
+
+    def lowest_backward_tangent(self, tdy: np.ndarray, sums: Sequence[np.ndarray]) -> None:
+        sums[0] += self.x.T @ tdy
+        sums[1] += tdy.sum(axis=0)
 
 
 class _Convolution(Step):
@@ -180,6 +205,8 @@ class _Convolution(Step):
         super().__init__(layer, shape)
         self.size = layer.output_shape(shape)[:2]
         self.margin = layer.margin(shape)
+        # With few channels a product for each place of the kernel is all overhead.
+        self.few = shape[-1] <= _FEW_CHANNELS
 
     def _places(self) -> Any:
         """(p, q, the pixels that all windows have there) for each place of the kernel."""
@@ -189,14 +216,20 @@ class _Convolution(Step):
                 rows = slice(p, p + stride * height, stride)
                 yield p, q, (slice(None), rows, slice(q, q + stride * width, stride))
 
-    def _padded(self, x: np.ndarray) -> np.ndarray:
+    def _seen(self, x: np.ndarray) -> np.ndarray:
+        """The input with its margin; of few channels all numbers that each window sees, side by side."""
         top, bottom, left, right = self.margin
-        return np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
+        if not self.few:
+            return padded
+        return np.concatenate([padded[pixels] for *_, pixels in self._places()], axis=-1)
 
-    def _correlated(self, padded: np.ndarray, weight: np.ndarray) -> np.ndarray:
-        out = np.zeros((len(padded), *self.size, self.layer.filters), padded.dtype)
+    def _correlated(self, seen: np.ndarray, weight: np.ndarray) -> np.ndarray:
+        if self.few:
+            return seen @ weight.reshape(-1, self.layer.filters)
+        out = np.zeros((len(seen), *self.size, self.layer.filters), seen.dtype)
         for p, q, pixels in self._places():
-            out += padded[pixels] @ weight[p, q]
+            out += seen[pixels] @ weight[p, q]
         return out
 
     def _spread(self, dy: np.ndarray, weight: np.ndarray) -> np.ndarray:
@@ -208,15 +241,18 @@ class _Convolution(Step):
             dx[pixels] += dy @ weight[p, q].T
         return dx[:, top : top + height, left : left + width]
 
-    def _add_products(self, padded: np.ndarray, dy: np.ndarray, total: np.ndarray) -> None:
+    def _add_products(self, seen: np.ndarray, dy: np.ndarray, total: np.ndarray) -> None:
         flat = dy.reshape(-1, self.layer.filters)
+        if self.few:
+            total += (seen.reshape(len(flat), -1).T @ flat).reshape(total.shape)
+            return
         for p, q, pixels in self._places():
-            total[p, q] += padded[pixels].reshape(len(flat), -1).T @ flat
+            total[p, q] += seen[pixels].reshape(len(flat), -1).T @ flat
 
     def forward(self, x: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
         self.x = x
-        self.padded = self._padded(x)
-        return self._correlated(self.padded, own[0]) + own[1]
+        self.seen = self._seen(x)
+        return self._correlated(self.seen, own[0]) + own[1]
 
     def backward(self, dy: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
         self.dy = dy
@@ -225,9 +261,8 @@ class _Convolution(Step):
     def forward_tangent(
         self, tx: np.ndarray, own: Sequence[np.ndarray], along: Sequence[np.ndarray]
     ) -> np.ndarray:
-        self.tangent = self._padded(tx)
-        moved = self._correlated(self.tangent, own[0])
-        return moved + self._correlated(self.padded, along[0]) + along[1]
+        self.tangent = self._seen(tx)
+        return self._correlated(self.tangent, own[0]) + self.lowest_forward_tangent(along)
 
     def backward_tangent(
         self,
@@ -237,9 +272,15 @@ class _Convolution(Step):
         sums: Sequence[np.ndarray],
     ) -> np.ndarray:
         self._add_products(self.tangent, self.dy, sums[0])
-        self._add_products(self.padded, tdy, sums[0])
-        sums[1] += tdy.sum(axis=(0, 1, 2))
+        self.lowest_backward_tangent(tdy, sums)
         return self._spread(tdy, own[0]) + self._spread(self.dy, along[0])
+
+    def lowest_forward_tangent(self, along: Sequence[np.ndarray]) -> np.ndarray:
+        return self._correlated(self.seen, along[0]) + along[1]
+
+    def lowest_backward_tangent(self, tdy: np.ndarray, sums: Sequence[np.ndarray]) -> None:
+        self._add_products(self.seen, tdy, sums[0])
+        sums[1] += tdy.sum(axis=(0, 1, 2))
 
 
 STEPS: dict[type[Layer], Any] = {

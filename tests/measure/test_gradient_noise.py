@@ -54,6 +54,22 @@ def test_skewed_gradients_break_the_gaussian_success_probability():
     assert found.value == pytest.approx(0.5 - np.exp(-1.0), abs=0.02)
 
 
+def test_units_that_are_mostly_off_and_dead_ones_leave_the_other_numbers_alone():
+    """A network's coordinates: some never vary but by the L2 term, some are 0 in most minibatches."""
+    rng = np.random.default_rng(5)
+    on = 1.0 + rng.standard_normal((200, 20))
+    rare = on * (rng.uniform(size=on.shape) < 0.02)
+    rare[0] = 1.0
+    constant = np.broadcast_to(0.1 * rng.standard_normal(20) / 3.0, on.shape)
+    whole = np.concatenate([on, rare, constant], axis=1)
+    found, alone = measure.noise(whole, n_coordinates=60), measure.noise(on)
+    assert found.dead == 20
+    assert found.tail_index == alone.tail_index
+    for estimate in (found.sign_probability_error, found.gradient_correlation):
+        assert np.isfinite(estimate).all()
+    assert np.isnan(measure.noise(rare).tail_index.value)
+
+
 @pytest.mark.parametrize(
     ("gradients", "message"),
     [

@@ -1,0 +1,68 @@
+"""How far the loss itself falls along some directions, with the best step size for all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from qpsim.errors import MeasureError
+from qpsim.measure.parabolas import UNKNOWN, Directions
+from qpsim.measure.record import Estimate, around
+
+# Directions along which the loss is followed, and how often a step is doubled or halved at most.
+_FOLLOWED, _DOUBLED = 8, 6
+
+
+def check_loss(loss: Callable[[np.ndarray], float], dim: int) -> None:
+    here, again = (value_of(loss, np.zeros(dim)) for _ in range(2))
+    if abs(here - again) > 1e-6 * max(abs(here), abs(again)):
+        raise MeasureError(
+            f"The loss is not deterministic: at one point it is {here:.10g} and then {again:.10g}; use the same "
+            "examples each time and switch dropout off."
+        )
+
+
+def value_of(loss: Callable[[np.ndarray], float], delta: np.ndarray) -> float:
+    try:
+        found = float(loss(delta))
+    except (TypeError, ValueError) as error:
+        raise MeasureError(f"The loss must give a number for a vector (d,): {error}") from None
+    if not np.isfinite(found) and not delta.any():
+        raise MeasureError(f"The loss at the point is {found}; it must be finite.")
+    return found
+
+
+def realised(loss: Callable[[np.ndarray], float], view: Directions, step: float) -> Estimate:
+    """The largest mean decrease over step sizes, along the first directions.
+
+    From the quadratic model's step on, steps are doubled or halved until the decrease gets smaller again; between the
+    two neighbours of the best one it is then searched to a fourteenth.
+    """
+    from scipy.optimize import minimize_scalar
+
+    if not np.isfinite(step) or step == 0.0:
+        return UNKNOWN
+    followed = next(view.together(_FOLLOWED))
+    here = value_of(loss, np.zeros(followed.shape[1]))
+    found: dict[float, np.ndarray] = {}
+
+    def rise(power: float) -> float:
+        size = step * 2.0**power
+        found[power] = np.array([here - value_of(loss, -size * z) for z in followed])
+        mean = -found[power].mean()
+        return float(mean) if np.isfinite(mean) else float("inf")
+
+    rises = {power: rise(power) for power in (-1.0, 0.0, 1.0)}
+    best = min(rises, key=rises.__getitem__)
+    while abs(best) < _DOUBLED and best in (min(rises), max(rises)):
+        further = best + (1.0 if best > 0.0 else -1.0)
+        rises[further] = rise(further)
+        best = min(rises, key=rises.__getitem__)
+    minimize_scalar(rise, bounds=(best - 1.0, best + 1.0), method="bounded", options={"xatol": 0.1})
+    values = max(
+        found.values(), key=lambda falls: falls.mean() if np.isfinite(falls).all() else -np.inf
+    )
+    if not np.isfinite(values).all():
+        return UNKNOWN
+    return around(values.mean(), values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1)
