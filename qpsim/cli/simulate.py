@@ -48,8 +48,9 @@ def simulate(
       out = "results"              # one .npz a method, and summary.json
       step_size = "optimal"        # of methods that do not say: optimal (greedy: it
                                    # minimises the expected loss after the next step,
-                                   # not after the run), bound, line-search, a number,
-                                   # or one number a step
+                                   # not after the run), bound, line-search, planned
+                                   # (the best for the loss after the run; sgd and
+                                   # momentum), a number, or one number a step
       methods = [                  # default: sgd and ssd
         "sgd",
         "ssd",

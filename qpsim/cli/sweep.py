@@ -76,7 +76,7 @@ def run(
       method = "sgd"               # or {name = "adam", b1 = 0.8}
       hyper.b2 = 0.99              # a hyper-parameter of the method
       step_size = "optimal"        # best for the next step alone; or bound,
-                                   # line-search, a number
+                                   # line-search, planned, a number
       n_steps = 100
       n_replicates = 256
       rng = 0                      # the seed

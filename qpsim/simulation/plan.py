@@ -19,7 +19,7 @@ from qpsim.methods import method as find_method
 from qpsim.methods.trial import try_rule
 from qpsim.problem.interface import Problem
 from qpsim.seeds import seed_sequence
-from qpsim.simulation.stepsize import Policy, StepSize, resolve
+from qpsim.simulation.stepsize import Policy, StepSize, planned, resolve
 
 RECORDS = ("excess_loss", "step_size", "theta")
 DTYPES = ("float64", "float32")
@@ -154,6 +154,10 @@ def make_plan(
     start = starting_points(theta0, problem, n_replicates)
     kept, theta_steps = _records(record, n_steps)
     problem.check_simulation(moving, policy, int(batch_size))
+    precision = _precision(dtype, problem, moving, start)
+    seed = seed_sequence(rng)
+    if policy.name == planned.NAME:
+        policy = planned.planned(policy, problem, moving, start, batch_size)
     if moving.closed_form != "linear":
         _warn_of_sign_vector(start - problem.optimum)
     return Plan(
@@ -164,12 +168,12 @@ def make_plan(
         n_replicates=n_replicates,
         batch_size=batch_size,
         theta0=start,
-        seed=seed_sequence(rng),
+        seed=seed,
         block_size=block_size(problem.dim),
         keep_step_size="step_size" in kept,
         theta_steps=theta_steps,
         tolerance=tolerance,
-        dtype=_precision(dtype, problem, moving, start),
+        dtype=precision,
         token=uuid.uuid4().hex,
     )
 

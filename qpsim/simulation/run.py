@@ -36,7 +36,7 @@ from qpsim.simulation import block as blocks
 from qpsim.simulation.checkpoint import Checkpoint
 from qpsim.simulation.plan import Plan, make_plan
 from qpsim.simulation.result import Result
-from qpsim.simulation.stepsize import StepSize
+from qpsim.simulation.stepsize import StepSize, planned
 
 
 def simulate(
@@ -63,8 +63,9 @@ def simulate(
     problem : QuadraticProblem, or any other problem
     method : str, Method or Rule
         A registry name, a method with its hyper-parameters, or a rule at its defaults.
-    step_size : {"optimal", "bound", "line-search"}, float, array_like or callable, default "optimal"
-        See :mod:`qpsim.simulation.stepsize`. A callable is called with t = 1, ..., n_steps.
+    step_size : {"optimal", "bound", "line-search", "planned"}, float, array_like or callable, default "optimal"
+        See :mod:`qpsim.simulation.stepsize`. A callable is called with t = 1, ..., n_steps. "planned" takes the steps
+        of :func:`qpsim.best_schedule`, for methods linear in the gradient on a QuadraticProblem.
     n_steps, n_replicates : int, default 100 and 256
     theta0 : array_like, shape (d,) or (n_replicates, d), default zeros
         Starting point, common or one for each replicate.
@@ -255,7 +256,8 @@ def _outcome(plan: Plan, future: Future[blocks.Block]) -> blocks.Block:
 
 
 def _warn_of_standing_still(plan: Plan) -> None:
-    if not plan.policy.is_given and bool((plan.theta0 == plan.problem.optimum).all()):
+    chooses = not plan.policy.is_given or plan.policy.name == planned.NAME
+    if chooses and bool((plan.theta0 == plan.problem.optimum).all()):
         warnings.warn(
             "Every replicate starts at the optimum, where no step is taken; give another theta0, or "
             "a problem with another optimum.",

@@ -34,7 +34,8 @@ class Recursion:
     p : QuadraticProblem
     method : Method
         Linear in the gradient, with at most one state.
-    theta0 : ndarray, shape (d,)
+    theta0 : ndarray, shape (d,) or (n, d)
+        Of several starts the mean loss is followed.
     n_steps : int
     averaged : bool
         Whether the value is the mean loss over the steps, instead of the last one.
@@ -44,7 +45,8 @@ class Recursion:
         self, p: QuadraticProblem, method: Method, theta0: Array, n_steps: int, averaged: bool
     ) -> None:
         error = theta0 - p.optimum
-        self._square = (error if p.eigenvectors is None else error @ p.eigenvectors) ** 2
+        along = error if p.eigenvectors is None else error @ p.eigenvectors
+        self._square = np.atleast_2d(along**2).mean(axis=0)
         self.curvature = p.eigenvalues
         self.variance = eigen_variance(p)
         self.n_steps = n_steps

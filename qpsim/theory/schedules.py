@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+# The methods of the registry that can be planned, as told to a user.
+PLANNED = "sgd, m-sgd, nesterov, damped-m-sgd"
 # Restarts from perturbed schedules, and their factors' spread.
 _RESTARTS, _SPREAD = 2, 0.03
 # Starts of the free search, the best of those that are known.
@@ -108,8 +110,8 @@ def best_schedule(
         One that is linear in the gradient, with at most one state: sgd, m-sgd, nesterov, damped-m-sgd, or a rule
         declared ``equivariant``.
     n_steps : int
-    theta0 : array_like, shape (d,), optional
-        Starting point; zeros by default.
+    theta0 : array_like, shape (d,) or (n, d), optional
+        Starting point; zeros by default. Of several the mean expected loss is minimised.
     family : str, default "free"
         "free": every step of its own. "constant", "piecewise" (n_pieces constant pieces of equal length), "linear" and
         "cosine" (from a first to a last step), "inverse-time" (a / (1 + t / b)), "warm-up-stable-decay" (linear up,
@@ -128,7 +130,7 @@ def best_schedule(
     MethodError
         A method with another kind of direction: its risk has no such recursion.
     ProblemError
-        Another class of problem, a noise of infinite variance, or a theta0 that is not (d,).
+        Another class of problem, a noise of infinite variance, or a theta0 that is not (d,) or (n, d).
     StepSizeError
         An unknown family or objective, or a start at the optimum without noise, where no step matters.
     TheoryError
@@ -159,18 +161,18 @@ def best_schedule(
     n = check.count(n_steps, "n_steps")
     pieces = min(check.count(n_pieces, "n_pieces"), n)
     start = check.point(p, np.zeros(p.dim) if theta0 is None else theta0)
-    if start.ndim != 1:
-        raise ProblemError(f"theta0 must have shape ({p.dim},), not {start.shape}.")
+    if start.ndim > 2 or start.size == 0:
+        raise ProblemError(f"theta0 must have shape ({p.dim},) or (n, {p.dim}), not {start.shape}.")
     if objective not in ("final", "averaged"):
         raise StepSizeError(f"The objective is 'final' or 'averaged', not {objective!r}.")
     if family != "free" and family not in families.NAMES:
         raise StepSizeError(
             f"The family is 'free' or one of {', '.join(families.NAMES)}, not {family!r}."
         )
-    if not chosen.equivariant or chosen.observes is not None or len(chosen.state_names) > 1:
+    if not is_planned(chosen):
         raise MethodError(
-            "A best schedule is known for methods linear in the gradient with at most one state (sgd, m-sgd, "
-            f"nesterov, damped-m-sgd), not for {chosen.name}; best_constant_step takes any method."
+            "A best schedule is known for methods linear in the gradient with at most one state "
+            f"({PLANNED}), not for {chosen.name}; best_constant_step takes any method."
         )
     if not np.isfinite(p.noise.law.variance):
         raise ProblemError(
@@ -186,6 +188,11 @@ def best_schedule(
     return Schedule(
         chosen.name, family, steps, risk, objective, recursion.value_of(risk), np.sort(restarts)
     )
+
+
+def is_planned(method: Method) -> bool:
+    """Whether the expected loss of a method has the recursion that :func:`best_schedule` takes."""
+    return method.equivariant and method.observes is None and len(method.state_names) <= 1
 
 
 def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Array]:

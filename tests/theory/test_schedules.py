@@ -125,6 +125,16 @@ def test_an_ensemble_has_the_planned_loss():
     assert (np.abs(mean - best.expected_excess_loss) <= 4.0 * error + 1e-12).all()
 
 
+@pytest.mark.parametrize("name", ["sgd", "m-sgd"])
+def test_of_several_starts_the_mean_loss_is_planned(name):
+    p = problem(4)
+    starts = np.random.Generator(np.random.PCG64(0)).normal(size=(3, 4))
+    best = qpsim.best_schedule(p, name, 12, starts)
+    each = [theory.expected_excess_loss(p, name, one, best.step_size, 12) for one in starts]
+    np.testing.assert_allclose(best.expected_excess_loss, np.mean(each, axis=0), rtol=1e-10)
+    assert best.value < theory.expected_excess_loss(p, name, starts[0], best.step_size, 12).max()
+
+
 def test_a_schedule_is_plain_json_and_says_what_it_is():
     best = qpsim.best_schedule(problem(3), "sgd", 4, np.ones(3))
     assert json.loads(json.dumps(best.to_dict()))["method"] == "sgd"
@@ -139,7 +149,8 @@ def test_a_schedule_is_plain_json_and_says_what_it_is():
         (("sgd", 0), {}, TheoryError, "n_steps"),
         (("sgd", 5), {"family": "quadratic"}, StepSizeError, "not 'quadratic'"),
         (("sgd", 5), {"objective": "best"}, StepSizeError, "'final' or 'averaged', not 'best'"),
-        (("sgd", 5, np.ones((2, 5))), {}, ProblemError, r"theta0 must have shape \(5,\)"),
+        (("sgd", 5, np.ones((2, 2, 5))), {}, ProblemError, r"shape \(5,\) or \(n, 5\), not"),
+        (("sgd", 5, np.ones((0, 5))), {}, ProblemError, r"shape \(5,\) or \(n, 5\), not"),
     ],
 )
 def test_what_cannot_be_planned_is_said_in_one_sentence(arguments, more, error, match):

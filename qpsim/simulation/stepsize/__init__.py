@@ -9,12 +9,12 @@ from __future__ import annotations
 from typing import Any
 
 from qpsim.errors import StepSizeError, nearest
-from qpsim.simulation.stepsize import bound, given, line_search, optimal
+from qpsim.simulation.stepsize import bound, given, line_search, optimal, planned
 from qpsim.simulation.stepsize.policy import Policy, StepSize
 
 __all__ = ["POLICIES", "Policy", "StepSize", "resolve"]
 
-POLICIES = {module.NAME: module.policy for module in (optimal, bound, line_search)}
+POLICIES = {module.NAME: module.policy for module in (optimal, bound, line_search, planned)}
 
 
 def resolve(step_size: Any, n_steps: int) -> Policy:

@@ -30,8 +30,8 @@ def policy(step_size: Any, n_steps: int) -> Policy:
         numbers = np.array(-1.0)
     if numbers.ndim > 1 or not (numbers >= 0).all():
         raise StepSizeError(
-            "A step size is 'optimal', 'bound', 'line-search', a finite number >= 0, one such "
-            f"number a step, or a function of the step; not {checks.shown(step_size)}."
+            "A step size is 'optimal', 'bound', 'line-search', 'planned', a finite number >= 0, one "
+            f"such number a step, or a function of the step; not {checks.shown(step_size)}."
         )
     if numbers.ndim == 1 and numbers.size != n_steps:
         raise StepSizeError(

@@ -19,11 +19,11 @@ class Policy:
     Attributes
     ----------
     name : str
-        "optimal", "bound", "line-search", "constant" or "schedule".
+        "optimal", "bound", "line-search", "planned", "constant" or "schedule".
     code : int
         How the step loops find the step: a code of :mod:`qpsim.kernels.policy`.
     given : ndarray (n_steps,)
-        The step sizes themselves, where they are given; else zeros.
+        The step sizes themselves, where they are given or planned; else zeros.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Policy:
 
     @property
     def is_given(self) -> bool:
-        """Whether the step sizes are given and not chosen on the way."""
+        """Whether the step sizes are known before the run and not chosen on the way."""
         return self.code == codes.GIVEN
 
 
