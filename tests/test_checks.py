@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pandas
+import polars
 import pytest
 import scipy.sparse
 from hypothesis import given
@@ -113,6 +114,7 @@ FRAME = pandas.DataFrame({"a": [1.0, 2.0], "b": [3.0, 4.0]})
         FRAME,
         FRAME.convert_dtypes(),
         FRAME.convert_dtypes(dtype_backend="pyarrow"),
+        polars.DataFrame({"a": [1, 2], "b": [3.0, 4.0]}),
         Tensor([[1.0, 3.0], [2.0, 4.0]]),
     ],
     ids=lambda values: type(values).__name__,
@@ -133,6 +135,8 @@ NO_ARRAYS = {
     "missing in a column": (pandas.Series([1, None], dtype="Int64").astype(object), "missing"),
     "missing in an Arrow column": (pandas.Series([1, None], dtype="int64[pyarrow]"), "NaN|missing"),
     "text in a frame": (pandas.DataFrame({"a": ["x"]}), "not of type str"),
+    "text in a polars frame": (polars.DataFrame({"a": ["x"]}), "not of type str"),
+    "missing in a polars column": (polars.Series([1.0, None]), "NaN|missing"),
     "masked": (np.ma.masked_array([1.0, 2.0], [False, True]), "masked"),
     "ragged": ([[1.0], [1.0, 2.0]], "rectangular"),
     "huge": ([10**400], "too large for a floating-point number"),
