@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 # The methods of the registry that can be planned, as told to a user.
 PLANNED = "sgd, m-sgd, nesterov, damped-m-sgd"
+# What a schedule may be: free, made without a search, or of a family.
+KINDS = ("free", "greedy", *families.NAMES)
 # Restarts from the best schedule so far, and the spread of the factors that perturb it within a family.
 _RESTARTS, _SPREAD = 3, 0.03
 # Steps of the search in a family from which a free one begins.
@@ -127,9 +129,9 @@ def best_schedule(
     theta0 : array_like, shape (d,) or (n, d), optional
         Starting point; zeros by default. Of several the mean expected loss is minimised.
     family : str, default "free"
-        "free": every step of its own. "constant", "piecewise" (n_pieces constant pieces of equal length), "linear" and
-        "cosine" (from a first to a last step), "inverse-time" (a / (1 + t / b)), "warm-up-stable-decay" (linear up,
-        constant, linear down to 0).
+        "free": every step of its own. "greedy": each step the best for the expected loss right after it. "constant",
+        "piecewise" (n_pieces constant pieces of equal length), "linear" and "cosine" (from a first to a last step),
+        "inverse-time" (a / (1 + t / b)), "warm-up-stable-decay" (linear up, constant, linear down to 0).
     n_pieces : int, default 10
         Of the family "piecewise", and of that start of the free search.
     objective : {"final", "averaged"}
@@ -182,10 +184,8 @@ def best_schedule(
         raise ProblemError(f"theta0 must have shape ({p.dim},) or (n, {p.dim}), not {start.shape}.")
     if objective not in ("final", "averaged"):
         raise StepSizeError(f"The objective is 'final' or 'averaged', not {objective!r}.")
-    if family != "free" and family not in families.NAMES:
-        raise StepSizeError(
-            f"The family is 'free' or one of {', '.join(families.NAMES)}, not {family!r}."
-        )
+    if family not in KINDS:
+        raise StepSizeError(f"The family is one of {', '.join(KINDS)}, not {family!r}.")
     if not is_planned(chosen):
         raise MethodError(
             "A best schedule is known for methods linear in the gradient with at most one state "
@@ -228,6 +228,9 @@ def _planned(
 
 def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Array]:
     """The best steps found, and the value at the end of every start."""
+    greedy = recursion.greedy()
+    if family == "greedy":
+        return greedy, np.array([recursion.value(greedy)])
     coarse = recursion.coarse(_COARSE)
     scale = 1.0 / coarse.curvature.max()
     n = recursion.n_steps
@@ -238,7 +241,6 @@ def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Ar
         found = [shape.steps(end) for end in _ends(coarse, shape, constant)]
         values = np.array([recursion.value(steps) for steps in found])
         return found[int(np.argmin(values))], values
-    greedy = recursion.greedy()
     shapes = [families.shape(name, n, n_pieces) for name in families.NAMES]
     known = [s.steps(_within(coarse, s, s.start(constant), _BRIEF)) for s in shapes]
     known.sort(key=coarse.value)
