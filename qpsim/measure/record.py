@@ -55,7 +55,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """The measurement as plain Python numbers, lists and texts; None for what is not a finite number."""
-        return {one.name: _plain(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
+        return {one.name: plain(getattr(self, one.name)) for one in fields(self)}  # type: ignore[arg-type]
 
     def save(self, path: str | os.PathLike[str]) -> Path:
         """Write the measurement to an .npz file; :func:`qpsim.measure.load` reads it.
@@ -98,15 +98,16 @@ def axes_for(ax: Any) -> Any:
     return Figure(figsize=(3.4, 2.4), layout="constrained").add_subplot()
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value of a measurement as JSON."""
     if isinstance(value, Estimate):
-        return {name: _plain(part) for name, part in value._asdict().items()}
+        return {name: plain(part) for name, part in value._asdict().items()}
     if is_dataclass(value):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
+        return {str(key): plain(part) for key, part in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(part) for part in value]
+        return [plain(part) for part in value]
     if isinstance(value, (float, np.floating)):
         return float(value) if math.isfinite(value) else None
     if isinstance(value, np.integer):
