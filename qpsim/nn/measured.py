@@ -25,6 +25,8 @@ from qpsim.nn.race import Race, race
 from qpsim.nn.run import Run
 from qpsim.nn.tasks import Task
 
+# Parameters of which gradients are kept in double precision.
+_DOUBLE = 200_000
 METHODS = ("sgd", "ssd", "svag", "va-ssd")
 
 
@@ -118,12 +120,15 @@ def network_point(
     (8, (1, 8), ['dense1.bias', 'dense1.weight'])
     """
     origin = network.parameters.copy()
+    # All gradients are kept by some measurements; those of large networks in single precision.
+    kept = np.float64 if origin.size <= _DOUBLE else np.float32
     rows = np.random.default_rng(rng).integers(len(x), size=(n_gradients, batch_size))
 
     def gradients() -> Iterator[np.ndarray]:
         network.parameters = origin
         for chosen in rows:
-            yield network.loss_and_gradient(x[chosen], y[chosen], train=False)[1][None].copy()
+            gradient = network.loss_and_gradient(x[chosen], y[chosen], train=False)[1]
+            yield gradient[None].astype(kept)
 
     def hvp(v: np.ndarray) -> np.ndarray:
         return network.hessian_vector_product(x, y, v, train=False)
