@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+# The grid of Zhang et al. (2019): a hundred steps from 1e-5 to 10^0.5, at a largest curvature of 1.
+STEP_SIZES = tuple(np.logspace(-5.0, 0.5, 100).tolist())
+
 _MOST_DOUBLINGS = 40
 
 

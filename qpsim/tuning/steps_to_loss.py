@@ -17,10 +17,9 @@ from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.simulation.run import simulate
-from qpsim.theory.steps import steps_until
+from qpsim.theory.steps import STEP_SIZES, steps_until
 
-# The grid of Zhang et al. (2019): a hundred steps from 1e-5 to 10^0.5.
-DEFAULT_STEP_SIZES = tuple(np.logspace(-5.0, 0.5, 100).tolist())
+DEFAULT_STEP_SIZES = STEP_SIZES
 _RESAMPLES = 400
 
 
