@@ -357,7 +357,7 @@ def _counted(
             continue
         for j, batch in enumerate(batches):
             q = at_batch(p, batch)
-            found = [steps_until(q, m, target, float(a), theta) for a in grid]
+            found = steps_until(q, m, target, grid, theta)
             fewest = int(np.argmin(found))
             steps[k, j] = found[fewest]
             best[k, j] = grid[fewest] if math.isfinite(found[fewest]) else np.nan

@@ -119,9 +119,7 @@ def steps_to_loss(
     exact = isinstance(problem, QuadraticProblem) and chosen.equivariant
     if exact:
         p = problem.at_batch(batch_size)
-        steps = np.array(
-            [steps_until(p, chosen, goal, a, theta0, initial_square=initial_square) for a in grid]
-        )
+        steps = steps_until(p, chosen, goal, grid, theta0, initial_square=initial_square)
         spread = None
     else:
         if initial_square is not None:
