@@ -36,6 +36,8 @@ _PUBLIC = {
     "expected_excess_loss": "qpsim.theory.risk",
     "high_dimensional_risk": "qpsim.theory.high_dimensional",
     "steady_state_excess_loss": "qpsim.theory.risk",
+    "batch_size_law": "qpsim.theory.batch_size",
+    "BatchSizeLaw": "qpsim.theory.batch_size",
     "steps_until": "qpsim.theory.steps",
     "largest_stable_step_size": "qpsim.theory.risk",
     "theorem1": "qpsim.theory.convergence",

@@ -280,14 +280,27 @@ def _row(
     variance_estimate: ArrayLike | None,
     reference: float | None,
 ) -> DirectionRow:
-    slope, curvature = _parabola(p, method, theta, state, variance_estimate)
-    step = float(_step(p, slope, curvature))
-    gain = float(_gain(slope, step))
+    step, gain = best_step(p, method, theta, state, variance_estimate)
     # At the optimum nothing improves: every direction is worth what sgd is worth.
     # So it is for all along which the loss of a local model is unbounded.
     alike = reference is None or (np.isinf(gain) and np.isinf(reference))
     ratio = 1.0 if alike else float(_ratio(np.float64(gain), reference, empty=1.0))
     return DirectionRow(method.name, gain, step, ratio)
+
+
+def best_step(
+    p: QuadraticProblem,
+    method: str | Method,
+    theta: NDArray[np.float64],
+    state: State | None = None,
+    variance_estimate: ArrayLike | None = None,
+) -> tuple[float, float]:
+    """The best step size at one theta and what it gains: :func:`optimal_step_size` and
+    :func:`expected_improvement` from moments computed once.
+    """
+    slope, curvature = _parabola(p, method, theta, state, variance_estimate)
+    step = float(_step(p, slope, curvature))
+    return step, float(_gain(slope, step))
 
 
 def _parabola(

@@ -174,7 +174,7 @@ def _moments(
     mean = gradient + offset
     if form == "linear":
         direction = np.broadcast_to(scale * mean, mean.shape)
-        return np.array(direction), _quadratic_form(p, direction) + _linear_noise(p, scale)
+        return np.array(direction), _quadratic_form(p, direction) + linear_noise(p, scale)
     direction = np.asarray(scale * expected_sign(mean, std))
     return direction, _sign_quadratic(p, scale, mean, std)
 
@@ -329,7 +329,7 @@ def _quadratic_form(p: QuadraticProblem, v: NDArray[np.float64]) -> NDArray[np.f
     return np.sum(v * p.matvec(v), axis=-1)
 
 
-def _linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
+def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
     """tr(Q cov[z]) = sum_ij scale_i scale_j q_ij cov[g]_ij of a linear rule; infinite without a variance."""
     if p.is_deterministic():
         return 0.0

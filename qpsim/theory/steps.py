@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from itertools import combinations_with_replacement
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
+# The grid of Zhang et al. (2019): a hundred steps from 1e-5 to 10^0.5, at a largest curvature of 1.
+STEP_SIZES = tuple(np.logspace(-5.0, 0.5, 100).tolist())
+
 _MOST_DOUBLINGS = 40
 
 
@@ -33,11 +36,12 @@ def steps_until(
     problem: QuadraticProblem,
     method: str | Method,
     target: float,
-    step_size: float,
+    step_size: ArrayLike,
     theta0: ArrayLike | None = None,
     *,
     initial_square: ArrayLike | None = None,
-) -> float:
+    averaging: float = 0.0,
+) -> Any:
     """The number of steps after which E[excess loss] is at most the target, at a constant step size.
 
     Parameters
@@ -48,16 +52,19 @@ def steps_until(
         A rule declared ``equivariant`` whose hyper-parameters do not change with the step: sgd, m-sgd, nesterov.
     target : float
         Excess loss, above 0.
-    step_size : float
-        Above 0.
+    step_size : float or array_like, any shape
+        Above 0; each is a constant step size of its own.
     theta0 : array_like, shape (d,), default zeros
         Starting point.
     initial_square : array_like, shape (d,) or one number, optional
         Instead of theta0: E[(theta_0 - optimum)^2] along each eigenvector, for a random start.
+    averaging : float, default 0
+        gamma in [0, 1): the loss is that of the averaged iterate a <- gamma a + (1 - gamma) theta, which begins at
+        theta_0 and does not change the steps; 0 is theta itself.
 
     Returns
     -------
-    float
+    float, or ndarray of step_size's shape
         A whole number of steps, or infinity if the expected loss stays above the target. The loss is followed in
         strides of powers of two: were it to fall below the target and rise again within a stride, that would be missed.
 
@@ -66,7 +73,8 @@ def steps_until(
     MethodError
         Another method.
     TheoryError
-        A target or a step size that is not above 0, or theta0 and initial_square together.
+        A target or a step size that is not above 0, an averaging constant outside [0, 1), or theta0 and initial_square
+        together.
 
     Examples
     --------
@@ -74,6 +82,8 @@ def steps_until(
     >>> p = qpsim.QuadraticProblem([1.0, 0.001], noise=qpsim.noise.white(0.01))
     >>> qpsim.theory.steps_until(p, "sgd", 1e-3, 0.5, initial_square=4.0)
     717.0
+    >>> qpsim.theory.steps_until(p, "sgd", 1e-3, [0.5, 1.0], initial_square=4.0, averaging=0.9)
+    array([711., 364.])
     """
     p = check.problem(problem)
     chosen = find_method(method)
@@ -82,11 +92,25 @@ def steps_until(
             f"{chosen.name} has no exact count of steps; it is known for sgd, m-sgd, nesterov and other rules declared "
             "equivariant. qpsim.steps_to_loss counts on an ensemble."
         )
-    goal, alpha = check.amount(target, "The target"), check.amount(step_size, "The step size")
-    if goal == 0.0 or alpha == 0.0:
+    goal = check.amount(target, "The target")
+    alphas = check.deviations(step_size, "The step size")
+    if goal == 0.0 or not (alphas > 0.0).all():
         raise TheoryError("The target and the step size must be above 0.")
+    gamma = check.amount(averaging, "The averaging constant")
+    if gamma >= 1.0:
+        raise TheoryError(f"The averaging constant must lie in [0, 1), not {gamma:g}.")
     squares = _initial_squares(p, theta0, initial_square)
-    return _first_step_below(p, chosen, goal, alpha, squares)
+    maps = [risk.linear_map(chosen, t) for t in (1.0, 2.0, 1e6)]
+    if maps[0] != maps[1] or maps[1] != maps[2]:
+        raise MethodError(f"{chosen.name}'s update changes with the step; simulate it instead.")
+    # Directions that are alike are counted once.
+    kinds = np.stack([p.eigenvalues, risk.eigen_variance(p), squares])
+    alike, count = np.unique(kinds, axis=1, return_counts=True)
+    found = [
+        _first_step_below(alike, count.astype(float), goal, a, maps[0], gamma)
+        for a in alphas.ravel()
+    ]
+    return check.scalar_or_array(np.reshape(found, alphas.shape))
 
 
 def _initial_squares(
@@ -106,25 +130,35 @@ def _initial_squares(
 
 
 def _first_step_below(
-    p: QuadraticProblem, method: Method, target: float, alpha: float, squares: Array
+    alike: Array,
+    count: Array,
+    target: float,
+    alpha: float,
+    rows: tuple[tuple[float, ...], ...],
+    gamma: float,
 ) -> float:
-    maps = [risk.linear_map(method, t) for t in (1.0, 2.0, 1e6)]
-    if maps[0] != maps[1] or maps[1] != maps[2]:
-        raise MethodError(f"{method.name}'s update changes with the step; simulate it instead.")
-    # Directions that are alike are counted once.
-    kinds = np.stack([p.eigenvalues, risk.eigen_variance(p), squares])
-    (curvature, variance, square), count = np.unique(kinds, axis=1, return_counts=True)
+    curvature, variance, square = alike
     weight = 0.5 * curvature * count
-    transition, kick = _affine_map(curvature, variance, alpha, maps[0])
-    moments = np.zeros((curvature.size, kick.shape[1]))
-    moments[:, 0] = square
-    if float(weight @ moments[:, 0]) <= target:
+    a, push = _one_step(curvature, variance, alpha, rows)
+    starts = [0]
+    if gamma > 0.0:
+        a, push = _averaged(a, push, gamma)
+        starts = [0, a.shape[1] - 1]
+    pairs = list(combinations_with_replacement(range(a.shape[1]), 2))
+    transition, kick = _affine_map(a, push, pairs)
+    # Theta and its average both begin at the start; their moments are all the same.
+    moments = np.zeros(kick.shape)
+    for k, (i, j) in enumerate(pairs):
+        if i in starts and j in starts:
+            moments[:, k] = square
+    at = pairs.index((starts[-1], starts[-1]))
+    if float(weight @ moments[:, at]) <= target:
         return 0.0
     powers = [(transition, kick)]
     while True:
         t, n = powers[-1]
         after = np.einsum("cij,cj->ci", t, moments) + n
-        loss = float(weight @ after[:, 0])
+        loss = float(weight @ after[:, at])
         if loss <= target:
             break
         if len(powers) > _MOST_DOUBLINGS or not math.isfinite(loss):
@@ -134,25 +168,40 @@ def _first_step_below(
     for k in range(len(powers) - 1, -1, -1):
         t, n = powers[k]
         after = np.einsum("cij,cj->ci", t, moments) + n
-        if float(weight @ after[:, 0]) > target:
+        if float(weight @ after[:, at]) > target:
             moments, taken = after, taken + 2**k
     return float(taken + 1)
 
 
-def _affine_map(
+def _one_step(
     curvature: Array, variance: Array, alpha: float, rows: tuple[tuple[float, ...], ...]
 ) -> tuple[Array, Array]:
-    """T (c, k, k) and n (c, k) of the second moments E[x_i x_j], i <= j, of x = (offset, state...)."""
+    """A (c, k, k) and b (c, k) of x <- A x + b xi, x = (offset, state...), xi of variance 1."""
     width = len(rows)
-    pairs = list(combinations_with_replacement(range(width), 2))
     lengths = np.array([-alpha, *([1.0] * (width - 1))])
     a = lengths[None, :, None] * np.broadcast_to(np.array(rows), (curvature.size, width, width))
-    kick = a[:, :, 0] * np.sqrt(variance)[:, None]
+    push = a[:, :, 0] * np.sqrt(variance)[:, None]
     a = np.concatenate([a[:, :, :1] * curvature[:, None, None], a[:, :, 1:]], axis=2)
     a[:, 0, 0] += 1.0
-    t = np.zeros((curvature.size, len(pairs), len(pairs)))
+    return a, push
+
+
+def _averaged(a: Array, push: Array, gamma: float) -> tuple[Array, Array]:
+    """The same with gamma average + (1 - gamma) offset after the step as one variable more, the last."""
+    c, width = push.shape
+    wider = np.zeros((c, width + 1, width + 1))
+    wider[:, :width, :width] = a
+    wider[:, width, :width] = (1.0 - gamma) * a[:, 0]
+    wider[:, width, width] = gamma
+    return wider, np.concatenate([push, (1.0 - gamma) * push[:, :1]], axis=1)
+
+
+def _affine_map(a: Array, push: Array, pairs: list[tuple[int, int]]) -> tuple[Array, Array]:
+    """T (c, p, p) and n (c, p) of the second moments E[x_i x_j] of these pairs i <= j."""
+    width = push.shape[1]
+    t = np.zeros((push.shape[0], len(pairs), len(pairs)))
     for row, (i, j) in enumerate(pairs):
         for m in range(width):
             for n in range(width):
                 t[:, row, pairs.index((min(m, n), max(m, n)))] += a[:, i, m] * a[:, j, n]
-    return t, np.stack([kick[:, i] * kick[:, j] for i, j in pairs], axis=1)
+    return t, np.stack([push[:, i] * push[:, j] for i, j in pairs], axis=1)

@@ -17,10 +17,9 @@ from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.simulation.run import simulate
-from qpsim.theory.steps import steps_until
+from qpsim.theory.steps import STEP_SIZES, steps_until
 
-# The grid of Zhang et al. (2019): a hundred steps from 1e-5 to 10^0.5.
-DEFAULT_STEP_SIZES = tuple(np.logspace(-5.0, 0.5, 100).tolist())
+DEFAULT_STEP_SIZES = STEP_SIZES
 _RESAMPLES = 400
 
 
@@ -120,9 +119,7 @@ def steps_to_loss(
     exact = isinstance(problem, QuadraticProblem) and chosen.equivariant
     if exact:
         p = problem.at_batch(batch_size)
-        steps = np.array(
-            [steps_until(p, chosen, goal, a, theta0, initial_square=initial_square) for a in grid]
-        )
+        steps = steps_until(p, chosen, goal, grid, theta0, initial_square=initial_square)
         spread = None
     else:
         if initial_square is not None:

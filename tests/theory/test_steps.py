@@ -88,6 +88,48 @@ def test_alike_directions_count_as_often_as_they_are():
     assert theory.steps_until(many, "sgd", target, 0.1, np.ones(8)) == np.argmax(risk <= target)
 
 
+@pytest.mark.parametrize("kind", ["data", "dense", "singular"])
+@pytest.mark.parametrize("mu", [0.0, 0.7])
+@pytest.mark.parametrize("gamma", [0.5, 0.95])
+def test_an_averaged_iterate_is_counted_as_a_walk_counts_it(kind, mu, gamma):
+    p, step, one, none = PROBLEMS[kind], 0.02, np.eye(3), np.zeros((3, 3))
+    q = np.diag(p.hessian) if p.is_diagonal else p.hessian
+    c = p.gradient_covariance()
+    c = np.diag(c) if c.ndim == 1 else c
+    # (offset, buffer, average), and what the noise of a gradient adds to each.
+    moved = np.block([one - step * q, -step * mu * one, none])
+    walk = np.vstack(
+        [moved, np.block([q, mu * one, none]), (1 - gamma) * moved + gamma * np.eye(9)[6:]]
+    )
+    push = np.vstack([-step * one, one, -(1 - gamma) * step * one])
+    mean = np.concatenate([THETA0, np.zeros(3), THETA0])
+    second, losses = np.outer(mean, mean), []
+    for _ in range(1500):
+        losses.append(0.5 * np.trace(q @ second[6:, 6:]))
+        second = walk @ second @ walk.T + push @ c @ push.T
+    method = qpsim.method("m-sgd", momentum=mu)
+    for share in (0.9, 0.3, 0.05):
+        target = share * losses[0]
+        below = np.flatnonzero(np.array(losses) <= target)
+        assert below.size and (np.diff(below) == 1).all()
+        assert theory.steps_until(p, method, target, step, THETA0, averaging=gamma) == below[0]
+
+
+def test_averaging_reaches_what_the_iterate_never_does():
+    p = PROBLEMS["dense"]
+    target = 0.5 * theory.steady_state_excess_loss(p, "sgd", 0.3)
+    assert theory.steps_until(p, "sgd", target, 0.3, THETA0) == math.inf
+    assert theory.steps_until(p, "sgd", target, 0.3, THETA0, averaging=0.9) < 200
+
+
+def test_several_step_sizes_are_counted_one_by_one():
+    p, sizes = PROBLEMS["data"], np.array([[0.003, 0.02], [0.1, 9.0]])
+    found = theory.steps_until(p, "nesterov", 0.5, sizes, THETA0)
+    alone = [theory.steps_until(p, "nesterov", 0.5, a, THETA0) for a in sizes.ravel()]
+    assert found.shape == (2, 2) and found.ravel().tolist() == alone
+    assert found[1, 1] == math.inf and np.isfinite(found[0]).all()
+
+
 BAD = {
     "method": (("ssd", 0.1, 0.1), {}, MethodError, "no exact count of steps"),
     "changing": (("adam", 0.1, 0.1), {}, MethodError, "no exact count of steps"),
@@ -95,6 +137,7 @@ BAD = {
     "step": (("sgd", 0.1, 0.0), {}, TheoryError, "must be above 0"),
     "negative": (("sgd", -1.0, 0.1), {}, TheoryError, "must not be negative"),
     "theta0": (("sgd", 0.1, 0.1, [1.0]), {}, ProblemError, "3 entries"),
+    "averaging": (("sgd", 0.1, 0.1), {"averaging": 1.0}, TheoryError, r"in \[0, 1\)"),
     "both": (("sgd", 0.1, 0.1, THETA0), {"initial_square": 1.0}, TheoryError, "not both"),
 }
 

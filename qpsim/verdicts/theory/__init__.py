@@ -22,6 +22,7 @@ from qpsim.provenance import environment
 from qpsim.verdicts.record import Report
 from qpsim.verdicts.theory import (
     adaptation,
+    batch_size,
     convergence,
     improvement,
     mass,
@@ -41,6 +42,7 @@ STATEMENTS: tuple[Statement, ...] = (
     *momentum.STATEMENTS,
     *convergence.STATEMENTS,
     *risk.STATEMENTS,
+    *batch_size.STATEMENTS,
     *noises.STATEMENTS,
     *problems.STATEMENTS,
 )

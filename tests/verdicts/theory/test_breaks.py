@@ -63,6 +63,22 @@ CAUGHT = {
     },
     "high_dimensional_risk": {"": {"high-dimension-exact"}},
     "steady_state_excess_loss": {"": {"steady-state-exact"}},
+    "batch_size_law": {
+        part: {"batch-size-exact"}
+        for part in (
+            "improvement",
+            "step_size",
+            "step_exponent",
+            "limit_improvement",
+            "limit_step_size",
+            "half_batch_size",
+            "gradient_noise_scale",
+            "curvature_noise_scale",
+            "sign_noise_scale",
+            "n_steps",
+            "constant_step_size",
+        )
+    },
     "steps_until": {"": {"steps-until-exact"}},
     "largest_stable_step_size": {"": {"stability-exact"}},
     "theorem1": {
@@ -114,6 +130,8 @@ def scaled(found, part, factor):
             dataclasses.replace(row, **{part: factor * getattr(row, part)}) for row in found.rows
         ]
         return dataclasses.replace(found, rows=tuple(rows))
+    if dataclasses.is_dataclass(found):
+        return dataclasses.replace(found, **{part: factor * getattr(found, part)})
     return found._replace(**{part: factor * getattr(found, part)})
 
 
