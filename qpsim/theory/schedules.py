@@ -38,8 +38,9 @@ KINDS = ("free", "greedy", *families.NAMES)
 _RESTARTS, _SPREAD = 3, 0.03
 # Steps of the search in a family from which a free one begins.
 _BRIEF = 60
-# More different eigenvalues than these are interpolated while searching.
-_COARSE = 256
+# More different eigenvalues than these are interpolated while searching; fewer are left where sweeps over so many steps
+# would keep more numbers than fit into a gigabyte.
+_COARSE, _LEAST_COARSE, _MOST_NUMBERS = 256, 8, 1 << 27
 # Sweeps of a stage: about so many coordinate-updates, but at least and at most so many sweeps.
 _SWEPT, _SWEEPS = 5e7, (15, 60)
 # Constant steps that are looked at first, as multiples of 1 / the largest eigenvalue.
@@ -160,7 +161,8 @@ def best_schedule(
     steps, then under smaller and smaller ones (:mod:`qpsim.theory.sweeps`). Hence the steps may be rounded to five
     digits: sharper minima may lie lower, with steps that no computer takes. A family's few parameters are searched by
     L-BFGS-B with the exact gradient. The best of all that was found is returned, the greedy steps among them, so that
-    it is never worse. More than 256 different eigenvalues are interpolated in the search, never in what is returned.
+    it is never worse. More than 256 different eigenvalues (fewer in more than 80 000 steps, for the search's memory)
+    are interpolated in the search, never in what is returned.
 
     Source: Wu, Ren, Liao & Grosse (2018), "Understanding short-horizon bias in stochastic meta-optimization".
 
@@ -228,12 +230,11 @@ def _planned(
 
 def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Array]:
     """The best steps found, and the value at the end of every start."""
-    greedy = recursion.greedy()
+    n, greedy = recursion.n_steps, recursion.greedy()
     if family == "greedy":
         return greedy, np.array([recursion.value(greedy)])
-    coarse = recursion.coarse(_COARSE)
+    coarse = recursion.coarse(max(_LEAST_COARSE, min(_COARSE, _MOST_NUMBERS // (6 * n))))
     scale = 1.0 / coarse.curvature.max()
-    n = recursion.n_steps
     losses = [coarse.value(np.full(n, c * scale)) for c in _CONSTANTS]
     constant = float(_CONSTANTS[int(np.nanargmin(losses))]) * scale
     if family != "free":
