@@ -29,7 +29,8 @@ def plan(
     Takes the file of qpsim simulate, and of it the methods that are linear in the gradient: sgd,
     m-sgd, nesterov, damped-m-sgd. Nothing is simulated. Rows: the planned schedule, every step
     free; greedy steps, each the best for the loss right after it (Eq. 10); the best constant step;
-    the best schedule of each family. Of the planned one it is told how far its searches disagree:
+    the best schedule of each family. The highest expected loss on the way is there too: what is best
+    for the end alone may rise high before. Of the planned one it is told how far its searches disagree:
     the highest value in which one ended over the lowest, minus 1. The file's step sizes play no part;
     with step_size = "planned" in it, qpsim simulate takes the planned ones.
 
@@ -76,13 +77,14 @@ def plan(
         )
         return
     typer.echo(repr(problem))
-    columns = ["method", "schedule", "first step", "largest", "last step", "final loss"]
-    columns += ["over planned"] + (["steps to target"] if target is not None else [])
+    columns = ["method", "schedule", "first step", "largest", "last step", "highest loss"]
+    columns += ["final loss", "over planned"] + (["steps to target"] if target is not None else [])
     rows = []
     for label, table in tables.items():
         for row in table.rows:
             steps = row.schedule.step_size
-            numbers = [steps[0], steps.max(), steps[-1], row.final_loss, row.over_planned]
+            numbers = [steps[0], steps.max(), steps[-1], row.schedule.highest_loss]
+            numbers += [row.final_loss, row.over_planned]
             if row.steps_to_target is not None:
                 numbers.append(row.steps_to_target)
             rows.append([label, row.name, *(f"{number:.4g}" for number in numbers)])

@@ -38,8 +38,9 @@ KINDS = ("free", "greedy", *families.NAMES)
 _RESTARTS, _SPREAD = 3, 0.03
 # Steps of the search in a family from which a free one begins.
 _BRIEF = 60
-# More different eigenvalues than these are interpolated while searching.
-_COARSE = 256
+# More different eigenvalues than these are interpolated while searching; fewer are left where sweeps over so many steps
+# would keep more numbers than fit into a gigabyte.
+_COARSE, _LEAST_COARSE, _MOST_NUMBERS = 256, 8, 1 << 27
 # Sweeps of a stage: about so many coordinate-updates, but at least and at most so many sweeps.
 _SWEPT, _SWEEPS = 5e7, (15, 60)
 # Constant steps that are looked at first, as multiples of 1 / the largest eigenvalue.
@@ -73,6 +74,11 @@ class Schedule:
     restarts: Array
 
     @property
+    def highest_loss(self) -> float:
+        """The highest expected excess loss on the way, the start counted."""
+        return float(self.expected_excess_loss.max())
+
+    @property
     def disagreement(self) -> float:
         """How far the restarts end apart: the highest of their values over the lowest, minus 1.
 
@@ -96,6 +102,7 @@ class Schedule:
             "expected_excess_loss": self.expected_excess_loss.tolist(),
             "restarts": self.restarts.tolist(),
             "disagreement": self.disagreement,
+            "highest_loss": self.highest_loss if math.isfinite(self.highest_loss) else None,
         }
 
     def __repr__(self) -> str:
@@ -160,7 +167,13 @@ def best_schedule(
     steps, then under smaller and smaller ones (:mod:`qpsim.theory.sweeps`). Hence the steps may be rounded to five
     digits: sharper minima may lie lower, with steps that no computer takes. A family's few parameters are searched by
     L-BFGS-B with the exact gradient. The best of all that was found is returned, the greedy steps among them, so that
-    it is never worse. More than 256 different eigenvalues are interpolated in the search, never in what is returned.
+    it is never worse. More than 256 different eigenvalues (fewer in more than 80 000 steps, for the search's memory)
+    are interpolated in the search, never in what is returned.
+
+    With the objective "final" the loss on the way does not count. On a spectrum with gaps the best schedule takes steps
+    far above 2 / the largest eigenvalue, after which the loss rises by many orders before later steps bring it down:
+    see ``highest_loss``. In a run whose coordinates are not the eigenvectors' such a rise costs digits. The objective
+    "averaged" keeps the loss low all along.
 
     Source: Wu, Ren, Liao & Grosse (2018), "Understanding short-horizon bias in stochastic meta-optimization".
 
@@ -228,12 +241,11 @@ def _planned(
 
 def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Array]:
     """The best steps found, and the value at the end of every start."""
-    greedy = recursion.greedy()
+    n, greedy = recursion.n_steps, recursion.greedy()
     if family == "greedy":
         return greedy, np.array([recursion.value(greedy)])
-    coarse = recursion.coarse(_COARSE)
+    coarse = recursion.coarse(max(_LEAST_COARSE, min(_COARSE, _MOST_NUMBERS // (6 * n))))
     scale = 1.0 / coarse.curvature.max()
-    n = recursion.n_steps
     losses = [coarse.value(np.full(n, c * scale)) for c in _CONSTANTS]
     constant = float(_CONSTANTS[int(np.nanargmin(losses))]) * scale
     if family != "free":

@@ -58,8 +58,9 @@ def test_the_table_has_a_row_for_every_schedule(run):
     table = library("sgd", target=0.5)
     for line, row in zip(rows, table.rows, strict=False):
         assert line[:2] == ["sgd", row.name]
-        assert float(line[5]) == pytest.approx(row.final_loss, rel=1e-3)
-        assert float(line[7]) == row.steps_to_target
+        assert float(line[5]) == pytest.approx(row.schedule.highest_loss, rel=1e-3)
+        assert float(line[6]) == pytest.approx(row.final_loss, rel=1e-3)
+        assert float(line[8]) == row.steps_to_target
     assert len(rows) == 2 * len(table.rows)
     assert f"searches disagree by {table.rows[0].schedule.disagreement:.2g}." in lines[-2]
     assert "steps to target" not in run("e.toml").stdout

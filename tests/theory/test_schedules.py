@@ -174,6 +174,19 @@ def test_of_several_starts_the_mean_loss_is_planned(name):
     assert best.value < theory.expected_excess_loss(p, name, starts[0], best.step_size, 12).max()
 
 
+def test_an_ensemble_comes_down_again_from_where_a_plan_lets_the_loss_rise():
+    # Steps far above 2 / the largest eigenvalue, in a random basis: the simulation keeps its digits along eigenvectors.
+    p = qpsim.random_problem("structured", 12, "haar", 0.1, rng=0)
+    best = qpsim.best_schedule(p, "sgd", 40, np.ones(12))
+    assert best.highest_loss == best.expected_excess_loss.max() > 1e3 * best.expected_excess_loss[0]
+    assert best.value < 1e-3 * best.expected_excess_loss[0]
+    run = qpsim.simulate(p, "sgd", "planned", 40, 1000, np.ones(12), rng=0, workers=1)
+    last = run.excess_loss[:, -1]
+    assert abs(last.mean() - best.value) <= 4.0 * last.std(ddof=1) / np.sqrt(1000)
+    averaged = qpsim.best_schedule(p, "sgd", 40, np.ones(12), objective="averaged")
+    assert averaged.highest_loss < 10.0 * averaged.expected_excess_loss[0]
+
+
 def test_a_schedule_is_plain_json_and_says_what_it_is():
     best = qpsim.best_schedule(problem(3), "sgd", 4, np.ones(3))
     assert json.loads(json.dumps(best.to_dict()))["method"] == "sgd"
