@@ -240,7 +240,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     artists: dict[Any, Any] = {
         "note": page.note(
             f"Noisy quadratic model, $d = {data.options.dim}$. Above: fewest steps to a loss of "
-            f"{data.options.target:g} over constant step sizes, and the step size that takes them; grey: steps "
+            f"{data.options.target:g} over constant step sizes, and the step size that takes them; thin: steps "
             "proportional to $1/B$. Below: one step of the best size, over one without noise; upright lines: noise "
             "scales, tr$(HC)/g^T H g$ or $(|\\sigma|_1/|g|_1)^2$."
         )
