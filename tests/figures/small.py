@@ -40,6 +40,8 @@ def data(name):
     few = {key: value for key, value in FEW.items() if key in known and value is not None}
     if name == "least-squares":
         few["condition"] = 10.0
+    if name == "batch":
+        few |= {"batch_sizes": (1, 16, 256, 4096), "averaging": (0.0, 0.9)}
     if name == "methods":
         # Every method of more would be compiled.
         few["methods"] = ("sgd", "ssd", "svag", "m-sgd")
