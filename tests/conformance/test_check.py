@@ -166,6 +166,18 @@ def test_what_is_no_optimizer_is_refused(optimizer, sentence):
         conformance.check(optimizer, "sgd")
 
 
+def test_what_fails_later_is_refused_with_its_step():
+    def update(gradient, t, params):
+        if t[0] == 4:
+            raise SystemExit("no\nmore")
+        return params - 0.01 * gradient, t + 1
+
+    with pytest.raises(
+        ConformanceError, match=r"^At step 5: update of the pair fails: SystemExit: no\.$"
+    ):
+        conformance.check((np.zeros_like, update), "sgd")
+
+
 def test_arguments_are_checked():
     for settings, sentence in [
         ({"only": ["constnat"]}, "did you mean 'constant'"),

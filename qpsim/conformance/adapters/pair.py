@@ -92,5 +92,5 @@ def _called(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
             return function(*arguments)
     except ConformanceError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConformanceError(f"{name} of the pair fails: {first_line(error)}.") from error
