@@ -31,8 +31,8 @@ BLOCK_SIZE = 64
 _BLOCK_ELEMENTS = 1 << 23
 # A vector of lanes.
 _LANES_AT_ONCE = 8
-# Numbers of a block that stay in the L2 cache together, and the least number of blocks a worker
-# should get, lest one of them be left alone with the last.
+# Numbers of a block that stay in the L2 cache together, and the least number of blocks a worker should get: with fewer,
+# the other workers wait while one takes the last block.
 _CACHED_ELEMENTS = 80_000
 _TURNS = 4
 # Coordinate-updates of a block that take ten times as long as beginning it.
