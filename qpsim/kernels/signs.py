@@ -6,7 +6,7 @@ gives E[s_i s_j] = e_i e_j + (2/pi) times the integral over t from 0 to asin r_i
     exp(-(a_i^2 + a_j^2 - 2 a_i a_j sin t) / (2 cos^2 t)).
 
 Only a changes from step to step. The correlations belong to the problem, so everything that depends on them alone is
-tabulated once for every pair. The part with e_i e_j is a plain quadratic form; this file computes the integrals.
+tabulated once for every pair. The part with e_i e_j is a plain quadratic form; here the integrals are computed.
 
 As a function of s = sin t the integrand is a series (Mehler's formula): with b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!) it
 is the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral is the sum of r^n b_n(a_i) b_n(a_j).
