@@ -8,8 +8,8 @@ gives E[s_i s_j] = e_i e_j + (2/pi) times the integral over t from 0 to asin r_i
 Only a changes from step to step. The correlations belong to the problem, so everything that depends on them alone is
 tabulated once for every pair. The part with e_i e_j is a plain quadratic form; here the integrals are computed.
 
-As a function of s = sin t the integrand is a series (Mehler's formula): with b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!) it
-is the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral is the sum of r^n b_n(a_i) b_n(a_j).
+As a function of s = sin t the integrand is a series (Mehler's formula). With b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!)
+it is the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral is the sum of r^n b_n(a_i) b_n(a_j).
 The first terms (the head) are computed for all pairs at once as products of matrices. A term of a pair then costs a
 twentieth of an exponential. What the head leaves is integrated by Gauss rules made for it. Most pairs need no
 node of these rules, and so no exponential (:mod:`qpsim.kernels.sign_rules`). Pairs of a small problem, and pairs that
