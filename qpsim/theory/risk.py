@@ -103,7 +103,7 @@ def expected_excess_loss(
     -----
     DivergenceWarning
         The risk left the floating-point range, or a constant step of sgd or m-sgd is not below
-        :func:`largest_stable_step_size`.
+        :func:`qpsim.theory.largest_stable_step_size`.
 
     Notes
     -----
@@ -173,7 +173,7 @@ def steady_state_excess_loss(
     method : {"sgd", "m-sgd"} or such a Method
     step_size : array_like
         alpha > 0, any shape. Infinity is returned where it is not below
-        :func:`largest_stable_step_size`.
+        :func:`qpsim.theory.largest_stable_step_size`.
 
     Raises
     ------
@@ -205,41 +205,13 @@ def steady_state_excess_loss(
     return check.scalar_or_array(np.where(stable, risk, np.inf))
 
 
-@check.quiet
-def largest_stable_step_size(problem: QuadraticProblem, method: str | Method) -> float:
-    """Supremum of the constant steps at which sgd or m-sgd is mean-square stable.
-
-    2 (1 + mu) / lambda_max, with mu = 0 for sgd. The noise of this model problem is additive: it
-    does not grow with the error, so that the second moments converge if and only if the means do,
-    which is when every direction's 2 x 2 transition matrix has spectral radius below 1. At the
-    value itself one eigenvalue is -1, and noise lets the risk grow without bound (linearly).
-
-    Raises
-    ------
-    MethodError
-        A method other than sgd and m-sgd.
-
-    Examples
-    --------
-    >>> import qpsim
-    >>> p = qpsim.QuadraticProblem([1.0, 4.0])
-    >>> qpsim.theory.largest_stable_step_size(p, "sgd")
-    0.5
-    >>> qpsim.theory.largest_stable_step_size(p, qpsim.method("m-sgd", momentum=0.5))
-    0.75
-    """
-    p = check.problem(problem)
-    mu = _heavy_ball_momentum(method_of(method))
-    return 2.0 * (1.0 + mu) / float(p.eigenvalues.max())
-
-
 def _heavy_ball_momentum(method: Method) -> float:
     if method.rule is plain.sgd:
         return 0.0
     if method.rule is plain.m_sgd:
         return float(method.hyper_parameters["momentum"])
     raise MethodError(
-        f"Stability and steady state are known in closed form for sgd and m-sgd, not for "
+        f"The steady state is known in closed form for sgd and m-sgd, not for "
         f"{method.name}; follow expected_excess_loss or simulate."
     )
 
@@ -384,7 +356,7 @@ def _note_divergence(
     if overflow.size:
         note = f"the risk of {method.name} leaves the floating-point range at step {overflow[0]}"
     elif method.rule in (plain.sgd, plain.m_sgd) and (steps == steps[0]).all():
-        limit = largest_stable_step_size(p, method)
+        limit = 2.0 * (1.0 + _heavy_ball_momentum(method)) / float(p.eigenvalues.max())
         if steps[0] < limit:
             return
         note = f"{method.name}'s step size {steps[0]:g} is not below the largest stable {limit:g}"

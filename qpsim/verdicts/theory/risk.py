@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 import qpsim
@@ -144,6 +146,31 @@ def _stable_searched() -> Array:
     )
 
 
+def _frozen_searched() -> Array:
+    """The curvature at which a step's matrix has the spectral radius 1: of nesterov, and of adam with fixed lengths."""
+    from scipy.optimize import brentq
+
+    def nesterov(h: float) -> Array:
+        # b <- mu b + h e, e <- e - step (h e + mu b).
+        b = np.array([h, MU])
+        return np.array([np.array([1.0, 0.0]) - _STEP * (np.array([h, 0.0]) + MU * b), b])
+
+    def adam(h: float) -> Array:
+        # m <- mu m + (1 - mu) h e, e <- e - step m.
+        m = np.array([(1.0 - MU) * h, MU])
+        return np.array([np.array([1.0, 0.0]) - _STEP * m, m])
+
+    def excess(h: float, matrix: Callable[[float], Array]) -> float:
+        return float(np.abs(np.linalg.eigvals(matrix(h))).max()) - 1.0
+
+    return np.array(
+        [
+            brentq(excess, 1.0 / _STEP, 20.0 / _STEP, args=(matrix,), xtol=1e-13)
+            for matrix in (nesterov, adam)
+        ]
+    )
+
+
 def _until_counted() -> Array:
     """Steps until the expected loss is below a target, one after the other."""
     p = setting.pair()
@@ -273,6 +300,18 @@ STATEMENTS = (
             for name in ("sgd", "m-sgd")
         ],
         lambda draw: _stable_searched(),
+        "exact",
+    ),
+    Statement(
+        "stability-frozen-exact",
+        "The largest stable curvature is the one at which a step's matrix has the spectral radius 1.",
+        "Cohen et al. (2022)",
+        (f"nesterov, mu = {MU:g}", f"adam with fixed lengths, b1 = {MU:g}"),
+        lambda: [
+            theory.largest_stable_curvature(moving, _STEP)
+            for moving in (qpsim.method("nesterov", momentum=MU), qpsim.method("adam", b1=MU))
+        ],
+        lambda draw: _frozen_searched(),
         "exact",
     ),
     Statement(

@@ -81,6 +81,7 @@ CAUGHT = {
     },
     "steps_until": {"": {"steps-until-exact"}},
     "largest_stable_step_size": {"": {"stability-exact"}},
+    "largest_stable_curvature": {"": {"stability-frozen-exact"}},
     "theorem1": {
         "strong_convexity": {"theorem1-exact"},
         "smoothness": {"theorem1-exact"},
