@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from qpsim.conformance.counters import StepSizes, event, with_other_counters
+from qpsim.conformance.decays import decayed
 from qpsim.conformance.expectation import (
-    COUPLED,
     DECOUPLED,
     Candidate,
     Difference,
@@ -42,7 +42,6 @@ _VALUES = {
     "threshold": (4.0, 5.0),
     "smallest": (0.0, 1e-6),
 }
-_DECAYS = (0.1, 0.05, 0.01, 1e-3, 5e-4, 1e-4, 1e-5)
 
 
 def candidate_of(method: Method, weight_decay: float = 0.0, decay: str = DECOUPLED) -> Candidate:
@@ -195,7 +194,7 @@ def _candidates(method: Method, base: Candidate, normal: Played) -> Iterator[Can
         yield replace(one, text=text, own_scalars=True)
         text = f"{single.text}, or in that of the parameters if it is lower"
         yield replace(single, text=text, own_scalars=True)
-    yield from _decayed(base, normal)
+    yield from decayed(base, normal)
     yield from with_other_counters(base)
     for one in own:
         yield from _other_values(one, dict(one.hyper))
@@ -240,18 +239,6 @@ def _other_values(base: Candidate, hyper: dict[str, Any]) -> Iterator[Candidate]
             if other != value:
                 text = f"{base.text} with {key} {other}, not {value}"
                 yield replace(base, text=text, hyper={**hyper, key: other})
-
-
-def _decayed(base: Candidate, normal: Played) -> Iterator[Candidate]:
-    if base.weight_decay:
-        other = COUPLED if base.decay == DECOUPLED else DECOUPLED
-        yield replace(base, text=f"{base.text}, but {other}", decay=other)
-        yield replace(base, text=f"{base.text}, but without the decay", weight_decay=0.0)
-    for decay in (DECOUPLED, COUPLED):
-        for value in _DECAYS:
-            if value != base.weight_decay or decay != base.decay:
-                text = f"{base.text} with {decay} weight decay {value:g}"
-                yield replace(base, text=text, weight_decay=value, decay=decay)
 
 
 def _exceptions(
