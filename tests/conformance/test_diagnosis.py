@@ -118,7 +118,14 @@ def test_a_decay_of_the_weights_is_found(form):
 
 
 @pytest.mark.parametrize("form", ["decoupled", "coupled"])
-@pytest.mark.parametrize(("name", "decay"), [("adam", 0.0137), ("m-sgd", 3e-5), ("lion", 0.3)])
+@pytest.mark.parametrize(
+    ("name", "decay"),
+    [
+        pytest.param("adam", 0.0137, marks=pytest.mark.long),
+        ("m-sgd", 3e-5),
+        pytest.param("lion", 0.3, marks=pytest.mark.long),
+    ],
+)
 def test_an_unusual_decay_is_found(name, decay, form):
     method = qpsim.method(name)
     init, update = of_method(method)
