@@ -238,6 +238,15 @@ def compare(
 
 def fitted_step_size(candidate: Candidate, stream: Stream, theta: np.ndarray) -> float:
     """The constant step size with which the rule moves most nearly as the optimizer did."""
+    return _fitted(candidate, stream, theta)[0]
+
+
+def misfit(candidate: Candidate, stream: Stream, theta: np.ndarray) -> float:
+    """How far the moves are from the rule's, with the constant step size that fits best: a mean square."""
+    return _fitted(candidate, stream, theta)[1]
+
+
+def _fitted(candidate: Candidate, stream: Stream, theta: np.ndarray) -> tuple[float, float]:
     exact = _directions(candidate, stream, theta, None, None, None)
     if candidate.decay == DECOUPLED:
         exact = exact + candidate.weight_decay * theta[:-1]
@@ -245,4 +254,5 @@ def fitted_step_size(candidate: Candidate, stream: Stream, theta: np.ndarray) ->
         moved = np.diff(theta, axis=0)
         at = np.isfinite(moved) & np.isfinite(exact)
         square = np.sum(exact[at] ** 2)
-        return float(-np.sum(moved[at] * exact[at]) / square) if square > 0.0 else 0.0
+        step = float(-np.sum(moved[at] * exact[at]) / square) if square > 0.0 else 0.0
+        return step, float(np.mean((moved[at] + step * exact[at]) ** 2)) if at.any() else math.inf

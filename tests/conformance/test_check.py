@@ -38,7 +38,16 @@ def test_there_are_at_least_25_streams_each_with_a_purpose():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_method_conforms_to_itself(name):
-    few = ["zeros first", "small", "subnormal", "shapes", "save and load", "float32", "layouts"]
+    few = [
+        "zeros first",
+        "small",
+        "subnormal",
+        "shapes",
+        "save and load",
+        "float32",
+        "layouts",
+        "groups",
+    ]
     report = conformance.check(of_method(qpsim.method(name)), name, only=few, run_laws=False)
     assert report.conforms, report.diagnosis
     assert report.step_size == "0.01, found"

@@ -117,6 +117,37 @@ def test_a_decay_of_the_weights_is_found(form):
     assert wrong.diagnosis.endswith(f"but {form}")
 
 
+@pytest.mark.parametrize("form", ["decoupled", "coupled"])
+@pytest.mark.parametrize(
+    ("name", "decay"),
+    [
+        pytest.param("adam", 0.0137, marks=pytest.mark.long),
+        ("m-sgd", 3e-5),
+        pytest.param("lion", 0.3, marks=pytest.mark.long),
+    ],
+)
+def test_an_unusual_decay_is_found(name, decay, form):
+    method = qpsim.method(name)
+    init, update = of_method(method)
+
+    def decayed(gradient, state, params):
+        if form == "coupled":
+            return update(gradient + decay * params, state, params)
+        moved, state = update(gradient, state, params)
+        return moved - 0.01 * decay * params, state
+
+    few = ["away from zero"]
+    text = diagnosis((init, decayed), name, few)
+    # A decay in the gradient may change no sign at all.
+    assert text.endswith(f"with {form} weight decay {decay:g}") or (name, form) == (
+        "lion",
+        "coupled",
+    )
+    if form == "decoupled":
+        text = diagnosis((init, decayed), name, few, weight_decay=0.02)
+        assert text.endswith(f"with decoupled weight decay {decay:g}, not decoupled 0.02")
+
+
 def test_scalars_of_low_precision_are_found():
     def rounded_to(*kinds, decay=0.0):
         def update(gradient, v, params):
