@@ -16,10 +16,26 @@ MODULES = sorted(
     if not name.endswith("__main__")
 )
 
+# Their examples compute a small figure, seconds each; tests/figures does the same with checks.
+SLOW = {
+    "qpsim.figures",
+    *(
+        f"qpsim.figures.figure_{name}"
+        for name in ("conditions", "least_squares", "noise", "schedules", "tails")
+    ),
+}
 
-@pytest.mark.parametrize("name", MODULES)
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.long] * (name in SLOW)) for name in MODULES],
+)
 def test_examples(name, monkeypatch):
     monkeypatch.setitem(sys.modules, "examples", ModuleType("examples"))
     # A rule defined in an example is a user's, not one of the module that explains it.
     outcome = doctest.testmod(importlib.import_module(name), extraglobs={"__name__": "examples"})
     assert outcome.failed == 0
+
+
+def test_slow_examples_are_those_of_modules():
+    assert set(MODULES) >= SLOW

@@ -30,6 +30,7 @@ from qpsim.verdicts.theory import (
     noises,
     problems,
     risk,
+    schedules,
     signs,
 )
 from qpsim.verdicts.theory.statement import Draw, Statement
@@ -43,6 +44,7 @@ STATEMENTS: tuple[Statement, ...] = (
     *convergence.STATEMENTS,
     *risk.STATEMENTS,
     *batch_size.STATEMENTS,
+    *schedules.STATEMENTS,
     *noises.STATEMENTS,
     *problems.STATEMENTS,
 )

@@ -79,6 +79,11 @@ CAUGHT = {
             "constant_step_size",
         )
     },
+    "compare_schedules": {
+        "expected_excess_loss": {"schedules-exact"},
+        "over_planned": {"schedules-exact"},
+        "steps_to_target": {"schedules-exact"},
+    },
     "steps_until": {"": {"steps-until-exact"}},
     "largest_stable_step_size": {"": {"stability-exact"}},
     "largest_stable_curvature": {"": {"stability-frozen-exact"}},
@@ -124,13 +129,12 @@ def scaled(found, part, factor):
         return factor * np.asarray(found)
     if part.isdigit():
         return tuple(factor * x if k == int(part) else x for k, x in enumerate(found))
-    if isinstance(found, theory.DirectionTable):
-        if hasattr(found, part):
-            return dataclasses.replace(found, **{part: factor * getattr(found, part)})
-        rows = [
-            dataclasses.replace(row, **{part: factor * getattr(row, part)}) for row in found.rows
-        ]
-        return dataclasses.replace(found, rows=tuple(rows))
+    if hasattr(found, "rows") and not hasattr(found, part):
+        return dataclasses.replace(
+            found, rows=tuple(scaled(row, part, factor) for row in found.rows)
+        )
+    if hasattr(found, "schedule") and not hasattr(found, part):
+        return dataclasses.replace(found, schedule=scaled(found.schedule, part, factor))
     if dataclasses.is_dataclass(found):
         return dataclasses.replace(found, **{part: factor * getattr(found, part)})
     return found._replace(**{part: factor * getattr(found, part)})
