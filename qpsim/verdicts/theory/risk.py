@@ -109,6 +109,27 @@ def _sign_paths_followed() -> Array:
     return exact.expected_sign_paths(p, setting.point(p), steps)
 
 
+def _momentum_sign_claimed() -> Array:
+    p = setting.diagonal_pair()
+    method = qpsim.method("m-ssd", momentum=MU)
+    return theory.expected_excess_loss(p, method, setting.point(p), _SIGN_STEP, 2)[1:]
+
+
+def _momentum_sign_summed() -> Array:
+    """Losses after one and two steps: a sum over the first gradient, the law of the second's sign given it."""
+    from scipy.special import ndtr
+
+    p, found = setting.diagonal_pair(), np.zeros(2)
+    for q, e in zip(p.hessian, setting.point(p) - p.optimum, strict=True):
+        std = p.noise_std * q
+        g, weights = exact.line(q * e, std)
+        at = e - _SIGN_STEP * np.sign(g)
+        up = ndtr(-(MU * g + q * at) / std)
+        second = (1.0 - up) * (at - _SIGN_STEP) ** 2 + up * (at + _SIGN_STEP) ** 2
+        found += 0.5 * q * np.array([weights @ at**2, weights @ second])
+    return found
+
+
 def _one_step(p: QuadraticProblem, name: str, step: float) -> tuple[Array, Array]:
     """(offset, momentum sum) after a step as a matrix on what it was before, and on the data's draw."""
     q, one = setting.matrix(p), np.eye(p.dim)
@@ -265,6 +286,15 @@ STATEMENTS = (
         tuple(f"ssd, t = {t}" for t in range(_SIGN_STEPS + 1)),
         _sign_paths_claimed,
         lambda draw: _sign_paths_followed(),
+        "exact",
+    ),
+    Statement(
+        "momentum-sign-risk-exact",
+        "The same for m-ssd on a diagonal Hessian, after one and two steps.",
+        "beyond the paper",
+        ("m-ssd, t = 1", "m-ssd, t = 2"),
+        _momentum_sign_claimed,
+        lambda draw: _momentum_sign_summed(),
         "exact",
     ),
     Statement(

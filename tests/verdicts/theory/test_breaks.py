@@ -59,7 +59,13 @@ CAUGHT = {
     "variance_estimate_factor": {"": {"kappa-exact"}},
     "minibatch_variance": {"": {"minibatch-variance-exact"}},
     "expected_excess_loss": {
-        "": {"risk-exact", "sign-risk-exact", "noise-risk-exact", "least-squares-risk-exact"}
+        "": {
+            "risk-exact",
+            "sign-risk-exact",
+            "momentum-sign-risk-exact",
+            "noise-risk-exact",
+            "least-squares-risk-exact",
+        }
     },
     "high_dimensional_risk": {"": {"high-dimension-exact"}},
     "steady_state_excess_loss": {"": {"steady-state-exact"}},
