@@ -153,9 +153,27 @@ def diagnose(
             f"equals {base.text} with a step size that changes: {shown}, ...; "
             "declare it with step_size if that is meant"
         )
+    for how, clipped in _clipped(normal):
+        if not best_step_sizes(base, [clipped], declared)[2]:
+            return (
+                f"equals {base.text} with gradients clipped to {how}, on stream 'normal' at least"
+            )
     _, _, found = best_step_sizes(base, [normal], declared)
     difference = found["normal"]
     return f"differs from all known variants {_where(difference)}"
+
+
+def _clipped(normal: Played) -> Iterator[tuple[str, Played]]:
+    """The stream as it is for an optimizer that clips; it has one tensor."""
+    given = normal.stream.gradients
+    norms = np.sqrt(np.sum(given**2, axis=1, keepdims=True))
+    for limit in (1.0, 0.5, 0.1, 2.0, 0.25):
+        each, all_of_it = np.clip(given, -limit, limit), given * np.minimum(1.0, limit / norms)
+        # Where all are clipped, the limit is a part of the step size.
+        norm = "one norm" if norms.min() >= limit else f"a norm up to {limit:g}"
+        for how, gradients in ((f"values up to {limit:g}", each), (norm, all_of_it)):
+            stream = replace(normal.stream, gradients=gradients)
+            yield how, replace(normal, stream=stream)
 
 
 def _beginning(one: Played, n_steps: int = 4) -> Played:

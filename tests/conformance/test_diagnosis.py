@@ -260,6 +260,25 @@ def test_nan_is_said_where_it_first_arrives():
     assert report.streams[1].step == 1 and report.to_dict()["streams"][1]["difference"] is None
 
 
+@pytest.mark.parametrize("name", ["m-sgd", "adam"])
+@pytest.mark.parametrize(
+    ("how", "limit"), [("values up to 0.5", 0.5), ("a norm up to 2", 2.0), ("one norm", 0.5)]
+)
+def test_clipping_is_found(name, how, limit):
+    method = qpsim.method(name)
+    init, update = of_method(method)
+
+    def clipped(gradient, state, params):
+        if "values" in how:
+            return update(np.clip(gradient, -limit, limit), state, params)
+        norm = np.linalg.norm(gradient)
+        return update(gradient * min(1.0, limit / norm) if norm > 0 else gradient, state, params)
+
+    found = diagnosis((init, clipped), name, ["constant"])
+    expected = f"with gradients clipped to {how}, on stream 'normal' at least"
+    assert found == f"equals {method!r} {expected}"
+
+
 def test_what_is_not_known_is_said_to_be_so():
     def update(gradient, state, params):
         return params - 0.01 * np.tanh(gradient) ** 3, state
