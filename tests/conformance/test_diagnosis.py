@@ -78,6 +78,7 @@ def test_a_counter_from_zero_divides_by_zero_or_is_named():
     [
         ("adam", {"b1": 0.95}, "with b1 0.95, not 0.9"),
         ("adam", {"b1": 0.999, "b2": 0.9}, "with b1 and b2 exchanged"),
+        ("adam", {"b1": 0.95, "b2": 0.98}, "with b1 0.95 and b2 0.98, not 0.9 and 0.999"),
         ("adam", {"eps": 1e-7}, "with eps 1e-07, not 1e-08"),
         ("m-svag", {"bias_corrected": True}, "with bias_corrected True, not False"),
         ("lion", {"b2": 0.999}, "with b2 0.999, not 0.99"),
