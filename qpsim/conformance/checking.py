@@ -42,7 +42,8 @@ def check(
     parameters is compared with the rule's. A difference is forgiven where rounding explains it: the
     rule runs again with every gradient and state off by one rounding error of the type in use, and 16
     times the effect, plus the rounding of the parameters, is the tolerance of that step. Then its mean
-    excess loss on three noisy quadratics is compared with the rule's, within 4.5 standard errors.
+    excess loss on noisy quadratics is compared with the rule's, within 4.5 standard errors; one of
+    them is dense where the rule depends on the basis.
 
     Parameters
     ----------

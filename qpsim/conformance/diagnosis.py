@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,8 @@ from qpsim.methods import Method, Rule, method_names
 from qpsim.methods import method as find_method
 
 _VALUES = {
-    "b1": (0.0, 0.9, 0.95, 0.99, 0.5, 0.999),
-    "b2": (0.999, 0.99, 0.98, 0.95, 0.9),
+    "b1": (0.0, 0.9, 0.95, 0.99, 0.8, 0.5, 0.999),
+    "b2": (0.999, 0.99, 0.98, 0.95, 0.97, 0.9),
     "momentum": (0.0, 0.9, 0.99, 0.5),
     "decay": (0.9, 0.99, 0.95, 0.999),
     "dampening": (0.0, 0.1, 0.5, 0.9),
@@ -153,9 +154,27 @@ def diagnose(
             f"equals {base.text} with a step size that changes: {shown}, ...; "
             "declare it with step_size if that is meant"
         )
+    for how, clipped in _clipped(normal):
+        if not best_step_sizes(base, [clipped], declared)[2]:
+            return (
+                f"equals {base.text} with gradients clipped to {how}, on stream 'normal' at least"
+            )
     _, _, found = best_step_sizes(base, [normal], declared)
     difference = found["normal"]
     return f"differs from all known variants {_where(difference)}"
+
+
+def _clipped(normal: Played) -> Iterator[tuple[str, Played]]:
+    """The stream as it is for an optimizer that clips; it has one tensor."""
+    given = normal.stream.gradients
+    norms = np.sqrt(np.sum(given**2, axis=1, keepdims=True))
+    for limit in (1.0, 0.5, 0.1, 2.0, 0.25):
+        each, all_of_it = np.clip(given, -limit, limit), given * np.minimum(1.0, limit / norms)
+        # Where all are clipped, the limit is a part of the step size.
+        norm = "one norm" if norms.min() >= limit else f"a norm up to {limit:g}"
+        for how, gradients in ((f"values up to {limit:g}", each), (norm, all_of_it)):
+            stream = replace(normal.stream, gradients=gradients)
+            yield how, replace(normal, stream=stream)
 
 
 def _beginning(one: Played, n_steps: int = 4) -> Played:
@@ -239,6 +258,10 @@ def _other_values(base: Candidate, hyper: dict[str, Any]) -> Iterator[Candidate]
     if "b1" in hyper and "b2" in hyper:
         swapped = {**hyper, "b1": hyper["b2"], "b2": hyper["b1"]}
         yield replace(base, text=f"{base.text} with b1 and b2 exchanged", hyper=swapped)
+        for b1, b2 in product(_VALUES["b1"], _VALUES["b2"]):
+            if b1 != hyper["b1"] and b2 != hyper["b2"]:
+                text = f"{base.text} with b1 {b1} and b2 {b2}, not {hyper['b1']} and {hyper['b2']}"
+                yield replace(base, text=text, hyper={**hyper, "b1": b1, "b2": b2})
     for key, value in hyper.items():
         if key.startswith("_"):
             continue

@@ -30,6 +30,7 @@ _YES, _NO = "#0072B2", "#D55E00"
 # Ems from one line to the next, and of the columns' left ends in a wide and a narrow figure.
 _LINE, _WIDE, _NARROW = 1.42, (0.8, 15.5, 24.5, 26.5), (0.6, 11.2, 19.2, 20.6)
 _LETTER = 0.52
+_N_LAWS = 4
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     arrays = {
         "conforms": np.array([float(report.conforms) for report in reports]),
         "streams": np.array([_counts(report) for report in reports], float).reshape(-1, 3),
-        "law": np.array([_laws(report) for report in reports], float).reshape(-1, 3),
+        "law": np.array([_laws(report) for report in reports], float).reshape(-1, _N_LAWS),
     }
     axes = {
         "conforms": ["optimizer"],
@@ -109,7 +110,7 @@ def _counts(report: Report) -> list[int]:
 
 def _laws(report: Report) -> list[float]:
     found = [law.z for law in report.laws]
-    return (found + [np.nan] * 3)[:3]
+    return (found + [np.nan] * _N_LAWS)[:_N_LAWS]
 
 
 def _how(data: Data, k: int) -> str:

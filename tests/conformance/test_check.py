@@ -103,6 +103,28 @@ def test_laws_hold_for_the_method_and_not_for_another():
     assert all(law.holds for law in ascending)
 
 
+def test_the_dense_law_shows_what_diagonal_ones_do_not():
+    """A rule that acts in the wrong basis: sign descent along other axes."""
+    method = qpsim.method("ssd")
+    right = Pair(np.zeros_like, lambda g, s, p: (p - 0.02 * np.sign(g), s))
+    held = laws.hold(right, method, 0.02)
+    assert [law.law.split(", ")[1] for law in held] == list(laws.problems())
+    assert all(law.holds for law in held)
+    equivariant = laws.hold(Pair(*heavy_ball()), qpsim.method("m-sgd"), 0.01)
+    assert len(equivariant) == len(held) - 1
+    dense = laws.problems()["rotated"][0]
+    vectors = np.linalg.eigh(dense.hessian)[1]
+
+    def rotated(gradient, state, params):
+        # Only where gradients have the correlations of the dense problem.
+        is_dense = abs(np.corrcoef(gradient.T)[0, 1]) > 0.3
+        axes = vectors if is_dense else np.eye(3)
+        return params - 0.02 * np.sign(gradient @ axes) @ axes.T, state
+
+    held = laws.hold(Pair(np.zeros_like, rotated), method, 0.02)
+    assert [law.holds for law in held] == [True, True, True, False]
+
+
 def test_a_law_shows_what_the_streams_miss():
     # Right on every stream, whose tensors are small; wrong where there are many elements.
     def update(gradient, state, params):

@@ -78,6 +78,7 @@ def test_a_counter_from_zero_divides_by_zero_or_is_named():
     [
         ("adam", {"b1": 0.95}, "with b1 0.95, not 0.9"),
         ("adam", {"b1": 0.999, "b2": 0.9}, "with b1 and b2 exchanged"),
+        ("adam", {"b1": 0.95, "b2": 0.98}, "with b1 0.95 and b2 0.98, not 0.9 and 0.999"),
         ("adam", {"eps": 1e-7}, "with eps 1e-07, not 1e-08"),
         ("m-svag", {"bias_corrected": True}, "with bias_corrected True, not False"),
         ("lion", {"b2": 0.999}, "with b2 0.999, not 0.99"),
@@ -258,6 +259,25 @@ def test_nan_is_said_where_it_first_arrives():
     )
     assert report.diagnosis.endswith("where NaN reaches the parameters at step 1")
     assert report.streams[1].step == 1 and report.to_dict()["streams"][1]["difference"] is None
+
+
+@pytest.mark.parametrize("name", ["m-sgd", "adam"])
+@pytest.mark.parametrize(
+    ("how", "limit"), [("values up to 0.5", 0.5), ("a norm up to 2", 2.0), ("one norm", 0.5)]
+)
+def test_clipping_is_found(name, how, limit):
+    method = qpsim.method(name)
+    init, update = of_method(method)
+
+    def clipped(gradient, state, params):
+        if "values" in how:
+            return update(np.clip(gradient, -limit, limit), state, params)
+        norm = np.linalg.norm(gradient)
+        return update(gradient * min(1.0, limit / norm) if norm > 0 else gradient, state, params)
+
+    found = diagnosis((init, clipped), name, ["constant"])
+    expected = f"with gradients clipped to {how}, on stream 'normal' at least"
+    assert found == f"equals {method!r} {expected}"
 
 
 def test_what_is_not_known_is_said_to_be_so():

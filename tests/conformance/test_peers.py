@@ -65,14 +65,14 @@ def first_of_each_package(rows):
         yield row if is_first else pytest.param(*row, marks=pytest.mark.long)
 
 
-@pytest.mark.parametrize(("package", "name"), first_of_each_package(CONFORM))
+@pytest.mark.parametrize(("package", "name"), list(first_of_each_package(CONFORM)))
 def test_public_optimizers_that_conform(package, name):
     one = public(package, name)
     report = conformance.check(one.optimizer(), one.method, **QUICK, **one.hyper)
     assert report.conforms, report.diagnosis
 
 
-@pytest.mark.parametrize(("package", "name", "how"), first_of_each_package(DIFFER))
+@pytest.mark.parametrize(("package", "name", "how"), list(first_of_each_package(DIFFER)))
 def test_public_optimizers_that_differ(package, name, how):
     one = public(package, name)
     report = conformance.check(one.optimizer(), one.method, **QUICK, **one.hyper)
