@@ -154,7 +154,7 @@ class DirectionsMeasurement(Measurement):
         --------
         >>> import numpy as np, qpsim
         >>> from qpsim import measure
-        >>> g = 1.0 + np.random.default_rng(0).standardnormal((50, 2))
+        >>> g = 1.0 + np.random.default_rng(0).standard_normal((50, 2))
         >>> found = measure.directions(g, lambda v: 2.0 * v, methods=["sgd"])
         >>> qpsim.simulate(found.problem(), "ssd", n_steps=3, n_replicates=4).excess_loss.shape
         (4, 4)
@@ -240,7 +240,7 @@ def directions(
     --------
     >>> import numpy as np
     >>> from qpsim import measure
-    >>> g = np.array([2.0, 1.0]) + np.random.default_rng(0).standardnormal((500, 2))
+    >>> g = np.array([2.0, 1.0]) + np.random.default_rng(0).standard_normal((500, 2))
     >>> found = measure.directions(g, lambda v: 3.0 * v, methods=["sgd", "ssd"])
     >>> abs(found["sgd"].improvement.value / (0.5 * 25 / 21) - 1) < 0.1
     True
