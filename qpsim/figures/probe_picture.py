@@ -44,12 +44,17 @@ def draw(points: Sequence[Mapping[str, Any]], width: float = 7.0) -> Any:
         ]
         methods = [name for name in rows[0] if name != "sgd"]
         page.legend(pages.handles(methods, bands=False), pages.labels(methods))
-        grid = page.grid(1, 2, left=5.0, right=1.0, top=0.8, across=6.4)
+        grid = page.grid(1, 2, left=6.4, right=1.0, top=0.8, across=6.4)
         left, right = (fig.add_subplot(grid[0, k]) for k in range(2))
         steps = np.array([one["step"] for one in points], dtype=float)
         plain = style.Look("c", "0.2", "solid", "o")
         _line(left, steps, [one["curvature"]["diagonal_mass"] for one in points], plain)
-        left.set_ylim(bottom=0.0)
+        mass = [one["curvature"]["diagonal_mass"]["value"] for one in points]
+        mass = [value for value in mass if value]
+        if mass:
+            # A bar may be far longer than what all points span.
+            left.set_ylim(min(mass) / 4.0, max(mass) * 4.0)
+            pages.log_axis(left.yaxis)
         left.set_ylabel("diagonal mass $c$")
         span = max(steps[-1] - steps[0], 1.0)
         for k, (name, shape) in enumerate(style.looks(methods).items()):

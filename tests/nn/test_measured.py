@@ -83,7 +83,7 @@ def test_the_picture_of_a_probe_says_what_its_bars_are(width):
     points = [
         {
             "step": step,
-            "curvature": {"diagonal_mass": estimate(0.1, 1.5)},
+            "curvature": {"diagonal_mass": estimate(0.001, 1.5)},
             "directions": {
                 "rows": [
                     {"method": "sgd", "ratio_to_sgd": estimate(1.0, 1.0)},
