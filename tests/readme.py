@@ -25,6 +25,8 @@ NUMBER = re.compile(r"[-+]?\d+\.?\d*(?:[eE][-+]?\d+)?")
 TOLERANCE = 0.02
 # Methods that are named in one line, because the page is to stay short.
 LATER = ("qpsim.methods.relatives", "qpsim.methods.momentum", "qpsim.methods.modern")
+# Members of the paper's own families that are named without a row, too.
+WITHOUT_ROW = ("svag-ema", "m-svag-mb", "adam*-mb", "m-ssd", "nesterov")
 
 
 def methods():
@@ -36,7 +38,7 @@ def methods():
     later = []
     for name in method_names():
         rule = qpsim.method(name).rule
-        if rule.module in LATER:
+        if rule.module in LATER or name in WITHOUT_ROW:
             later.append(f"`{name}`")
             continue
         summary = (rule.function.__doc__ or "").strip().split("\n\n")[0]

@@ -17,7 +17,7 @@ import numpy as np
 from qpsim.problem.laws import Law
 
 if TYPE_CHECKING:
-    from qpsim.bench.peers import Constants, Library
+    from qpsim.bench.peer_parts import Constants, Library
     from qpsim.bench.workloads import Workload
 
 # Gauss-Legendre nodes of Plackett's integral for a correlation that changes with the state.

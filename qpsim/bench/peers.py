@@ -12,11 +12,12 @@ from collections.abc import Callable
 from functools import partial
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from qpsim.bench import loops, peer_noise
+from qpsim.bench.peer_parts import Constants, Library
 from qpsim.bench.workloads import Workload
 from qpsim.problem.least_squares import LeastSquares
 from qpsim.problem.quadratic import QuadraticProblem
@@ -24,25 +25,6 @@ from qpsim.problem.quadratic import QuadraticProblem
 NAMES = ("numpy", "numba", "jax", "torch")
 # A peer's pairs x replicates at a time in eager libraries, about 64 MB an array.
 _EAGER_PAIRS = 1 << 23
-
-
-class Constants(NamedTuple):
-    """A problem's arrays in a peer's library, and the quadrature of the exact sign step."""
-
-    hessian: Any  # (d,) or (d, d)
-    noise: Any  # (d,) or (d, d): gradient noise = normals @ noise
-    std: Any
-    quadratic: Any  # part of the step size's denominator that does not depend on the gradient
-    groups: list[tuple[Any, ...]]
-    scales: list[tuple[float, float]]  # of the noise, with weights
-
-
-class Library(NamedTuple):
-    """What the step needs of an array library."""
-
-    module: Any
-    erf: Callable[[Any], Any]
-    array: Callable[[Any], Any]
 
 
 def reason_missing(name: str, workload: Workload) -> str | None:

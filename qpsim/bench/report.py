@@ -179,7 +179,12 @@ def _ratio(peer: Mapping[str, Any] | None) -> str:
     if not peer["same_ensemble"]:
         return "differs"
     ratio = peer["ratio"]
-    return f"{ratio['median']:.1f} ({ratio['low']:.1f}-{ratio['high']:.1f})"
+    # A peer may be much faster: a ratio of 0.03 says more than 0.0.
+    middle, low, high = (
+        f"{value:.1f}" if value >= 0.1 else f"{value:.2g}"
+        for value in (ratio["median"], ratio["low"], ratio["high"])
+    )
+    return f"{middle} ({low}-{high})"
 
 
 def _beside(entry: Mapping[str, Any]) -> list[str]:

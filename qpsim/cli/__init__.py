@@ -22,6 +22,7 @@ from qpsim.cli import (
     docs,
     figure,
     info,
+    plan,
     probe,
     simulate,
     sweep,
@@ -90,6 +91,7 @@ def _qpsim(
       qpsim verify                   every formula of the paper against draws
       qpsim theory improvement H.npy would sign descent help on your Hessian?
       qpsim simulate experiment.toml your own matrix, several methods
+      qpsim plan experiment.toml     the best step sizes for such a run
       qpsim tune digits-mlp          step sizes for a network, by the paper's protocol
       qpsim conform torch.optim:Adam is it Adam?
       qpsim figure 2 --json | jq .   every number also as JSON
@@ -98,6 +100,7 @@ def _qpsim(
 
 app.command("figure", cls=Command)(figure.figure)
 app.command("simulate", cls=Command)(simulate.simulate)
+app.command("plan", cls=Command)(plan.plan)
 app.add_typer(sweep.app, name="sweep")
 app.command("verify", cls=Command)(verify.verify)
 app.command("compare", cls=Command)(compare.compare)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import os
 import sys
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Annotated, Any
 
 import typer
@@ -106,13 +108,13 @@ def _imported(target: str) -> Any:
     module, colon, name = target.partition(":")
     if not (module and colon and name):
         raise ConformanceError(f"An optimizer is named MODULE:NAME, not {target!r}.")
-    if module.split(".")[0] == "keras" and "torch" in sys.modules:
-        os.environ.setdefault("KERAS_BACKEND", "torch")
+    if module.split(".")[0] == "keras":
+        _choose_backend()
     here = os.getcwd()
     sys.path.insert(0, here)
     try:
         found: Any = import_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = str(error).splitlines() or [""]
         raise ConformanceError(
             f"{module} cannot be imported: {type(error).__name__}: {lines[0]}."
@@ -121,6 +123,39 @@ def _imported(target: str) -> Any:
         sys.path.remove(here)
     for part in name.split("."):
         if not hasattr(found, part):
-            raise ConformanceError(f"{module} has no {part!r}; {nearest(part, dir(found))}")
+            raise ConformanceError(f"{module} has no {part!r}; {nearest(part, _names(found))}")
         found = getattr(found, part)
     return found
+
+
+def _choose_backend() -> None:
+    """Keras looks for TensorFlow unless it is told otherwise: name what is installed."""
+    for library, backend in (("tensorflow", ""), ("torch", "torch"), ("jax", "jax")):
+        if library in sys.modules or find_spec(library):
+            if backend:
+                os.environ.setdefault("KERAS_BACKEND", backend)
+            return
+
+
+def _names(found: Any) -> list[str]:
+    """Public names of a module that may be optimizers; all public names if none may."""
+    public = [name for name in dir(found) if not name.startswith("_")]
+    return [name for name in public if _may_be_optimizer(found, name)] or public
+
+
+def _may_be_optimizer(module: Any, name: str) -> bool:
+    thing = getattr(module, name, None)
+    if isinstance(thing, type):
+        is_base = name == "Optimizer" or issubclass(thing, tuple)
+        return not is_base and any(hasattr(thing, step) for step in ("step", "update_step"))
+    if isinstance(thing, (tuple, list)):
+        return len(thing) == 2 and all(map(callable, thing))
+    if not inspect.isfunction(thing):
+        return False
+    try:
+        known = inspect.signature(thing).parameters
+    except (TypeError, ValueError):
+        return False
+    needed = [one for one in known.values() if one.default is one.empty]
+    is_own = thing.__module__ == getattr(module, "__name__", None)
+    return "learning_rate" in known or "lr" in known or (is_own and len(needed) == 1)

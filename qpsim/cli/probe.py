@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,6 +29,9 @@ def probe(
     at: Annotated[str, typer.Option(help="Steps after which is measured.")] = "0,50,200",
     n_examples: Annotated[int, typer.Option(help="Examples whose loss is measured.")] = 512,
     n_gradients: Annotated[int, typer.Option(help="Minibatches at each point.")] = 64,
+    by_layer: Annotated[
+        bool, typer.Option(help="Measure c of each layer's parameters alone too.")
+    ] = True,
     seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
     data: Annotated[
         Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
@@ -41,6 +45,7 @@ def probe(
 ) -> None:
     """Train a network, stop at some steps, and measure curvature, noise and directions there.
 
+    On networks of a million parameters a point takes minutes; --no-by-layer halves them.
     Each point is written as soon as it is measured: after Ctrl-C the same command with --resume
     goes on. The numbers are in probe.json, all arrays in one .npz a measurement.
 
@@ -48,52 +53,67 @@ def probe(
     Examples:
       qpsim probe digits-whitened --method sgd --step-size 0.1 --at 0,50,200
       qpsim probe digits-mlp --method adam --step-size 0.003 --at 0,100 --json
-      qpsim probe mnist --data /usr/share/dataset-fashion-mnist --at 0,100
+      qpsim probe mnist --data /usr/share/datasets/fashion-mnist --at 0,100
     """
     from qpsim import method as method_of
     from qpsim import nn
+    from qpsim.figures.canvas import save
+    from qpsim.figures.probe_picture import draw
     from qpsim.files.writing import check_writable, write_json
-    from qpsim.nn.measured import Probe, Sizes
+    from qpsim.nn.measured import Probe, Sizes, refuse_unmeasured
     from qpsim.nn.measured import probe as measure
     from qpsim.provenance import environment
 
     steps = _steps(at)
     chosen = nn.task(task)
-    if max(steps) > chosen.n_steps:
-        chosen = replace(chosen, n_steps=max(steps))
     hyper = assignments(set_, list(method_of(method).rule.defaults))
     run = nn.Run(chosen, method_of(method, **hyper), step_size, seed)
-    sizes = Sizes(n_examples=n_examples, n_gradients=n_gradients)
-    check_writable(out)
-    key = {"run": run.record(), "sizes": vars(sizes)}
+    sizes = Sizes(n_examples=n_examples, n_gradients=n_gradients, by_layer=by_layer)
+    # Whatever can be refused is refused before the folder is made.
+    refuse_unmeasured(run.method)
+    dataset = chosen.load(data)
+    # The number of steps decides nothing about a point: a later one may be added.
+    key = {"run": run.record(), "sizes": vars(sizes), "data": dataset.fingerprint()}
+    if max(steps) > chosen.n_steps:
+        run = nn.Run(replace(chosen, n_steps=max(steps)), run.method, step_size, seed)
     points = _known(out / "probe.json", key) if resume else {}
     wanted = {step: points[step] for step in steps if step in points}
+    new = not out.exists()
+    place = check_writable(out)
 
     def keep(found: Probe) -> None:
         for name in ("noise", "curvature", "directions"):
-            getattr(found, name).save(out / f"step{found.step}-{name}.npz")
+            getattr(found, name).save(place / f"step{found.step}-{name}.npz")
         points[found.step] = wanted[found.step] = found.to_dict()
         listed = [points[step] for step in sorted(points)]
-        write_json(out / "probe.json", {"key": key, "points": listed, "provenance": environment()})
+        content = {"key": key, "points": listed, "provenance": environment()}
+        write_json(place / "probe.json", content)
 
     try:
         measure(
-            run, steps, directory=data, sizes=sizes, done=keep, skip=list(wanted), workers=workers
+            run, steps, dataset=dataset, sizes=sizes, done=keep, skip=list(wanted), workers=workers
         )
     except KeyboardInterrupt:
-        say(f"{len(points)} points are in {file_lines([out])[0]}; --resume goes on from there.")
+        if points:
+            many = f"{len(points)} points are" if len(points) > 1 else "1 point is"
+            say(f"{many} in {file_lines([out])[0]}; --resume goes on from there.")
         raise
+    finally:
+        if new and not points:
+            with suppress(OSError):
+                place.rmdir()
     missing = [step for step in steps if step not in wanted]
     if missing:
         say(f"warning: the run diverged before step {missing[0]}; the step size is too large.")
     listed = [wanted[step] for step in sorted(wanted)]
     if listed:
-        _draw(listed, out / "probe.png")
+        save(draw(listed), place / "probe.png", "png")
     if json_:
         print_json({"key": key, "points": listed})
         return
-    _print(listed)
-    say(f"saved to {file_lines([out])[0]}")
+    if listed:
+        _print(listed)
+        say(f"saved to {file_lines([out])[0]}")
 
 
 def _steps(text: str) -> list[int]:
@@ -159,47 +179,3 @@ def _interval(value: dict[str, float | None]) -> str:
     if value["low"] == value["high"]:
         return _number(value["value"])
     return f"{_number(value['value'])} [{_number(value['low'])}, {_number(value['high'])}]"
-
-
-def _draw(points: list[dict[str, Any]], path: Path) -> None:
-    """c and the improvement of each direction relative to SGD's, over steps."""
-    from matplotlib.figure import Figure
-
-    from qpsim.files.writing import write_atomically
-
-    fig = Figure(figsize=(7.0, 2.8), layout="constrained")
-    left, right = fig.subplots(1, 2)
-    steps = [one["step"] for one in points]
-    _line(left, steps, [one["curvature"]["diagonal_mass"] for one in points], "o-", "0.1", None)
-    left.set_ylabel("diagonal mass c")
-    left.set_ylim(0.0, 1.25 * left.get_ylim()[1])
-    rows = [{row["method"]: row for row in one["directions"]["rows"]} for one in points]
-    names = [name for name in rows[0] if name != "sgd"]
-    styles = ("o-", "s--", "^:", "D-.")
-    colors = ("#0072B2", "#D55E00", "#009E73", "#000000")
-    for name, style, color in zip(names, styles, colors, strict=False):
-        _line(right, steps, [one[name]["ratio_to_sgd"] for one in rows], style, color, name)
-    right.axhline(1.0, color="0.6", linewidth=0.8)
-    right.set_yscale("log")
-    right.yaxis.set_major_formatter("{x:g}")
-    right.yaxis.set_minor_formatter("{x:g}")
-    right.set_ylabel("I(z) / I(g)")
-    right.legend(frameon=False)
-    for ax in (left, right):
-        ax.set_xlabel("step")
-    write_atomically(path, lambda stream: fig.savefig(stream, format="png", dpi=200))
-
-
-def _line(ax: Any, steps: Any, values: Any, style: str, color: str, name: str | None) -> None:
-    known = [
-        (step, one["value"], one["low"], one["high"])
-        for step, one in zip(steps, values, strict=True)
-        if None not in one.values()
-    ]
-    if known:
-        x, y, low, high = zip(*known, strict=True)
-        below = [a - b for a, b in zip(y, low, strict=True)]
-        above = [b - a for a, b in zip(y, high, strict=True)]
-        ax.errorbar(
-            x, y, yerr=[below, above], fmt=style, color=color, capsize=2, markersize=4, label=name
-        )

@@ -72,6 +72,13 @@ def run(
       scale = 10.0                 # the optimum is drawn U[-scale, scale]
       basis = "haar"               # or "axis", or a number in [0, 1]
       noise_std = 0.1
+      noise = "white"              # or hessian, or data (the default)
+      df = 3.0                     # of Student's t; inf is the Gaussian
+      covariance = "c.npy"         # the noise's own matrix, instead of noise and
+                                   # noise_std: .npy, .npz, .csv or .parquet
+                                   # beside this file
+      problem = "least-squares"    # the Hessian is the covariance of Gaussian
+                                   # data, noise_std that of the labels
       batch_size = 1
       method = "sgd"               # or {name = "adam", b1 = 0.8}
       hyper.b2 = 0.99              # a hyper-parameter of the method
@@ -89,6 +96,11 @@ def run(
       [[cells]]                    # and single ones
       basis = 0.5
       rng = 3
+    \b
+      [fixed]                      # or least squares on tables, whose last
+      order = "replacement"        # column are the labels
+      [grid]
+      data = ["first.csv", "second.parquet"]
 
     Cells of one seed share the problem's draws and the noise: methods may be compared replicate
     by replicate.

@@ -69,6 +69,7 @@ def verify(
       qpsim verify figure2 --set 'scales=[10, 100]' --json
       qpsim verify networks --json
       qpsim verify conditions
+      qpsim verify tails noise       what heavy tails and other covariances change
       qpsim verify all --workers 2
     """
     from qpsim import verdicts

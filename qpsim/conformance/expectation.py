@@ -2,7 +2,8 @@
 
 The rule runs as ordinary Python, one coordinate after the other. Its tolerance is measured, not
 chosen: the rule runs again with each gradient and each number of its state off by one rounding error
-of the type, up or down at random, and its hyper-parameters off by one of the scalars'. A bias correction
+of the type, up or down at random, and its hyper-parameters off by one of the scalars'. A hyper-parameter of a
+variant whose name begins with "_" is 1: a factor that stands for the rounding of what it multiplies. A bias correction
 1 - b^t has a rounding error of u / (1 - b^t) relative to itself, if the power has one of u. A
 gradient of the smallest numbers may have been multiplied by a small step size first. ``SAFETY``
 times the sum of these effects, and the rounding of the parameters, is what is forgiven at a step.
@@ -46,6 +47,8 @@ class Candidate:
     single_scalars : bool
         Whether hyper-parameters and bias corrections are in single precision whatever the parameters
         are in.
+    own_scalars : bool
+        Whether they are in the precision of the parameters, half precision too.
     """
 
     text: str
@@ -55,6 +58,17 @@ class Candidate:
     weight_decay: float = 0.0
     decay: str = DECOUPLED
     single_scalars: bool = False
+    own_scalars: bool = False
+
+    def precision(self, dtype: str) -> Precision:
+        """How far the parameters' type and the scalars round."""
+        found = PRECISIONS[dtype]
+        scalar = found.scalar_roundoff
+        if self.single_scalars:
+            scalar = max(scalar, 2.0**-24)
+        if self.own_scalars:
+            scalar = max(scalar, found.roundoff)
+        return found._replace(scalar_roundoff=scalar)
 
 
 @dataclass(frozen=True)
@@ -73,9 +87,7 @@ def expected(
     restart: Callable[[int, list[float], int], tuple[list[float], int]] | None = None,
 ) -> Expected:
     """Directions and their tolerance; ``theta`` (n_steps + 1, n_coordinates) is where decay acts."""
-    precision = PRECISIONS[dtype]
-    if candidate.single_scalars:
-        precision = precision._replace(scalar_roundoff=2.0**-24)
+    precision = candidate.precision(dtype)
     exact = _directions(candidate, stream, theta, None, None, restart)
     rng = np.random.Generator(np.random.PCG64(0))
     # Rounding errors of 10^5 steps are those of the state's memory: one twin says as much as three.
@@ -110,7 +122,13 @@ def _directions(
     coupled = candidate.weight_decay if candidate.decay == COUPLED else 0.0
     function, n_states = candidate.function, candidate.n_states
     if precision is not None and rng is not None:
-        hyper = [_moved(value, precision.scalar_roundoff, rng) for value in hyper]
+        least = precision.smallest if candidate.own_scalars else 0.0
+        hyper = [
+            _moved(value, precision.roundoff, rng, 0.0)
+            if name.startswith("_")
+            else _moved(value, precision.scalar_roundoff, rng, least)
+            for name, value in candidate.hyper.items()
+        ]
     for i in range(dim):
         state, t = [0.0] * n_states, 0
         errors: Any = None
@@ -152,10 +170,11 @@ def _directions(
     return out
 
 
-def _moved(value: Any, roundoff: float, rng: np.random.Generator) -> Any:
+def _moved(value: Any, roundoff: float, rng: np.random.Generator, least: float) -> Any:
+    """A number off by one rounding error, which is at least ``least``."""
     if isinstance(value, bool) or value == 0.0:
         return value
-    moved = value * (1.0 + roundoff * (2 * int(rng.integers(0, 2)) - 1))
+    moved = value + (value * roundoff + least) * (2 * int(rng.integers(0, 2)) - 1)
     return min(moved, math.nextafter(1.0, 0.0)) if value < 1.0 else moved
 
 
@@ -184,19 +203,22 @@ def compare(
     step_size : ndarray, shape (n_steps,)
     """
     said = expected(candidate, stream, theta, dtype, restart)
-    precision = PRECISIONS[dtype]
+    precision = candidate.precision(dtype)
     direction = said.direction
     if candidate.weight_decay and candidate.decay == DECOUPLED:
         given = 1.0 if stream.given is None else stream.given
         direction = direction + candidate.weight_decay * theta[:-1] * given
     steps = step_size[:, None]
-    scalar = 2.0**-24 if candidate.single_scalars else precision.scalar_roundoff
+    scalar = precision.scalar_roundoff
     with np.errstate(all="ignore"):
         move = -steps * direction
         moved = np.diff(theta, axis=0)
         forgiven = np.abs(steps) * said.spread + 32.0 * precision.smallest
         forgiven += 4.0 * precision.roundoff * (np.abs(theta[1:]) + np.abs(theta[:-1]))
-        forgiven += SAFETY * scalar * np.abs(steps * candidate.weight_decay * theta[:-1])
+        if candidate.weight_decay:
+            # 1 - step size x weight decay may be one scalar, rounded near 1.
+            forgiven += scalar * np.abs(theta[:-1])
+            forgiven += SAFETY * scalar * np.abs(steps * candidate.weight_decay * theta[:-1])
         off = np.abs(moved - move)
         wrong = ~(off <= forgiven) & np.isfinite(move)
         wrong |= np.isfinite(theta[1:]) != np.isfinite(move)
@@ -216,6 +238,15 @@ def compare(
 
 def fitted_step_size(candidate: Candidate, stream: Stream, theta: np.ndarray) -> float:
     """The constant step size with which the rule moves most nearly as the optimizer did."""
+    return _fitted(candidate, stream, theta)[0]
+
+
+def misfit(candidate: Candidate, stream: Stream, theta: np.ndarray) -> float:
+    """How far the moves are from the rule's, with the constant step size that fits best: a mean square."""
+    return _fitted(candidate, stream, theta)[1]
+
+
+def _fitted(candidate: Candidate, stream: Stream, theta: np.ndarray) -> tuple[float, float]:
     exact = _directions(candidate, stream, theta, None, None, None)
     if candidate.decay == DECOUPLED:
         exact = exact + candidate.weight_decay * theta[:-1]
@@ -223,4 +254,5 @@ def fitted_step_size(candidate: Candidate, stream: Stream, theta: np.ndarray) ->
         moved = np.diff(theta, axis=0)
         at = np.isfinite(moved) & np.isfinite(exact)
         square = np.sum(exact[at] ** 2)
-        return float(-np.sum(moved[at] * exact[at]) / square) if square > 0.0 else 0.0
+        step = float(-np.sum(moved[at] * exact[at]) / square) if square > 0.0 else 0.0
+        return step, float(np.mean((moved[at] + step * exact[at]) ** 2)) if at.any() else math.inf

@@ -77,7 +77,10 @@ def play(subject: Subject, stream: Stream) -> Played | None:
             wrong = str(error)
         except ConformanceError as error:
             if stream.name == "normal":
-                raise
+                if k == 0:
+                    raise
+                # What fails later may depend on what happened before: say where.
+                raise ConformanceError(f"At step {k + 1}: {error}") from error
             wrong = str(error)
     missing = stream.gradients.shape[0] + 1 - len(theta)
     rows = theta + [np.full_like(theta[0], np.nan)] * missing

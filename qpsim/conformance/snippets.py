@@ -127,6 +127,7 @@ print(param)  # 1 / (1 + eps) is 0.5; here eps is added before the bias correcti
 assert abs(float(param[0]) + 0.5 / (0.5 + 1.0)) < 1e-6
 """
 )
+SNIPPETS["keras", "AdamW"] = SNIPPETS["keras", "Adam"].replace("Adam(", "AdamW(")
 SNIPPETS["keras", "Adamax"] = (
     _KERAS
     + """\

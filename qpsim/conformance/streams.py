@@ -258,6 +258,14 @@ _MAKERS: dict[str, tuple[str, _Maker, dict]] = {
         },
     ),
     "save and load": ("the state saved and loaded in the middle", _normal, {"needs": SAVE, "event": "save"}),
-    "two at once": ("two optimizers in turn", _normal, {"shapes": _HALVES, "event": "two"}),
-    "clones": ("parameters that are copies of others", _normal, {"theta0": 1.0, "event": "clone"}),
+    "two at once": (
+        "two optimizers in turn",
+        _normal,
+        {"shapes": _HALVES, "theta0": np.repeat([0.0, 1.0], 3), "event": "two"},
+    ),
+    "clones": (
+        "a parameter that is a copy of another: what belongs to each by its value",
+        _normal,
+        {"shapes": _HALVES, "theta0": 1.0, "event": "clone"},
+    ),
 }  # fmt: skip

@@ -12,10 +12,8 @@ from typing import Any
 
 # Imported because their variants enter the list.
 from qpsim.conformance import variants_adam, variants_other  # noqa: F401
-from qpsim.conformance.variant import ENTERED, Variant, over
-from qpsim.methods.averaged import adam
-from qpsim.methods.modern import adamw
-from qpsim.rules.scalar import sqrt
+from qpsim.conformance.variant import ENTERED, Variant
+from qpsim.conformance.written import WRITTEN_OUT
 
 
 def variants(method: str | None = None) -> tuple[Variant, ...]:
@@ -33,16 +31,4 @@ def written_out(function: Callable[..., Any]) -> Callable[..., Any]:
     What a program does whose counter is lost depends on that. A rule that keeps no corrected averages
     is given back as it is.
     """
-    return _WRITTEN_OUT.get(function, function)
-
-
-def _adam_written_out(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
-    m = b1 * m + (1.0 - b1) * gradient
-    v = b2 * v + (1.0 - b2) * gradient * gradient
-    return over(m / (1.0 - b1**t), sqrt(v / (1.0 - b2**t)) + eps), m, v
-
-
-_WRITTEN_OUT: dict[Callable[..., Any], Callable[..., Any]] = {
-    adam.function: _adam_written_out,
-    adamw.function: _adam_written_out,
-}
+    return WRITTEN_OUT.get(function, function)

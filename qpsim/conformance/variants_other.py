@@ -4,64 +4,89 @@ from qpsim.conformance.variant import over, variant
 from qpsim.rules.scalar import adapted, adapted_sign, momentum_correction, sign, sqrt
 
 
-def _svag(gradient, m, v, t, momentum, factor, correction):
+def _svag(gradient, m, v, momentum, kappa, correction, sign, bias_corrected):
+    """One step of M-SVAG or ADAM* with these corrections, from averages that are not corrected."""
     m = momentum * m + (1.0 - momentum) * gradient
     v = momentum * v + (1.0 - momentum) * gradient * gradient
     mean, square = m / correction, v / correction
     spread = max(square - mean * mean, 0.0)
-    return mean, spread * factor, m, v
+    factor = kappa
+    if bias_corrected:
+        factor = kappa / (1.0 - kappa) if kappa != 1.0 else 0.0
+    z = adapted_sign(mean, spread * factor) if sign else adapted(mean, mean, spread * factor)
+    return z, m, v
 
 
 @variant("m-svag adam*", "with kappa(mu) taken at t - 1")
-def _late_kappa(gradient, m, v, t, momentum=0.9, _sign=False):
+def _late_kappa(gradient, m, v, t, momentum=0.9, bias_corrected=False, _sign=False):
     kappa = momentum_correction(momentum, t - 1.0) if t > 1.0 else 1.0
-    mean, spread, m, v = _svag(gradient, m, v, t, momentum, kappa, 1.0 - momentum**t)
-    return (adapted_sign(mean, spread) if _sign else adapted(mean, mean, spread)), m, v
+    correction = 1.0 - momentum**t
+    return _svag(gradient, m, v, momentum, kappa, correction, _sign, bias_corrected)
 
 
 @variant("m-svag adam*", "with 1 - mu instead of 1 - mu^2 in kappa")
-def _other_kappa(gradient, m, v, t, momentum=0.9, _sign=False):
+def _other_kappa(gradient, m, v, t, momentum=0.9, bias_corrected=False, _sign=False):
     power = momentum**t
     # As Eq. 19 with (1 - mu) in the place of (1 - mu^2).
     kappa = (1.0 - momentum) * (1.0 - power * power) / (1.0 - power) ** 2
-    mean, spread, m, v = _svag(gradient, m, v, t, momentum, kappa, 1.0 - power)
-    return (adapted_sign(mean, spread) if _sign else adapted(mean, mean, spread)), m, v
+    return _svag(gradient, m, v, momentum, kappa, 1.0 - power, _sign, bias_corrected)
+
+
+@variant("m-svag adam*", "with kappa(mu) of many steps from the start")
+def _final_kappa(gradient, m, v, t, momentum=0.9, bias_corrected=False, _sign=False):
+    kappa = (1.0 - momentum) / (1.0 + momentum)
+    correction = 1.0 - momentum**t
+    return _svag(gradient, m, v, momentum, kappa, correction, _sign, bias_corrected)
 
 
 @variant("m-svag adam*", "without kappa")
-def _no_kappa(gradient, m, v, t, momentum=0.9, _sign=False):
-    mean, spread, m, v = _svag(gradient, m, v, t, momentum, 1.0, 1.0 - momentum**t)
-    return (adapted_sign(mean, spread) if _sign else adapted(mean, mean, spread)), m, v
+def _no_kappa(gradient, m, v, t, momentum=0.9, bias_corrected=False, _sign=False):
+    kappa = momentum_correction(momentum, t)
+    # What is left of kappa s / (1 - kappa) is s / (1 - kappa), the variance of a gradient.
+    factor = 1.0 / (1.0 - kappa) if bias_corrected and kappa < 1.0 else 1.0
+    return _svag(gradient, m, v, momentum, factor, 1.0 - momentum**t, _sign, False)
 
 
 @variant("m-svag adam*", "without bias corrections")
-def _svag_uncorrected(gradient, m, v, t, momentum=0.9, _sign=False):
+def _svag_uncorrected(gradient, m, v, t, momentum=0.9, bias_corrected=False, _sign=False):
     kappa = momentum_correction(momentum, t)
-    mean, spread, m, v = _svag(gradient, m, v, t, momentum, kappa, 1.0)
-    return (adapted_sign(mean, spread) if _sign else adapted(mean, mean, spread)), m, v
+    return _svag(gradient, m, v, momentum, kappa, 1.0, _sign, bias_corrected)
 
 
 @variant("m-svag adam*", "with averages divided by mu^t instead of 1 - mu^t")
-def _svag_divided_by_powers(gradient, m, v, t, momentum=0.9, _sign=False):
+def _svag_divided_by_powers(gradient, m, v, t, momentum=0.9, bias_corrected=False, _sign=False):
     kappa = momentum_correction(momentum, t)
-    mean, spread, m, v = _svag(gradient, m, v, t, momentum, kappa, momentum**t)
-    return (adapted_sign(mean, spread) if _sign else adapted(mean, mean, spread)), m, v
+    return _svag(gradient, m, v, momentum, kappa, momentum**t, _sign, bias_corrected)
 
 
 @variant("m-svag adam*", "with gamma 0 at t = 1")
-def _gamma_zero(gradient, m, v, t, momentum=0.9, _sign=False):
+def _gamma_zero(gradient, m, v, t, momentum=0.9, bias_corrected=False, _sign=False):
     kappa = momentum_correction(momentum, t)
-    mean, spread, m, v = _svag(gradient, m, v, t, momentum, kappa, 1.0 - momentum**t)
-    z = adapted_sign(mean, spread) if _sign else adapted(mean, mean, spread)
+    correction = 1.0 - momentum**t
+    z, m, v = _svag(gradient, m, v, momentum, kappa, correction, _sign, bias_corrected)
     return (0.0 if t == 1.0 else z), m, v
 
 
 @variant("m-svag", "with kappa s / (1 - kappa) for the variance, and gamma 0 where that is 0/0")
 def _published_gamma_zero(gradient, m, v, t, momentum=0.9):
     kappa = momentum_correction(momentum, t)
-    factor = kappa / (1.0 - kappa) if t > 1.0 else 0.0
-    mean, spread, m, v = _svag(gradient, m, v, t, momentum, factor, 1.0 - momentum**t)
-    return (0.0 if t == 1.0 else adapted(mean, mean, spread)), m, v
+    z, m, v = _svag(gradient, m, v, momentum, kappa, 1.0 - momentum**t, False, True)
+    return (0.0 if t == 1.0 else z), m, v
+
+
+@variant("m-svag", "with kappa s / (1 - kappa) for the variance, and kappa at most 0.9999")
+def _published_capped(gradient, m, v, t, momentum=0.9, _unit=1.0):
+    m = momentum * m + (1.0 - momentum) * gradient
+    v = momentum * v + (1.0 - momentum) * gradient * gradient
+    mean = m / (1.0 - momentum**t)
+    kappa = min(momentum_correction(momentum, t), 0.9999)
+    square = mean * mean
+    # At t = 1 this is a rounding error, and multiplied by 10^4 it counts: hence _unit.
+    spread = (v / (1.0 - momentum**t) * _unit - square) / (1.0 - kappa)
+    total = square + kappa * spread
+    # What is 0/0 is 0 here, small means too.
+    gamma = square / total if total != 0.0 else float(square > 0.0)
+    return mean * min(max(gamma, 0.0), 1.0), m, v
 
 
 @variant("m-sgd nesterov damped-m-sgd", "with momentum re-zeroed at each step")

@@ -139,8 +139,9 @@ def _counted(options: Options, batch_size: int) -> tuple[list[float], list[float
 
     def fewest(problem: Any, method: Any, sizes: np.ndarray, gamma: float = 0.0) -> Any:
         square = 1.0 if problem is p else problem.hessian
+        average = {"ema": gamma} if gamma > 0.0 else None
         found = theory.steps_until(
-            problem, method, options.target, sizes, initial_square=square, averaging=gamma
+            problem, method, options.target, sizes, initial_square=square, average=average
         )
         k = int(np.argmin(found))
         return float(found[k]), float(sizes[k]) if math.isfinite(found[k]) else math.nan

@@ -32,6 +32,8 @@ METHODS = (*GROUPS[0], *GROUPS[1])
 # Left margins in ems, with the names of the problems and without.
 _NAMES, _PLAIN = 6.4, 2.8
 _LARGEST = 1e300
+# Decades of the loss that a small step may gain and still count as going nowhere.
+_FLAT = 0.01
 
 
 @dataclass(frozen=True)
@@ -121,8 +123,8 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     artists: dict[Any, Any] = {
         "note": page.note(
             f"Each point: {data.options.n_replicates} runs of {data.options.n_steps} steps of one constant "
-            f"size, at the noise level {data.options.noise_std:g}; larger steps diverge. Large circles: "
-            "the best step of a method. SVAG and VA-SSD know the true variance."
+            f"size, at the noise level {data.options.noise_std:g}; larger steps diverge, smaller ones hardly move. "
+            "Large circles: the best step of a method. SVAG and VA-SSD know the true variance."
         ),
         "legend": [],
     }
@@ -160,6 +162,10 @@ def draw_panel(data: Data, row: int, methods: tuple[str, ...], ax: Axes) -> dict
         k = data.labels["method"].index(method)
         shown = data["stable"][row, k]
         x, y = data["step_size"][row, k][shown], data["final"][row, k][shown]
+        # The largest step comes first. Of the smallest ones, none of which gets anywhere, one is enough.
+        moves = np.flatnonzero(y < y[-1] - _FLAT)
+        end = moves[-1] + 2 if moves.size else y.size
+        x, y = x[:end], y[:end]
         artists[method] = pages.line(ax, x, y, shape, markevery=1)
         best = int(data["best"][row, k])
         ax.plot(

@@ -108,7 +108,7 @@ def compute(
     from qpsim.tuning.networks import Protocol, tune
 
     began = time.perf_counter()
-    chosen = [_shortened(one, options.n_steps) for one in _tasks(defaults, tasks, options.data)]
+    chosen = [_shortened(one, options.n_steps) for one in tasks_of(defaults, tasks, options.data)]
     movers = choices.methods(methods)
     protocol = Protocol(
         orders=None if options.orders < 0 else options.orders,
@@ -158,7 +158,7 @@ def compute(
     return Data(figure, options, arrays, axes, labels, provenance)
 
 
-def _tasks(defaults: tuple[str, ...], tasks: tuple[Any, ...], folder: str) -> list[Task]:
+def tasks_of(defaults: tuple[str, ...], tasks: tuple[Any, ...], folder: str) -> list[Task]:
     """The tasks that are asked for; of the defaults, the real ones that the folder holds."""
     from qpsim.nn import task
 

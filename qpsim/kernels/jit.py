@@ -97,8 +97,8 @@ def arguments_are_apart(typing_context: Any) -> Any:
 def wide_vectors(typing_context: Any) -> Any:
     """Ask, in a kernel's first line, for vectors of 512 bits in its loops where the processor has them.
 
-    For some processors LLVM takes half of that, lest their clock slow down; where it does at all, these
-    loops still gain. Results are the same: nothing here is summed across a vector.
+    On some processors LLVM takes 256 bits, because their clock may slow down with 512. These loops were faster with 512
+    there too. Results are the same: nothing here is summed across a vector.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:

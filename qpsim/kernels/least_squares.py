@@ -15,12 +15,14 @@ import numpy as np
 from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.columns import inner
-from qpsim.kernels.elementary import erf, exp
-from qpsim.kernels.jit import jit, jit_inline
+from qpsim.kernels.elementary import erf
+from qpsim.kernels.jit import jit
 from qpsim.kernels.laws import INV_SQRT2, gamma_variable
 from qpsim.kernels.moments import two_values
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import relative_variance
+from qpsim.kernels.one_draw import one_draw_moments
+from qpsim.kernels.plackett import pair_integral
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.problems import ProblemKernels, register
 from qpsim.kernels.series import Coupling, SeriesTable, raise_power, series_of_direction
@@ -39,6 +41,8 @@ class LeastSquaresProblem(NamedTuple):
         K, and F with F F^T = K.
     square : array (d, d)
         K o K, for linear rules.
+    arcsines : array (d, d), or (0, 0)
+        K_ij times E[s_i s_j] at batch size 1.
     label_std : float
         s.
     batch_size : int
@@ -57,6 +61,7 @@ class LeastSquaresProblem(NamedTuple):
     covariance: np.ndarray
     factor: np.ndarray
     square: np.ndarray
+    arcsines: np.ndarray
     label_std: float
     batch_size: int
     shares: np.ndarray
@@ -229,10 +234,14 @@ def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, m
     """Moments of z_i = middle_i + half_i sign(g_i + shift_i) in every lane.
 
     Given w, sign(g_i + shift_i) has the scaled mean a_i = (w h_i + shift_i) / (sqrt(w v / B) tau_i). Without shifts
-    a_i = sqrt(w B / v) h_i / tau_i, and averages over w of exp(-w x / 2) are (1 + x / B)^(-B / 2): Student's t.
+    a_i = sqrt(w B / v) h_i / tau_i, and averages over w of exp(-w x / 2) are (1 + x / B)^(-B / 2): Student's t. At
+    B = 1 there is a closed form.
     """
     d, lanes = gradient.shape
     square = residual_variance(problem, offset, gradient)
+    if problem.batch_size == 1 and policy != BOUND and not np.any(shift):
+        one_draw_moments(problem, square, gradient, middle, half, moments)
+        return
     own, ratio, mean, expected = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
     a = np.empty((problem.shares.size, d))
     for lane in range(lanes):
@@ -314,34 +323,6 @@ def off_diagonal_form(matrix, vector):
         for j in range(i):
             total += matrix[i, j] * vector[i] * vector[j]
     return 2.0 * total
-
-
-@jit_inline
-def pair_integral(problem, r, a, b, degrees):
-    """(2 / pi) int_0^(asin r) phi((a^2 + b^2 - 2 a b sin t) / cos^2 t) dt (Plackett, 1954).
-
-    phi(x) is exp(-x / 2) if degrees is 0, else (1 + x / degrees)^(-degrees / 2).
-    """
-    rule = 0
-    while rule < problem.legendre_limits.size - 1 and abs(r) > problem.legendre_limits[rule]:
-        rule += 1
-    angle = math.asin(r)
-    total = 0.0
-    squares, product = a * a + b * b, 2.0 * a * b
-    for n in range(problem.legendre_counts[rule]):
-        sine = math.sin(angle * problem.legendre_nodes[rule, n])
-        cosine = max(1.0 - sine * sine, 1e-300)
-        x = max((squares - product * sine) / cosine, 0.0)
-        if degrees == 0.0:
-            value = exp(-0.5 * min(x, 1400.0))
-        elif degrees == 1.0:
-            value = 1.0 / math.sqrt(1.0 + x)
-        elif degrees == 2.0:
-            value = 1.0 / (1.0 + 0.5 * x)
-        else:
-            value = exp(-0.5 * min(degrees * math.log1p(x / degrees), 1400.0))
-        total += problem.legendre_weights[rule, n] * value
-    return 0.6366197723675814 * angle * total
 
 
 def _series(problem, hyper, step, policy, moments):

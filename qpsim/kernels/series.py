@@ -101,7 +101,7 @@ def series_of_direction(problem, hyper, step, policy, moments):
     second = np.empty((d, lanes))
     missed = np.empty((d, lanes))
     terms = 1 if policy == BOUND else _FIRST_TERMS
-    # A number that numba does not take for a constant, lest all below be compiled for it and for others.
+    # Not a literal 0: numba would compile all below once for the literal and once for other numbers.
     begin = np.int64(0)
     power = table.off_diagonal.copy()
     image = np.empty((d, lanes))
@@ -154,9 +154,9 @@ def series_of_direction(problem, hyper, step, policy, moments):
             integrate_pairs(problem, hyper, step, left, moments)
             add_missed(hessian, second, missed, denominator, error)
             return begin
-        # Panels are dear and need many terms: no coordinate should go through them a third time.
+        # Panels are slow, and a coordinate that needs them needs many terms: take all terms at the second pass.
         wanted = _MOST_TERMS if 4 * n_sharp > d * lanes else 2 * begin
-        # In whole tiles, lest a term's rounding depend on the number of lanes.
+        # In whole tiles, so that a term's rounding does not depend on the number of lanes.
         affordable = max(1, _MOST_ELEMENTS // (d * lanes * TILE_ORDERS)) * TILE_ORDERS
         terms = min(wanted, _MOST_TERMS - begin, affordable)
 

@@ -5,15 +5,15 @@ gives E[s_i s_j] = e_i e_j + (2/pi) times the integral over t from 0 to asin r_i
 
     exp(-(a_i^2 + a_j^2 - 2 a_i a_j sin t) / (2 cos^2 t)).
 
-The correlations belong to the problem, only a changes: what can be tabulated of every pair is. The
-part with e_i e_j is a plain quadratic form; this room is about the integrals.
+Only a changes from step to step. The correlations belong to the problem, so everything that depends on them alone is
+tabulated once for every pair. The part with e_i e_j is a plain quadratic form; here the integrals are computed.
 
-In s = sin t an integrand is a series: with b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!), Mehler's formula
-has it as the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral as that of r^n b_n b_n.
-The first terms of many pairs together are products of matrices, which cost a twentieth of an
-exponential each; Gauss' rules that are told so need not integrate these terms, and most pairs then
-take no exponential at all (:mod:`qpsim.kernels.sign_rules`). Pairs of a small problem, and pairs
-that are correlated too strongly, are integrated as they stand.
+As a function of s = sin t the integrand is a series (Mehler's formula). With b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!)
+it is the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral is the sum of r^n b_n(a_i) b_n(a_j).
+The first terms (the head) are computed for all pairs at once as products of matrices. A term of a pair then costs a
+twentieth of an exponential. What the head leaves is integrated by Gauss rules made for it. Most pairs need no
+node of these rules, and so no exponential (:mod:`qpsim.kernels.sign_rules`). Pairs of a small problem, and pairs that
+are correlated too strongly for a short series, are integrated whole.
 """
 
 import math
@@ -62,8 +62,8 @@ NODE_CLASSES = (
     (1 - 1e-9, 64),
     (1.0, 96),
 )
-# From here on the integrand may change over any small distance from t = pi/2: with pi/2 - t = y^6,
-# uniform nodes in y find it at every scale.
+# From this class on the integrand may change within any small distance of t = pi/2. With pi/2 - t = y^6, uniform nodes
+# in y resolve every such distance.
 _GRADED_FROM = 5
 _GRADING = 6
 
@@ -72,16 +72,16 @@ _HEAD_FROM_DIM = 32
 
 # Beyond 40 deviations every integrand is below 1e-300; infinite a (no noise) is clipped to it.
 _FARTHEST = 40.0
-# An integral is below exp(-a^2 / 2) of its largest value: beyond 8 deviations a coordinate leaves the
-# head, 1e-14 at most. Its columns would be subnormal numbers, each as slow as a hundred others; so
-# would those of a scale that is this small a part of its lane's largest.
+# A coordinate with |a| above 8 is left out of the head: its integrals are below exp(-a^2 / 2) = 1e-14 of their largest
+# value, and its columns would hold subnormal numbers, which are a hundred times slower. The same holds for a scale
+# that is this small a part of the largest in its lane.
 _SATURATED = 8.0
 _NEGLIGIBLE_SCALE = 1e-30
 _TINY = float(np.finfo(np.float64).tiny)
 TWICE_DENSITY_AT_0 = 0.7978845608028654
 HALF_LOG2_E = 0.7213475204444817
-# Columns are 2 phi(a) He_{n-1}(a) / _GROWTH^(n-1): neither they nor their factors leave the range of
-# single precision, and their recurrence has no factor but a / _GROWTH and one of n.
+# Columns are 2 phi(a) He_{n-1}(a) / _GROWTH^(n-1). So scaled, columns and factors stay within the range of single
+# precision, and the recurrence needs only a / _GROWTH and one factor for each n.
 _GROWTH = 4.0
 # Columns made at once stay in the L2 cache.
 _TERMS_AT_ONCE = 8
@@ -90,21 +90,27 @@ _TERMS_AT_ONCE = 8
 class SignTable(NamedTuple):
     """What is tabulated of the pairs i < j with q_ij != 0.
 
-    ``double`` (1 + terms, size) and ``single`` are packed as :mod:`qpsim.kernels.forms` wants it. The
-    first of ``double`` is 2 q_ij, for the form of the mean signs; the head of the series follows,
-    2 q_ij (1 - c_n) r_ij^n from n = 1 on, the singles after the doubles, for columns that `add_series`
-    makes with the factors ``steps`` (terms,). The head has q_ij / (root_i root_j) in place of q_ij, and
-    its columns the factors ``root`` (d,) = sqrt(q_ii), lest a coordinate's units leave the range of
-    single precision.
-
-    ``rest_pairs`` and ``rest_nodes`` are the nodes behind the head, one a row, ordered by i: i and
-    j; the factors of a_j and a_i, whose sum's square is the exponent, and the weight without
-    2 phi(a_i).
-
-    The pairs that are left out of the head have groups of two and three nodes: ``pairs_n`` is i and
-    j, or ~j for a negative correlation. ``nodes_n`` has three numbers for each of the n nodes: the
-    factor of (a_i -+ a_j)^2, the factor of +-a_i a_j (both give the exponent to base 2), and the
-    weight with 2 q_ij in it.
+    Attributes
+    ----------
+    double : array (1 + terms, size), packed as in :mod:`qpsim.kernels.forms`
+        Row 0: 2 q_ij, for the quadratic form of the mean signs. Row n >= 1: 2 q_ij (1 - c_n) r_ij^n, the terms of the
+        head in double precision, with q_ij / (root_i root_j) for q_ij.
+    single : Lists
+        The later terms of the head, in single precision.
+    root : array (d,)
+        sqrt(q_ii), by which the head's columns are multiplied. So a coordinate's unit cannot take them out of the range
+        of single precision.
+    steps : array (terms,)
+        The factors of the recurrence with which `add_series` makes the columns.
+    rest_pairs, rest_nodes : arrays (nodes, 2) and (nodes, 3)
+        The nodes for what the head leaves, ordered by i. A pair is i and j. A node is the factors of a_j and of a_i
+        (the exponent is the square of the sum of both products) and the weight without 2 phi(a_i).
+    pairs_2, pairs_3 : arrays (groups, 2)
+        The nodes of a pair that is integrated whole are cut into groups of 2 and of 3. One row for each group: i and j,
+        or ~j where the correlation is negative.
+    nodes_2, nodes_3 : arrays (groups, 6) and (groups, 9)
+        For each node of a group: the factor of (a_i -+ a_j)^2 and that of +-a_i a_j, which together give the exponent
+        to base 2, and the weight with 2 q_ij in it.
     """
 
     double: np.ndarray

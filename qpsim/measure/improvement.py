@@ -283,7 +283,7 @@ def directions(
         model = _model(mean, matrix, factor)
     asked = {method_of(m).name for m in _listed(methods)}
     rows = tuple(
-        _row(one, state, view, slopes, curves, roots, reference, model, loss)
+        _row(n, one, state, view, slopes, curves, roots, reference, model, loss)
         for one, state, view, slopes, curves, roots in measured
         if one.name in asked
     )
@@ -326,6 +326,7 @@ def _methods(methods: Any, states: Mapping[str, State]) -> list[Method]:
 
 
 def _row(
+    n: int,
     method: Method,
     state: State,
     view: Directions,
@@ -341,10 +342,10 @@ def _row(
         ratios = np.square(roots / reference)
     return MeasuredDirection(
         method=method.name,
-        slope=normal(slopes),
-        curvature=normal(curves),
-        improvement=half_square(normal(roots)),
-        step_size=normal(steps),
+        slope=normal(slopes, n),
+        curvature=normal(curves, n),
+        improvement=half_square(normal(roots, n)),
+        step_size=normal(steps, n),
         ratio_to_sgd=percentiles(ratios),
         predicted=_prediction(model, method, state),
         realised=UNKNOWN if loss is None else realised(loss, view, steps[0]),

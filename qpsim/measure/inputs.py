@@ -9,6 +9,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import MeasureError
+from qpsim.execution import progress
 
 FEWEST = 8
 # Columns of one product, and numbers that they may hold together.
@@ -141,6 +142,7 @@ class Products:
             raise MeasureError("hvp returned NaN or infinite entries; all must be finite.")
         self._single = found.dtype == np.float32
         self.count += vectors.shape[1] if vectors.ndim == 2 else 1
+        progress.refresh(f"{self.count} products")
         return found.astype(np.float64, copy=False)
 
     def _takes_blocks(self, u: Any, v: Any, hu: Any, hv: Any) -> bool:

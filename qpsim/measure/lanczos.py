@@ -126,10 +126,17 @@ def _next(basis: np.ndarray, k: int, w: np.ndarray) -> float:
     if k + 1 == len(basis):
         return 0.0
     with one_blas_thread(load_scipy=False):
-        # Twice is enough: what rounding leaves after the first pass is removed by the second.
+        # Nearly all of w lies along the last two vectors. Without that, one pass over the others leaves only
+        # rounding, unless it takes much away again.
         for _ in range(2):
-            w = w - (known @ w) @ known
-    norm = float(np.linalg.norm(w))
+            last = known[-2:]
+            w = w - (last @ w) @ last
+        norm = float(np.linalg.norm(w))
+        for _ in range(3):
+            before, w = norm, w - (known @ w) @ known
+            norm = float(np.linalg.norm(w))
+            if norm >= 0.7 * before:
+                break
     if norm <= 1e-10 * size:
         return 0.0
     basis[k + 1] = w / norm

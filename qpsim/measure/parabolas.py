@@ -119,14 +119,17 @@ def parabola(
     return slopes, curves, roots
 
 
-def normal(values: np.ndarray) -> Estimate:
-    """The first value, with the others' deviation as its standard error."""
+def normal(values: np.ndarray, n: int) -> Estimate:
+    """The first value with Student's interval; the others, from resampled n gradients, give its standard error."""
+    from scipy.special import stdtrit
+
     if not np.isfinite(values[0]):
         return Estimate(values[0], values[0], values[0])
     finite = values[1:][np.isfinite(values[1:])]
     if len(finite) < 0.975 * (len(values) - 1):
         return Estimate(float(values[0]), float(np.quantile(values[1:], 0.025)), float("inf"))
-    half = 1.96 * float(finite.std())
+    # A resampled mean deviates by sqrt((n - 1) / n) of what the mean itself does.
+    half = float(stdtrit(n - 1, 0.975) * np.sqrt(n / (n - 1)) * finite.std())
     return Estimate(float(values[0]), float(values[0]) - half, float(values[0]) + half)
 
 

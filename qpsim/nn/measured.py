@@ -11,18 +11,22 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import MeasureError, TrainingError
 from qpsim.execution import progress
+from qpsim.files.plain import plain
 from qpsim.measure.gradient_noise import NoiseMeasurement
 from qpsim.measure.hessian import CurvatureMeasurement
 from qpsim.measure.improvement import DirectionsMeasurement
 from qpsim.measure.point import Point, slices
-from qpsim.methods import State
+from qpsim.methods import Method, State
 from qpsim.nn.build import build_network
 from qpsim.nn.data import Dataset
 from qpsim.nn.loop import Loop
 from qpsim.nn.network import Network
+from qpsim.nn.race import Race, race
 from qpsim.nn.run import Run
 from qpsim.nn.tasks import Task
 
+# Parameters of which gradients are kept in double precision.
+_DOUBLE = 200_000
 METHODS = ("sgd", "ssd", "svag", "va-ssd")
 
 
@@ -36,12 +40,16 @@ class Sizes:
         Training examples whose mean loss is the objective; all of them where there are fewer.
     n_gradients : int
         Minibatches, drawn from those examples with replacement.
-    n_probes, n_rows, n_lanczos : int
+    n_probes, n_rows, n_lanczos, n_eigenvalues : int
         As for :func:`qpsim.measure.curvature`.
     n_products : int
         As for :func:`qpsim.measure.directions`.
     exact_below : int
         Largest number of parameters for which the whole Hessian is formed.
+    n_race : int
+        Steps of the race of sign against gradient descent from each point (:mod:`qpsim.nn.race`); 0: none.
+    by_layer : bool
+        Whether c is measured for each layer's parameters alone too.
     """
 
     n_examples: int = 512
@@ -49,12 +57,23 @@ class Sizes:
     n_probes: int = 6
     n_rows: int = 32
     n_lanczos: int = 24
+    n_eigenvalues: int = 4
     n_products: int = 24
     exact_below: int = 800
+    n_race: int = 0
+    by_layer: bool = True
 
     def __post_init__(self) -> None:
-        lowest = {"n_gradients": 8, "n_examples": 2, "exact_below": 0}
+        lowest = {
+            "n_eigenvalues": 1,
+            "n_gradients": 8,
+            "n_examples": 2,
+            "exact_below": 0,
+            "n_race": 0,
+        }
         for name, value in vars(self).items():
+            if isinstance(value, bool):
+                continue
             checks.count(name, value, MeasureError, low=lowest.get(name, 3))
 
 
@@ -67,6 +86,7 @@ class Probe:
     noise: NoiseMeasurement
     curvature: CurvatureMeasurement
     directions: DirectionsMeasurement
+    race: Race | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values, without the vectors of all coordinates."""
@@ -79,7 +99,8 @@ class Probe:
             ("directions", "gradient"),
         ):  # fmt: skip
             del parts[part][name]
-        return {"step": self.step, "loss": self.loss, **parts}
+        run = {} if self.race is None else {"race": plain(self.race)}
+        return {"step": self.step, "loss": self.loss, **parts, **run}
 
 
 def network_point(
@@ -99,12 +120,15 @@ def network_point(
     (8, (1, 8), ['dense1.bias', 'dense1.weight'])
     """
     origin = network.parameters.copy()
+    # All gradients are kept by some measurements; those of large networks in single precision.
+    kept = np.float64 if origin.size <= _DOUBLE else np.float32
     rows = np.random.default_rng(rng).integers(len(x), size=(n_gradients, batch_size))
 
     def gradients() -> Iterator[np.ndarray]:
         network.parameters = origin
         for chosen in rows:
-            yield network.loss_and_gradient(x[chosen], y[chosen], train=False)[1][None].copy()
+            gradient = network.loss_and_gradient(x[chosen], y[chosen], train=False)[1]
+            yield gradient[None].astype(kept)
 
     def hvp(v: np.ndarray) -> np.ndarray:
         return network.hessian_vector_product(x, y, v, train=False)
@@ -137,6 +161,7 @@ def probe(
     dataset: Dataset | None = None,
     directory: Any = None,
     sizes: Sizes | None = None,
+    methods: Sequence[str] | None = None,
     done: Callable[[Probe], None] | None = None,
     skip: Sequence[int] = (),
     workers: int | None = None,
@@ -151,6 +176,8 @@ def probe(
     dataset, directory
         As for :func:`qpsim.nn.train`.
     sizes : Sizes, optional
+    methods : sequence of str, optional
+        Methods whose directions are measured; by default SGD, sign descent, their adapted variants and the run's own.
     done : callable, optional
         Called with each probe as soon as it is there, to keep it.
     skip : sequence of int
@@ -174,10 +201,10 @@ def probe(
         raise TrainingError(
             f"The steps to measure at must be among 0 to {run.task.n_steps}, not {list(at)}."
         )
-    if run.method.observes:
-        raise MeasureError(
-            f"{run.method.name} needs each minibatch's own variance, which gradients alone do not have."
-        )
+    if methods is None:
+        refuse_unmeasured(run.method)
+    others = [name for name in METHODS if name != run.method.name]
+    measured: list[Any] = [*others, run.method] if methods is None else list(methods)
     sizes = sizes or Sizes()
     left = [step for step in steps if step not in skip]
     if not left:
@@ -186,7 +213,8 @@ def probe(
     x, y = examples(run.task, loop.dataset, sizes.n_examples, [run.seed, 1])
     twin = build_network(run.task, loop.dataset, rng=0, dtype=np.float64, workers=workers)
     found = []
-    with progress.bar(f"probe {run.task.name}", 4 * len(left)) as bar:
+    stages = 5 if sizes.n_race else 4
+    with progress.bar(f"probe {run.task.name}", stages * len(left)) as bar:
         for step in left:
             while loop.batches.step < step and not loop.finished:
                 loop.advance()
@@ -194,14 +222,33 @@ def probe(
                 break
             bar.tick("trained")
             twin.parameters = loop.network.parameters
-            found.append(_measured(loop, twin, x, y, sizes, bar))
+            found.append(_measured(loop, twin, x, y, sizes, measured, bar))
             if done is not None:
                 done(found[-1])
     return found
 
 
+def refuse_unmeasured(method: Method) -> None:
+    """Refuse a method whose direction gradients alone do not give.
+
+    Raises
+    ------
+    MeasureError
+    """
+    if method.observes:
+        raise MeasureError(
+            f"{method.name} needs each minibatch's own variance, which gradients alone do not have."
+        )
+
+
 def _measured(
-    loop: Loop, twin: Network, x: np.ndarray, y: np.ndarray, sizes: Sizes, bar: progress.Bar
+    loop: Loop,
+    twin: Network,
+    x: np.ndarray,
+    y: np.ndarray,
+    sizes: Sizes,
+    methods: list[Any],
+    bar: progress.Bar,
 ) -> Probe:
     run, step = loop.run, loop.batches.step
     seed = [run.seed, 2, step]
@@ -209,28 +256,36 @@ def _measured(
     noise = point.noise(rng=seed)
     bar.tick("noise")
     curvature = point.curvature(
-        by_block=True,
+        by_block=sizes.by_layer,
         exact_below=sizes.exact_below,
         n_probes=sizes.n_probes,
         n_rows=sizes.n_rows,
         n_lanczos=sizes.n_lanczos,
+        n_eigenvalues=sizes.n_eigenvalues,
         rng=seed,
     )
     bar.tick("curvature")
-    state = State(
-        loop.optimizer.t,
-        {
-            name: loop.optimizer.states[k, 0].astype(np.float64)
-            for k, name in enumerate(run.method.state_names)
-        },
-    )
-    others = [name for name in METHODS if name != run.method.name]
+    own = [one for one in methods if one is run.method]
     directions = point.directions(
-        methods=[*others, run.method],
-        states={run.method.name: state},
+        methods=methods,
+        states={run.method.name: _state(loop)} if own else None,
         exact_below=sizes.exact_below,
         n_products=sizes.n_products,
         rng=seed,
     )
     bar.tick("directions")
-    return Probe(step, point.loss(np.zeros(point.dim)), noise, curvature, directions)
+    ran = None
+    if sizes.n_race:
+        guesses = {row.method: row.step_size.value for row in directions.rows}
+        ran = race(
+            twin, x, y, run.task.batch_size, sizes.n_race, point.loss, guesses, [run.seed, 3, step]
+        )
+        bar.tick("race")
+    return Probe(step, point.loss(np.zeros(point.dim)), noise, curvature, directions, ran)
+
+
+def _state(loop: Loop) -> State:
+    """The optimizer's state before the next step."""
+    names, optimizer = loop.run.method.state_names, loop.optimizer
+    states = {name: optimizer.states[k, 0].astype(np.float64) for k, name in enumerate(names)}
+    return State(optimizer.t, states)

@@ -243,6 +243,7 @@ class LeastSquares(Frozen):
             np.array(self._covariance),
             np.ascontiguousarray(factor),
             self._covariance**2,
+            _arcsines(self._covariance) if batch_size == 1 else np.zeros((0, 0)),
             self._label_noise_std,
             batch_size,
             scales**2,
@@ -294,3 +295,14 @@ def _series_table(covariance: Array, tolerance: float) -> Any:
     table = series.series_table(np.ones((1, 1)), np.ones((1, 1)), tolerance)
     off_diagonal = covariance - np.diag(np.diagonal(covariance))
     return table._replace(off_diagonal=np.ascontiguousarray(off_diagonal))
+
+
+def _arcsines(covariance: Array) -> Array:
+    """K_ij (2 / pi) asin(K_ij / sqrt(K_ii K_jj)), shape (d, d); 0 beside a coordinate that is always 0."""
+    std = np.sqrt(np.diagonal(covariance))
+    size = np.outer(std, std)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        correlation = np.where(size > 0.0, np.clip(covariance / size, -1.0, 1.0), 0.0)
+    # The arcsine is so steep at 1 that rounding on the diagonal would show.
+    np.fill_diagonal(correlation, np.sign(std))
+    return covariance * np.arcsin(correlation) * (2.0 / np.pi)

@@ -12,7 +12,7 @@ import time
 from bisect import bisect_right
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.stopping import stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
+from qpsim.theory.averaging import Average
 
 # BLAS rounds the last columns of a product by another kernel if they fill no vector. A block whose
 # steps take matrix products always has whole vectors of lanes.
@@ -43,6 +44,7 @@ class Block(NamedTuple):
     steps: np.ndarray | None
     errors: np.ndarray | None
     theta: np.ndarray | None
+    averaged: np.ndarray | None
 
 
 @dataclass
@@ -62,6 +64,9 @@ class BlockState:
     steps: np.ndarray
     errors: np.ndarray
     theta: np.ndarray
+    # Average of theta - optimum, and its losses; without columns if none is asked for.
+    average: np.ndarray
+    averaged: np.ndarray
 
     def copy(self) -> BlockState:
         """The state as it is now, whatever the block does next."""
@@ -129,6 +134,9 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     if state is None:
         record_loss(loss, here.diverged, here.losses[0])
         _record_theta(plan, here, basis)
+        if plan.average is not None:
+            here.average[:] = here.offset
+            here.averaged[0] = here.losses[0]
     policy = plan.policy
     # On a diagonal a closed form takes so little code that one kernel for all policies is quicker to compile.
     is_short = by_coordinate and plan.method.closed_form is not None
@@ -152,6 +160,8 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             )
         here.t = end
         _record_theta(plan, here, basis)
+        if plan.average is not None:
+            _follow_average(plan.average, here, problem, by_coordinate)
         watcher = _watchers.get((plan.token, os.getpid()))
         if watcher is not None:
             watcher(first, here)
@@ -163,6 +173,7 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         here.steps[:, :count] if plan.keep_step_size else None,
         here.errors[:, :count] if plan.uses_series else None,
         here.theta[:, :, :count] if plan.theta_steps else None,
+        here.averaged[:, :count] if plan.average is not None else None,
     )
 
 
@@ -185,6 +196,8 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Bloc
         steps=np.empty((n, lanes)),
         errors=np.zeros((n, lanes)),
         theta=np.empty((len(plan.theta_steps), dim, lanes)),
+        average=np.empty((dim, lanes if plan.average is not None else 0)),
+        averaged=np.empty((n + 1, lanes if plan.average is not None else 0)),
     )
 
 
@@ -229,7 +242,9 @@ def _next_length(length: int, seconds: float) -> int:
 
 
 def _chunk_end(plan: Plan, t: int, length: int) -> int:
-    """The step after which a chunk from step t ends: theta is recorded between chunks alone."""
+    """The step after which a chunk from step t ends: theta is recorded and averaged between chunks alone."""
+    if plan.average is not None:
+        return t + 1
     following = bisect_right(plan.theta_steps, t)
     return min([t + length, plan.n_steps, *plan.theta_steps[following : following + 1]])
 
@@ -241,6 +256,23 @@ def _record_theta(plan: Plan, here: BlockState, basis: np.ndarray | None) -> Non
     k = plan.theta_steps.index(here.t)
     here.theta[k] = plan.problem.optimum[:, None] + offset
     here.theta[k][:, here.diverged != 0] = np.inf
+
+
+def _follow_average(average: Average, here: BlockState, problem: Any, by_coordinate: bool) -> None:
+    """Take the iterate after step here.t into the average, and record the average's loss."""
+    from qpsim.kernels import coupled, diagonal
+    from qpsim.kernels.record import record_loss
+
+    kept = average.kept(here.t)
+    here.average *= kept
+    here.average += (1.0 - kept) * here.offset
+    loss = np.empty(here.diverged.size)
+    if by_coordinate:
+        diagonal.excess_loss(problem.eigenvalues, here.average, loss)
+    else:
+        coupled.start(problem, here.average, np.empty_like(here.average), loss)
+    # An average may overflow before the iterate does; its lane goes on all the same.
+    record_loss(loss, here.diverged.copy(), here.averaged[here.t])
 
 
 def _prepare(plan: Plan) -> Prepared:

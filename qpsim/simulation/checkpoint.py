@@ -93,10 +93,11 @@ class Checkpoint:
             steps = np.zeros((0, lanes)) if block.steps is None else block.steps
             errors = np.zeros((0, lanes)) if block.errors is None else block.errors
             theta = np.zeros((0, 0, lanes)) if block.theta is None else block.theta
+            averaged = np.zeros((0, 0)) if block.averaged is None else block.averaged
             point = BlockState(
                 self._n_steps,
                 *(nothing, nothing, nothing, nothing),
-                *(block.losses, steps, errors, theta),
+                *(block.losses, steps, errors, theta, nothing, averaged),
             )
             self.note(block.first, point)
 
@@ -176,7 +177,10 @@ def _check(plan: Plan, first: int, point: BlockState) -> None:
         shapes["steps"] = (n, lanes)
     if plan.uses_series or point.t < n:
         shapes["errors"] = (n, lanes)
+    if plan.average is not None:
+        shapes["averaged"] = (n + 1, lanes)
     if point.t < n:
+        shapes["average"] = (dim, lanes if plan.average is not None else 0)
         shapes["offset"] = (dim, lanes)
         shapes["states"] = (len(plan.method.state_names), dim, lanes)
         shapes["stream"] = (4, lanes)

@@ -20,8 +20,9 @@ from qpsim.methods.trial import try_rule
 from qpsim.problem.interface import Problem
 from qpsim.seeds import seed_sequence
 from qpsim.simulation.stepsize import Policy, StepSize, planned, resolve
+from qpsim.theory.averaging import Average, average_of
 
-RECORDS = ("excess_loss", "step_size", "theta")
+RECORDS = ("excess_loss", "step_size", "theta", "average")
 DTYPES = ("float64", "float32")
 # Lanes of a block: 8 AVX-512 vectors, wide enough for BLAS and small enough that a block of
 # 100 coordinates stays in the L2 cache.
@@ -30,8 +31,8 @@ BLOCK_SIZE = 64
 _BLOCK_ELEMENTS = 1 << 23
 # A vector of lanes.
 _LANES_AT_ONCE = 8
-# Numbers of a block that stay in the L2 cache together, and the least number of blocks a worker
-# should get, lest one of them be left alone with the last.
+# Numbers of a block that stay in the L2 cache together, and the least number of blocks a worker should get: with fewer,
+# the other workers wait while one takes the last block.
 _CACHED_ELEMENTS = 80_000
 _TURNS = 4
 # Coordinate-updates of a block that take ten times as long as beginning it.
@@ -76,6 +77,7 @@ class Plan:
     dtype: str
     token: str
     theta0_from: int = 0
+    average: Average | None = None
 
     def share(self, first: int, count: int) -> Plan:
         """The plan with the starting points of one block only: what its worker has to be sent."""
@@ -152,7 +154,7 @@ def make_plan(
         # The direction is known: minimising along it is the exact step.
         policy = replace(policy, code=resolve("line-search", 1).code)
     start = starting_points(theta0, problem, n_replicates)
-    kept, theta_steps = _records(record, n_steps)
+    kept, theta_steps, average = _records(record, n_steps)
     problem.check_simulation(moving, policy, int(batch_size))
     precision = _precision(dtype, problem, moving, start)
     seed = seed_sequence(rng)
@@ -175,11 +177,15 @@ def make_plan(
         tolerance=tolerance,
         dtype=precision,
         token=uuid.uuid4().hex,
+        average=average,
     )
 
 
 def plan_spec(plan: Plan) -> dict[str, Any]:
     """A plan's full specification but for its arrays, as plain JSON values."""
+    record: dict[str, Any] = {"step_size": plan.keep_step_size, "theta": list(plan.theta_steps)}
+    if plan.average is not None:
+        record["average"] = {plan.average.kind: plan.average.value}
     return {
         "problem": {"kind": plan.problem.kind, **plan.problem.to_dict()},
         "method": {"name": plan.method.name, "hyper": plan.method.hyper_parameters},
@@ -196,7 +202,7 @@ def plan_spec(plan: Plan) -> dict[str, Any]:
             "spawn_key": list(plan.seed.spawn_key),
             "pool_size": plan.seed.pool_size,
         },
-        "record": {"step_size": plan.keep_step_size, "theta": list(plan.theta_steps)},
+        "record": record,
     }
 
 
@@ -233,7 +239,7 @@ def _precision(dtype: Any, problem: Problem, moving: Method, start: np.ndarray) 
     return name
 
 
-def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
+def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...], Average | None]:
     try:
         names = [record] if isinstance(record, str) else record
         wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(names, True)
@@ -246,9 +252,12 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
         if name not in RECORDS:
             raise SimulationError(f"Cannot record {name!r}; {nearest(str(name), RECORDS)}")
     kept = {name for name, value in wanted.items() if value is not False}
+    average = None
+    if "average" in kept:
+        average = average_of(wanted["average"], SimulationError, n_steps)
     theta = wanted.get("theta", False)
     if theta is False:
-        return kept, ()
+        return kept, (), average
     steps = range(n_steps + 1) if theta is True else theta
     try:
         chosen = sorted({index(step) for step in steps})
@@ -260,7 +269,7 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...]]:
         raise SimulationError(
             f"The steps at which theta is recorded must lie in 0 to {n_steps}, not {theta!r}."
         )
-    return kept, tuple(chosen)
+    return kept, tuple(chosen), average
 
 
 def _warn_of_sign_vector(error: np.ndarray) -> None:

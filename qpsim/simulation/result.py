@@ -25,6 +25,7 @@ from qpsim.problem.interface import Problem
 from qpsim.problem.saved import problem_from_dict
 from qpsim.simulation.plan import DTYPES, Plan, plan_spec, starting_points
 from qpsim.simulation.stepsize import Policy
+from qpsim.theory.averaging import average_of
 
 _KIND = "result"
 # Losses that are copied and sorted at a time.
@@ -34,6 +35,7 @@ AXES = {
     "step_size": ("replicate", "step"),
     "moment_error": ("replicate", "step"),
     "theta": ("replicate", "kept_step", "coordinate"),
+    "averaged_excess_loss": ("replicate", "step"),
 }
 
 
@@ -58,6 +60,8 @@ class Result:
         rounding (some 1e-11) is not; nor is the 1e-9 to which the integrals of signs are tabulated,
         where adam*'s first step is one.
     theta : ndarray, shape (n_replicates, len(theta_steps), d), or None if not recorded
+    averaged_excess_loss : ndarray, shape (n_replicates, n_steps + 1), or None if not asked for
+        Excess loss of the average of the iterates, before the first step and after each.
     provenance : dict
         Versions, git revision, seed, block size, CPU, wall time: plain JSON values.
     """
@@ -68,9 +72,10 @@ class Result:
     moment_error: np.ndarray | None
     theta: np.ndarray | None
     provenance: dict[str, Any]
+    averaged_excess_loss: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for array in (self.excess_loss, self.step_size, self.moment_error, self.theta):
+        for array in (getattr(self, name) for name in AXES):
             if array is not None:
                 array.flags.writeable = False
 
@@ -168,6 +173,7 @@ class Result:
             "step_size": self.step_size,
             "moment_error": self.moment_error,
             "theta": self.theta,
+            "averaged_excess_loss": self.averaged_excess_loss,
             "theta0": plan.theta0,
             "given": plan.policy.given,
             **{f"problem {name}": array for name, array in problem.arrays().items()},
@@ -210,6 +216,8 @@ class Result:
         if self.theta is not None:
             data["theta"] = (AXES["theta"], self.theta)
             coords["kept_step"] = np.array(self.theta_steps)
+        if self.averaged_excess_loss is not None:
+            data["averaged_excess_loss"] = (("replicate", "step"), self.averaged_excess_loss)
         return xarray.Dataset(data, coords, attrs={"method": repr(self.method)})
 
     def __repr__(self) -> str:
@@ -240,6 +248,8 @@ def load(path: str | os.PathLike[str]) -> Result:
             shapes["moment_error"] = (n, plan.n_steps)
         if plan.theta_steps:
             shapes["theta"] = (n, len(plan.theta_steps), d)
+        if plan.average is not None:
+            shapes["averaged_excess_loss"] = (n, plan.n_steps + 1)
         for name, shape in shapes.items():
             if arrays[name].shape != shape or arrays[name].dtype != np.float64:
                 raise ValueError(f"its {name} is not of shape {shape} and type float64")
@@ -252,6 +262,7 @@ def load(path: str | os.PathLike[str]) -> Result:
             arrays["moment_error"] if "moment_error" in shapes else None,
             arrays["theta"] if plan.theta_steps else None,
             header["provenance"],
+            arrays["averaged_excess_loss"] if plan.average is not None else None,
         )
     except FileError:
         raise
@@ -293,6 +304,7 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
         tolerance=float(spec["tolerance"]),
         dtype=spec["dtype"],
         token=uuid.uuid4().hex,
+        average=average_of(spec["record"].get("average"), SimulationError, int(spec["n_steps"])),
     )
 
 

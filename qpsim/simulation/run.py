@@ -91,8 +91,10 @@ def simulate(
         Only where coordinates couple through the step size alone: a diagonal Hessian, or a method
         that commutes with rotations.
     record : iterable of names, or mapping, default ("excess_loss", "step_size")
-        What to keep besides the excess loss: "step_size", and "theta" after every step or, as
-        ``{"theta": [0, 50, 100]}``, after the chosen ones.
+        What to keep besides the excess loss: "step_size"; "theta" after every step or, as
+        ``{"theta": [0, 50, 100]}``, after the chosen ones; the excess loss of an average of the iterates, as
+        ``{"average": {"ema": 0.99}}`` or ``{"average": {"tail": 50}}``, the mean from step 50 on
+        (:func:`qpsim.theory.averaging.average_of`).
     checkpoint : path, optional
         File in which to keep where the run stands; if it is there already, the run goes on from
         it, to the same bits. It stays, complete, when the run is done. Needs a fixed ``rng``.
@@ -103,8 +105,9 @@ def simulate(
     -------
     Result
         ``excess_loss`` (n_replicates, n_steps + 1), ``step_size`` (n_replicates, n_steps),
-        ``theta`` (n_replicates, kept steps, d) and, where the optimal step takes a series or a
-        user's rule a quadrature, ``moment_error`` (n_replicates, n_steps).
+        ``theta`` (n_replicates, kept steps, d), ``averaged_excess_loss`` (n_replicates, n_steps + 1)
+        and, where the optimal step takes a series or a user's rule a quadrature, ``moment_error``
+        (n_replicates, n_steps).
 
     Raises
     ------
@@ -186,6 +189,7 @@ def run_plan(
     theta = None
     if plan.theta_steps:
         theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
+    averaged = np.empty(losses.shape) if plan.average is not None else None
     with threads(workers) as pool, one_blas_thread():
         # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
         spans = list(plan.blocks(1 if checkpoint is not None else pool.width))
@@ -204,6 +208,8 @@ def run_plan(
                 errors[rows] = np.nan_to_num(block.errors.T, nan=0.0, posinf=np.inf)
             if theta is not None and block.theta is not None:
                 theta[rows] = block.theta.transpose(2, 0, 1)
+            if averaged is not None and block.averaged is not None:
+                averaged[rows] = block.averaged.T
     if checkpoint is not None:
         checkpoint.close()
     _warn_of_standing_still(plan)
@@ -218,7 +224,7 @@ def run_plan(
         "workers": pool.width,
         "wall_seconds": time.perf_counter() - began,
     }
-    return Result(plan, losses, steps, errors, theta, provenance)
+    return Result(plan, losses, steps, errors, theta, provenance, averaged)
 
 
 def _completed(

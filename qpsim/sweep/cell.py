@@ -18,17 +18,21 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim import checks
-from qpsim.errors import FileError, QpsimError
+from qpsim.errors import FileError, QpsimError, SpecError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.files.archive import pack_arrays, unpack_arrays
 from qpsim.methods import method as find_method
 from qpsim.problem import noise
+from qpsim.problem.data import DataProblem
+from qpsim.problem.interface import Problem
+from qpsim.problem.least_squares import LeastSquares
 from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 from qpsim.simulation import block as blocks
 from qpsim.simulation.plan import Plan, make_plan
-from qpsim.sweep.parameters import settled
+from qpsim.sweep.given import unpacked
+from qpsim.sweep.parameters import LEAST_SQUARES, OPTIONAL, settled
 
 KIND = "cell"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
@@ -74,26 +78,57 @@ class Cell:
             The method cannot be simulated, or not with this step size.
         """
         p = self.parameters
-        tiny = _TINY_PROBLEM.with_noise(self._noise())
+        tiny: Problem = _TINY_PROBLEM
+        if "data" in p:
+            tiny = self.problem()
+        elif p.get("problem") == LEAST_SQUARES:
+            tiny = LeastSquares([1.0])
+        elif "covariance" in p:
+            tiny = QuadraticProblem(np.ones(p["dim"]), noise=self._noise())
+        else:
+            tiny = _TINY_PROBLEM.with_noise(self._noise())
         make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=p["batch_size"])
+
+    @property
+    def kind(self) -> str:
+        """What :meth:`check` depends on: cells of one kind need one check."""
+        p = self.parameters
+        # Without noise a method may have an exact step that it has not otherwise.
+        quiet = p.get("noise_std") == 0.0
+        own = [
+            p[name]
+            for name in (*OPTIONAL, "dim")
+            if name in p and (name != "dim" or "covariance" in p)
+        ]
+        return repr((p["method"], p["step_size"], quiet, p["batch_size"], own))
 
     @property
     def _method(self) -> Any:
         return find_method(**self.parameters["method"])
 
-    def problem(self) -> QuadraticProblem:
-        """The cell's problem, drawn from the first child of its seed."""
+    def problem(self) -> Problem:
+        """The cell's problem: of its own data, or drawn from the first child of its seed."""
         p = self.parameters
+        if "data" in p:
+            rows = unpacked(p["data"])
+            if rows.ndim != 2 or rows.shape[1] < 2:
+                raise SpecError(
+                    f"data is a table of at least two columns, the last of them the labels, not of shape {rows.shape}."
+                )
+            return DataProblem(rows[:, :-1], rows[:, -1], p.get("order", "replacement"))
         spectrum = p["spectrum"]
         hashable = tuple(spectrum) if isinstance(spectrum, list) else spectrum
         drawn = _draw(hashable, p["condition"], p["dim"], p["scale"], p["basis"], p["rng"])
+        if p.get("problem") == LEAST_SQUARES:
+            return LeastSquares(drawn.hessian, drawn.optimum, p["noise_std"])
         return drawn.with_noise(self._noise())
 
     def _noise(self) -> Noise:
         p = self.parameters
-        df = p.get("df", "inf")
-        family = getattr(noise, p.get("noise", "data"))
-        return family(p["noise_std"], df=None if df == "inf" else df)
+        df = None if p.get("df", "inf") == "inf" else p["df"]
+        if "covariance" in p:
+            return noise.dense(unpacked(p["covariance"]), df=df)
+        return getattr(noise, p.get("noise", "data"))(p["noise_std"], df=df)
 
     def plan(self) -> Plan:
         """The cell's simulation; its noise comes from the second child of its seed.

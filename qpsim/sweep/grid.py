@@ -10,6 +10,7 @@ import itertools
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from qpsim import checks
 from qpsim.errors import QpsimError, SpecError, nearest
 from qpsim.files.reading import read_toml
 from qpsim.sweep.cell import Cell, digest
-from qpsim.sweep.parameters import DEFAULTS, HYPER, checked, label
+from qpsim.sweep.parameters import ARRAYS, DEFAULTS, EXCLUDED, HYPER, checked, label
 
 _SECTIONS = ("fixed", "grid", "cells")
 _RANGES = ("linear", "log")
@@ -33,7 +34,10 @@ class Sweep:
     fixed : mapping, optional
         Parameters that all cells share; what is named nowhere keeps its default. Parameters are
         spectrum, condition, dim, scale, basis, rng, noise_std, batch_size, n_replicates, n_steps,
-        method, step_size, record ("summary" or "full") and hyper.NAME.
+        method, step_size, record ("summary" or "full") and hyper.NAME; noise ("data", "hessian" or
+        "white") and df of Student's t; covariance, the noise's own matrix, as an array or a file;
+        problem ("quadratic" or "least-squares", where the Hessian is the data's covariance and
+        noise_std the labels'); data, a table whose last column are the labels, and its order.
     grid : mapping of name to values, optional
         Every combination of the values is a cell. Values are a list, or ``{"log": [a, b], "n": n}``
         or ``{"linear": [a, b], "n": n}`` for n numbers from a to b.
@@ -85,8 +89,9 @@ class Sweep:
             The file cannot be read, is not TOML, or describes no sweep.
         """
         table = read_toml(path)
+        folder = Path() if str(path) == "-" else Path(path).parent
         try:
-            return cls.from_spec(table)
+            return cls.from_spec(_located(table, folder))
         except QpsimError as error:
             raise type(error)(f"{path}: {error}") from None
 
@@ -103,8 +108,11 @@ class Sweep:
     @property
     def spec(self) -> dict[str, Any]:
         """The canonical form, plain JSON values with the defaults written out."""
-        # dim and condition follow from some spectra: writing their defaults would contradict those.
-        taken = {*self.axes, "dim", "condition"}
+        # dim and condition follow from some spectra, and what others exclude is in no cell: writing
+        # their defaults would contradict those.
+        given = {*self.fixed, *self.axes, *(name for cell in self.listed for name in cell)}
+        excluded = (name for key in EXCLUDED.keys() & given for name in EXCLUDED[key])
+        taken = {*self.axes, "dim", "condition", *excluded}
         fixed = {name: value for name, value in DEFAULTS.items() if name not in taken}
         return {"fixed": {**fixed, **self.fixed}, "grid": self.axes, "cells": self.listed}
 
@@ -140,8 +148,7 @@ class Sweep:
         seen: dict[str, int] = {}
         fitting: set[str] = set()
         for number, cell in enumerate(self, start=1):
-            p = cell.parameters
-            kind = repr((p["method"], p["step_size"], p["noise_std"] == 0.0, p["batch_size"]))
+            kind = cell.kind
             if kind not in fitting:
                 cell.check()
                 fitting.add(kind)
@@ -154,6 +161,24 @@ class Sweep:
         axes = " x ".join(f"{name} ({n})" for name, n in self.dims.items())
         over = f" over {axes}" if axes else ""
         return f"<Sweep of {len(self)} cells{over}>"
+
+
+def _located(table: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """The table of a file with the paths in it, which are relative to its folder, as paths from here."""
+
+    def from_here(value: Any) -> Any:
+        if isinstance(value, list):
+            return [from_here(item) for item in value]
+        return str(folder / value) if isinstance(value, str) else value
+
+    def section(values: Any) -> Any:
+        if isinstance(values, list):
+            return [section(item) for item in values]
+        if not isinstance(values, dict):
+            return values
+        return {k: from_here(v) if k in ARRAYS else v for k, v in values.items()}
+
+    return {name: section(values) for name, values in table.items()}
 
 
 def _flat(section: str, table: Any) -> dict[str, Any]:
@@ -242,5 +267,5 @@ def _short(cell: Cell) -> str:
     return ", ".join(
         f"{name} = {label(name, value)}"
         for name, value in cell.parameters.items()
-        if value != DEFAULTS[name]
+        if value != DEFAULTS.get(name)
     )

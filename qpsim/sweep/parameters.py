@@ -15,8 +15,10 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import SpecError, nearest
 from qpsim.methods import method as find_method
+from qpsim.problem.data import ORDERS
 from qpsim.problem.random import BASES, CONDITIONED, DEFAULT_CONDITION, SPECTRA
 from qpsim.simulation.stepsize import POLICIES
+from qpsim.sweep import given
 
 HYPER = "hyper."
 RECORDS = ("summary", "full")
@@ -39,8 +41,20 @@ DEFAULTS: dict[str, Any] = {
 }
 
 # Parameters that a cell has only if they are given, so that cells without them keep their names.
-OPTIONAL = ("noise", "df")
+OPTIONAL = ("problem", "noise", "df", "covariance", "data", "order")
+# Of these the values are a user's own arrays or files.
+ARRAYS = ("covariance", "data")
 NOISES = ("data", "hessian", "white")
+PROBLEMS = ("quadratic", "least-squares")
+LEAST_SQUARES = PROBLEMS[1]
+# Parameters that would contradict another one that is given; a cell with the other has none of them.
+EXCLUDED = {
+    "covariance": ("noise_std", "noise", "problem", "data", "order"),
+    "data": (
+        *("spectrum", "condition", "dim", "scale", "basis"),
+        *("noise_std", "noise", "df", "problem"),
+    ),
+}
 
 Value = Any
 
@@ -79,6 +93,11 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
     """
     cell = {name: settings.get(name, default) for name, default in DEFAULTS.items()}
     cell |= {name: settings[name] for name in OPTIONAL if name in settings}
+    _fitting(settings)
+    if "data" in settings:
+        return {n: v for n, v in _with_method(cell, settings).items() if n not in EXCLUDED["data"]}
+    if "covariance" in settings:
+        del cell["noise_std"]
     spectrum = cell["spectrum"]
     if isinstance(spectrum, list):
         if settings.get("dim", len(spectrum)) != len(spectrum):
@@ -94,6 +113,27 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
             f"condition goes with the spectra {' and '.join(map(repr, CONDITIONED))}, "
             f"not with {spectrum!r}."
         )
+    return _with_method(cell, settings)
+
+
+def _fitting(settings: Mapping[str, Any]) -> None:
+    """Refuse parameters that contradict each other."""
+    for name, excluded in EXCLUDED.items():
+        for other in excluded:
+            if name in settings and other in settings:
+                raise SpecError(f"{other} means nothing beside {name}; leave it out.")
+    if settings.get("problem") == LEAST_SQUARES:
+        for other in ("noise", "df"):
+            if other in settings:
+                raise SpecError(
+                    f"{other} means nothing for least squares, whose noise follows from the data; leave it out."
+                )
+    if "order" in settings and "data" not in settings:
+        raise SpecError("order is that of a table of data; give data, or leave it out.")
+
+
+def _with_method(cell: dict[str, Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The cell with its method's hyper-parameters."""
     name = cell["method"]
     hyper = dict(name) if isinstance(name, dict) else {"name": name}
     for key, value in settings.items():
@@ -122,6 +162,10 @@ def label(name: str, value: Any) -> str | float | int | bool | None:
         usual = find_method(value["name"]).hyper_parameters
         other = [f"{key}={item!r}" for key, item in hyper.items() if usual.get(key) != item]
         return f"{value['name']}({', '.join(other)})" if other else value["name"]
+    if name in ARRAYS:
+        return given.text(value)
+    if name == "df":
+        return float(value)
     if isinstance(value, list):
         return "[" + ", ".join(f"{item:g}" for item in value) + "]"
     return value
@@ -195,6 +239,10 @@ _CHECKS: dict[str, Callable[[str, Any], Value]] = {
     "noise_std": _real("[0, inf)"),
     "noise": _choice(NOISES),
     "df": _degrees,
+    "problem": _choice(PROBLEMS),
+    "covariance": given.packed,
+    "data": given.packed,
+    "order": _choice(ORDERS),
     "batch_size": _whole(1, 2**31),
     "n_replicates": _whole(1, 10_000_000),
     "n_steps": _whole(1, 10_000_000),

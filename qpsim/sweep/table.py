@@ -7,7 +7,7 @@ import io
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from qpsim.errors import SweepError
 from qpsim.files.writing import write_atomically
 from qpsim.sweep.cell import QUANTILES, Record
 from qpsim.sweep.grid import Sweep
-from qpsim.sweep.parameters import DEFAULTS, HYPER, label
+from qpsim.sweep.parameters import DEFAULTS, HYPER, OPTIONAL, label
 
 _PARQUET_ROWS = 10_000
 
@@ -31,7 +31,7 @@ def rows_of_cells(
     finals : mapping
         :meth:`Record.final` of every finished cell, by its id.
     """
-    names = _hyper_names(sweep)
+    names = _columns(sweep)
     for cell in sweep:
         if cell.id in finals:
             known = _parameters(cell.parameters, names)
@@ -40,7 +40,7 @@ def rows_of_cells(
 
 def rows_of_steps(sweep: Sweep, records: Iterable[Record]) -> Iterator[dict[str, Any]]:
     """One row a finished cell and step: the cell's parameters, the step, and its losses."""
-    names = _hyper_names(sweep)
+    names = _columns(sweep)
     for record in records:
         known = _parameters(record.parameters, names)
         for step, values in enumerate(_by_step(record)):
@@ -127,7 +127,7 @@ def to_xarray(sweep: Sweep, records: Iterable[Record]) -> Any:
             words = any(isinstance(item, str) for item in labels)
             coordinates[name] = [str(item) for item in labels] if words else labels
     else:
-        names = _hyper_names(sweep)
+        names = _columns(sweep)
         known = [_parameters(cell.parameters, names) for cell in sweep]
         coordinates["cell"] = list(places)
         for name in known[0]:
@@ -161,20 +161,29 @@ def _counted(final: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, "diverged": int(row["diverged"])}
 
 
-def _hyper_names(sweep: Sweep) -> list[str]:
-    """Hyper-parameters of any of the sweep's methods: each is a column."""
-    names = {name for cell in sweep for name in cell.parameters["method"]}
-    return sorted(names - {"name"})
+class _Columns(NamedTuple):
+    """Parameters and hyper-parameters that any cell of a sweep has: all are columns of its table."""
+
+    parameters: list[str]
+    hyper: list[str]
 
 
-def _parameters(parameters: Mapping[str, Any], hyper_names: list[str]) -> dict[str, Any]:
+def _columns(sweep: Sweep) -> _Columns:
+    cells = [cell.parameters for cell in sweep]
+    own = [name for name in OPTIONAL if any(name in p for p in cells)]
+    names = [name for name in DEFAULTS if name not in ("method", "record")] + own
+    return _Columns(names, sorted({name for p in cells for name in p["method"]} - {"name"}))
+
+
+def _parameters(parameters: Mapping[str, Any], columns: _Columns) -> dict[str, Any]:
     row = {
-        name: label(name, parameters[name]) for name in DEFAULTS if name not in ("method", "record")
+        name: label(name, parameters[name]) if name in parameters else None
+        for name in columns.parameters
     }
     # A step size is a number or the name of a policy; a column has one type.
     row["step_size"] = str(row["step_size"])
     method = parameters["method"]
-    hyper = {f"{HYPER}{name}": method.get(name) for name in hyper_names}
+    hyper = {f"{HYPER}{name}": method.get(name) for name in columns.hyper}
     return {"method": method["name"], **hyper, **row}
 
 
@@ -205,7 +214,7 @@ def _write_parquet(rows: Iterable[dict[str, Any]], stream: Any) -> int:
 
 def _schema(pyarrow: Any, row: Mapping[str, Any]) -> Any:
     whole = {"dim", "rng", "batch_size", "n_replicates", "n_steps", "step", "diverged"}
-    text = {"cell", "method", "spectrum", "step_size"}
+    text = {"cell", "method", "spectrum", "step_size", *OPTIONAL} - {"df"}
 
     def kind(name: str) -> Any:
         if name in whole:

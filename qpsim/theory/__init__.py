@@ -52,6 +52,9 @@ _PUBLIC = {
     "Erratum": "qpsim.theory.errata",
     "errata_text": "qpsim.theory.errata",
     "errata_markdown": "qpsim.theory.errata",
+    "compare_schedules": "qpsim.theory.schedule_table",
+    "ScheduleTable": "qpsim.theory.schedule_table",
+    "ScheduleRow": "qpsim.theory.schedule_table",
 }
 
 __all__ = list(_PUBLIC)

@@ -16,20 +16,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import DivergenceWarning, MethodError, ProblemError, StepSizeError
+from qpsim.errors import (
+    DivergenceWarning,
+    MethodError,
+    ProblemError,
+    StepSizeError,
+    TheoryError,
+)
 from qpsim.methods import Method, momentum, plain
 from qpsim.methods import method as method_of
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
+from qpsim.theory.averaging import Average, average_of
 from qpsim.theory.lattice import sign_descent_risk
 from qpsim.theory.lattice_schedule import scheduled_sign_risk
 from qpsim.theory.least_squares import sgd_risk
 from qpsim.theory.momentum_lattice import momentum_sign_risk
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
     from qpsim.theory.arguments import Schedule
+
+
+_NO_AVERAGE = (
+    "The risk of an average is known for methods linear in the gradient on a QuadraticProblem, not for {method}; "
+    "simulate it with record={{'average': ...}}."
+)
 
 
 @check.quiet
@@ -42,6 +57,7 @@ def expected_excess_loss(
     *,
     pruning: float = 1e-18,
     return_error_bound: bool = False,
+    average: Mapping[str, float] | None = None,
 ) -> Any:
     """Exact E[excess loss] after 0, 1, ..., n_steps steps.
 
@@ -66,6 +82,9 @@ def expected_excess_loss(
         nothing is dropped, and the cost is O(d n_steps^2).
     return_error_bound : bool, default False
         Also return the rigorous bound.
+    average : {"ema": decay} or {"tail": first_step}, optional
+        Instead of the iterates, their average (:func:`qpsim.theory.averaging.average_of`); for methods linear in the
+        gradient.
 
     Returns
     -------
@@ -109,6 +128,8 @@ def expected_excess_loss(
     """
     chosen = method_of(method)
     if getattr(problem, "kind", None) == "least-squares":
+        if average is not None:
+            raise MethodError(_NO_AVERAGE.format(method="least squares"))
         return _least_squares_risk(problem, chosen, theta0, step_size, n_steps, return_error_bound)
     p = check.problem(problem)
     start = check.point(p, theta0)
@@ -116,6 +137,9 @@ def expected_excess_loss(
         raise ProblemError(f"theta0 must have shape ({p.dim},), not {start.shape}.")
     n = check.count(n_steps, "n_steps")
     steps = check.schedule(step_size, n)
+    mean = average_of(average, TheoryError, n)
+    if mean is not None and chosen.rule in (plain.ssd, plain.m_ssd, momentum.signum):
+        raise MethodError(_NO_AVERAGE.format(method=chosen.name))
     if chosen.rule is plain.ssd:
         offset = _walking_offset(p, chosen, start)
         if (steps == steps[0]).all():
@@ -129,7 +153,7 @@ def expected_excess_loss(
         mu = float(chosen.hyper_parameters["momentum"])
         risk, bound = momentum_sign_risk(p, offset, step, n, mu)
     else:
-        risk, bound = _linear_risk(p, _equivariant(chosen), start, steps), np.zeros(n + 1)
+        risk, bound = _linear_risk(p, _equivariant(chosen), start, steps, mean), np.zeros(n + 1)
         _note_divergence(p, chosen, steps, risk)
     return (risk, bound) if return_error_bound else risk
 
@@ -244,21 +268,31 @@ def _one_step_size(method: Method, steps: NDArray[np.float64]) -> float:
 
 
 def _linear_risk(
-    p: QuadraticProblem, method: Method, theta0: NDArray[np.float64], steps: NDArray[np.float64]
+    p: QuadraticProblem,
+    method: Method,
+    theta0: NDArray[np.float64],
+    steps: NDArray[np.float64],
+    average: Average | None,
 ) -> NDArray[np.float64]:
-    """Second moments of x = (error, state...) in every eigen-direction, step by step."""
+    """Second moments of x = (error, state..., average of errors if any) in every eigen-direction, step by step."""
     error = theta0 - p.optimum
     if p.eigenvectors is not None:
         error = error @ p.eigenvectors
-    pairs = list(combinations_with_replacement(range(1 + len(method.state_names)), 2))
+    width = 1 + len(method.state_names) + (average is not None)
+    pairs = list(combinations_with_replacement(range(width), 2))
     moments = [np.zeros(p.dim) for _ in pairs]
-    moments[0] = error**2
+    # The average starts where the error does.
+    last = 0 if average is None else width - 1
+    judged = pairs.index((last, last))
+    for pair in ((0, 0), (0, last), (last, last)):
+        moments[pairs.index(pair)] = error**2
     half = 0.5 * p.eigenvalues
     risk = np.full(steps.size + 1, np.inf)
     previous: tuple[Any, ...] = ()
     risk[0] = half @ moments[0]
     for t, alpha in enumerate(steps.tolist(), start=1):
-        current = (alpha, *linear_map(method, float(t)))
+        kept = None if average is None else average.kept(t)
+        current = (kept, alpha, *linear_map(method, float(t)))
         if current != previous:
             transition, noise = _moment_recursion(p, pairs, *current)
             previous = current
@@ -266,7 +300,7 @@ def _linear_risk(
             sum((c * moments[k] for k, c in row.items()), start=kick)
             for row, kick in zip(transition, noise, strict=True)
         ]
-        value = float(half @ moments[0])
+        value = float(half @ moments[judged])
         if not np.isfinite(value):
             break
         risk[t] = value
@@ -303,12 +337,14 @@ def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:
 def _moment_recursion(
     p: QuadraticProblem,
     pairs: list[tuple[int, int]],
+    kept: float | None,
     alpha: float,
     *rows: tuple[float, ...],
 ) -> tuple[list[dict[int, NDArray[np.float64]]], list[NDArray[np.float64]]]:
     """x' = A x + B xi per eigenvalue, as the map of the second moments E[x_i x_j], i <= j.
 
-    With g = lambda e - lambda nu xi, the direction moves the error by -alpha times it.
+    With g = lambda e - lambda nu xi, the direction moves the error by -alpha times it. ``kept`` is the share of an
+    average that a step leaves, None without one; the rest of it is the new error.
     """
     curvature, width = p.eigenvalues, len(rows)
     kick = -np.sqrt(eigen_variance(p))
@@ -322,6 +358,12 @@ def _moment_recursion(
     ]
     a[0][0] = 1.0 + a[0][0]
     b = [lengths[i] * rows[i][0] * kick for i in range(width)]
+    if kept is not None:
+        a = [[*row, np.zeros(p.dim)] for row in a]
+        a.append([(1.0 - kept) * part for part in a[0]])
+        a[-1][-1] = np.full(p.dim, kept)
+        b.append((1.0 - kept) * b[0])
+        width += 1
     transition: list[dict[int, NDArray[np.float64]]] = []
     for i, j in pairs:
         row: dict[int, NDArray[np.float64]] = {}

@@ -8,21 +8,22 @@ more pass.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qpsim.errors import MethodError, ProblemError, StepSizeError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.methods import Method
 from qpsim.methods import method as method_of
 from qpsim.theory import arguments as check
 from qpsim.theory import families
 from qpsim.theory.recursion import Recursion
+from qpsim.theory.sweeps import BLURS, Sweeps
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from numpy.typing import ArrayLike, NDArray
 
     from qpsim.problem.quadratic import QuadraticProblem
@@ -31,14 +32,17 @@ if TYPE_CHECKING:
 
 # The methods of the registry that can be planned, as told to a user.
 PLANNED = "sgd, m-sgd, nesterov, damped-m-sgd"
-# Restarts from perturbed schedules, and their factors' spread.
-_RESTARTS, _SPREAD = 2, 0.03
-# Starts of the free search, the best of those that are known.
-_STARTS = 3
-# Steps of the search on each number of pieces before the last.
-_COARSE = 60
-# Up to so many pieces, so many more starts at random.
-_FEW_PIECES, _TRIES = 8, 4
+# What a schedule may be: free, made without a search, or of a family.
+KINDS = ("free", "greedy", *families.NAMES)
+# Restarts from the best schedule so far, and the spread of the factors that perturb it within a family.
+_RESTARTS, _SPREAD = 3, 0.03
+# Steps of the search in a family from which a free one begins.
+_BRIEF = 60
+# More different eigenvalues than these are interpolated while searching; fewer are left where sweeps over so many steps
+# would keep more numbers than fit into a gigabyte.
+_COARSE, _LEAST_COARSE, _MOST_NUMBERS = 256, 8, 1 << 27
+# Sweeps of a stage: about so many coordinate-updates, but at least and at most so many sweeps.
+_SWEPT, _SWEEPS = 5e7, (15, 60)
 # Constant steps that are looked at first, as multiples of 1 / the largest eigenvalue.
 _CONSTANTS = np.logspace(-6.0, 0.5, 40)
 
@@ -58,8 +62,7 @@ class Schedule:
     value : float
         What was minimised, at these steps.
     restarts : ndarray, shape (k,)
-        The value that each start of the search ended with, in ascending order. The problem is not convex: where they
-        differ, a lower one may exist.
+        The value that each start of the search ended with, in ascending order.
     """
 
     method: str
@@ -69,6 +72,24 @@ class Schedule:
     objective: str
     value: float
     restarts: Array
+
+    @property
+    def highest_loss(self) -> float:
+        """The highest expected excess loss on the way, the start counted."""
+        return float(self.expected_excess_loss.max())
+
+    @property
+    def disagreement(self) -> float:
+        """How far the restarts end apart: the highest of their values over the lowest, minus 1.
+
+        The problem is not convex. Where this is small, searches from unlike schedules found the same value, which is
+        then hardly far above the least one; where it is not, a lower value may exist by as much or more. Infinite if
+        one of them ended at no finite value, or only one at 0.
+        """
+        low, high = float(self.restarts[0]), float(self.restarts[-1])
+        if high == low:
+            return 0.0
+        return high / low - 1.0 if low > 0.0 else math.inf
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
@@ -80,6 +101,8 @@ class Schedule:
             "step_size": self.step_size.tolist(),
             "expected_excess_loss": self.expected_excess_loss.tolist(),
             "restarts": self.restarts.tolist(),
+            "disagreement": self.disagreement,
+            "highest_loss": self.highest_loss if math.isfinite(self.highest_loss) else None,
         }
 
     def __repr__(self) -> str:
@@ -113,9 +136,9 @@ def best_schedule(
     theta0 : array_like, shape (d,) or (n, d), optional
         Starting point; zeros by default. Of several the mean expected loss is minimised.
     family : str, default "free"
-        "free": every step of its own. "constant", "piecewise" (n_pieces constant pieces of equal length), "linear" and
-        "cosine" (from a first to a last step), "inverse-time" (a / (1 + t / b)), "warm-up-stable-decay" (linear up,
-        constant, linear down to 0).
+        "free": every step of its own. "greedy": each step the best for the expected loss right after it. "constant",
+        "piecewise" (n_pieces constant pieces of equal length), "linear" and "cosine" (from a first to a last step),
+        "inverse-time" (a / (1 + t / b)), "warm-up-stable-decay" (linear up, constant, linear down to 0).
     n_pieces : int, default 10
         Of the family "piecewise", and of that start of the free search.
     objective : {"final", "averaged"}
@@ -138,10 +161,19 @@ def best_schedule(
 
     Notes
     -----
-    The logarithm of the objective is minimised over steps >= 0 with its exact gradient (L-BFGS-B): from the greedy
-    steps, each the best for the expected loss right after it (Eq. 10); from a constant step whose run is cut into 2, 4,
-    8, ... pieces; from the best of every family; and from small perturbations of the best. The free schedule is never
-    worse than the greedy steps or a family's, with as many pieces. Cost: d n_steps times some thousand.
+    A free schedule is searched from three starts: the greedy steps, each the best for the expected loss right after it
+    (Eq. 10); the best of the families; a small constant step; then three times more from the best so far. Each step in
+    turn is set to its exact best given the others, to and fro through the run, first under large random errors of the
+    steps, then under smaller and smaller ones (:mod:`qpsim.theory.sweeps`). Hence the steps may be rounded to five
+    digits: sharper minima may lie lower, with steps that no computer takes. A family's few parameters are searched by
+    L-BFGS-B with the exact gradient. The best of all that was found is returned, the greedy steps among them, so that
+    it is never worse. More than 256 different eigenvalues (fewer in more than 80 000 steps, for the search's memory)
+    are interpolated in the search, never in what is returned.
+
+    With the objective "final" the loss on the way does not count. On a spectrum with gaps the best schedule takes steps
+    far above 2 / the largest eigenvalue, after which the loss rises by many orders before later steps bring it down:
+    see ``highest_loss``. In a run whose coordinates are not the eigenvectors' such a rise costs digits. The objective
+    "averaged" keeps the loss low all along.
 
     Source: Wu, Ren, Liao & Grosse (2018), "Understanding short-horizon bias in stochastic meta-optimization".
 
@@ -165,10 +197,8 @@ def best_schedule(
         raise ProblemError(f"theta0 must have shape ({p.dim},) or (n, {p.dim}), not {start.shape}.")
     if objective not in ("final", "averaged"):
         raise StepSizeError(f"The objective is 'final' or 'averaged', not {objective!r}.")
-    if family != "free" and family not in families.NAMES:
-        raise StepSizeError(
-            f"The family is 'free' or one of {', '.join(families.NAMES)}, not {family!r}."
-        )
+    if family not in KINDS:
+        raise StepSizeError(f"The family is one of {', '.join(KINDS)}, not {family!r}.")
     if not is_planned(chosen):
         raise MethodError(
             "A best schedule is known for methods linear in the gradient with at most one state "
@@ -178,16 +208,9 @@ def best_schedule(
         raise ProblemError(
             "A noise of infinite variance has no finite expected loss after a step; take df above 2."
         )
-    recursion = Recursion(p, chosen, start, n, averaged=objective == "averaged")
-    if recursion.initial_loss == 0.0 and not recursion.variance.any():
-        raise StepSizeError(
-            "The run starts at the optimum and has no noise: every step gives the same loss, 0. Give theta0."
-        )
-    steps, restarts = _search(recursion, family, pieces)
-    risk = recursion.risk(steps)
-    return Schedule(
-        chosen.name, family, steps, risk, objective, recursion.value_of(risk), np.sort(restarts)
-    )
+    # Threads of BLAS gain nothing on a few parameters, and the last bits would depend on their number.
+    with one_blas_thread():
+        return _planned(p, chosen, start, n, family, pieces, objective)
 
 
 def is_planned(method: Method) -> bool:
@@ -195,121 +218,88 @@ def is_planned(method: Method) -> bool:
     return method.equivariant and method.observes is None and len(method.state_names) <= 1
 
 
+def _planned(
+    p: QuadraticProblem,
+    method: Method,
+    start: Array,
+    n_steps: int,
+    family: str,
+    n_pieces: int,
+    objective: str,
+) -> Schedule:
+    recursion = Recursion(p, method, start, n_steps, averaged=objective == "averaged")
+    if recursion.initial_loss == 0.0 and not recursion.variance.any():
+        raise StepSizeError(
+            "The run starts at the optimum and has no noise: every step gives the same loss, 0. Give theta0."
+        )
+    steps, restarts = _search(recursion, family, n_pieces)
+    risk = recursion.risk(steps)
+    return Schedule(
+        method.name, family, steps, risk, objective, recursion.value_of(risk), np.sort(restarts)
+    )
+
+
 def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Array]:
     """The best steps found, and the value at the end of every start."""
-    scale = 1.0 / recursion.curvature.max()
-    n = recursion.n_steps
-    losses = [recursion.value(np.full(n, c * scale)) for c in _CONSTANTS]
+    n, greedy = recursion.n_steps, recursion.greedy()
+    if family == "greedy":
+        return greedy, np.array([recursion.value(greedy)])
+    coarse = recursion.coarse(max(_LEAST_COARSE, min(_COARSE, _MOST_NUMBERS // (6 * n))))
+    scale = 1.0 / coarse.curvature.max()
+    losses = [coarse.value(np.full(n, c * scale)) for c in _CONSTANTS]
     constant = float(_CONSTANTS[int(np.nanargmin(losses))]) * scale
     if family != "free":
-        return _of_family(recursion, family, n_pieces, constant)
-    rng = np.random.Generator(np.random.PCG64(0))
-    starts = [recursion.greedy(), _refined(recursion, constant, rng)]
-    starts += [_of_family(recursion, name, n_pieces, constant)[0] for name in families.NAMES]
-    # What is begun from the best of a family cannot end worse than it.
-    starts = sorted(starts, key=recursion.value)[:_STARTS]
-    return _with_restarts(starts, lambda begin: _free(recursion, begin, scale), rng)
-
-
-def _of_family(
-    recursion: Recursion, family: str, n_pieces: int, constant: float
-) -> tuple[Array, Array]:
-    """The same within a family, from the best constant step."""
-    shape = families.shape(family, recursion.n_steps, n_pieces)
-    rng = np.random.Generator(np.random.PCG64(0))
-    parameters, values = _with_restarts(
-        [shape.start(constant)], lambda begin: _within(recursion, shape, begin), rng
-    )
-    return shape.steps(parameters), values
-
-
-def _with_restarts(
-    starts: list[Array],
-    search: Callable[[Array], tuple[Array, float]],
-    rng: np.random.Generator,
-) -> tuple[Array, Array]:
-    """The best of all searches, also from perturbations of the best so far; and every search's value."""
-    found = [search(begin) for begin in starts]
+        shape = families.shape(family, n, n_pieces)
+        found = [shape.steps(end) for end in _ends(coarse, shape, constant)]
+        values = np.array([recursion.value(steps) for steps in found])
+        return found[int(np.argmin(values))], values
+    shapes = [families.shape(name, n, n_pieces) for name in families.NAMES]
+    known = [s.steps(_within(coarse, s, s.start(constant), _BRIEF)) for s in shapes]
+    known.sort(key=coarse.value)
+    sweeps = Sweeps(coarse)
+    most = int(np.clip(_SWEPT / (n * coarse.curvature.size), *_SWEEPS))
+    begins = [greedy, known[0], np.full(n, 0.1 * constant)]
+    found = [sweeps.search(begin, most) for begin in begins]
     for _ in range(_RESTARTS):
-        best = _lowest(found)
-        found.append(search(best * np.exp(_SPREAD * rng.standard_normal(best.shape))))
-    return _lowest(found), np.array([value for _, value in found])
+        found.append(sweeps.search(min(found, key=coarse.value), most, BLURS[1:]))
+    values = np.array([recursion.value(steps) for steps in found])
+    # What a search ends with may be no better than what was known before, to the last digits.
+    others = [greedy, known[0]]
+    before = [recursion.value(steps) for steps in others]
+    return [*found, *others][int(np.argmin([*values, *before]))], values
 
 
-def _lowest(found: list[tuple[Array, float]]) -> Array:
-    return min(found, key=lambda pair: pair[1])[0]
+def _ends(recursion: Recursion, shape: families.Shape, constant: float) -> list[Array]:
+    """Parameters at the end of a search in a family, and of more from perturbations of the best."""
+    rng = np.random.Generator(np.random.PCG64(0))
+    ends = [_within(recursion, shape, shape.start(constant))]
+    for _ in range(_RESTARTS):
+        best = min(ends, key=lambda end: recursion.value(shape.steps(end)))
+        begin = best * np.exp(_SPREAD * rng.standard_normal(best.shape))
+        ends.append(_within(recursion, shape, begin))
+    return ends
 
 
-def _refined(recursion: Recursion, constant: float, rng: np.random.Generator) -> Array:
-    """From one constant step to steps of their own: the number of constant pieces doubles from search to search.
-
-    With few pieces every search is also begun from several schedules at random, and the best is kept.
-    """
-    n, pieces = recursion.n_steps, 1
-    steps = np.full(n, constant)
-    while pieces < n:
-        pieces = min(2 * pieces, n)
-        shape = families.shape("piecewise", n, pieces)
-        middles = ((np.arange(pieces) + 0.5) * n / pieces).astype(int)
-        # A step of 0 has no logarithm.
-        begin = np.maximum(steps[middles], 1e-12 * constant)
-        starts = [begin]
-        if pieces <= _FEW_PIECES:
-            starts += [begin * np.exp(rng.standard_normal(pieces)) for _ in range(_TRIES)]
-        found = [_within(recursion, shape, start, _COARSE) for start in starts]
-        steps = shape.steps(_lowest(found))
-    return steps
-
-
-def _free(recursion: Recursion, begin: Array, scale: float) -> tuple[Array, float]:
-    """The lowest value near a start, over steps >= 0; the start itself if none is lower."""
-
-    def target(x: Array) -> tuple[float, Array]:
-        value, gradient = recursion.value_and_gradient(x * scale)
-        return _logarithm(value, gradient * scale)
-
-    steps = _descended(target, begin / scale, (0.0, None), maxiter=500, maxcor=30) * scale
-    return _better(recursion.value, steps, begin)
-
-
-def _within(
-    recursion: Recursion, shape: families.Shape, begin: Array, most: int = 500
-) -> tuple[Array, float]:
-    """The same over the few parameters of a family, all above 0, by their logarithms."""
+def _within(recursion: Recursion, shape: families.Shape, begin: Array, most: int = 500) -> Array:
+    """Parameters of the lowest value near a start in a family, all above 0; the start itself if none is lower."""
+    from scipy.optimize import minimize
 
     def target(x: Array) -> tuple[float, Array]:
         parameters = np.exp(x)
         value, gradient = recursion.value_and_gradient(shape.steps(parameters))
         return _logarithm(value, (gradient @ shape.jacobian(parameters)) * parameters)
 
-    parameters = np.exp(_descended(target, np.log(begin), (-100.0, 100.0), maxiter=most))
-    return _better(lambda x: recursion.value(shape.steps(x)), parameters, begin)
-
-
-def _descended(
-    target: Callable[[Array], tuple[float, Array]],
-    begin: Array,
-    bounds: tuple[float, float | None],
-    **options: int,
-) -> Array:
-    """Where L-BFGS-B ends, given the value and gradient."""
-    from scipy.optimize import minimize
-
-    result = minimize(
+    found = minimize(
         target,
-        begin,
+        np.log(begin),
         jac=True,
         method="L-BFGS-B",
-        bounds=[bounds] * begin.size,
-        options={"ftol": 1e-13, "gtol": 1e-9, **options},
+        bounds=[(-100.0, 100.0)] * begin.size,
+        options={"ftol": 1e-13, "gtol": 1e-9, "maxiter": most},
     )
-    return np.asarray(result.x)
-
-
-def _better(value: Callable[[Array], float], found: Array, begin: Array) -> tuple[Array, float]:
-    """The one of the lower value; a start of infinite loss may have been left nowhere better."""
-    first, last = value(begin), value(found)
-    return (found, last) if last <= first else (begin, first)
+    end = np.exp(found.x)
+    # A start of infinite loss may have been left nowhere better.
+    return min([end, begin], key=lambda parameters: recursion.value(shape.steps(parameters)))
 
 
 def _logarithm(value: float, gradient: Array) -> tuple[float, Array]:

@@ -19,8 +19,11 @@ from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 from qpsim.theory import risk
+from qpsim.theory.averaging import average_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -40,7 +43,7 @@ def steps_until(
     theta0: ArrayLike | None = None,
     *,
     initial_square: ArrayLike | None = None,
-    averaging: float = 0.0,
+    average: Mapping[str, float] | None = None,
 ) -> Any:
     """The number of steps after which E[excess loss] is at most the target, at a constant step size.
 
@@ -58,9 +61,9 @@ def steps_until(
         Starting point.
     initial_square : array_like, shape (d,) or one number, optional
         Instead of theta0: E[(theta_0 - optimum)^2] along each eigenvector, for a random start.
-    averaging : float, default 0
-        gamma in [0, 1): the loss is that of the averaged iterate a <- gamma a + (1 - gamma) theta, which begins at
-        theta_0 and does not change the steps; 0 is theta itself.
+    average : {"ema": decay}, optional
+        The loss is that of the average of the iterates, a <- decay a + (1 - decay) theta, which begins at theta_0 and
+        does not change the steps (:func:`qpsim.theory.averaging.average_of`).
 
     Returns
     -------
@@ -73,7 +76,7 @@ def steps_until(
     MethodError
         Another method.
     TheoryError
-        A target or a step size that is not above 0, an averaging constant outside [0, 1), or theta0 and initial_square
+        A target or a step size that is not above 0, another average than a moving one, or theta0 and initial_square
         together.
 
     Examples
@@ -82,7 +85,7 @@ def steps_until(
     >>> p = qpsim.QuadraticProblem([1.0, 0.001], noise=qpsim.noise.white(0.01))
     >>> qpsim.theory.steps_until(p, "sgd", 1e-3, 0.5, initial_square=4.0)
     717.0
-    >>> qpsim.theory.steps_until(p, "sgd", 1e-3, [0.5, 1.0], initial_square=4.0, averaging=0.9)
+    >>> qpsim.theory.steps_until(p, "sgd", 1e-3, [0.5, 1.0], initial_square=4.0, average={"ema": 0.9})
     array([711., 364.])
     """
     p = check.problem(problem)
@@ -96,9 +99,12 @@ def steps_until(
     alphas = check.deviations(step_size, "The step size")
     if goal == 0.0 or not (alphas > 0.0).all():
         raise TheoryError("The target and the step size must be above 0.")
-    gamma = check.amount(averaging, "The averaging constant")
-    if gamma >= 1.0:
-        raise TheoryError(f"The averaging constant must lie in [0, 1), not {gamma:g}.")
+    mean = average_of(average, TheoryError)
+    if mean is not None and mean.kind != "ema":
+        raise TheoryError(
+            'Steps are counted for an average {"ema": decay} only, whose recursion never changes.'
+        )
+    gamma = 0.0 if mean is None else mean.value
     squares = _initial_squares(p, theta0, initial_square)
     maps = [risk.linear_map(chosen, t) for t in (1.0, 2.0, 1e6)]
     if maps[0] != maps[1] or maps[1] != maps[2]:

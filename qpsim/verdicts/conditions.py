@@ -1,126 +1,62 @@
 """Section 2's conditions on networks: the Hessian's diagonal mass and spectrum, and where the sign helps.
 
-The paper offers "some (weak) empirical evidence" that they are fulfilled. Here each is measured along the training of
-the embedded digits tasks (:mod:`qpsim.nn.measured`), and the improvement at a point is held against the next steps.
+The paper offers "some (weak) empirical evidence" that they are fulfilled. The data are those of ``qpsim figure
+conditions``: each condition measured along the training of networks, and the improvement at a point held against what
+the loss itself does there and over the next steps.
 """
 
 from __future__ import annotations
 
 import math
-import time
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Iterator
+from concurrent.futures import Executor
+from dataclasses import dataclass
 
 import numpy as np
 
-from qpsim.execution import progress
-from qpsim.figures import networks
-from qpsim.figures.options import BaseOptions, option
-from qpsim.methods import method
-from qpsim.nn.build import build_network
-from qpsim.nn.catalogue import task as task_of
-from qpsim.nn.loop import Loop
-from qpsim.nn.measured import Probe, Sizes, examples, probe
-from qpsim.nn.run import Run
-from qpsim.provenance import environment
+from qpsim.figures import figure_conditions as figure
+from qpsim.figures.conditions_panels import CLAIMED
+from qpsim.figures.data import Data
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
-TASKS = ("digits-whitened", "digits-cnn")
-# Factors of the best single step that are tried as constant steps of the following ones.
-_FACTORS = 2.0 ** np.arange(-7.0, 2.0)
+# The quadratic model's gain may be off by this factor, and few eigenvalues are less than this share.
+_GAIN_WITHIN, _FEW = 2.0, 0.1
 
 
 @dataclass(frozen=True)
-class Options(BaseOptions):
-    """What is measured."""
-
-    tasks: tuple = option(TASKS, "problems, see train --list", text=networks.task_text)
-    n_points: int = option(5, "points along each training, evenly spaced from step 0", at_least=2)
-    last_step: int = option(200, "step of the last point", at_least=1)
-    step_size: float = option(0.003, "step size of Adam, which trains", at_least=0.0)
-    n_gradients: int = option(64, "minibatches at each point", at_least=8)
-    n_examples: int = option(512, "examples whose loss is measured", at_least=2)
-    n_steps: int = option(50, "steps of the race from each point", at_least=1)
-    seed: int = option(0, "seed of everything random", at_least=0)
+class Options(figure.Options):
+    """Those of the figure."""
 
 
-def measure(options: Options, workers: Any = None) -> Report:
-    """Measure the statements."""
-    began = time.perf_counter()
-    threads = workers if isinstance(workers, int) else None
-    sizes = Sizes(n_examples=options.n_examples, n_gradients=options.n_gradients)
-    steps = sorted({round(x) for x in np.linspace(0, options.last_step, options.n_points).tolist()})
-    found: list[tuple[str, Probe, float]] = []
-    with progress.bar("conditions", len(options.tasks)) as bar:
-        for name in options.tasks:
-            task = replace(task_of(name), n_steps=max(options.last_step, task_of(name).n_steps))
-            run = Run(task, method("adam"), options.step_size, options.seed)
-            points = probe(run, steps, sizes=sizes, workers=threads)
-            races = _races(run, points, sizes, options.n_steps, threads)
-            found += [(name, *pair) for pair in zip(points, races, strict=True)]
-            bar.tick(name)
-    verdicts = (_mass(found), _spectrum(found), _sign(found), _prediction(found, options.n_steps))
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Report("conditions", verdicts, options.to_dict(), provenance)
+def measure(options: Options, workers: int | Executor | None = None) -> Report:
+    """Measure the points and judge the statements."""
+    data = figure.compute(options, workers=workers)
+    return Report("conditions", judge(data), options.to_dict(), data.provenance)
 
 
-def _races(
-    run: Run, points: list[Probe], sizes: Sizes, n_steps: int, workers: int | None
-) -> list[float]:
-    """log of how much more the loss falls by sign than by gradient descent, from each point."""
-    loop = Loop(run, run.task.load(), workers)
-    x, y = examples(run.task, loop.dataset, sizes.n_examples, [run.seed, 1])
-    twin = build_network(run.task, loop.dataset, rng=0, dtype=np.float64, workers=workers)
-    found = []
-    for point in points:
-        while loop.batches.step < point.step:
-            loop.advance()
-        start = loop.network.parameters.astype(np.float64)
-        rows = np.random.default_rng([run.seed, 3, point.step]).integers(
-            len(y), size=(n_steps, run.task.batch_size)
-        )
-        falls = []
-        for name in ("ssd", "sgd"):
-            best = point.directions[name].step_size.value
-            losses = [
-                _loss_after(twin, start, x, y, rows, factor * best, name) for factor in _FACTORS
-            ]
-            finite = [one for one in losses if math.isfinite(one)]
-            falls.append(point.loss - min(finite) if finite else 0.0)
-        good = min(falls) > 0.0
-        found.append(math.log(falls[0] / falls[1]) if good else math.copysign(math.inf, falls[0]))
-    return found
+def judge(data: Data) -> tuple[Verdict, ...]:
+    """The verdicts on the figure's data, computed or loaded."""
+    return _mass(data), _spectrum(data), _sign(data), _where(data), _gains(data), _race(data)
 
 
-def _loss_after(
-    twin: Any, start: Any, x: Any, y: Any, rows: Any, step_size: float, name: str
-) -> float:
-    if not math.isfinite(step_size):
-        return math.inf
-    twin.parameters = start
-    for chosen in rows:
-        loss, gradient = twin.loss_and_gradient(x[chosen], y[chosen], train=False)
-        if not math.isfinite(loss):
-            return math.inf
-        twin.parameters = twin.parameters - step_size * (
-            np.sign(gradient) if name == "ssd" else gradient
-        )
-    return float(twin.loss_and_gradient(x, y, train=False)[0])
+def _points(data: Data) -> Iterator[tuple[str, tuple[int, int]]]:
+    """Name and place of every point that was measured."""
+    for place in zip(*np.nonzero(np.isfinite(data["loss"])), strict=True):
+        k, n = map(int, place)
+        yield f"{data.labels['problem'][k]}, step {data['step'][n]}", (k, n)
 
 
-def _where(name: str, point: Probe) -> str:
-    return f"{name}, step {point.step}"
+def _estimate(what: str, values: np.ndarray, holds: bool | None = None) -> Measurement:
+    value, low, high = map(float, values)
+    return Measurement(what, value, (low, high), holds=holds)
 
 
-def _mass(found: Any) -> Verdict:
-    rows = []
-    for name, point, _ in found:
-        c = point.curvature.diagonal_mass
-        rows.append(
-            Measurement(
-                _where(name, point), c.value, (c.low, c.high), holds=c.high >= 0.1 and c.low <= 0.6
-            )
-        )
+def _mass(data: Data) -> Verdict:
+    low, high = CLAIMED
+    rows = [
+        _estimate(what, c, bool(c[2] >= low and c[1] <= high))
+        for what, c in ((what, data["mass"][at]) for what, at in _points(data))
+    ]
     return Verdict(
         "diagonal-mass",
         "The Hessian's diagonal holds between .1 and .6 of its mass.",
@@ -131,15 +67,12 @@ def _mass(found: Any) -> Verdict:
     )
 
 
-def _spectrum(found: Any) -> Verdict:
+def _spectrum(data: Data) -> Verdict:
     rows = []
-    for name, point, _ in found:
-        share = point.curvature.outlier_share
-        rows.append(
-            Measurement(
-                _where(name, point), share.value, (share.low, share.high), holds=share.high < 0.1
-            )
-        )
+    for what, at in _points(data):
+        share, (smallest, largest) = data["large_share"][at], data["extreme"][at]
+        ends = f"{what}, eigenvalues {smallest:.2g} to {largest:.2g}"
+        rows.append(_estimate(ends, share, bool(share[2] < _FEW)))
     return Verdict(
         "few-large-eigenvalues",
         "The spectrum is ill-conditioned: few eigenvalues are large.",
@@ -150,15 +83,12 @@ def _spectrum(found: Any) -> Verdict:
     )
 
 
-def _sign(found: Any) -> Verdict:
+def _sign(data: Data) -> Verdict:
+    middle = data.labels["quantile"].index(0.5)
     rows = []
-    for name, point, _ in found:
-        ratio = point.directions["ssd"].ratio_to_sgd
-        eta = point.noise.relative_variance[2]
-        what = f"{_where(name, point)}, median eta^2 {eta:.3g}"
-        rows.append(
-            Measurement(what, ratio.value, (ratio.low, ratio.high), holds=bool(ratio.low > 1.0))
-        )
+    for what, at in _points(data):
+        ratio, eta = data["ratio"][at], data["relative_variance"][at][middle]
+        rows.append(_estimate(f"{what}, median eta^2 {eta:.3g}", ratio, bool(ratio[1] > 1.0)))
     return Verdict(
         "sign-improves-more",
         "One step along the sign improves the loss by more than one along the gradient.",
@@ -169,31 +99,94 @@ def _sign(found: Any) -> Verdict:
     )
 
 
-def _prediction(found: Any, n_steps: int) -> Verdict:
+def _where(data: Data) -> Verdict:
+    """Whether the sign does better where the three conditions are met better."""
+    ratio = data["ratio"][..., 0]
+    conditions = {
+        "noise scale tr C / |g|^2": data["noise_scale"][..., 0],
+        "ill-conditioning, 1 / share of large eigenvalues": 1.0 / data["large_share"][..., 0],
+        "diagonal mass c": data["mass"][..., 0],
+    }
+    rows = []
+    for name, values in conditions.items():
+        value, interval, n = _rank_correlation(values, ratio)
+        rows.append(Measurement(f"{name}, {n} points", value, interval, holds=interval[0] > 0.0))
+    return Verdict(
+        "sign-where-conditions",
+        "The sign is the more beneficial the noisier, the worse conditioned and the more diagonally dominant.",
+        "Section 2.3",
+        "rank correlation of the condition with I(s) / I(g) over all points",
+        "the whole 95 % interval lies above 0",
+        tuple(rows),
+        {"remarks": ["Points of one training are not independent: intervals are too narrow."]},
+    )
+
+
+def _rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[float, float], int]:
+    """Spearman's correlation of what is known of both, with the interval of Fisher's transform."""
+    from scipy.stats import spearmanr
+
+    known = ~(np.isnan(x) | np.isnan(y))
+    n = int(known.sum())
+    if n < 4 or np.ptp(x[known]) == 0.0 or np.ptp(y[known]) == 0.0:
+        return math.nan, (-1.0, 1.0), n
+    value = float(spearmanr(x[known], y[known]).statistic)
+    middle = math.atanh(min(max(value, -0.999999), 0.999999))
+    # Its standard error is 1.03 / sqrt(n - 3) (Fieller, Hartley & Pearson, 1957).
+    half = 1.96 * 1.03 / math.sqrt(n - 3)
+    return value, (math.tanh(middle - half), math.tanh(middle + half)), n
+
+
+def _gains(data: Data) -> Verdict:
+    rows = []
+    for what, at in _points(data):
+        for m, method in enumerate(data.labels["method"]):
+            predicted, realised = data["improvement"][at][m], data["realised"][at][m]
+            ratio = _ratio(realised, predicted)
+            # Where the model is unbounded it says nothing.
+            holds = bool(ratio[2] >= 1 / _GAIN_WITHIN and ratio[1] <= _GAIN_WITHIN)
+            rows.append(
+                _estimate(f"{what}, {method}", ratio, None if np.isnan(ratio[0]) else holds)
+            )
+    return Verdict(
+        "gains-are-real",
+        "The loss falls by as much as its quadratic model says, with one step of the best length.",
+        "Section 2, Eq. 11",
+        "best decrease of the loss itself / I(z)",
+        "the 95 % interval meets [1/2, 2]",
+        tuple(rows),
+    )
+
+
+def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """Ratio of two estimates with its interval, their relative errors added in squares."""
+    if not (np.isfinite(top).all() and np.isfinite(bottom).all() and bottom[0] > 0.0):
+        return np.full(3, np.nan)
+    value = top[0] / bottom[0]
+    half = np.hypot(top[2] - top[1], value * (bottom[2] - bottom[1])) / (2.0 * bottom[0])
+    return np.array([value, value - half, value + half])
+
+
+def _race(data: Data) -> Verdict:
     """How often the better direction at a point is the better method of the following steps."""
     from scipy.stats import binomtest
 
-    predicted = np.array([point.directions["ssd"].ratio_to_sgd.value for _, point, _ in found])
-    races = np.array([race for *_, race in found])
-    known = np.isfinite(predicted) & ~np.isnan(races)
-    right = (np.log(predicted[known]) > 0.0) == (races[known] > 0.0)
-    test = binomtest(int(right.sum()), max(1, len(right)))
-    low, high = test.proportion_ci(method="wilson")
-    rows = [
-        Measurement(
-            f"share of {len(right)} points", test.statistic, (low, high), holds=bool(low > 0.5)
-        )
-    ]
+    right, points = figure.winners(data)
+    low, high = binomtest(right, max(1, points)).proportion_ci(method="wilson")
+    share = right / points if points else math.nan
+    rows = [Measurement(f"share of {points} points", share, (low, high), holds=bool(low > 0.5))]
+    value, interval, n = _rank_correlation(data["ratio"][..., 0], data["race"][..., 0])
+    rows.append(Measurement(f"rank correlation of {n} points", value, interval))
     rows += [
-        Measurement(f"log of the falls' ratio, {_where(name, point)}", race)
-        for name, point, race in found
+        _estimate(f"ratio of the falls, {what}", np.exp(np.minimum(data["race"][at], 600.0)))
+        for what, at in _points(data)
     ]
     return Verdict(
         "one-step-predicts-many",
-        f"Where I(s) > I(g), sign descent's loss falls further over the next {n_steps} steps, each method with its "
-        "best constant step.",
+        f"Where I(s) > I(g), sign descent's loss falls further over the next {data.options.n_steps} steps, each method "
+        "with its best constant step.",
         "not in the paper",
-        "share of points at which I(s) / I(g) names the winner",
-        "the whole 95 % interval lies above 1/2",
+        "share of points at which I(s) / I(g) names the winner; sign descent's fall over gradient descent's",
+        "the whole 95 % interval of the share lies above 1/2",
         tuple(rows),
     )

@@ -28,3 +28,17 @@ def test_lattice_risk(benchmark, step):
     p = qpsim.random_problem("structured", dim=100, basis="axis", noise_std=4.0, rng=0)
     args = (theory.expected_excess_loss, p, "ssd", np.zeros(100), step, 1000)
     benchmark.pedantic(args[0], args[1:], rounds=3)
+
+
+@pytest.mark.parametrize("name", ["sgd", "m-sgd", "nesterov"])
+def test_planned_schedule(benchmark, name):
+    # The target is 1 s.
+    p = qpsim.random_problem("structured", dim=100, noise_std=1.0, rng=0)
+    benchmark(qpsim.best_schedule, p, name, 200, np.ones(100))
+
+
+def test_long_planned_schedule(benchmark):
+    # The target is a minute on two cores.
+    p = qpsim.gallery.noisy_quadratic_model(dim=10_000)
+    args = (p, "sgd", 10_000, np.ones(10_000))
+    benchmark.pedantic(qpsim.best_schedule, args, rounds=1)

@@ -70,6 +70,7 @@ def test_help_imports_nothing_heavy():
         [],
         ["figure"],
         ["simulate"],
+        ["plan"],
         ["verify"],
         ["info"],
         ["theory"],

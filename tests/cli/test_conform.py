@@ -61,3 +61,49 @@ def test_mistakes_are_one_sentence(arguments, sentence):
     done = run(*arguments)
     assert done.exit_code == 2 and sentence in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+LIBRARY = """
+import numpy as np
+
+class Descent:
+    def __init__(self, params, temperature):
+        self.param_groups = [{"params": params}]
+
+    def step(self):
+        pass
+
+class Hidden(tuple):
+    step = None
+
+def make_descent(params):
+    return Descent(params, 1.0)
+
+def add(a, b):
+    return a + b
+
+mine = (np.zeros_like, add)
+_private = mine
+CONSTANT = 3
+"""
+
+
+def test_only_what_may_be_an_optimizer_is_proposed(tmp_path, monkeypatch):
+    (tmp_path / "library_of_optimizers.py").write_text(LIBRARY)
+    monkeypatch.chdir(tmp_path)
+    done = run("library_of_optimizers:xyz")
+    assert done.exit_code == 2
+    assert done.stderr.endswith("has no 'xyz'; known are: Descent, make_descent, mine.\n")
+    assert "did you mean 'make_descent'?" in run("library_of_optimizers:make_decent").stderr
+    pytest.importorskip("torch")
+    done = run("library_of_optimizers:Descent", *FEW)
+    assert done.exit_code == 2 and len(done.stderr.splitlines()) == 1
+    assert "Descent(params) fails: TypeError" in done.stderr
+    assert "give a factory, such as lambda params: Descent(params, ...)." in done.stderr
+
+
+def test_a_module_that_exits_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "module_that_exits.py").write_text("raise SystemExit(3)")
+    monkeypatch.chdir(tmp_path)
+    done = run("module_that_exits:x")
+    assert done.exit_code == 2 and "cannot be imported: SystemExit" in done.stderr

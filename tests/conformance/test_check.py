@@ -38,7 +38,16 @@ def test_there_are_at_least_25_streams_each_with_a_purpose():
 
 @pytest.mark.parametrize("name", METHODS)
 def test_each_method_conforms_to_itself(name):
-    few = ["zeros first", "small", "subnormal", "shapes", "save and load", "float32", "layouts"]
+    few = [
+        "zeros first",
+        "small",
+        "subnormal",
+        "shapes",
+        "save and load",
+        "float32",
+        "layouts",
+        "groups",
+    ]
     report = conformance.check(of_method(qpsim.method(name)), name, only=few, run_laws=False)
     assert report.conforms, report.diagnosis
     assert report.step_size == "0.01, found"
@@ -164,6 +173,18 @@ def test_what_fails_on_one_stream_is_reported_there():
 def test_what_is_no_optimizer_is_refused(optimizer, sentence):
     with pytest.raises(ConformanceError, match=sentence):
         conformance.check(optimizer, "sgd")
+
+
+def test_what_fails_later_is_refused_with_its_step():
+    def update(gradient, t, params):
+        if t[0] == 4:
+            raise SystemExit("no\nmore")
+        return params - 0.01 * gradient, t + 1
+
+    with pytest.raises(
+        ConformanceError, match=r"^At step 5: update of the pair fails: SystemExit: no\.$"
+    ):
+        conformance.check((np.zeros_like, update), "sgd")
 
 
 def test_arguments_are_checked():

@@ -117,6 +117,74 @@ def test_a_decay_of_the_weights_is_found(form):
     assert wrong.diagnosis.endswith(f"but {form}")
 
 
+@pytest.mark.parametrize("form", ["decoupled", "coupled"])
+@pytest.mark.parametrize(
+    ("name", "decay"),
+    [
+        pytest.param("adam", 0.0137, marks=pytest.mark.long),
+        ("m-sgd", 3e-5),
+        pytest.param("lion", 0.3, marks=pytest.mark.long),
+    ],
+)
+def test_an_unusual_decay_is_found(name, decay, form):
+    method = qpsim.method(name)
+    init, update = of_method(method)
+
+    def decayed(gradient, state, params):
+        if form == "coupled":
+            return update(gradient + decay * params, state, params)
+        moved, state = update(gradient, state, params)
+        return moved - 0.01 * decay * params, state
+
+    few = ["away from zero"]
+    text = diagnosis((init, decayed), name, few)
+    # A decay in the gradient may change no sign at all.
+    assert text.endswith(f"with {form} weight decay {decay:g}") or (name, form) == (
+        "lion",
+        "coupled",
+    )
+    if form == "decoupled":
+        text = diagnosis((init, decayed), name, few, weight_decay=0.02)
+        assert text.endswith(f"with decoupled weight decay {decay:g}, not decoupled 0.02")
+
+
+def test_scalars_of_low_precision_are_found():
+    def rounded_to(*kinds, decay=0.0):
+        def update(gradient, v, params):
+            low = [kind for kind in kinds if kind == "float32" or params.dtype == kind]
+            rate, eps, keep, rest = 0.01, 1e-7, 0.9993, 1.0 - decay * 0.01
+            for kind in low:
+                rate, eps, keep, rest = (
+                    float(np.dtype(kind).type(x)) for x in (rate, eps, keep, rest)
+                )
+            g, p = gradient.astype(float), params.astype(float) * rest
+            v = (keep * v.astype(float) + (1.0 - keep) * g * g).astype(params.dtype)
+            return (p - rate * g / (np.sqrt(v.astype(float)) + eps)).astype(params.dtype), v
+
+        return np.zeros_like, update
+
+    few, hyper = ["away from zero", "float16", "scales"], {"decay": 0.9993, "eps": 1e-7}
+    single = diagnosis(rounded_to("float32"), "rmsprop", few, **hyper)
+    assert single.endswith(" with scalars in single precision")
+    own = diagnosis(rounded_to("float16"), "rmsprop", few, **hyper)
+    assert own.endswith(" with scalars in the precision of the parameters")
+    both = diagnosis(
+        rounded_to("float32", "float16", decay=0.01), "rmsprop", few, weight_decay=0.01, **hyper
+    )
+    assert both.endswith("single precision, or in that of the parameters if it is lower")
+    assert diagnosis(rounded_to(), "rmsprop", few, **hyper).endswith("on 4 streams")
+
+
+@pytest.mark.parametrize(
+    "one", [one for one in variants("m-svag") if "bias_corrected" in one.hyper({})]
+)
+def test_variants_of_the_published_m_svag_are_found(one):
+    method = qpsim.method("m-svag", bias_corrected=True)
+    wrong = pair(one.function, 2, one.hyper(dict(method.hyper_parameters)).values())
+    text = diagnosis(wrong, "m-svag", ["zeros first"], bias_corrected=True)
+    assert text == f"equals {method!r} {one.text}"
+
+
 def test_a_step_size_that_changes_is_found_or_declared():
     method = qpsim.method("m-ssd")
     init, update = of_method(method, step_size=1.0)

@@ -44,35 +44,53 @@ DIFFER = [
     ("optax", "rmsprop", "with eps inside the root"),
     ("optax", "adagrad", "with the sum starting at 0.1 and eps inside the root"),
     ("keras", "Adam", "with eps before the bias correction of v"),
+    ("keras", "AdamW", "with scalars in single precision, or in that of the parameters"),
     ("keras", "Adamax", "with eps added after the maximum"),
     ("keras", "RMSprop", "with eps inside the root"),
     ("keras", "Adagrad", "with the sum starting at 0.1 and eps inside the root"),
     ("pytorch_optimizer", "AdaBelief", "steps without a gradient are counted too"),
+    ("pytorch_optimizer", "AdaMax", "steps without a gradient are counted too"),
+    ("pytorch_optimizer", "MSVAG", "and kappa at most 0.9999, except on stream 'no gradient'"),
     ("pytorch_optimizer", "RAdam", "that does not move before it divides"),
     ("pytorch_optimizer", "Yogi", "with m and v started at initial, and both bias-corrected"),
 ]
 
 
-@pytest.mark.parametrize(("package", "name"), CONFORM)
+def first_of_each_package(rows):
+    """Those run by default; the others are for the long tests."""
+    seen = set()
+    for row in rows:
+        is_first = row[0] not in seen
+        seen.add(row[0])
+        yield row if is_first else pytest.param(*row, marks=pytest.mark.long)
+
+
+@pytest.mark.parametrize(("package", "name"), first_of_each_package(CONFORM))
 def test_public_optimizers_that_conform(package, name):
     one = public(package, name)
     report = conformance.check(one.optimizer(), one.method, **QUICK, **one.hyper)
     assert report.conforms, report.diagnosis
 
 
-@pytest.mark.parametrize(("package", "name", "how"), DIFFER)
+@pytest.mark.parametrize(("package", "name", "how"), first_of_each_package(DIFFER))
 def test_public_optimizers_that_differ(package, name, how):
     one = public(package, name)
     report = conformance.check(one.optimizer(), one.method, **QUICK, **one.hyper)
     assert not report.conforms and how in report.diagnosis
-    assert (package, name) in SNIPPETS
+    assert "differs" not in report.diagnosis or "layouts" in how
 
 
+def test_each_difference_that_is_known_here_has_its_lines():
+    assert {(package, name) for package, name, _ in DIFFER} <= set(SNIPPETS)
+    for text in SNIPPETS.values():
+        assert "qpsim" not in text and len(text.splitlines()) <= 11
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("key", SNIPPETS, ids="-".join)
 def test_each_difference_shows_without_this_package(key):
     if installed(key[0]) is None:
         pytest.skip(f"{key[0]} is not installed")
-    assert "qpsim" not in SNIPPETS[key] and len(SNIPPETS[key].splitlines()) <= 11
     run = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", SNIPPETS[key]],
         env={**os.environ, "KERAS_BACKEND": "torch"}, capture_output=True, text=True,

@@ -32,6 +32,8 @@ def data(name):
         return networks(name)
     if name == "conformance":
         return conformance()
+    if name == "conditions":
+        return conditions()
     if name == "factors":
         return factors()
     known = figures.module(name).Options.names()
@@ -79,6 +81,67 @@ def conformance():
         "missing": ["timm"],
     }
     return Data("conformance", figures.module("conformance").Options(), arrays, axes, labels)
+
+
+def conditions(by_layer=True, n_points=4, seed=0):
+    """Points of three trainings as they might be: numbers of any size, some infinite, a run that ends early."""
+    module = figures.module("conditions")
+    generator = np.random.default_rng(seed)
+    shape = (len(module.PROBLEMS), n_points)
+
+    def estimates(low, high, *own):
+        middle = np.exp(generator.uniform(np.log(low), np.log(high), (*shape, *own)))
+        return middle[..., None] * np.array([1.0, 0.8, 1.3])
+
+    share = np.linspace(1.0, 0.01, len(module.LEVELS)) * np.array([[0.6], [0.3]])
+    arrays = {
+        "step": np.linspace(0, 60, n_points).round().astype(int),
+        "loss": generator.uniform(0.1, 2.0, shape),
+        "mass": estimates(1e-3, 0.3),
+        "extreme": np.broadcast_to([-0.5, 2.0], (*shape, 2)).copy(),
+        "large_share": estimates(0.001, 0.3),
+        "spectrum": np.broadcast_to(share, (*shape, *share.shape)).copy(),
+        "relative_variance": np.sort(np.exp(generator.uniform(-2.0, 5.0, (*shape, 5)))),
+        "noise_scale": estimates(0.1, 9.0),
+        "improvement": estimates(0.001, 1.0, 2),
+        "realised": estimates(0.001, 1.0, 2),
+        "predicted": generator.uniform(0.1, 1.0, (*shape, 2)),
+        "ratio": estimates(0.3, 9.0),
+        "race": np.log(estimates(0.5, 3.0)),
+    }
+    arrays["relative_variance"][0, :, 3:] = np.inf
+    arrays["improvement"][1, 2, 0] = np.inf
+    arrays["ratio"][1, 2] = np.nan
+    axes = {name: ["problem", "point"] for name in arrays} | {"step": ["point"]}
+    own = {
+        "extreme": ["end"], "spectrum": ["sign", "level"], "relative_variance": ["quantile"],
+        "improvement": ["method", "estimate"], "realised": ["method", "estimate"],
+        "predicted": ["method"],
+    }  # fmt: skip
+    for name in ("mass", "large_share", "noise_scale", "ratio", "race"):
+        own[name] = ["estimate"]
+    layers = [
+        ["dense1.weight", "dense1.bias"],
+        ["conv1.weight", "dense2.weight"],
+        ["dense1.weight"],
+    ]
+    if by_layer:
+        arrays["layer_mass"] = estimates(1e-3, 0.5, 2)
+        axes["layer_mass"], own["layer_mass"] = ["problem", "point"], ["layer", "estimate"]
+    for name, more in own.items():
+        axes[name] = [*axes[name], *more]
+    for name, array in arrays.items():
+        if name != "step":
+            array[2, -1] = np.nan
+    labels = {
+        "problem": list(module.PROBLEMS), "method": list(module.METHODS),
+        "estimate": ["value", "low", "high"], "sign": ["positive", "negative"],
+        "level": list(module.LEVELS), "end": ["smallest", "largest"],
+        "quantile": [0.05, 0.25, 0.5, 0.75, 0.95],
+        "layers": layers if by_layer else [[], [], []],
+    }  # fmt: skip
+    options = module.Options(n_points=n_points, last_step=60, by_layer=by_layer)
+    return Data("conditions", options, arrays, axes, labels)
 
 
 def factors(n_steps=6, seed=0):

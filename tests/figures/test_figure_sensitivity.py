@@ -23,7 +23,11 @@ def test_sensitivity_holds_the_search_of_every_method():
         assert tuple(artists[0, group]) == members
         shown = artists[2, group][members[1]]
         k = figure_sensitivity.METHODS.index(members[1])
-        np.testing.assert_array_equal(shown.get_ydata(), final[2, k][data["stable"][2, k]])
+        drawn, found = shown.get_ydata(), final[2, k][data["stable"][2, k]]
+        np.testing.assert_array_equal(drawn, found[: drawn.size])
+        # Left out are steps that are too small to get anywhere.
+        np.testing.assert_allclose(found[drawn.size :], found[-1], atol=0.011)
+        assert 2 <= drawn.size < found.size
     # A row's panels can be compared: they share both axes.
     left, right = (next(iter(artists[1, group].values())).axes for group in (0, 1))
     assert left.get_ylim() == right.get_ylim() and left.get_xlim() == right.get_xlim()

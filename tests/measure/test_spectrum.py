@@ -72,6 +72,15 @@ def test_extreme_eigenvalues_are_those_of_the_matrix():
     np.testing.assert_allclose(found.eigenvalues, [*values[:2], *values[-2:]], rtol=1e-3)
 
 
+def test_extreme_eigenvalues_without_gaps_do_not_take_forever():
+    values = np.linspace(-1.0, 3.0, 20_000)
+    found = measure.curvature(
+        lambda v: (values * v.T).T, values.size, n_probes=3, n_rows=3, n_lanczos=30
+    )
+    np.testing.assert_allclose(found.eigenvalues[[0, -1]], [-1.0, 3.0], atol=0.02)
+    assert found.n_products < 400
+
+
 @pytest.mark.parametrize("spectrum", ["uniform", "two clusters", "marchenko-pastur"])
 def test_lanczos_quadrature_finds_known_spectra(spectrum):
     rng, dim = np.random.default_rng(3), 200

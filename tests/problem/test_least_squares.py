@@ -46,7 +46,7 @@ def test_one_simulated_step_has_the_moments_of_draws_of_x_and_y(batch_size):
         assert (np.abs(a.mean(axis=0) - b.mean(axis=0)) < 4.0 * error).all()
 
 
-@pytest.mark.parametrize("method", ["sgd", "ssd"])
+@pytest.mark.parametrize("method", ["sgd", "ssd", "va-ssd"])
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_the_recorded_optimal_step_is_the_theorys(method, batch_size):
     run = qpsim.simulate(

@@ -24,8 +24,18 @@ def run(p=None, method="sgd", theta0=START, n_steps=8, n_replicates=6, **options
     )
 
 
-@pytest.mark.parametrize("method", ["sgd", "m-sgd", "nesterov", "damped-m-sgd"])
-@pytest.mark.parametrize("batch_size", [1, 4])
+@pytest.mark.parametrize(
+    ("method", "batch_size"),
+    [
+        ("sgd", 1),
+        ("sgd", 4),
+        # Each of these has a kernel to compile.
+        *(
+            pytest.param(m, 4, marks=pytest.mark.long)
+            for m in ("m-sgd", "nesterov", "damped-m-sgd")
+        ),
+    ],
+)
 def test_the_steps_are_the_best_schedules(method, batch_size):
     p = problem()
     best = qpsim.best_schedule(p.at_batch(batch_size), method, 8, START)

@@ -19,7 +19,7 @@ from qpsim.errors import QpsimError
 from qpsim.files.archive import pack_arrays
 from qpsim.sweep import Cell, Store, Sweep, run
 from qpsim.sweep.cell import KIND, read_cell
-from qpsim.sweep.parameters import DEFAULTS
+from qpsim.sweep.parameters import DEFAULTS, OPTIONAL
 from tests.sweep.examples import data, small
 
 CASES = 200
@@ -57,7 +57,7 @@ values = st.recursive(
     ),
     max_leaves=6,
 )
-names = st.one_of(st.sampled_from([*DEFAULTS, "hyper", "hyper.b1"]), words)
+names = st.one_of(st.sampled_from([*DEFAULTS, *OPTIONAL, "hyper", "hyper.b1"]), words)
 tables = st.dictionaries(names, values, max_size=4)
 specs = st.fixed_dictionaries(
     {},

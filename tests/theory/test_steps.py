@@ -112,14 +112,17 @@ def test_an_averaged_iterate_is_counted_as_a_walk_counts_it(kind, mu, gamma):
         target = share * losses[0]
         below = np.flatnonzero(np.array(losses) <= target)
         assert below.size and (np.diff(below) == 1).all()
-        assert theory.steps_until(p, method, target, step, THETA0, averaging=gamma) == below[0]
+        average = {"ema": gamma}
+        assert theory.steps_until(p, method, target, step, THETA0, average=average) == below[0]
+        risk = theory.expected_excess_loss(p, method, THETA0, step, 1499, average=average)
+        np.testing.assert_allclose(risk, losses, rtol=1e-9)
 
 
 def test_averaging_reaches_what_the_iterate_never_does():
     p = PROBLEMS["dense"]
     target = 0.5 * theory.steady_state_excess_loss(p, "sgd", 0.3)
     assert theory.steps_until(p, "sgd", target, 0.3, THETA0) == math.inf
-    assert theory.steps_until(p, "sgd", target, 0.3, THETA0, averaging=0.9) < 200
+    assert theory.steps_until(p, "sgd", target, 0.3, THETA0, average={"ema": 0.9}) < 200
 
 
 def test_several_step_sizes_are_counted_one_by_one():
@@ -137,7 +140,8 @@ BAD = {
     "step": (("sgd", 0.1, 0.0), {}, TheoryError, "must be above 0"),
     "negative": (("sgd", -1.0, 0.1), {}, TheoryError, "must not be negative"),
     "theta0": (("sgd", 0.1, 0.1, [1.0]), {}, ProblemError, "3 entries"),
-    "averaging": (("sgd", 0.1, 0.1), {"averaging": 1.0}, TheoryError, r"in \[0, 1\)"),
+    "average": (("sgd", 0.1, 0.1), {"average": {"ema": 1.0}}, TheoryError, r"in \(0, 1\)"),
+    "tail average": (("sgd", 0.1, 0.1), {"average": {"tail": 3}}, TheoryError, "counted for"),
     "both": (("sgd", 0.1, 0.1, THETA0), {"initial_square": 1.0}, TheoryError, "not both"),
 }
 

@@ -128,5 +128,13 @@ def _called(
         )
     try:
         return made(*first, **given)
-    except Exception as error:
-        raise ConformanceError(f"{name} cannot be made: {first_line(error)}.") from error
+    except (Exception, SystemExit) as error:
+        shown = ", ".join([*(["params"] if first else []), *(f"{k}={v}" for k, v in given.items())])
+        instead = (
+            f"a factory, such as lambda params: {name}(params, ...)"
+            if first
+            else f"what {name}(...) returns"
+        )
+        raise ConformanceError(
+            f"{name}({shown}) fails: {first_line(error)}; if it needs other arguments, give {instead}."
+        ) from error

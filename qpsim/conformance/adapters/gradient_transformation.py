@@ -50,7 +50,7 @@ class GradientTransformation(Subject):
             params = [jnp.asarray(np.asarray(value), dtype=dtype) for value in values]
             try:
                 state = self.transformation.init(params)
-            except Exception as error:
+            except (Exception, SystemExit) as error:
                 raise ConformanceError(
                     f"The transformation's init fails: {first_line(error)}."
                 ) from error
@@ -82,7 +82,7 @@ class _Run(Run):
     def _called(self, function: Any, gradients: Any) -> Any:
         try:
             return function(self.params, self.state, gradients)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConformanceError(
                 f"The transformation's update fails for gradients and parameters alone: "
                 f"{first_line(error)}."

@@ -41,7 +41,9 @@ class Keras(Subject):
         try:
             optimizer = self.make()
             optimizer.build(params)
-        except Exception as error:
+        except ConformanceError:
+            raise
+        except (Exception, SystemExit) as error:
             raise ConformanceError(f"The optimizer cannot be made: {first_line(error)}.") from error
         return optimizer
 
@@ -61,7 +63,7 @@ class _Run(Run):
         before = [np.array(_array(row)) for row in rows]
         try:
             self.optimizer.apply(rows, self.params)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConformanceError(f"The optimizer's step fails: {first_line(error)}.") from error
         if not all(
             np.array_equal(a, _array(b), equal_nan=True) for a, b in zip(before, rows, strict=True)

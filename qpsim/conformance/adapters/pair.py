@@ -17,7 +17,7 @@ from qpsim.conformance.adapters.subject import (
     first_line,
     real,
 )
-from qpsim.conformance.streams import SAVE, SUBNORMALS
+from qpsim.conformance.streams import LAYOUTS, SAVE, SUBNORMALS
 from qpsim.errors import ConformanceError
 
 
@@ -25,7 +25,7 @@ class Pair(Subject):
     """Two functions; every tensor has a state of its own."""
 
     kind = "pair of functions"
-    abilities = frozenset({SAVE, SUBNORMALS})
+    abilities = frozenset({LAYOUTS, SAVE, SUBNORMALS})
 
     def __init__(self, init: Callable[..., Any], update: Callable[..., Any]) -> None:
         self.init, self.update = init, update
@@ -33,11 +33,18 @@ class Pair(Subject):
     def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
         """See :class:`Subject`."""
         originals = [np.array(value, dtype) for value in values]
-        params = [array.copy() for array in originals]
+        params = [_strided(array) if layout == LAYOUTS else array.copy() for array in originals]
         states = [_called(self.init, "init", array) for array in params]
         run = _PairRun(self.update, params, states)
         run.originals = [(a, a.copy()) for a in originals]
         return run
+
+
+def _strided(array: np.ndarray) -> np.ndarray:
+    """The same numbers as a view that is not contiguous: every second of a larger array."""
+    wide = np.zeros((*array.shape[:-1], 2 * array.shape[-1]), array.dtype)
+    wide[..., ::2] = array
+    return wide[..., ::2]
 
 
 class _PairRun(Run):
@@ -51,7 +58,8 @@ class _PairRun(Run):
         for k, gradient in enumerate(gradients):
             assert gradient is not None
             param = self.params[k]
-            given = np.array(gradient, np.asarray(param).dtype)
+            given = np.empty_like(param)
+            given[...] = gradient
             kept = given.copy()
             answer = _called(self.update, "update", given, self.states[k], param)
             if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
@@ -92,5 +100,5 @@ def _called(function: Callable[..., Any], name: str, *arguments: Any) -> Any:
             return function(*arguments)
     except ConformanceError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConformanceError(f"{name} of the pair fails: {first_line(error)}.") from error

@@ -66,7 +66,7 @@ def _made(factory: Callable[..., Any], params: Any) -> Any:
         optimizer = factory(params)
     except ConformanceError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ConformanceError(f"The factory fails: {first_line(error)}.") from error
     if not (hasattr(optimizer, "step") and hasattr(optimizer, "param_groups")):
         raise ConformanceError(
@@ -132,7 +132,7 @@ class _TorchRun(Run):
                 f"{type(self.optimizer).__name__} needs a closure: it asks for gradients at points of "
                 "its own, so that no fixed stream of gradients can be given to it."
             ) from None
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConformanceError(f"The optimizer's step fails: {first_line(error)}.") from error
         for param, before in kept:
             if param.grad is not None and not torch.equal(
@@ -164,7 +164,7 @@ class _TorchRun(Run):
         optimizer = _made(self.factory, params)
         try:
             optimizer.load_state_dict(torch.load(io.BytesIO(saved), weights_only=False))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise ConformanceError(
                 f"The optimizer's saved state cannot be loaded: {first_line(error)}."
             ) from error

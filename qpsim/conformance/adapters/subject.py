@@ -83,9 +83,10 @@ def real(array: Any, what: str) -> np.ndarray:
 
 
 def first_line(error: BaseException) -> str:
-    """An error's class and the first line of its text."""
+    """An error's class and the first line of its text, without a mark at its end."""
     lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    text = lines[0].rstrip(" .:;,") if lines else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def plain_number(value: Any) -> float | None:

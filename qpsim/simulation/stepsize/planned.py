@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qpsim.errors import StepSizeError
-from qpsim.execution.blas import one_blas_thread
 from qpsim.kernels import policy as codes
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.simulation.stepsize.policy import Policy, chosen
@@ -61,7 +60,5 @@ def planned(
     if not np.any(problem.excess_loss(theta0)):
         # No step improves a run that starts at the optimum.
         return empty
-    # The last bits of a product depend on the number of threads; a run that is begun again has to find the same steps.
-    with one_blas_thread():
-        best = best_schedule(problem.at_batch(batch_size), method, empty.given.size, theta0)
+    best = best_schedule(problem.at_batch(batch_size), method, empty.given.size, theta0)
     return replace(empty, given=best.step_size)

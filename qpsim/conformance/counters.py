@@ -1,0 +1,142 @@
+"""What goes wrong between steps, whatever the method: counters, states that are lost, gradients that are absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from qpsim.conformance.expectation import Candidate, compare, expected
+from qpsim.conformance.play import Played
+from qpsim.conformance.streams import NO_GRADIENT, SAVE
+from qpsim.conformance.variants import written_out
+
+# Step sizes of a stream, from its number of steps.
+StepSizes = Callable[[int], np.ndarray]
+_Restart = Callable[[int, list[float], int], tuple[list[float], int]]
+
+_STARTS = (2, 3, 4, 5, 10, 100, 1000)
+
+
+def with_other_counters(base: Candidate) -> Iterator[Candidate]:
+    """The rule with a counter or a state that is wrong from the start.
+
+    A rule may keep averages that are corrected already, and most programs keep others: which of the
+    two matters for a counter that stands still, so that both are tried.
+    """
+    for function in dict.fromkeys((base.function, written_out(base.function))):
+        yield from _with_other_counters(replace(base, function=function))
+
+
+def _with_other_counters(base: Candidate) -> Iterator[Candidate]:
+    def counted(text: str, t: Callable[[float], float]) -> Candidate:
+        function, n = base.function, base.n_states
+
+        def other(gradient: float, *rest: Any) -> Any:
+            return function(gradient, *rest[:n], t(rest[n]), *rest[n + 1 :])
+
+        return replace(base, text=f"{base.text} with a counter {text}", function=other)
+
+    yield counted("from 0", lambda t: t - 1.0)
+    yield counted("one step ahead", lambda t: t + 1.0)
+    yield counted("that stays at 1", lambda t: 1.0)
+    yield counted("that counts each step twice", lambda t: 2.0 * t)
+    for start in _STARTS:
+        yield counted(f"{start} steps ahead", lambda t, start=start: t + start)  # type: ignore[misc]
+    if base.n_states:
+        function, n = base.function, base.n_states
+
+        def forgets(gradient: float, *rest: Any) -> Any:
+            return function(gradient, *([0.0] * n), *rest[n:])
+
+        text = f"{base.text} with its state re-zeroed at each step"
+        yield replace(base, text=text, function=forgets)
+
+
+def event(
+    candidate: Candidate, one: Played, steps: StepSizes, before: Sequence[Played] = ()
+) -> str | None:
+    """What is known to go wrong on one stream, for an optimizer that is the rule on others.
+
+    Parameters
+    ----------
+    candidate : Candidate
+    one : Played
+    steps : callable
+        Step sizes from a number of steps.
+    before : sequence of Played
+        The streams that the optimizer was given before.
+
+    Returns
+    -------
+    str or None
+        What stands after "where"; None if nothing that is known fits.
+    """
+
+    def fits(played: Played, restart: _Restart) -> bool:
+        n_steps = played.stream.gradients.shape[0]
+        found = compare(
+            written, played.stream, played.theta, played.dtype, steps(n_steps), restart=restart
+        )
+        return found is None
+
+    written = replace(candidate, function=written_out(candidate.function))
+    empty = [0.0] * candidate.n_states
+    if one.stream.needs == SAVE:
+        middle = one.stream.gradients.shape[0] // 2
+        losses: list[tuple[str, _Restart]] = [
+            (
+                "neither the state nor the step counter is restored",
+                lambda k, s, t: (empty, 0) if k == middle else (s, t),
+            ),
+            ("the step counter is not restored", lambda k, s, t: (s, 0) if k == middle else (s, t)),
+            (
+                "the state is not restored, only the step counter",
+                lambda k, s, t: (empty, t) if k == middle else (s, t),
+            ),
+        ]
+        for text, restart in losses:
+            if fits(one, restart):
+                return text
+    if one.stream.needs == NO_GRADIENT and one.stream.given is not None:
+        if fits(one, lambda k, s, t: (s, k)):
+            return "steps without a gradient are counted too"
+        filled = np.where(one.stream.given, one.stream.gradients, 0.0)
+        as_zero = replace(one, stream=replace(one.stream, gradients=filled, given=None))
+        if fits(as_zero, lambda k, s, t: (s, t)):
+            return "no gradient is taken as a gradient of 0"
+    elif _fits_when_tensors_are_counted(one, fits):
+        return "the counter counts each tensor as a step"
+    earlier = sum(each.stream.gradients.shape[0] * len(each.stream.shapes) for each in before)
+    if earlier and fits(one, lambda k, s, t: (s, earlier + k)):
+        return "the counter goes on from the runs before, instead of from 0"
+    if one.stream.event == "two":
+        return "two optimizers disturb each other"
+    rows = one.theta
+    if not np.isfinite(rows).all():
+        k = int(np.flatnonzero(~np.isfinite(rows).all(axis=1))[0])
+        kind = "NaN" if np.isnan(rows[k]).any() else "an infinity"
+        if np.isfinite(expected(candidate, one.stream, rows, one.dtype).direction[k - 1]).all():
+            return f"{kind} reaches the parameters at step {k}"
+    return None
+
+
+def _fits_when_tensors_are_counted(one: Played, fits: Callable[[Played, _Restart], bool]) -> bool:
+    stream = one.stream
+    n = len(stream.shapes)
+    if n < 2:
+        return False
+    for j, columns in enumerate(stream.columns):
+        part = replace(
+            stream,
+            gradients=stream.gradients[:, columns],
+            shapes=(stream.shapes[j],),
+            theta0=stream.theta0[columns],
+            given=None,
+        )
+        alone = replace(one, stream=part, theta=one.theta[:, columns])
+        if not fits(alone, lambda k, s, t, j=j: (s, n * k + j)):  # type: ignore[misc]
+            return False
+    return True

@@ -1,0 +1,149 @@
+"""Every step size of a run in turn at its own minimum, the other steps given: Gauss-Seidel on the expected loss.
+
+With h, c, d0, d1, s0 and s1 as in :mod:`qpsim.theory.recursion` and the derivatives p, q of the value by E[e^2] and
+E[e r] after a step, the value is a parabola in that step's size a, since E[e^2] is one in a, E[e r] is linear, and all
+that follows is linear in them:
+
+    value = const + a b1 + a^2 b2,      b2 = sum of p E[z^2],
+    b1 = - sum of (2 p E[e z] + q E[z r']),
+
+z being the direction and r' the new state in each eigen-direction. A pass back through the run computes p and q, a pass
+forth the moments, and either may set each step to its best on its way. If steps are off by independent random shares of
+themselves, of variance `blur`, b2 is (1 + blur) times as large.
+"""
+
+import numpy as np
+
+from qpsim.kernels.jit import arguments_are_apart, jit, jit_inline
+
+# What is smaller is 0: subnormal numbers cost many times as much.
+_TINY = 1e-300
+
+
+@jit_inline
+def total(values):
+    """Sum of an array (d,), in four chains that a processor adds side by side."""
+    a, b, c, e = 0.0, 0.0, 0.0, 0.0
+    fours = values.size // 4 * 4
+    for i in range(0, fours, 4):
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        e += values[i + 3]
+    for i in range(fours, values.size):
+        a += values[i]
+    return (a + b) + (c + e)
+
+
+@jit_inline
+def best_step(now, by, curvature, variance, d0, d1, s0, s1, blur, old, scratch):
+    """The step that minimises the value, given the moments (3, d) before it and the adjoint (3, d) after it."""
+    for i in range(curvature.size):
+        h, c = curvature[i], variance[i]
+        ee, er, rr = now[0, i], now[1, i], now[2, i]
+        along = d0 * h * ee + d1 * er
+        square = d0 * h * (along + d1 * er) + d1 * d1 * rr + d0 * d0 * c
+        of_state = s0 * h * along + s1 * (d0 * h * er + d1 * rr) + s0 * d0 * c
+        scratch[0, i] = by[0, i] * along + 0.5 * by[1, i] * of_state
+        scratch[1, i] = by[0, i] * square
+    size = total(scratch[1]) * (1.0 + blur)
+    return max(0.0, total(scratch[0]) / size) if size > 0.0 else old
+
+
+@jit
+def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, update, blur):
+    """Write the adjoint of a run from its last step to its first, with the steps changed on the way if `update`.
+
+    Parameters
+    ----------
+    curvature, variance : (d,)
+    maps : (n_steps, 4)
+    steps, weight : (n_steps,)
+        As in :func:`qpsim.kernels.second_moments.losses_and_gradient`.
+    moments, adjoint : (n_steps + 1, 3, d)
+        E[e^2], E[e r], E[r^2] before each step and after the last, and the derivatives of the value by them. The last
+        row of the adjoint has to be 0 but for the first of its three, 0.5 h times the last weight.
+    blur : float
+        Variance of the steps' relative errors.
+    """
+    arguments_are_apart()
+    n, d = steps.size, curvature.size
+    scratch = np.empty((2, d))
+    for t in range(n - 1, -1, -1):
+        d0, d1, s0, s1 = maps[t, 0], maps[t, 1], maps[t, 2], maps[t, 3]
+        if update:
+            steps[t] = best_step(
+                moments[t],
+                adjoint[t + 1],
+                curvature,
+                variance,
+                d0,
+                d1,
+                s0,
+                s1,
+                blur,
+                steps[t],
+                scratch,
+            )
+        w, k = -steps[t] * d1, -steps[t] * d0
+        half = 0.5 * weight[t - 1] if t > 0 else 0.0
+        for i in range(d):
+            p, q, r = adjoint[t + 1, 0, i], adjoint[t + 1, 1, i], adjoint[t + 1, 2, i]
+            kh, pull = k * curvature[i], s0 * curvature[i]
+            u = 1.0 + kh
+            x = (u * u + blur * kh * kh) * p + u * pull * q + pull * pull * r
+            y = 2.0 * w * (u + blur * kh) * p + (s1 * u + w * pull) * q + 2.0 * s1 * pull * r
+            z = (1.0 + blur) * w * w * p + w * s1 * q + s1 * s1 * r
+            adjoint[t, 0, i] = (x if abs(x) > _TINY else 0.0) + half * curvature[i]
+            adjoint[t, 1, i] = y if abs(y) > _TINY else 0.0
+            adjoint[t, 2, i] = z if abs(z) > _TINY else 0.0
+
+
+@jit
+def sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, update, blur):
+    """Write the moments of a run from its first step to its last, with the steps changed on the way if `update`.
+
+    The arguments are those of `sweep_back`. Returns the value, and what rounding may have changed in it, in units of
+    the machine's precision: the sum of |moment x derivative| over all steps.
+    """
+    arguments_are_apart()
+    n, d = steps.size, curvature.size
+    value = 0.0
+    scratch, lost = np.empty((2, d)), np.zeros(d)
+    for t in range(n):
+        d0, d1, s0, s1 = maps[t, 0], maps[t, 1], maps[t, 2], maps[t, 3]
+        if update:
+            steps[t] = best_step(
+                moments[t],
+                adjoint[t + 1],
+                curvature,
+                variance,
+                d0,
+                d1,
+                s0,
+                s1,
+                blur,
+                steps[t],
+                scratch,
+            )
+        w, k = -steps[t] * d1, -steps[t] * d0
+        for i in range(d):
+            h, c = curvature[i], variance[i]
+            ee, er, rr = moments[t, 0, i], moments[t, 1, i], moments[t, 2, i]
+            kh, pull = k * h, s0 * h
+            u = 1.0 + kh
+            x = (u * u + blur * kh * kh) * ee + 2.0 * w * (u + blur * kh) * er
+            x += (1.0 + blur) * (w * w * rr + k * k * c)
+            y = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c
+            z = pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c
+            moments[t + 1, 0, i], moments[t + 1, 1, i], moments[t + 1, 2, i] = x, y, z
+            lost[i] += (
+                abs(x * adjoint[t + 1, 0, i])
+                + abs(y * adjoint[t + 1, 1, i])
+                + abs(z * adjoint[t + 1, 2, i])
+            )
+        if weight[t] != 0.0:
+            for i in range(d):
+                scratch[0, i] = curvature[i] * moments[t + 1, 0, i]
+            value += 0.5 * weight[t] * total(scratch[0])
+    return value, total(lost)

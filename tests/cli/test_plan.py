@@ -1,0 +1,119 @@
+"""The command plan: the library's table, and one line for a mistake."""
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+import qpsim
+from qpsim import theory
+from qpsim.cli import app
+
+EXPERIMENT = """
+n_steps = 12
+batch_size = 2
+step_size = 0.1
+methods = ["sgd", {name = "m-sgd", momentum = 0.5, label = "heavy"}, "ssd"]
+[problem]
+hessian = [1.0, 10.0]
+noise_std = 0.3
+theta0 = [3.0, 1.0]
+"""
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e.toml").write_text(EXPERIMENT)
+    runner = CliRunner()
+    return lambda *arguments, **more: runner.invoke(app, ["plan", *map(str, arguments)], **more)
+
+
+def library(method, **options):
+    p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3).at_batch(2)
+    return theory.compare_schedules(p, method, 12, [3.0, 1.0], **options)
+
+
+def test_the_json_is_the_librarys_table(run):
+    done = run("e.toml", "--json", "--target", "0.5", "--n-pieces", "3")
+    assert done.exit_code == 0, done.output
+    found = json.loads(done.stdout)
+    assert found["problem"]["dim"] == 2
+    assert list(found["methods"]) == ["sgd", "heavy"]
+    for label, method in (("sgd", "sgd"), ("heavy", qpsim.method("m-sgd", momentum=0.5))):
+        table = library(method, target=0.5, n_pieces=3)
+        assert found["methods"][label] == json.loads(json.dumps(table.to_dict()))
+    assert done.stderr == (
+        "qpsim: left out: ssd; only sgd, m-sgd, nesterov, damped-m-sgd can be planned.\n"
+    )
+
+
+def test_the_table_has_a_row_for_every_schedule(run):
+    done = run("e.toml", "--target", "0.5")
+    assert done.exit_code == 0, done.output
+    lines = done.stdout.splitlines()
+    assert "final loss" in lines[1] and lines[1].split()[-3:] == ["steps", "to", "target"]
+    rows = [line.split() for line in lines[3:-2]]
+    table = library("sgd", target=0.5)
+    for line, row in zip(rows, table.rows, strict=False):
+        assert line[:2] == ["sgd", row.name]
+        assert float(line[5]) == pytest.approx(row.schedule.highest_loss, rel=1e-3)
+        assert float(line[6]) == pytest.approx(row.final_loss, rel=1e-3)
+        assert float(line[8]) == row.steps_to_target
+    assert len(rows) == 2 * len(table.rows)
+    assert f"searches disagree by {table.rows[0].schedule.disagreement:.2g}." in lines[-2]
+    assert "steps to target" not in run("e.toml").stdout
+
+
+def test_options_replace_the_files_values(run):
+    done = run("-", "--n-steps", "3", "--json", input=EXPERIMENT)
+    steps = json.loads(done.stdout)["methods"]["sgd"]["schedules"]["planned"]["step_size"]
+    assert len(steps) == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "arguments", "message"),
+    [
+        (None, ["gone.toml"], "Cannot read gone.toml"),
+        (EXPERIMENT.replace("n_steps", "n_stesp"), [], "did you mean 'n_steps'?"),
+        (EXPERIMENT, ["--target", "-1"], "The target must not be negative"),
+        (EXPERIMENT, ["--target", "0"], "The target must be above 0."),
+        (EXPERIMENT, ["--n-pieces", "0"], "n_pieces must be a whole number"),
+        (
+            'methods = ["adam"]\n[problem]\nhessian = [1.0]\ntheta0 = [1.0]\n',
+            [],
+            "takes sgd, m-sgd, nesterov, damped-m-sgd on a quadratic problem, not adam on a quadratic one.",
+        ),
+        (
+            'methods = ["sgd"]\n[problem]\ncovariance = [[1.0]]\n',
+            [],
+            "not sgd on a least-squares one.",
+        ),
+        (
+            'methods = ["sgd"]\n[problem]\nhessian = [1.0]\nnoise_std = 0.0\ntheta0 = [0.0]\n',
+            [],
+            "starts at the optimum and has no noise",
+        ),
+    ],
+)
+def test_a_mistake_is_one_line(run, tmp_path, text, arguments, message):
+    if text is not None:
+        (tmp_path / "it.toml").write_text(text)
+        arguments = ["it.toml", *arguments]
+    done = run(*arguments)
+    assert done.exit_code == 2 and done.stdout == ""
+    last = done.stderr.splitlines()[-1]
+    assert last.startswith("qpsim: error: ") and message in last
+    assert "Traceback" not in done.output and len(done.stderr.splitlines()) <= 2
+
+
+def test_a_run_that_stays_at_the_optimum_has_a_table_of_zeros(run, tmp_path):
+    (tmp_path / "o.toml").write_text(
+        'methods = ["sgd"]\nn_steps = 3\n[problem]\nhessian = [1.0]\ntheta0 = [0.0]\n'
+    )
+    done = run("o.toml", "--json")
+    assert done.exit_code == 0, done.output
+    planned = json.loads(done.stdout)["methods"]["sgd"]["schedules"]["planned"]
+    assert planned["final_loss"] == 0.0 and planned["over_planned"] == 1.0
+    assert not np.any(planned["step_size"])
