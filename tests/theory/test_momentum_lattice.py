@@ -98,6 +98,12 @@ def test_without_noise_it_is_the_one_path():
     np.testing.assert_array_equal(still, 1.25)
 
 
+def test_the_risk_of_an_average_is_refused():
+    p = qpsim.QuadraticProblem(H, noise_std=0.7)
+    with pytest.raises(MethodError, match="not for m-ssd"):
+        theory.expected_excess_loss(p, "m-ssd", THETA0, 0.1, 3, average={"ema": 0.9})
+
+
 DENSE = qpsim.QuadraticProblem([[2.0, 0.5], [0.5, 1.0]])
 TAILS = qpsim.QuadraticProblem([1.0, 2.0], noise=noise.white(1.0, df=3.0))
 FAR = qpsim.QuadraticProblem([1.0, 2.0], noise_std=1e-3)
