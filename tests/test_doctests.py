@@ -16,9 +16,10 @@ MODULES = sorted(
     if not name.endswith("__main__")
 )
 
-# Their examples compute a small figure, seconds each; tests/figures does the same with checks.
+# Their examples compute a small figure, seconds each; tests of figures and verdicts do the same with checks.
 SLOW = {
     "qpsim.figures",
+    *(f"qpsim.verdicts.{name}" for name in ("least_squares", "noise", "tails")),
     *(
         f"qpsim.figures.figure_{name}"
         for name in ("conditions", "least_squares", "noise", "schedules", "tails")

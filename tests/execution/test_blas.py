@@ -161,6 +161,8 @@ def test_a_library_with_a_limit_for_each_thread_is_held_in_each(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
+# JAX, where another test has imported it, warns of any fork.
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_a_child_forked_while_blas_is_held_knows_the_number_from_before(several_threads):
     def child(answer):
         with one_blas_thread():

@@ -164,6 +164,7 @@ def test_the_real_problems_that_are_there_take_their_places(tmp_path):
     assert panel.get_title() == f"IDX images {fingerprint[:8]}"
 
 
+@pytest.mark.long
 def test_real_and_embedded_problems_and_any_methods_may_be_mixed(tmp_path):
     small_mnist(tmp_path)
     data = figures.compute(

@@ -115,6 +115,7 @@ class Copy:
         for name in (
             "__init__.py",
             "errors.py",
+            "lazy.py",
             "execution/__init__.py",
             "execution/sources.py",
             "kernels/__init__.py",

@@ -133,6 +133,7 @@ def test_a_pair_has_its_moment_at_any_correlation(name, t, r):
     assert bound <= 1e-9
 
 
+@pytest.mark.long
 def test_where_the_series_is_long_enough_the_plane_agrees_with_it():
     method, rng = undeclared(), np.random.default_rng(3)
     for t in (2, 4, 8):

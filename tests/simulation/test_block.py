@@ -267,7 +267,14 @@ def test_a_problem_keeps_its_table_for_the_next_run_and_no_longer_than_itself():
 
 
 @pytest.mark.parametrize(
-    "method", ["adam", "m-svag", pytest.param("rmsprop", marks=pytest.mark.long), "m-svag-mb"]
+    "method",
+    [
+        "adam",
+        *(
+            pytest.param(name, marks=pytest.mark.long)
+            for name in ("m-svag", "rmsprop", "m-svag-mb")
+        ),
+    ],
 )
 @pytest.mark.parametrize("step_size", ["optimal", "bound"])
 def test_a_replicates_bits_are_its_own_without_a_closed_form(method, step_size):

@@ -172,7 +172,11 @@ def test_bends_that_are_not_declared():
 
 @pytest.mark.parametrize(
     ("name", "basis"),
-    [("adam", "haar"), pytest.param("adam*", "haar", marks=pytest.mark.long), ("m-svag", "axis")],
+    [
+        ("adam", "haar"),
+        pytest.param("adam*", "haar", marks=pytest.mark.long),
+        pytest.param("m-svag", "axis", marks=pytest.mark.long),
+    ],
 )
 def test_the_recorded_steps_of_a_simulation(name, basis):
     problem = qpsim.random_problem([0.3, 1.0, 2.0, 5.0, 9.0], basis=basis, noise_std=2.0, rng=4)
