@@ -10,14 +10,13 @@ import typer
 
 from qpsim.cli.report_errors import NOT_TRUE, file_lines, print_json, print_table, say
 from qpsim.cli.shared import CacheFolder, DataFolder, Seed, Workers, chosen_options
+from qpsim.verdicts import topics
 
 if TYPE_CHECKING:
     from qpsim.verdicts import Measurement, Report, Verdict
 
 
 def _topics(incomplete: str) -> list[str]:
-    from qpsim.verdicts import topics
-
     return [name for name in ("all", *topics()) if name.startswith(incomplete)]
 
 
@@ -26,7 +25,7 @@ def verify(
         list[str] | None,
         typer.Argument(
             metavar="TOPIC",
-            help="What to verify: theory (the default), figure2, networks, or all.",
+            help=f"What to verify: {', '.join(topics())}, or all; theory if none is named.",
             autocompletion=_topics,
         ),
     ] = None,
