@@ -207,23 +207,17 @@ _NOISE = (
     replace(_VARIED, name="SSD, Haar, Student t", df=3.0, at_most=3.0),
     replace(_VARIED, name="SSD, least squares", least_squares=True, at_most=4.0),
     replace(_VARIED, name="SSD, least squares, B=8", least_squares=True, batch_size=8, at_most=4.0),
-    replace(
-        _CORE[0],
-        name="SGD, axis, Student t",
-        group="noise",
-        target=None,
-        df=3.0,
-        baseline=_CORE[0].name,
-        at_most=1.5,
-    ),
-    replace(
-        _CORE[1],
-        name="SSD, axis, Student t",
-        group="noise",
-        target=None,
-        df=3.0,
-        baseline=_CORE[1].name,
-        at_most=1.5,
+    *(
+        replace(
+            gaussian,
+            name=f"{gaussian.name}, Student t",
+            group="noise",
+            target=None,
+            df=3.0,
+            baseline=gaussian.name,
+            at_most=1.5,
+        )
+        for gaussian in _CORE[:2]
     ),
 )
 

@@ -36,8 +36,12 @@ def total(values):
 
 
 @jit_inline
-def best_step(now, by, curvature, variance, d0, d1, s0, s1, blur, old, scratch):
-    """The step that minimises the value, given the moments (3, d) before it and the adjoint (3, d) after it."""
+def best_step(now, by, curvature, variance, coefficients, blur, old, scratch):
+    """The step that minimises the value, given the moments (3, d) before it and the adjoint (3, d) after it.
+
+    coefficients (4,) are d0, d1, s0 and s1 of the step.
+    """
+    d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     for i in range(curvature.size):
         h, c = curvature[i], variance[i]
         ee, er, rr = now[0, i], now[1, i], now[2, i]
@@ -72,19 +76,8 @@ def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, updat
     for t in range(n - 1, -1, -1):
         d0, d1, s0, s1 = maps[t, 0], maps[t, 1], maps[t, 2], maps[t, 3]
         if update:
-            steps[t] = best_step(
-                moments[t],
-                adjoint[t + 1],
-                curvature,
-                variance,
-                d0,
-                d1,
-                s0,
-                s1,
-                blur,
-                steps[t],
-                scratch,
-            )
+            now, by = moments[t], adjoint[t + 1]
+            steps[t] = best_step(now, by, curvature, variance, maps[t], blur, steps[t], scratch)
         w, k = -steps[t] * d1, -steps[t] * d0
         half = 0.5 * weight[t - 1] if t > 0 else 0.0
         for i in range(d):
@@ -113,19 +106,8 @@ def sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, upda
     for t in range(n):
         d0, d1, s0, s1 = maps[t, 0], maps[t, 1], maps[t, 2], maps[t, 3]
         if update:
-            steps[t] = best_step(
-                moments[t],
-                adjoint[t + 1],
-                curvature,
-                variance,
-                d0,
-                d1,
-                s0,
-                s1,
-                blur,
-                steps[t],
-                scratch,
-            )
+            now, by = moments[t], adjoint[t + 1]
+            steps[t] = best_step(now, by, curvature, variance, maps[t], blur, steps[t], scratch)
         w, k = -steps[t] * d1, -steps[t] * d0
         for i in range(d):
             h, c = curvature[i], variance[i]
