@@ -27,6 +27,7 @@ from qpsim.methods import Method, momentum, plain
 from qpsim.methods import method as method_of
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
+from qpsim.theory.approximate_risk import approximate_risk, law_of
 from qpsim.theory.averaging import Average, average_of
 from qpsim.theory.lattice import sign_descent_risk
 from qpsim.theory.lattice_schedule import scheduled_sign_risk
@@ -58,8 +59,9 @@ def expected_excess_loss(
     pruning: float = 1e-18,
     return_error_bound: bool = False,
     average: Mapping[str, float] | None = None,
+    law: str = "exact",
 ) -> Any:
-    """Exact E[excess loss] after 0, 1, ..., n_steps steps.
+    """E[excess loss] after 0, 1, ..., n_steps steps, exact unless an approximation is asked for.
 
     Parameters
     ----------
@@ -85,6 +87,10 @@ def expected_excess_loss(
     average : {"ema": decay} or {"tail": first_step}, optional
         Instead of the iterates, their average (:func:`qpsim.theory.averaging.average_of`); for methods linear in the
         gradient.
+    law : {"exact", "closure", "high-dimensional"}, default "exact"
+        Approximations of ssd for any Hessian, which return no bound. "closure" takes the iterates to be Gaussian in
+        every step (:mod:`qpsim.theory.sign_closure`); the step size may then be "optimal", each step the best for the
+        expected loss right after it. "high-dimensional" is :func:`qpsim.theory.high_dimensional_risk`.
 
     Returns
     -------
@@ -104,7 +110,7 @@ def expected_excess_loss(
         A step size that is negative, not finite or not one a step; a schedule for m-ssd or signum, or one
         for ssd whose steps have no common spacing.
     TheoryError
-        n_steps below 1, or a negative pruning.
+        n_steps below 1, a negative pruning, an unknown law, or a bound or average that it does not have.
 
     Warns
     -----
@@ -125,8 +131,12 @@ def expected_excess_loss(
     array([5.5   , 2.25  , 1.4375])
     >>> qpsim.theory.expected_excess_loss(p, "ssd", [3.0, 1.0], step_size=0.5, n_steps=2).round(4)
     array([5.5   , 3.6964, 2.4689])
+    >>> qpsim.theory.expected_excess_loss(p, "ssd", [3.0, 1.0], 0.5, 2, law="closure").round(4)
+    array([5.5   , 3.6964, 2.4481])
     """
     chosen = method_of(method)
+    if law_of(law, return_error_bound, average) != "exact":
+        return approximate_risk(problem, chosen, theta0, step_size, n_steps, law)
     if getattr(problem, "kind", None) == "least-squares":
         if average is not None:
             raise MethodError(_NO_AVERAGE.format(method="least squares"))
@@ -248,8 +258,14 @@ def _walking_offset(
     """The offset of a method that moves by signs, coordinate by coordinate."""
     if not p.is_diagonal:
         raise ProblemError(
-            f"The exact risk of {method.name} needs a diagonal Hessian, where coordinates walk independently;"
-            " with this dense one, use qpsim.simulate."
+            f"The exact risk of {method.name} needs a diagonal Hessian, where coordinates walk independently; "
+            + "this "
+            + (
+                'dense one, law="closure" approximates it, or '
+                if method.rule is plain.ssd
+                else "dense one, "
+            )
+            + "use qpsim.simulate."
         )
     if method.rule is not plain.ssd and not p.noise.law.is_gaussian:
         raise MethodError(
