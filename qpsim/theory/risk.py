@@ -257,15 +257,12 @@ def _walking_offset(
 ) -> NDArray[np.float64]:
     """The offset of a method that moves by signs, coordinate by coordinate."""
     if not p.is_diagonal:
+        instead = (
+            'law="closure" or qpsim.simulate' if method.rule is plain.ssd else "qpsim.simulate"
+        )
         raise ProblemError(
             f"The exact risk of {method.name} needs a diagonal Hessian, where coordinates walk independently; "
-            + "this "
-            + (
-                'dense one, law="closure" approximates it, or '
-                if method.rule is plain.ssd
-                else "dense one, "
-            )
-            + "use qpsim.simulate."
+            f"with this dense one, use {instead}."
         )
     if method.rule is not plain.ssd and not p.noise.law.is_gaussian:
         raise MethodError(

@@ -1,4 +1,4 @@
-"""The Gaussian closure of sign descent: exact where the law is Gaussian, near ensembles elsewhere, nearer at large d."""
+"""The Gaussian closure of sign descent: exact where the law is Gaussian, near ensembles elsewhere."""
 
 import numpy as np
 import pytest
