@@ -43,7 +43,7 @@ class _Walker:
             ratio = self.curvature * e / self.scale
             up, down = np.asarray(self.law.cdf(-ratio)), np.asarray(self.law.cdf(ratio))
         else:
-            up, down = (e < 0.0) + 0.0, (e > 0.0) + 0.0
+            up, down = (e < 0.0).astype(float), (e > 0.0).astype(float)
         self.up, self.down = self.mass * up, self.mass * down
         return float(e @ (self.down - self.up)), float(np.sum(self.up + self.down))
 
@@ -52,7 +52,7 @@ class _Walker:
         self.low *= 2
         for name in ("mass", "up", "down"):
             old = getattr(self, name)
-            new = np.zeros(2 * old.size - 1)
+            new: Array = np.zeros(2 * old.size - 1)
             new[::2] = old
             setattr(self, name, new)
 
@@ -66,7 +66,7 @@ class _Walker:
         total = np.cumsum(moved)
         first = int(np.searchsorted(total, _DROPPED, side="right"))
         last = int(np.searchsorted(total, total[-1] - _DROPPED, side="left"))
-        self.mass = moved[first : last + 1].astype(np.float64, copy=False)
+        self.mass = moved[first : last + 1]
         self.low += first - sites
 
     def offsets(self, spacing: float) -> Array:
