@@ -38,7 +38,8 @@ class OptimalRun:
     method : str
     expected_excess_loss : ndarray, shape (n_steps + 1,)
     step_size : ndarray, shape (n_steps,)
-        Mean step size.
+        Mean step size of sgd. Of ssd the one step for all runs, which may be half as long again as the mean of their
+        own ones.
     final_log10_loss : float
         Mean of log10 of the last excess loss; -inf at the optimum.
     """
