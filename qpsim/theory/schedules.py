@@ -64,6 +64,8 @@ class Schedule:
         What was minimised, at these steps.
     restarts : ndarray, shape (k,)
         The value that each start of the search ended with, in ascending order.
+    standard_error : ndarray, shape (n_steps + 1,), or None
+        Of the expected loss, where it was simulated; None where it is exact.
     """
 
     method: str
@@ -73,6 +75,7 @@ class Schedule:
     objective: str
     value: float
     restarts: Array
+    standard_error: Array | None = None
 
     @property
     def highest_loss(self) -> float:
@@ -94,6 +97,8 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
+        error = self.standard_error
+        simulated = {} if error is None else {"standard_error": error.tolist()}
         return {
             "method": self.method,
             "family": self.family,
@@ -104,6 +109,7 @@ class Schedule:
             "restarts": self.restarts.tolist(),
             "disagreement": self.disagreement,
             "highest_loss": self.highest_loss if math.isfinite(self.highest_loss) else None,
+            **simulated,
         }
 
     def __repr__(self) -> str:
@@ -205,7 +211,7 @@ def best_schedule(
     if not is_planned(chosen):
         raise MethodError(
             "A best schedule is known for methods linear in the gradient with at most one state "
-            f"({PLANNED}), not for {chosen.name}; best_constant_step takes any method."
+            f"({PLANNED}), not for {chosen.name}; of any method a family such as 'cosine' is searched."
         )
     if not np.isfinite(p.noise.law.variance):
         raise ProblemError(
