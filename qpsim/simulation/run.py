@@ -194,8 +194,10 @@ def run_plan(
         # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
         spans = list(plan.blocks(1 if checkpoint is not None else pool.width))
         own_threads = not isinstance(workers, Executor)
-        # A single block is not worth starting a thread.
-        place = in_this_thread() if own_threads and len(spans) == 1 else pool
+        # A single block is not worth starting a thread, unless its steps may take so long that Ctrl-C has to be heard
+        # meanwhile: Python hears it in this thread only, and only between kernels.
+        is_quick = len(spans) == 1 and not plan.uses_series
+        place = in_this_thread() if own_threads and is_quick else pool
         for block in _completed(plan, spans, states, place):
             if checkpoint is not None:
                 checkpoint.finish(block)
