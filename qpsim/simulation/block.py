@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.stopping import stop_requested
+from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 from qpsim.theory.averaging import Average
@@ -142,15 +142,15 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     is_short = by_coordinate and plan.method.closed_form is not None
     with_moments = policy.is_exact or policy.is_bound or is_short
     length = _chunk_length(plan, here.losses.shape[1])
+    stop = stop_flag()
     while here.t < plan.n_steps:
         if stop_requested():
             raise Interrupted
         began = time.perf_counter()
         end = _chunk_end(plan, here.t, length)
         window, after = slice(here.t, end), slice(here.t + 1, end + 1)
-        steps = Steps(
-            here.t, policy.code, policy.given[window], policy.code if with_moments else None
-        )
+        moments_for = policy.code if with_moments else None
+        steps = Steps(here.t, policy.code, policy.given[window], moments_for, stop)
         record = Record(here.losses[after], here.steps[window], here.errors[window])
         if by_coordinate:
             diagonal.advance(plan.method.hyper, problem, lanes, steps, record)
@@ -158,6 +158,8 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             coupled.advance(
                 plan.method.hyper, problem, prepared.n_normals, lanes, gradient, steps, record
             )
+        if stop[0]:
+            raise Interrupted
         here.t = end
         _record_theta(plan, here, basis)
         if plan.average is not None:
