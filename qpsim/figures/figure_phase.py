@@ -312,10 +312,11 @@ def _note(data: Data, first: str, second: str, predicted: bool) -> str:
     )
     if predicted:
         text += (
-            f" Predicted (start): of the improvement by {second} in one step over that by {first}. "
+            f" Predicted: of the exact improvement by {second} in one step over that by {first} (start); of "
+            "the losses if every step takes its exact improvement off them (path). "
             "Same winner: share of the cells where prediction and measurement agree."
         )
-    return text + " Circles: noise levels, condition numbers and bases as in Figure 2."
+    return text + " Circles: the problems of Figure 2."
 
 
 def _place(levels: np.ndarray, value: float) -> float:
