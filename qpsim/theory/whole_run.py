@@ -16,8 +16,8 @@ from qpsim.methods import Method, plain
 from qpsim.methods import method as method_of
 from qpsim.theory import arguments as check
 from qpsim.theory import log_loss
+from qpsim.theory.eigen_moments import eigen_variance
 from qpsim.theory.gradient_closure import gaussian_gradient_path
-from qpsim.theory.risk import eigen_variance
 from qpsim.theory.sign_closure import gaussian_sign_path
 from qpsim.theory.sign_walks import optimal_sign_walk
 

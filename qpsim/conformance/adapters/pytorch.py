@@ -17,7 +17,7 @@ from qpsim.conformance.adapters.subject import (
     first_line,
     plain_number,
 )
-from qpsim.conformance.streams import GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
+from qpsim.conformance.streams import FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
 from qpsim.errors import ConformanceError
 
 
@@ -26,12 +26,18 @@ class Torch(Subject):
 
     kind = "PyTorch optimizer"
     dtypes = ("float64", "float32", "float16", "bfloat16")
-    abilities = frozenset({GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS})
+    abilities = frozenset({FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS})
 
     def __init__(self, factory: Callable[..., Any]) -> None:
         self.factory = factory
 
-    def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
+    def start(
+        self,
+        values: Sequence[np.ndarray],
+        dtype: str,
+        layout: str = "plain",
+        frozen: Sequence[int] = (),
+    ) -> Run:
         """See :class:`Subject`."""
         import torch
 

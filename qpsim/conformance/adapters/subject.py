@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,13 +62,21 @@ class Subject(ABC):
     dtypes: tuple[str, ...] = ("float64", "float32", "float16")
     #: What it can be asked for; names of :mod:`qpsim.conformance.streams`.
     abilities: frozenset[str] = frozenset()
+    #: Why it cannot be asked for the rest: a reason for each ability and each type that it lacks.
+    reasons: Mapping[str, str] = {}
 
     @abstractmethod
-    def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
+    def start(
+        self,
+        values: Sequence[np.ndarray],
+        dtype: str,
+        layout: str = "plain",
+        frozen: Sequence[int] = (),
+    ) -> Run:
         """Begin on these parameters.
 
         ``layout`` is "plain", "layouts" (tensors that are not contiguous), "groups" (each tensor a
-        group of its own) or "clone".
+        group of its own) or "clone". ``frozen`` are the numbers of the tensors that never have a gradient.
         """
 
 
