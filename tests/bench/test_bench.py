@@ -30,7 +30,8 @@ def measured():
 @pytest.mark.parametrize(
     ("peer", "name"),
     [
-        (peer, w.name)
+        # Those of other noise compile for seconds; their steps are compared below.
+        pytest.param(peer, w.name, marks=[pytest.mark.long] if w.group == "noise" else [])
         for peer in peers.NAMES
         for w in workloads.workloads(("core", "noise"))
         if peer != "numba" or (w.basis == "axis" and w.group == "core")
