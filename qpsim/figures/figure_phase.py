@@ -193,9 +193,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
             ax = fig.add_subplot(grid[row, column])
             artists[name, KINDS[kind]] = phase_map.draw_map(data, name, kind, ax)
             same, all_of_them = data["agreement"][row, kind]
-            ax.set_title(
-                _TITLES[kind] + (f"\nsame winner: {same:.0f} of {all_of_them:.0f}" if kind else "")
-            )
+            ax.set_title(_TITLES[kind] + (f"\n{same:.0f} of {all_of_them:.0f}" if kind else ""))
             ax.tick_params(labelleft=column == 0)
             if column == 0:
                 ax.set_ylabel(_AXIS_LABELS[name])
@@ -231,7 +229,7 @@ def _note(data: Data, first: str, second: str, kinds: list[int]) -> str:
     if 2 in kinds:
         text += " Predicted (run): ends of whole runs, without sampling."
     if len(kinds) > 1:
-        text += " Same winner: of the decided cells."
+        text += " Numbers: decided cells whose winner is predicted, of all decided ones."
     return text + " Circles: noise levels, condition numbers and bases as in Figure 2."
 
 

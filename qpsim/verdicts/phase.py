@@ -57,7 +57,7 @@ def judge(data: Data) -> tuple[Verdict, ...]:
             "beyond the paper",
             of_cells,
             f"at least {_SHARE:.0%}",
-            _shares(data, "run", lambda share: share >= _SHARE),
+            (*_shares(data, "run", lambda share: share >= _SHARE), *_errors(data)),
         ),
         Verdict(
             "one-step-does-not",
@@ -105,6 +105,16 @@ def _shares(data: Data, kind: str, rule: Callable[[float], bool]) -> tuple[Measu
                 holds=bool(rule(share)),
             )
         )
+    return tuple(found)
+
+
+def _errors(data: Data) -> tuple[Measurement, ...]:
+    """How far off the predicted ratios are; this informs and does not decide."""
+    found = []
+    for name in figure.MAPS:
+        measured, _, predicted = data[name]
+        off = float(np.sqrt(np.mean((predicted - measured) ** 2)))
+        found.append(Measurement(f"{name}: root mean square error of the log10 ratio", off))
     return tuple(found)
 
 

@@ -18,6 +18,7 @@ def _data(change=None, same=((58.0, 20.0), (59.0, 30.0))):
     agreement = [[[60.0, 60.0], [start, 60.0], [run, 60.0]] for run, start in same]
     arrays = {
         "noise": np.array([measured, measured, measured]),
+        "condition": np.array([measured, measured, measured + 0.1]),
         "noise_error": np.full(measured.shape, 0.01),
         "agreement": np.array(agreement),
     }
@@ -46,3 +47,5 @@ def test_a_share_has_its_count_and_interval():
     assert first.what == "noise: 58 of 60 decided cells" and first.value == pytest.approx(58 / 60)
     # The exact (Clopper-Pearson) interval is [0.885, 0.996]; Wilson's is a little shorter.
     assert first.interval == pytest.approx((0.8864, 0.9908), abs=2e-4)
+    errors = [one.value for one in phase.judge(_data())[0].measurements[2:]]
+    assert errors == pytest.approx([0.0, 0.1], abs=1e-12)
