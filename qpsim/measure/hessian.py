@@ -288,7 +288,7 @@ def _estimated(
         density_weights=spectrum.weights,
         negative_mass=_ratio(negative, spectrum.mean(np.abs)),
         condition=float("nan"),
-        outlier_share=_mean(spectrum.mean(lambda x: (np.abs(x) > 0.1 * largest).astype(float))),
+        outlier_share=_share(spectrum.mean(lambda x: (np.abs(x) > 0.1 * largest).astype(float))),
         blocks=tuple(blocks),
         matrix=None,
     )
@@ -318,6 +318,12 @@ def _rows(
 def _mean(values: np.ndarray, factor: float = 1.0) -> Estimate:
     n = len(values)
     return around(values.mean(), factor * values.std(ddof=1) / np.sqrt(n), n - 1)
+
+
+def _share(values: np.ndarray) -> Estimate:
+    """The mean of shares, whose interval ends at 0 and 1."""
+    found = _mean(values)
+    return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray, factor: float = 1.0) -> Estimate:
