@@ -176,12 +176,17 @@ def curvature(
     """
     random = generator(rng)
     products = Products(hvp, dim, random)
+    if not isinstance(blocks, Mapping | None):
+        raise MeasureError(
+            f"blocks must map names to slices of coordinates, not be a {type(blocks).__name__}."
+        )
     parts = {name: _range(name, part, products.dim) for name, part in (blocks or {}).items()}
     counts = {"n_probes": n_probes, "n_rows": n_rows, "n_lanczos": n_lanczos}
     for name, value in counts.items():
         checks.count(name, value, MeasureError, low=3)
     checks.count("n_eigenvalues", n_eigenvalues, MeasureError)
-    if products.dim <= checks.count("exact_below", exact_below, MeasureError, low=0):
+    # Of one or two coordinates nothing is left to estimate.
+    if products.dim <= max(2, checks.count("exact_below", exact_below, MeasureError, low=0)):
         return _exact(products, parts)
     return _estimated(products, parts, n_probes, n_rows, n_lanczos, n_eigenvalues, random)
 
@@ -352,6 +357,9 @@ def _extreme(products: Products, n: int, ritz: np.ndarray, rng: np.random.Genera
     dim = products.dim
     operator = LinearOperator((dim, dim), matvec=lambda v: products.of(v.ravel()), dtype=float)
     n = min(n, (dim - 1) // 2)
+    if not ritz.any():
+        # The Hessian is zero on random vectors, and so everywhere.
+        return np.zeros(2 * n)
     try:
         found = eigsh(
             operator, 2 * n, which="BE", v0=rng.standard_normal(dim), tol=1e-4, maxiter=_RESTARTS,
