@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.stopping import stop_requested
+from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 from qpsim.simulation.stepsize import optimal
@@ -137,9 +137,10 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         policy.is_exact or policy.is_bound or (is_shared and plan.method.closed_form is not None)
     )
     moments_for = policy.code if with_moments else None
+    stop = stop_flag()
 
     def advance(window: slice) -> None:
-        steps = Steps(window.start, policy.code, policy.given[window], moments_for)
+        steps = Steps(window.start, policy.code, policy.given[window], moments_for, stop)
         after = slice(window.start + 1, window.stop + 1)
         record = Record(here.losses[after], here.steps[window], here.errors[window])
         if by_coordinate:
@@ -171,6 +172,8 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         began = time.perf_counter()
         end = _chunk_end(plan, here.t, length)
         advance(slice(here.t, end))
+        if stop[0]:
+            raise Interrupted
         here.t = end
         _record_theta(plan, here, basis)
         if plan.average is not None:
