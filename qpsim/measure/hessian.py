@@ -12,7 +12,15 @@ from qpsim import checks
 from qpsim.errors import MeasureError
 from qpsim.measure.inputs import Products, generator
 from qpsim.measure.lanczos import density
-from qpsim.measure.record import Estimate, Measurement, around, axes_for, exactly, table
+from qpsim.measure.record import (
+    Estimate,
+    Measurement,
+    around,
+    axes_for,
+    exactly,
+    mean_estimate,
+    table,
+)
 
 # Restarts of the search for extreme eigenvalues, each of a dozen products.
 _RESTARTS = 10
@@ -275,7 +283,7 @@ def _estimated(
     for name, part in parts.items():
         size = part.stop - part.start
         own = _rows(products, part, n_rows, rng)[0]
-        blocks.append(Block(name, size, _mean(np.array(block_traces[name])), own))
+        blocks.append(Block(name, size, mean_estimate(np.array(block_traces[name])), own))
     spectrum = density(products, n_probes, n_lanczos, rng)
     extreme = _extreme(products, n_eigenvalues, spectrum.nodes, rng)
     largest = np.abs(extreme).max()
@@ -284,7 +292,7 @@ def _estimated(
         dim=dim,
         n_products=products.count,
         exact=False,
-        trace=_mean(np.array(traces)),
+        trace=mean_estimate(np.array(traces)),
         diagonal=diagonal,
         diagonal_mass=mass,
         entry_norm=norm,
@@ -316,18 +324,13 @@ def _rows(
         sums[start : start + len(some)] = np.abs(columns[part]).sum(axis=0)
     # Rows are drawn without replacement: the error vanishes when all are taken.
     rest = np.sqrt(1.0 - taken / size)
-    mass, norm = _ratio(diagonal, sums, rest), _mean(sums, rest)
+    mass, norm = _ratio(diagonal, sums, rest), mean_estimate(sums, rest)
     return mass, Estimate(*(size * one for one in norm))
-
-
-def _mean(values: np.ndarray, factor: float = 1.0) -> Estimate:
-    n = len(values)
-    return around(values.mean(), factor * values.std(ddof=1) / np.sqrt(n), n - 1)
 
 
 def _share(values: np.ndarray) -> Estimate:
     """The mean of shares, whose interval ends at 0 and 1."""
-    found = _mean(values)
+    found = mean_estimate(values)
     return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
 

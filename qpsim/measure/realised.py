@@ -9,7 +9,7 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import MeasureError, QpsimError, first_line
 from qpsim.measure.parabolas import UNKNOWN, Directions
-from qpsim.measure.record import Estimate, around
+from qpsim.measure.record import Estimate, mean_estimate
 
 # Directions along which the loss is followed, and how often a step is doubled or halved at most.
 _FOLLOWED, _DOUBLED = 8, 6
@@ -75,4 +75,4 @@ def realised(loss: Callable[[np.ndarray], float], view: Directions, step: float)
     )
     if not np.isfinite(values).all():
         return UNKNOWN
-    return around(values.mean(), values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1)
+    return mean_estimate(values)
