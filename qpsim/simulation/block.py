@@ -20,6 +20,7 @@ from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
+from qpsim.simulation.step_check import Sums, is_looked_at, is_wanted
 from qpsim.theory.averaging import Average
 
 # BLAS rounds the last columns of a product by another kernel if they fill no vector. A block whose
@@ -45,6 +46,7 @@ class Block(NamedTuple):
     errors: np.ndarray | None
     theta: np.ndarray | None
     averaged: np.ndarray | None
+    check: Sums = Sums()
 
 
 @dataclass
@@ -143,11 +145,15 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     with_moments = policy.is_exact or policy.is_bound or is_short
     length = _chunk_length(plan, here.losses.shape[1])
     stop = stop_flag()
+    check, checks_steps = Sums(), is_wanted(plan)
     while here.t < plan.n_steps:
         if stop_requested():
             raise Interrupted
         began = time.perf_counter()
         end = _chunk_end(plan, here.t, length)
+        looks = checks_steps and is_looked_at(here.t)
+        if looks:
+            end, before = here.t + 1, here.offset.copy()
         window, after = slice(here.t, end), slice(here.t + 1, end + 1)
         moments_for = policy.code if with_moments else None
         steps = Steps(here.t, policy.code, policy.given[window], moments_for, stop)
@@ -161,9 +167,14 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         if stop[0]:
             raise Interrupted
         here.t = end
+        if looks:
+            before -= here.offset
+            of_step = _excess_loss(problem, before)
+            was, now = here.losses[end - 1, :count], here.losses[end, :count]
+            check = check.with_step(was, now, of_step[:count])
         _record_theta(plan, here, basis)
         if plan.average is not None:
-            _follow_average(plan.average, here, problem, by_coordinate)
+            _follow_average(plan.average, here, problem)
         watcher = _watchers.get((plan.token, os.getpid()))
         if watcher is not None:
             watcher(first, here)
@@ -176,6 +187,7 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         here.errors[:, :count] if plan.uses_series else None,
         here.theta[:, :, :count] if plan.theta_steps else None,
         here.averaged[:, :count] if plan.average is not None else None,
+        check,
     )
 
 
@@ -260,21 +272,27 @@ def _record_theta(plan: Plan, here: BlockState, basis: np.ndarray | None) -> Non
     here.theta[k][:, here.diverged != 0] = np.inf
 
 
-def _follow_average(average: Average, here: BlockState, problem: Any, by_coordinate: bool) -> None:
-    """Take the iterate after step here.t into the average, and record the average's loss."""
+def _excess_loss(problem: Any, offset: np.ndarray) -> np.ndarray:
+    """Excess loss in every lane at an offset (d, lanes) from the optimum."""
     from qpsim.kernels import coupled, diagonal
+
+    loss = np.empty(offset.shape[1])
+    if isinstance(problem, diagonal.DiagonalProblem):
+        diagonal.excess_loss(problem.eigenvalues, offset, loss)
+    else:
+        coupled.start(problem, offset, np.empty_like(offset), loss)
+    return loss
+
+
+def _follow_average(average: Average, here: BlockState, problem: Any) -> None:
+    """Take the iterate after step here.t into the average, and record the average's loss."""
     from qpsim.kernels.record import record_loss
 
     kept = average.kept(here.t)
     here.average *= kept
     here.average += (1.0 - kept) * here.offset
-    loss = np.empty(here.diverged.size)
-    if by_coordinate:
-        diagonal.excess_loss(problem.eigenvalues, here.average, loss)
-    else:
-        coupled.start(problem, here.average, np.empty_like(here.average), loss)
     # An average may overflow before the iterate does; its lane goes on all the same.
-    record_loss(loss, here.diverged.copy(), here.averaged[here.t])
+    record_loss(_excess_loss(problem, here.average), here.diverged.copy(), here.averaged[here.t])
 
 
 def _prepare(plan: Plan) -> Prepared:
