@@ -21,6 +21,7 @@ from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 from qpsim.simulation.step_check import Sums, is_looked_at, is_wanted
+from qpsim.simulation.stepsize import optimal
 from qpsim.theory.averaging import Average
 
 # BLAS rounds the last columns of a product by another kernel if they fill no vector. A block whose
@@ -140,9 +141,13 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             here.average[:] = here.offset
             here.averaged[0] = here.losses[0]
     policy = plan.policy
-    # On a diagonal a closed form takes so little code that one kernel for all policies is quicker to compile.
-    is_short = by_coordinate and plan.method.closed_form is not None
-    with_moments = policy.is_exact or policy.is_bound or is_short
+    # On a diagonal a closed form takes so little code that one kernel for all policies is quicker to compile. Without
+    # noise the exact step is a line search: it runs in the kernel of the exact step under noise, since the two are
+    # mostly asked for together.
+    is_shared = by_coordinate or policy.name == optimal.NAME
+    with_moments = (
+        policy.is_exact or policy.is_bound or (is_shared and plan.method.closed_form is not None)
+    )
     length = _chunk_length(plan, here.losses.shape[1])
     stop = stop_flag()
     check, checks_steps = Sums(), is_wanted(plan)
