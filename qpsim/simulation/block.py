@@ -21,6 +21,7 @@ from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
+from qpsim.simulation.step_check import Sums, is_looked_at, is_wanted
 from qpsim.simulation.stepsize import optimal
 from qpsim.theory.averaging import Average
 
@@ -47,6 +48,7 @@ class Block(NamedTuple):
     errors: np.ndarray | None
     theta: np.ndarray | None
     averaged: np.ndarray | None
+    check: Sums = Sums()
 
 
 @dataclass
@@ -166,18 +168,27 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         if is_first:
             advance(slice(here.t, here.t))
     length = _chunk_length(plan, here.losses.shape[1])
+    check, checks_steps = Sums(), is_wanted(plan)
     while here.t < plan.n_steps:
         if stop_requested():
             raise Interrupted
         began = time.perf_counter()
         end = _chunk_end(plan, here.t, length)
+        looks = checks_steps and is_looked_at(here.t)
+        if looks:
+            end, before = here.t + 1, here.offset.copy()
         advance(slice(here.t, end))
         if stop[0]:
             raise Interrupted
         here.t = end
+        if looks:
+            before -= here.offset
+            of_step = _excess_loss(problem, before)
+            was, now = here.losses[end - 1, :count], here.losses[end, :count]
+            check = check.with_step(was, now, of_step[:count])
         _record_theta(plan, here, basis)
         if plan.average is not None:
-            _follow_average(plan.average, here, problem, by_coordinate)
+            _follow_average(plan.average, here, problem)
         watcher = _watchers.get((plan.token, os.getpid()))
         if watcher is not None:
             watcher(first, here)
@@ -190,6 +201,7 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         here.errors[:, :count] if plan.uses_series else None,
         here.theta[:, :, :count] if plan.theta_steps else None,
         here.averaged[:, :count] if plan.average is not None else None,
+        check,
     )
 
 
@@ -296,21 +308,27 @@ def _record_theta(plan: Plan, here: BlockState, basis: np.ndarray | None) -> Non
     here.theta[k][:, here.diverged != 0] = np.inf
 
 
-def _follow_average(average: Average, here: BlockState, problem: Any, by_coordinate: bool) -> None:
-    """Take the iterate after step here.t into the average, and record the average's loss."""
+def _excess_loss(problem: Any, offset: np.ndarray) -> np.ndarray:
+    """Excess loss in every lane at an offset (d, lanes) from the optimum."""
     from qpsim.kernels import coupled, diagonal
+
+    loss = np.empty(offset.shape[1])
+    if isinstance(problem, diagonal.DiagonalProblem):
+        diagonal.excess_loss(problem.eigenvalues, offset, loss)
+    else:
+        coupled.start(problem, offset, np.empty_like(offset), loss)
+    return loss
+
+
+def _follow_average(average: Average, here: BlockState, problem: Any) -> None:
+    """Take the iterate after step here.t into the average, and record the average's loss."""
     from qpsim.kernels.record import record_loss
 
     kept = average.kept(here.t)
     here.average *= kept
     here.average += (1.0 - kept) * here.offset
-    loss = np.empty(here.diverged.size)
-    if by_coordinate:
-        diagonal.excess_loss(problem.eigenvalues, here.average, loss)
-    else:
-        coupled.start(problem, here.average, np.empty_like(here.average), loss)
     # An average may overflow before the iterate does; its lane goes on all the same.
-    record_loss(loss, here.diverged.copy(), here.averaged[here.t])
+    record_loss(_excess_loss(problem, here.average), here.diverged.copy(), here.averaged[here.t])
 
 
 def _prepare(plan: Plan) -> Prepared:
