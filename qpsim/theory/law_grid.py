@@ -47,10 +47,12 @@ _PART, _PART_OF_SQUARE = 0.8, 0.7
 _LONGEST, _LONGEST_OF_SQUARE = 0.5, 0.2
 # Cells of an axis, at most, on account of a small deviation: a law of few places has one that says little.
 _MOST_CELLS = 120.0
-# All of them times this on a grid of two axes, which costs little; and times this on the coarser grid.
-_TWO_AXES, _COARSER = 0.6, 1.4
+# All of them times this, by the number of states; and times this on the coarser grid.
+_FINENESS, _COARSER = {1: 0.6, 2: 0.85}, 1.25
+# The finer grid errs by the difference over 1.25^order - 1: by less than this times it, if the order is 2 or above.
+_SAFETY = 2.0
 # Quadrature over a gradient: panels, their nodes, nodes where it is smooth. Mass left out at an axis' end, at a node.
-_PANELS, _ORDER, _SMOOTH = 5, 8, 16
+_PANELS, _ORDER, _SMOOTH = 5, 10, 16
 _TAIL, _NEGLIGIBLE, _BINS = 1e-8, 1e-11, 2000
 _MOST_NODES, _MOST_IMAGES = 20_000_000, 8_000_000
 _LATE = 1e6
@@ -88,7 +90,7 @@ def grid_risk(
         if coordinates[k].std == 0.0:
             risk[k] = coarse[k] = _certain(coordinates[k], method, steps)
         else:
-            part = _TWO_AXES if len(STATES[method.name]) == 1 else 1.0
+            part = _FINENESS[len(STATES[method.name])]
             risk[k], moved = _followed(coordinates[k], method, steps, part)
             coarse[k] = _followed(coordinates[k], method, steps, _COARSER * part)[0]
             coarse[k] = np.where(np.abs(coarse[k] - risk[k]) > moved, coarse[k], risk[k] + moved)
@@ -97,7 +99,7 @@ def grid_risk(
     weight = count.astype(float)
     total = weight @ risk
     # The difference changes its sign now and then, the error of one grid does so at other times.
-    share = (weight @ np.abs(risk - coarse)) / np.maximum(total, np.finfo(float).tiny)
+    share = _SAFETY * (weight @ np.abs(risk - coarse)) / np.maximum(total, np.finfo(float).tiny)
     return total, total * np.maximum.accumulate(share)
 
 

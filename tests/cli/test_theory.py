@@ -103,6 +103,12 @@ def test_risk_of_sign_descent_and_of_a_step_too_large(run):
     problem = qpsim.QuadraticProblem([1.0, 2.0])
     wanted = theory.expected_excess_loss(problem, "ssd", [1.0, 2.0], 0.1, 100)
     assert json.loads(done.stdout)["expected_excess_loss"] == list(wanted)
+    dense = ("risk", "hessian.npy", "ssd", "--step-size", "0.1", "--theta0", "1,2,3", "--json")
+    done = run(*dense, "--law", "closure")
+    wanted = theory.expected_excess_loss(
+        qpsim.QuadraticProblem(HESSIAN), "ssd", [1, 2, 3], 0.1, 100, law="closure"
+    )
+    assert json.loads(done.stdout)["expected_excess_loss"] == list(wanted)
     done = run("risk", "diagonal.csv", "sgd", "--step-size", "10", "--n-steps", "400", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["expected_excess_loss"][-1] is None
