@@ -138,7 +138,7 @@ def test_errata(run):
         (["kappa", "1", "2"], "must lie in [0, 1)"),
         (["kappa", "0.9", "0"], "at least 1"),
         (["risk", "hessian.npy", "ssd", "--step-size", "0.1"], "needs a diagonal Hessian"),
-        (["risk", "hessian.npy", "adam", "--step-size", "0.1"], "adam has no exact risk"),
+        (["risk", "hessian.npy", "lion", "--step-size", "0.1"], "lion has no exact risk"),
         (["risk", "hessian.npy", "sdg", "--step-size", "0.1"], "did you mean"),
         (["risk", "hessian.npy", "sgd", "--momentum", "0.5", "--step-size", "0.1"], "momentum"),
         (["risk", "hessian.npy", "sgd", "--step-size", "-1"], "finite number >= 0"),

@@ -8,7 +8,8 @@ import pytest
 
 from qpsim import theory
 from qpsim.errors import FigureError
-from qpsim.theory import law_grid, sign_closure, signs
+from qpsim.kernels import law_grid
+from qpsim.theory import sign_closure, signs
 from qpsim.verdicts import theory as verified
 
 FEW = verified.Options(n_replicates=20_000)
