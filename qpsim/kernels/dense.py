@@ -8,11 +8,14 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Moments
 from qpsim.kernels.columns import inner
 from qpsim.kernels.gradient_noise import FactorNoise, fill_noise
+from qpsim.kernels.jit import is_set
 from qpsim.kernels.laws import Gaussian, draw_scales, variance_of
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import fill_batch, fill_correlated_estimates, observe_all
 from qpsim.kernels.problems import ProblemKernels, add_moments, register
 from qpsim.kernels.quadratic import choose_gaussian_moments
+from qpsim.kernels.student_moments import choose_student_moments
+from qpsim.kernels.student_signs import StudentTable
 
 
 class DenseProblem(NamedTuple):
@@ -29,8 +32,9 @@ class DenseProblem(NamedTuple):
     form_matrix : array (d, d), (1, 1) or (0, 0)
         What the step-size policy's quadratic form needs beside Q: Q o C for the exact step of a linear rule; |Q| for
         the bound, or its sum for signs of one scale; else empty.
-    table : SignTable, SeriesTable or ()
-        What the exact step of the rule's closed form has tabulated (:mod:`qpsim.kernels.quadratic`).
+    table : SignTable, StudentTable, SeriesTable or ()
+        What the exact step of the rule's closed form has tabulated (:mod:`qpsim.kernels.quadratic`,
+        :mod:`qpsim.kernels.student_moments`).
     batch_size : int
     transposed_factor : array (d, d) or (0, 0)
         factor^T, for a rule that observes a minibatch's variance estimate.
@@ -100,6 +104,8 @@ def _choose_moments(problem: Any, hyper: Any) -> Any:
     # The form matrix of a linear rule holds the variance of any law.
     if dispatch.field_class(problem, "law") is Gaussian or dispatch.is_linear_type(hyper):
         return choose_gaussian_moments(hyper)
+    if dispatch.field_class(problem, "table") is StudentTable:
+        return choose_student_moments(hyper)
     return _averaged_moments
 
 
@@ -112,6 +118,8 @@ def _averaged_moments(problem, hyper, step, policy, moments):
     moments.error[:] = 0.0
     law = problem.law
     for n in range(law.scales.size):
+        if is_set(step.stop):
+            return
         given_scale = DenseProblem(
             problem.hessian,
             problem.noise,

@@ -163,42 +163,63 @@ def fill_squared_scales(stream, degrees, batch_size, out):
         for _ in range(batch_size):
             fill_raw(stream, words)
             for lane in range(lanes):
-                uniform = np.float64((words[0, lane] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
-                out[lane] -= log(uniform)
+                out[lane] -= log(uniform_of_word(words[0, lane]))
     else:
+        gammas = np.empty(lanes)
         for _ in range(batch_size):
+            fill_gammas(stream, 0.5 * degrees, gammas)
             for lane in range(lanes):
-                out[lane] += (
-                    0.5 * degrees / gamma_variable(stream[:, lane : lane + 1], 0.5 * degrees)
-                )
+                out[lane] += 0.5 * degrees / gammas[lane]
     for lane in range(lanes):
         out[lane] /= batch_size
 
 
 @jit
-def gamma_variable(stream, shape):
-    """One Gamma(shape, 1) variable from one lane's stream (4, 1), by the method of Marsaglia and Tsang (2000).
+def fill_gammas(stream, shape, out):
+    """Fill ``out`` (lanes,) with Gamma(shape, 1) variables by the method of Marsaglia and Tsang (2000).
 
-    A shape below 1 is that of shape + 1 times a uniform to the power 1 / shape.
+    A shape below 1 is that of shape + 1 times a uniform to the power 1 / shape. All lanes make their first attempt
+    together; those that it does not serve go on alone.
     """
-    boost = 1.0
-    word = np.empty((1, 1), np.uint64)
+    lanes = out.size
+    words, normals = np.empty((1, lanes), np.uint64), np.empty((1, lanes))
+    own_word, own_normal = np.empty((1, 1), np.uint64), np.empty((1, 1))
+    boost = np.ones(lanes)
     if shape < 1.0:
-        fill_raw(stream, word)
-        uniform = np.float64((word[0, 0] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
-        boost = uniform ** (1.0 / shape)
+        fill_raw(stream, words)
+        for lane in range(lanes):
+            boost[lane] = uniform_of_word(words[0, lane]) ** (1.0 / shape)
         shape += 1.0
     d = shape - 1.0 / 3.0
     c = 1.0 / math.sqrt(9.0 * d)
-    normal = np.empty((1, 1))
-    while True:
-        fill_normals(stream, normal)
-        x = normal[0, 0]
+    fill_normals(stream, normals)
+    fill_raw(stream, words)
+    for lane in range(lanes):
+        x, uniform = normals[0, lane], uniform_of_word(words[0, lane])
+        while not accepts(x, uniform, c, d):
+            own = stream[:, lane : lane + 1]
+            fill_normals(own, own_normal)
+            fill_raw(own, own_word)
+            x, uniform = own_normal[0, 0], uniform_of_word(own_word[0, 0])
         root = 1.0 + c * x
-        fill_raw(stream, word)
-        uniform = np.float64((word[0, 0] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
-        if root > 0.0:
-            v = root * root * root
-            if math.log(uniform) < 0.5 * x * x + d - d * v + d * math.log(v):
-                # Not 0, for a denominator: with few degrees of freedom the variable may underflow.
-                return max(d * v * boost, 1e-290)
+        # Not 0, for a denominator: with few degrees of freedom the variable may underflow.
+        out[lane] = max(d * (root * root * root) * boost[lane], 1e-290)
+
+
+@jit_inline
+def uniform_of_word(word):
+    """A uniform variable in (0, 1] from the top 53 bits of a word."""
+    return np.float64((word >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
+
+
+@jit_inline
+def accepts(x, uniform, c, d):
+    """Whether Marsaglia and Tsang accept d (1 + c x)^3."""
+    root = 1.0 + c * x
+    v = root * root * root
+    square = x * x
+    # What is below their bound, as most is, the logarithms accept too.
+    return root > 0.0 and (
+        uniform < 1.0 - 0.0331 * square * square
+        or math.log(uniform) < 0.5 * square + d - d * v + d * math.log(v)
+    )

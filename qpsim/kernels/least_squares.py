@@ -16,8 +16,8 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.columns import inner
 from qpsim.kernels.elementary import erf
-from qpsim.kernels.jit import jit
-from qpsim.kernels.laws import INV_SQRT2, gamma_variable
+from qpsim.kernels.jit import is_set, jit
+from qpsim.kernels.laws import INV_SQRT2, fill_gammas
 from qpsim.kernels.moments import two_values
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import relative_variance
@@ -26,6 +26,8 @@ from qpsim.kernels.plackett import pair_integral
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.problems import ProblemKernels, register
 from qpsim.kernels.series import Coupling, SeriesTable, raise_power, series_of_direction
+from qpsim.kernels.student_moments import two_valued_student_moments
+from qpsim.kernels.student_signs import StudentTable
 
 # A coordinate whose own variance is this part of K_ii or less is known from the residual: its noise is rounding.
 _NOISELESS = 1e-14
@@ -43,6 +45,8 @@ class LeastSquaresProblem(NamedTuple):
         K o K, for linear rules.
     arcsines : array (d, d), or (0, 0)
         K_ij times E[s_i s_j] at batch size 1.
+    signs : StudentTable
+        The data's correlation, for signs at a batch size that has closed forms; of degree 0 at any other.
     label_std : float
         s.
     batch_size : int
@@ -62,6 +66,7 @@ class LeastSquaresProblem(NamedTuple):
     factor: np.ndarray
     square: np.ndarray
     arcsines: np.ndarray
+    signs: StudentTable
     label_std: float
     batch_size: int
     shares: np.ndarray
@@ -87,8 +92,9 @@ def _multiply(problem, direction, image):
 @jit
 def fill_shares(stream, degrees, out):
     """Fill ``out`` (lanes,) with chi^2 / degrees variables."""
+    fill_gammas(stream, 0.5 * degrees, out)
     for lane in range(out.size):
-        out[lane] = 2.0 * gamma_variable(stream[:, lane : lane + 1], 0.5 * degrees) / degrees
+        out[lane] = 2.0 * out[lane] / degrees
 
 
 @jit
@@ -234,14 +240,18 @@ def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, m
     """Moments of z_i = middle_i + half_i sign(g_i + shift_i) in every lane.
 
     Given w, sign(g_i + shift_i) has the scaled mean a_i = (w h_i + shift_i) / (sqrt(w v / B) tau_i). Without shifts
-    a_i = sqrt(w B / v) h_i / tau_i, and averages over w of exp(-w x / 2) are (1 + x / B)^(-B / 2): Student's t. At
-    B = 1 there is a closed form.
+    a_i = sqrt(w B / v) h_i / tau_i, and averages over w of exp(-w x / 2) are (1 + x / B)^(-B / 2): Student's t, which
+    has closed forms. Those of B = 1 do not depend on the state.
     """
     d, lanes = gradient.shape
     square = residual_variance(problem, offset, gradient)
-    if problem.batch_size == 1 and policy != BOUND and not np.any(shift):
-        one_draw_moments(problem, square, gradient, middle, half, moments)
-        return
+    if not np.any(shift):
+        if problem.batch_size == 1 and policy != BOUND:
+            one_draw_moments(problem, square, gradient, middle, half, moments)
+            return
+        if problem.signs.degrees > 0:
+            student_moments(problem, square, gradient, middle, half, policy, moments)
+            return
     own, ratio, mean, expected = np.empty(d), np.empty(d), np.empty(d), np.empty(d)
     a = np.empty((problem.shares.size, d))
     for lane in range(lanes):
@@ -316,6 +326,27 @@ def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, m
 
 
 @jit
+def student_moments(problem, square, gradient, middle, half, policy, moments):
+    """Moments of z_i = middle_i + half_i sign(g_i) in every lane: Student's t with B degrees of freedom.
+
+    With s_i = h_i / sqrt(K_ii v) the scaled mean is a_i = s_i / sqrt(1 - s_i^2), for chi and not chi / sqrt(B), and the
+    noise's correlation r_ij = R_ij sqrt((1 + a_i^2) (1 + a_j^2)) - a_i a_j, R that of the data.
+    """
+    d, lanes = gradient.shape
+    a, own = np.empty((d, lanes)), np.empty((d, lanes))
+    for i in range(d):
+        for lane in range(lanes):
+            size = problem.covariance[i, i] * square[lane]
+            share = gradient[i, lane] / math.sqrt(size) if size > 0.0 else 0.0
+            own[i, lane] = 1.0 / math.sqrt(max(1.0 - share * share, _NOISELESS))
+            a[i, lane] = share * own[i, lane]
+    weights = np.abs(problem.covariance) if policy == BOUND else problem.covariance
+    two_valued_student_moments(
+        problem.signs, own, weights, gradient, middle, half, a, policy, moments
+    )
+
+
+@jit
 def off_diagonal_form(matrix, vector):
     """sum over i != j of matrix_ij vector_i vector_j."""
     total = 0.0
@@ -343,6 +374,8 @@ def _series(problem, hyper, step, policy, moments):
             for k in range(states.shape[0]):
                 states[k, i, 0] = step.states[k, i, lane]
         for n in range(problem.shares.size):
+            if is_set(step.stop):
+                return
             w = problem.shares[n]
             for i in range(d):
                 mean[i, 0] = w * step.gradient[i, lane]
@@ -350,7 +383,7 @@ def _series(problem, hyper, step, policy, moments):
             series_of_direction(
                 Coupling(problem.covariance, form, table, std),
                 hyper,
-                StepInput(mean, mean, extra, states, step.t),
+                StepInput(mean, mean, extra, states, step.t, step.stop),
                 policy,
                 average,
             )

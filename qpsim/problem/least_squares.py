@@ -244,6 +244,7 @@ class LeastSquares(Frozen):
             np.ascontiguousarray(factor),
             self._covariance**2,
             _arcsines(self._covariance) if batch_size == 1 else np.zeros((0, 0)),
+            _sign_table(self._covariance, batch_size),
             self._label_noise_std,
             batch_size,
             scales**2,
@@ -297,12 +298,25 @@ def _series_table(covariance: Array, tolerance: float) -> Any:
     return table._replace(off_diagonal=np.ascontiguousarray(off_diagonal))
 
 
+def _sign_table(covariance: Array, batch_size: int) -> Any:
+    """What signs at a batch size tabulate of the data's correlation; where it has no closed forms, an empty table."""
+    from qpsim.kernels.student_signs import closed_degrees, student_table
+
+    degrees = closed_degrees(batch_size)
+    return student_table(degrees, _correlation(covariance) if degrees > 1 else np.ones((1, 1)))
+
+
 def _arcsines(covariance: Array) -> Array:
     """K_ij (2 / pi) asin(K_ij / sqrt(K_ii K_jj)), shape (d, d); 0 beside a coordinate that is always 0."""
+    return covariance * np.arcsin(_correlation(covariance)) * (2.0 / np.pi)
+
+
+def _correlation(covariance: Array) -> Array:
+    """K_ij / sqrt(K_ii K_jj), shape (d, d); 0 beside a coordinate that is always 0."""
     std = np.sqrt(np.diagonal(covariance))
     size = np.outer(std, std)
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = np.where(size > 0.0, np.clip(covariance / size, -1.0, 1.0), 0.0)
     # The arcsine is so steep at 1 that rounding on the diagonal would show.
     np.fill_diagonal(correlation, np.sign(std))
-    return covariance * np.arcsin(correlation) * (2.0 / np.pi)
+    return correlation

@@ -139,7 +139,7 @@ def _coupled(
         kernel_law(noise),
         noise.scale(problem),
         form_matrix,
-        _table(problem, method, policy, tolerance),
+        _table(problem, noise, method, policy, tolerance),
         batch_size,
         # Only minibatch estimates need it, and at d = 2000 the copy takes as long as a product.
         factor.T.copy() if estimated else np.zeros((0, 0)),
@@ -158,14 +158,18 @@ def _linear_form(problem: Quadratic, noise: Noise) -> np.ndarray:
     return (noise.level**2 * variance if variance != 1.0 else noise.level**2) * q * unit
 
 
-def _table(problem: Quadratic, method: Any, policy: Any, tolerance: float) -> Any:
+def _table(problem: Quadratic, noise: Noise, method: Any, policy: Any, tolerance: float) -> Any:
     """What the exact step of the method's closed form tabulates; of the same type for every policy."""
-    from qpsim.kernels import series, signs
+    from qpsim.kernels import series, signs, student_signs
 
     if method.closed_form == "linear":
         return ()
     needed = policy.is_exact or (policy.is_bound and method.closed_form is None)
     signed = method.closed_form in ("sign", "two-valued")
+    degrees = _closed_degrees(noise.law)
+    if signed and degrees > 0:
+        correlation = noise.correlation(problem) if policy.is_exact else np.ones((1, 1))
+        return student_signs.student_table(degrees, correlation)
     if needed and signed:
         return _sign_table(problem)
     # A problem of one coordinate stands in where no table is needed.
@@ -175,6 +179,13 @@ def _table(problem: Quadratic, method: Any, policy: Any, tolerance: float) -> An
     if signed:
         return signs.pair_table(hessian, correlation)
     return series.series_table(hessian, correlation, tolerance)
+
+
+def _closed_degrees(law: Any) -> int:
+    """The degrees of freedom of Student's t for which signs have closed forms; 0 for every other law."""
+    from qpsim.kernels.student_signs import closed_degrees
+
+    return closed_degrees(law.df) if law.name == "student" and law.batch_size == 1 else 0
 
 
 def _sign_table(problem: Quadratic) -> Any:

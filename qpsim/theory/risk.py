@@ -30,6 +30,13 @@ from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 from qpsim.theory.approximate_risk import approximate_risk, law_of
 from qpsim.theory.averaging import Average, average_of
+from qpsim.theory.eigen_moments import (
+    affine_map,
+    averaged,
+    eigen_variance,
+    linear_map,
+    one_step,
+)
 from qpsim.theory.lattice import sign_descent_risk
 from qpsim.theory.lattice_schedule import scheduled_sign_risk
 from qpsim.theory.law_grid import grid_risk, has_grid
@@ -303,99 +310,32 @@ def _linear_risk(
         error = error @ p.eigenvectors
     width = 1 + len(method.state_names) + (average is not None)
     pairs = list(combinations_with_replacement(range(width), 2))
-    moments = [np.zeros(p.dim) for _ in pairs]
+    moments = np.zeros((len(pairs), p.dim))
     # The average starts where the error does.
     last = 0 if average is None else width - 1
     judged = pairs.index((last, last))
     for pair in ((0, 0), (0, last), (last, last)):
         moments[pairs.index(pair)] = error**2
-    half = 0.5 * p.eigenvalues
+    half, variance = 0.5 * p.eigenvalues, eigen_variance(p)
     risk = np.full(steps.size + 1, np.inf)
     previous: tuple[Any, ...] = ()
     risk[0] = half @ moments[0]
     for t, alpha in enumerate(steps.tolist(), start=1):
         kept = None if average is None else average.kept(t)
-        current = (kept, alpha, *linear_map(method, float(t)))
+        rows = linear_map(method, float(t))
+        current = (kept, alpha, rows)
         if current != previous:
-            transition, noise = _moment_recursion(p, pairs, *current)
+            a, push = one_step(p.eigenvalues, variance, alpha, rows)
+            if kept is not None:
+                a, push = averaged(a, push, kept)
+            transition, noise = affine_map(a, push, pairs)
             previous = current
-        moments = [
-            sum((c * moments[k] for k, c in row.items()), start=kick)
-            for row, kick in zip(transition, noise, strict=True)
-        ]
+        moments = np.einsum("ijc,jc->ic", transition, moments) + noise
         value = float(half @ moments[judged])
         if not np.isfinite(value):
             break
         risk[t] = value
     return risk
-
-
-def eigen_variance(p: QuadraticProblem) -> NDArray[np.float64]:
-    """Variance of the gradient along each eigenvector of the Hessian, shape (d,)."""
-    std = p.noise.eigen_std(p)
-    if std is None:
-        factor = p.noise.factor(p)
-        factor = factor if p.eigenvectors is None else p.eigenvectors.T @ factor
-        square = np.einsum("ik,ik->i", factor, factor)
-    else:
-        square = std**2
-    # A direction without noise has none under heavy tails either, where the variance of the law is infinite.
-    with np.errstate(invalid="ignore"):
-        return np.where(square > 0.0, p.noise.law.variance * square, 0.0)
-
-
-def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:
-    """Coefficients of (gradient, state...) in the direction and in each new state: a linear rule
-    is known by its answers to unit vectors.
-    """
-    width = 1 + len(method.state_names)
-    answers = []
-    for k in range(width):
-        unit = [float(i == k) for i in range(width)]
-        answer = method.rule.function(*unit, t, *method.hyper)
-        answers.append(answer if method.state_names else (answer,))
-    return tuple(zip(*answers, strict=True))
-
-
-def _moment_recursion(
-    p: QuadraticProblem,
-    pairs: list[tuple[int, int]],
-    kept: float | None,
-    alpha: float,
-    *rows: tuple[float, ...],
-) -> tuple[list[dict[int, NDArray[np.float64]]], list[NDArray[np.float64]]]:
-    """x' = A x + B xi per eigenvalue, as the map of the second moments E[x_i x_j], i <= j.
-
-    With g = lambda e - lambda nu xi, the direction moves the error by -alpha times it. ``kept`` is the share of an
-    average that a step leaves, None without one; the rest of it is the new error.
-    """
-    curvature, width = p.eigenvalues, len(rows)
-    kick = -np.sqrt(eigen_variance(p))
-    lengths = [-alpha, *([1.0] * (width - 1))]
-    a = [
-        [
-            lengths[i] * (rows[i][0] * curvature if j == 0 else np.full(p.dim, rows[i][j]))
-            for j in range(width)
-        ]
-        for i in range(width)
-    ]
-    a[0][0] = 1.0 + a[0][0]
-    b = [lengths[i] * rows[i][0] * kick for i in range(width)]
-    if kept is not None:
-        a = [[*row, np.zeros(p.dim)] for row in a]
-        a.append([(1.0 - kept) * part for part in a[0]])
-        a[-1][-1] = np.full(p.dim, kept)
-        b.append((1.0 - kept) * b[0])
-        width += 1
-    transition: list[dict[int, NDArray[np.float64]]] = []
-    for i, j in pairs:
-        row: dict[int, NDArray[np.float64]] = {}
-        for m in range(width):
-            for n in range(width):
-                k = pairs.index((min(m, n), max(m, n)))
-                row[k] = row.get(k, 0.0) + a[i][m] * a[j][n]
-        transition.append({k: c for k, c in row.items() if np.any(c)})
-    return transition, [b[i] * b[j] for i, j in pairs]
 
 
 def _note_coarse_grid(

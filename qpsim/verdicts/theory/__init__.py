@@ -33,6 +33,7 @@ from qpsim.verdicts.theory import (
     risk,
     schedules,
     signs,
+    whole_runs,
 )
 from qpsim.verdicts.theory.statement import Draw, Statement
 
@@ -47,6 +48,7 @@ STATEMENTS: tuple[Statement, ...] = (
     *curves.STATEMENTS,
     *batch_size.STATEMENTS,
     *schedules.STATEMENTS,
+    *whole_runs.STATEMENTS,
     *noises.STATEMENTS,
     *problems.STATEMENTS,
 )
