@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from qpsim import theory
-from qpsim.errors import FigureError
+from qpsim.errors import FigureError, PrecisionWarning
 from qpsim.kernels import law_grid
 from qpsim.theory import sign_closure, signs
 from qpsim.verdicts import theory as verified
@@ -262,7 +262,8 @@ def test_a_grid_that_forgets_its_shape_is_caught(monkeypatch):
         return right(at, weights, origin, spacing, grid)
 
     monkeypatch.setattr(law_grid, "share_out", rounded)
-    assert failing("grid-risk") == {"grid-risk"}
+    with pytest.warns(PrecisionWarning, match="The risk of rmsprop"):
+        assert failing("grid-risk") == {"grid-risk"}
 
 
 def test_the_whole_run_exits_badly_with_one_broken_formula(monkeypatch):
