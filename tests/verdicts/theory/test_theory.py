@@ -253,12 +253,11 @@ def test_a_closure_of_independent_signs_is_caught(monkeypatch):
     assert failing("sign-closure-exact") == {"sign-closure-exact"}
 
 
-def test_a_grid_that_forgets_its_shape_is_caught(monkeypatch):
-    # Masses that go to the next node alone keep no more than how much there is of them.
+def test_a_grid_that_gives_masses_to_the_node_below_is_caught(monkeypatch):
     right = law_grid.share_out
 
     def rounded(places, weights, origin, spacing, grid):
-        at = origin + spacing * np.rint((places - origin) / spacing)
+        at = origin + spacing * np.floor((places - origin) / spacing)
         return right(at, weights, origin, spacing, grid)
 
     monkeypatch.setattr(law_grid, "share_out", rounded)
