@@ -184,12 +184,17 @@ def curvature(
     """
     random = generator(rng)
     products = Products(hvp, dim, random)
+    if not isinstance(blocks, Mapping | None):
+        raise MeasureError(
+            f"blocks must map names to slices of coordinates, not be a {type(blocks).__name__}."
+        )
     parts = {name: _range(name, part, products.dim) for name, part in (blocks or {}).items()}
     counts = {"n_probes": n_probes, "n_rows": n_rows, "n_lanczos": n_lanczos}
     for name, value in counts.items():
         checks.count(name, value, MeasureError, low=3)
     checks.count("n_eigenvalues", n_eigenvalues, MeasureError)
-    if products.dim <= checks.count("exact_below", exact_below, MeasureError, low=0):
+    # Of one or two coordinates nothing is left to estimate.
+    if products.dim <= max(2, checks.count("exact_below", exact_below, MeasureError, low=0)):
         return _exact(products, parts)
     return _estimated(products, parts, n_probes, n_rows, n_lanczos, n_eigenvalues, random)
 
@@ -296,9 +301,7 @@ def _estimated(
         density_weights=spectrum.weights,
         negative_mass=_ratio(negative, spectrum.mean(np.abs)),
         condition=float("nan"),
-        outlier_share=mean_estimate(
-            spectrum.mean(lambda x: (np.abs(x) > 0.1 * largest).astype(float))
-        ),
+        outlier_share=_share(spectrum.mean(lambda x: (np.abs(x) > 0.1 * largest).astype(float))),
         blocks=tuple(blocks),
         matrix=None,
     )
@@ -323,6 +326,12 @@ def _rows(
     rest = np.sqrt(1.0 - taken / size)
     mass, norm = _ratio(diagonal, sums, rest), mean_estimate(sums, rest)
     return mass, Estimate(*(size * one for one in norm))
+
+
+def _share(values: np.ndarray) -> Estimate:
+    """The mean of shares, whose interval ends at 0 and 1."""
+    found = mean_estimate(values)
+    return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray, factor: float = 1.0) -> Estimate:
@@ -351,6 +360,9 @@ def _extreme(products: Products, n: int, ritz: np.ndarray, rng: np.random.Genera
     dim = products.dim
     operator = LinearOperator((dim, dim), matvec=lambda v: products.of(v.ravel()), dtype=float)
     n = min(n, (dim - 1) // 2)
+    if not ritz.any():
+        # The Hessian is zero on random vectors, and so everywhere.
+        return np.zeros(2 * n)
     try:
         found = eigsh(
             operator, 2 * n, which="BE", v0=rng.standard_normal(dim), tol=1e-4, maxiter=_RESTARTS,

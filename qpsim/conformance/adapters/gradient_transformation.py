@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.conformance.adapters.subject import Run, Subject, Values, first_line
+from qpsim.conformance.adapters.subject import Run, Subject, Values
 from qpsim.conformance.streams import FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
-from qpsim.errors import ConformanceError
+from qpsim.errors import ConformanceError, first_line
 
 
 class GradientTransformation(Subject):

@@ -14,11 +14,10 @@ from qpsim.conformance.adapters.subject import (
     Run,
     Subject,
     Values,
-    first_line,
     plain_number,
 )
 from qpsim.conformance.streams import FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
-from qpsim.errors import ConformanceError
+from qpsim.errors import ConformanceError, first_line
 
 
 class Torch(Subject):

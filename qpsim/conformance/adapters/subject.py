@@ -90,13 +90,6 @@ def real(array: Any, what: str) -> np.ndarray:
     return np.array(values, np.float64)
 
 
-def first_line(error: BaseException) -> str:
-    """An error's class and the first line of its text, without a mark at its end."""
-    lines = str(error).strip().splitlines()
-    text = lines[0].rstrip(" .:;,") if lines else ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
 def plain_number(value: Any) -> float | None:
     """A learning rate as a number, where it is one."""
     try:
