@@ -37,6 +37,7 @@ from qpsim.simulation.checkpoint import Checkpoint
 from qpsim.simulation.memory import check_memory
 from qpsim.simulation.plan import Plan, make_plan
 from qpsim.simulation.result import Result
+from qpsim.simulation.step_check import Sums, warn_of_draws
 from qpsim.simulation.stepsize import StepSize, planned
 
 
@@ -126,7 +127,8 @@ def simulate(
         where axis-aligned sign descent lands on the optimum in one step; or every replicate starts
         at the optimum, where every chosen step is 0.
     PrecisionWarning
-        Some of ``moment_error`` is above the tolerance.
+        Some of ``moment_error`` is above the tolerance; or the draws of a user's rule say that its optimal steps are
+        too long (:mod:`qpsim.simulation.step_check`).
 
     Examples
     --------
@@ -200,7 +202,9 @@ def run_plan(
         # meanwhile: Python hears it in this thread only, and only between kernels.
         is_quick = len(spans) == 1 and not plan.uses_series
         place = in_this_thread() if own_threads and is_quick else pool
+        check = Sums()
         for block in _completed(plan, spans, states, place):
+            check += block.check
             if checkpoint is not None:
                 checkpoint.finish(block)
             rows = slice(block.first, block.first + block.losses.shape[1])
@@ -219,6 +223,7 @@ def run_plan(
     _warn_of_standing_still(plan)
     _warn_of_divergence(plan, losses)
     _warn_of_imprecision(plan, errors)
+    warn_of_draws(plan, check)
     provenance = {
         **environment(),
         "seed_entropy": plan.seed.entropy,

@@ -1,0 +1,74 @@
+"""Whether the draws of a user's rule agree with its optimal steps.
+
+A step alpha z of the optimal length minimises E[L(theta - alpha z)]: E[z . grad L(theta - alpha z)] = 0 (Eq. 11). With
+D = alpha z and a quadratic loss, alpha z . grad L(theta - D) = L(theta) - L(theta - D) - D^T Q D / 2. Its mean over
+replicates and steps is 0 if the moments behind alpha are right. It is negative by many standard errors if the rule is
+large somewhere between the nodes of its quadrature, where only draws find it. The other side is no evidence: what is
+rare and large may be missing among the draws as well.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import NamedTuple
+
+import numpy as np
+
+from qpsim.errors import PrecisionWarning
+from qpsim.simulation.plan import Plan
+
+# Steps from the first that are all looked at; later ones are where their number is a power of two.
+_ALL_UP_TO = 64
+_STANDARD_ERRORS = 6.0
+
+
+class Sums(NamedTuple):
+    """Over replicates and steps: sums of the term whose mean is 0, in units of the loss before, and of its square."""
+
+    first: float = 0.0
+    second: float = 0.0
+
+    def with_step(self, before: np.ndarray, after: np.ndarray, of_step: np.ndarray) -> Sums:
+        """Add one step of some replicates, given the excess losses before and after it, and D^T Q D / 2.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> Sums().with_step(np.array([4.0, 0.0]), np.array([1.0, 0.0]), np.array([1.0, 0.0]))
+        Sums(first=0.5, second=0.25)
+        """
+        usable = (before > 0.0) & np.isfinite(after) & np.isfinite(of_step)
+        term = (before[usable] - after[usable] - of_step[usable]) / before[usable]
+        return self + Sums(float(term.sum()), float(term @ term))
+
+    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
+        return Sums(self.first + other.first, self.second + other.second)
+
+
+def is_wanted(plan: Plan) -> bool:
+    """Whether there is something to look at: the package's own rules turn once, where it is known."""
+    return plan.uses_series and not plan.method.rule.is_builtin
+
+
+def is_looked_at(t: int) -> bool:
+    """Whether the step after t steps is one of those that are looked at.
+
+    Examples
+    --------
+    >>> [t for t in range(60, 600) if is_looked_at(t)]
+    [60, 61, 62, 63, 127, 255, 511]
+    """
+    return t < _ALL_UP_TO or (t & (t + 1)) == 0
+
+
+def warn_of_draws(plan: Plan, sums: Sums) -> None:
+    """Warn if the draws say that the steps are too long."""
+    if sums.second > 0.0 and sums.first < -_STANDARD_ERRORS * sums.second**0.5:
+        off = -sums.first / sums.second**0.5
+        warnings.warn(
+            f"Optimal steps of {plan.method.name} are too long, by {off:.0f} standard errors over its draws: it is "
+            "large somewhere within less than an eighth of the noise's standard deviation, which its quadrature "
+            "does not see. Make it smoother there, or give step sizes.",
+            PrecisionWarning,
+            stacklevel=5,
+        )
