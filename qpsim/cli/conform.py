@@ -113,7 +113,9 @@ def _imported(target: str) -> Any:
 
     module, colon, name = target.partition(":")
     if not (module and colon and name):
-        raise ConformanceError(f"An optimizer is named MODULE:NAME, not {target!r}.")
+        raise ConformanceError(
+            f"An optimizer is named MODULE:NAME, such as torch.optim:Adam, not {target!r}."
+        )
     if module.split(".")[0] == "keras":
         _choose_backend()
     here = os.getcwd()

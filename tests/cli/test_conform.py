@@ -48,7 +48,7 @@ def test_a_difference_is_told_by_the_exit_code_and_as_json(module):
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["nowhere"], "named MODULE:NAME, not 'nowhere'"),
+        (["nowhere"], "such as torch.optim:Adam, not 'nowhere'"),
         (["no_such_module:x"], "no_such_module cannot be imported: ModuleNotFoundError"),
         (["math:sqr"], "math has no 'sqr'; did you mean 'sqrt'?"),
         (["math:pi"], "An optimizer is a class or factory"),
