@@ -26,7 +26,7 @@ _PUBLIC = {
     "simulate": "qpsim.simulation.run",
     "rerun": "qpsim.simulation.run",
     "best_constant_step": "qpsim.tuning.constant_step",
-    "best_schedule": "qpsim.theory.schedules",
+    "best_schedule": "qpsim.tuning.schedules",
     "steps_to_loss": "qpsim.tuning.steps_to_loss",
     "adaptation_factors": "qpsim.figures.figure_factors",
     "Result": "qpsim.simulation.result",

@@ -171,6 +171,24 @@ def choice(what: str, value: Any, known: Iterable[str], error: Refusal) -> str:
     return value
 
 
+def instance(what: str, value: Any, kind: type, error: Refusal, such_as: str) -> Any:
+    """An object of one class; ``such_as`` is how to make one.
+
+    Examples
+    --------
+    >>> from fractions import Fraction
+    >>> from qpsim import checks
+    >>> from qpsim.errors import TrainingError
+    >>> checks.instance("share", "1/3", Fraction, TrainingError, "Fraction(1, 3)")
+    Traceback (most recent call last):
+    ...
+    qpsim.errors.TrainingError: share must be a Fraction, such as Fraction(1, 3), not '1/3'.
+    """
+    if not isinstance(value, kind):
+        raise error(f"{what} must be a {kind.__name__}, such as {such_as}, not {shown(value)}.")
+    return value
+
+
 def present_names(given: Mapping[Any, Any], error: Refusal, told: bool = True) -> dict[Any, Any]:
     """A table whose replaced keys (:data:`RENAMED`) have their present names.
 

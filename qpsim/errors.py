@@ -121,3 +121,10 @@ def nearest(name: str, known: Iterable[str]) -> str:
     # Letters in another order are the commonest slip.
     close.sort(key=lambda one: sorted(one) != sorted(name))
     return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}."
+
+
+def first_line(error: BaseException) -> str:
+    """An error's class and the first line of its text, without a mark at its end."""
+    lines = str(error).strip().splitlines()
+    text = lines[0].rstrip(" .:;,") if lines else ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

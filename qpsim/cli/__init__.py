@@ -98,20 +98,32 @@ def _qpsim(
     """
 
 
-app.command("figure", cls=Command)(figure.figure)
-app.command("simulate", cls=Command)(simulate.simulate)
-app.command("plan", cls=Command)(plan.plan)
-app.add_typer(sweep.app, name="sweep")
-app.command("verify", cls=Command)(verify.verify)
-app.command("compare", cls=Command)(compare.compare)
-app.command("conform", cls=Command)(conform.conform)
-app.add_typer(theory.app, name="theory")
-app.command("bench", cls=Command)(bench.bench)
-app.command("train", cls=Command)(train.train)
-app.command("tune", cls=Command)(tune.tune)
-app.command("probe", cls=Command)(probe.probe)
-app.command("docs", cls=Command)(docs.docs)
-app.command("info", cls=Command)(info.info)
+app.command("figure", cls=Command, short_help="Make figures, with their data.")(figure.figure)
+app.command(
+    "simulate", cls=Command, short_help="Run an experiment file: a problem and some methods."
+)(simulate.simulate)
+app.command("plan", cls=Command, short_help="Find the best step sizes for a run.")(plan.plan)
+app.add_typer(sweep.app, name="sweep", short_help="Run many simulations into a folder.")
+app.command("verify", cls=Command, short_help="Measure the paper's statements.")(verify.verify)
+app.command("compare", cls=Command, short_help="Compare methods on problems and noise levels.")(
+    compare.compare
+)
+app.command("conform", cls=Command, short_help="Check an optimizer against a method.")(
+    conform.conform
+)
+app.add_typer(theory.app, name="theory", short_help="Ask the theory, without simulating.")
+app.command("bench", cls=Command, short_help="Measure speed beside NumPy, Numba, JAX and PyTorch.")(
+    bench.bench
+)
+app.command("train", cls=Command, short_help="Train a network.")(train.train)
+app.command("tune", cls=Command, short_help="Find the best step sizes for a network.")(tune.tune)
+app.command("probe", cls=Command, short_help="Measure curvature and noise along a training.")(
+    probe.probe
+)
+app.command("docs", cls=Command, short_help="Write the reference as one HTML file.")(docs.docs)
+app.command("info", cls=Command, short_help="Print versions and caches, or the list of changes.")(
+    info.info
+)
 
 
 # Whatever an orderly stop waits for, nobody waits longer than this; files are whole at any moment.

@@ -83,6 +83,12 @@ def conform(
             for one in report.streams
         ]
         print_table(["stream", "type", "outcome", "from step", "difference"], rows)
+        reasons: dict[str, list[str]] = {}
+        for one in report.streams:
+            if one.outcome == "not applicable":
+                reasons.setdefault(one.note, []).append(one.stream)
+        for reason, names in reasons.items():
+            typer.echo(f"Not given: {', '.join(names)}; {reason}.")
         if report.laws:
             found = [
                 [law.law, f"{law.observed:.5g}", f"{law.expected:.5g}", f"{law.z:+.1f}"]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from qpsim.cli.report_errors import print_json, print_table, say
+
+if TYPE_CHECKING:
+    from qpsim.simulation.plan import Plan
+    from qpsim.theory.schedules import Schedule
 
 
 def plan(
@@ -15,8 +19,13 @@ def plan(
     n_pieces: Annotated[int, typer.Option(help="Pieces of a piecewise constant schedule.")] = 10,
     target: Annotated[
         float | None,
-        typer.Option(help="Expected excess loss; adds the fewest steps to it, up to --n-steps."),
+        typer.Option(
+            help="Expected excess loss; adds the fewest steps to it, up to --n-steps, where losses are exact."
+        ),
     ] = None,
+    n_replicates: Annotated[
+        int, typer.Option(help="Runs of each schedule that is tried, where losses are simulated.")
+    ] = 64,
     rng: Annotated[
         int | None, typer.Option("--rng", help="Seed of a random problem.", show_default="0")
     ] = None,
@@ -24,15 +33,17 @@ def plan(
         bool, typer.Option("--json", help="Print as JSON, with every step size.")
     ] = False,
 ) -> None:
-    """Which step sizes should a run have? Schedules with their exact expected final loss.
+    """Which step sizes should a run have? Schedules with their expected final loss.
 
-    Takes the file of qpsim simulate, and of it the methods that are linear in the gradient: sgd,
-    m-sgd, nesterov, damped-m-sgd. Nothing is simulated. Rows: the planned schedule, every step
-    free; greedy steps, each the best for the loss right after it (Eq. 10); the best constant step;
-    the best schedule of each family. The highest expected loss on the way is there too: what is best
-    for the end alone may rise high before. Of the planned one it is told how far its searches disagree:
-    the highest value in which one ended over the lowest, minus 1. The file's step sizes play no part;
-    with step_size = "planned" in it, qpsim simulate takes the planned ones.
+    Takes the file of qpsim simulate. For sgd, m-sgd, nesterov and damped-m-sgd on a quadratic problem
+    nothing is simulated. Rows: the planned schedule, every step free; greedy steps, each the best for
+    the loss right after it (Eq. 10); the best constant step; the best schedule of each family. Of the
+    planned one it is told how far its searches disagree: the highest value in which one ended over the
+    lowest, minus 1. For every other method, and on other problems, the best schedule of each family is
+    searched by simulation, all under the same noise, and judged under other noise: the standard error
+    of its loss is told. The highest expected loss on the way is there too: what is best for the end
+    alone may rise high before. The file's step sizes play no part; with step_size = "planned" in it,
+    qpsim simulate takes the planned ones.
 
     \b
     Examples:
@@ -40,58 +51,87 @@ def plan(
       qpsim plan experiment.toml --n-steps 500 --target 0.01
       qpsim plan experiment.toml --json | jq .methods.sgd.schedules.planned.step_size
     """
-    from qpsim.errors import MethodError
     from qpsim.problem.quadratic import QuadraticProblem
     from qpsim.simulation.spec import read
     from qpsim.theory.schedule_table import compare_schedules
-    from qpsim.theory.schedules import PLANNED, is_planned
+    from qpsim.theory.schedules import is_planned
 
     experiment = read(spec, n_steps=n_steps, rng=rng, step_size=0.0)
     problem = experiment.problem
-    plans = {label: p for label, p in experiment.plans.items() if is_planned(p.method)}
-    if not plans or not isinstance(problem, QuadraticProblem):
-        raise MethodError(
-            f"There is nothing to plan: qpsim plan takes {PLANNED} on a quadratic problem, not "
-            f"{', '.join(p.method.name for p in experiment.plans.values())} on a {problem.kind} one."
-        )
-    left_out = [label for label in experiment.plans if label not in plans]
-    if left_out:
-        say(f"left out: {', '.join(left_out)}; only {PLANNED} can be planned.")
-    tables = {
-        label: compare_schedules(
-            problem.at_batch(p.batch_size),
-            p.method,
-            p.n_steps,
-            p.theta0,
-            n_pieces=n_pieces,
-            target=target,
-        )
-        for label, p in plans.items()
-    }
-    if json_:
-        print_json(
-            {
-                "problem": {"kind": problem.kind, **problem.to_dict()},
-                "methods": {label: table.to_dict() for label, table in tables.items()},
+    tables: dict[str, dict[str, Any]] = {}
+    rows: list[list[str]] = []
+    remarks = []
+    for label, p in experiment.plans.items():
+        if is_planned(p.method) and isinstance(problem, QuadraticProblem):
+            table = compare_schedules(
+                problem.at_batch(p.batch_size),
+                p.method,
+                p.n_steps,
+                p.theta0,
+                n_pieces=n_pieces,
+                target=target,
+            )
+            tables[label] = table.to_dict()
+            for row in table.rows:
+                more = [row.over_planned]
+                if row.steps_to_target is not None:
+                    more.append(row.steps_to_target)
+                rows.append([label, row.name, *_numbers(row.schedule), *(f"{x:.4g}" for x in more)])
+            best = table.rows[0].schedule
+            end = f"searches disagree by {best.disagreement:.2g}."
+        else:
+            say(f"{label}: searching by simulation")
+            found = _simulated(problem, p, n_pieces, n_replicates)
+            tables[label] = {
+                "method": p.method.name,
+                "n_steps": p.n_steps,
+                "target": None,
+                "schedules": {one.family: one.to_dict() for one in found},
             }
+            blank = ["-"] * (1 if target is None else 2)
+            rows += [[label, one.family, *_numbers(one), *blank] for one in found]
+            best = min(found, key=lambda one: one.value)
+            error = best.standard_error
+            assert error is not None  # these are simulated
+            end = f"the final loss of {best.family} has a standard error of {error[-1]:.2g}."
+        remarks.append(
+            f"{label}: {p.n_steps} steps from an expected excess loss of "
+            f"{best.expected_excess_loss[0]:.4g}; {end}"
         )
+    if json_:
+        about = {"kind": problem.kind, **problem.to_dict()}
+        print_json({"problem": about, "methods": tables})
         return
     typer.echo(repr(problem))
     columns = ["method", "schedule", "first step", "largest", "last step", "highest loss"]
     columns += ["final loss", "over planned"] + (["steps to target"] if target is not None else [])
-    rows = []
-    for label, table in tables.items():
-        for row in table.rows:
-            steps = row.schedule.step_size
-            numbers = [steps[0], steps.max(), steps[-1], row.schedule.highest_loss]
-            numbers += [row.final_loss, row.over_planned]
-            if row.steps_to_target is not None:
-                numbers.append(row.steps_to_target)
-            rows.append([label, row.name, *(f"{number:.4g}" for number in numbers)])
     print_table(columns, rows)
-    for label, table in tables.items():
-        planned = table.rows[0].schedule
-        typer.echo(
-            f"{label}: {table.n_steps} steps from an expected excess loss of "
-            f"{planned.expected_excess_loss[0]:.4g}; searches disagree by {planned.disagreement:.2g}."
+    for remark in remarks:
+        typer.echo(remark)
+
+
+def _numbers(schedule: Schedule) -> list[str]:
+    """First, largest and last step, highest and final loss."""
+    steps, losses = schedule.step_size, schedule.expected_excess_loss
+    numbers = (steps[0], steps.max(), steps[-1], schedule.highest_loss, losses[-1])
+    return [f"{number:.4g}" for number in numbers]
+
+
+def _simulated(problem: Any, plan: Plan, n_pieces: int, n_replicates: int) -> list[Schedule]:
+    """The best schedule of each family of a method whose risk has no exact recursion."""
+    from qpsim.theory.families import NAMES
+    from qpsim.tuning.schedules import best_schedule
+
+    return [
+        best_schedule(
+            problem,
+            plan.method,
+            plan.n_steps,
+            plan.theta0,
+            family=name,
+            n_pieces=n_pieces,
+            n_replicates=n_replicates,
+            batch_size=plan.batch_size,
         )
+        for name in NAMES
+    ]

@@ -44,7 +44,12 @@ def one_line_errors() -> Iterator[None]:
                 # The reader, such as head, has seen enough: typer ends quietly.
                 raise
             where = f"{error.filename}: " if error.filename is not None else ""
-            say(f"error: {where}{error.strerror or error}.")
+            reason = f"{where}{error.strerror or error}."
+            if isinstance(error, FileNotFoundError) and not where:
+                reason = (
+                    "The folder that this command was started in is gone; change to another one."
+                )
+            say(f"error: {reason}")
             raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
             say("stopped.")

@@ -42,7 +42,7 @@ StoreArgument = Annotated[
 ]
 
 
-@app.command("run", cls=Command)
+@app.command("run", cls=Command, short_help="Run the cells that the store does not hold yet.")
 def run(
     spec: Annotated[str, typer.Argument(metavar="SPEC.toml", help="Sweep; - for stdin.")],
     store: Annotated[
@@ -131,7 +131,7 @@ def run(
         raise typer.Exit(NOT_TRUE)
 
 
-@app.command("status", cls=Command)
+@app.command("status", cls=Command, short_help="Count the cells done, failed and left.")
 def status(
     store: StoreArgument,
     check: Annotated[
@@ -164,7 +164,7 @@ def status(
         raise typer.Exit(NOT_TRUE)
 
 
-@app.command("table", cls=Command)
+@app.command("table", cls=Command, short_help="Write the finished cells as a table.")
 def table(
     store: StoreArgument,
     steps: Annotated[

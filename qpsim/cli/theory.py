@@ -52,7 +52,7 @@ Rng = Annotated[int, typer.Option("--rng", help="Seed of a random point.", min=0
 Json = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
-@app.command(cls=Command)
+@app.command(cls=Command, short_help="Would sign descent help here?")
 def improvement(
     hessian: Hessian,
     noise_std: Noise = 0.1,
@@ -174,7 +174,7 @@ def kappa(
     _show(found, json_)
 
 
-@app.command(cls=Command)
+@app.command(cls=Command, short_help="Exact expected excess loss after every step.")
 def risk(
     hessian: Hessian,
     method: Annotated[

@@ -12,7 +12,7 @@ from qpsim import __version__, checks
 from qpsim.conformance import adapters, laws
 from qpsim.conformance.diagnosis import best_step_sizes, candidate_of, diagnose
 from qpsim.conformance.expectation import COUPLED, DECOUPLED, Difference
-from qpsim.conformance.play import Played, play
+from qpsim.conformance.play import Played, play, why_not
 from qpsim.conformance.report import Report, StreamOutcome
 from qpsim.conformance.streams import LONG, Stream, streams
 from qpsim.errors import ConformanceError
@@ -132,7 +132,9 @@ def check(
     for stream in wanted:
         one = play(subject, stream)
         if one is None:
-            outcomes.append(_outcome(stream, "not applicable", None))
+            outcomes.append(
+                _outcome(stream, "not applicable", None, note=why_not(subject, stream) or "")
+            )
         elif one.wrong is not None:
             broken.append(one)
             outcomes.append(_outcome(stream, "fails", one))
@@ -227,7 +229,11 @@ def assert_conforms(
 
 
 def _outcome(
-    stream: Stream, word: str, one: Played | None, difference: Difference | None = None
+    stream: Stream,
+    word: str,
+    one: Played | None,
+    difference: Difference | None = None,
+    note: str = "",
 ) -> StreamOutcome:
     return StreamOutcome(
         stream.name,
@@ -236,7 +242,7 @@ def _outcome(
         None if one is None else one.dtype,
         difference.step if difference else one.step if one and one.wrong else None,
         difference.size if difference else None,
-        (one.wrong or "") if one else "",
+        (one.wrong or "") if one else note,
     )
 
 

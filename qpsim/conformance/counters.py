@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
+from qpsim.conformance.dtypes import rounded
 from qpsim.conformance.expectation import Candidate, compare, expected
 from qpsim.conformance.play import Played
-from qpsim.conformance.streams import NO_GRADIENT, SAVE
+from qpsim.conformance.streams import FROZEN, NO_GRADIENT, SAVE
 from qpsim.conformance.variants import written_out
 
 # Step sizes of a stream, from its number of steps.
 StepSizes = Callable[[int], np.ndarray]
 _Restart = Callable[[int, list[float], int], tuple[list[float], int]]
 
+# Types that a state may be rounded to, and what they are called.
+_LOW = {"float32": "single precision", "float16": "half precision", "bfloat16": "bfloat16"}
 _STARTS = (2, 3, 4, 5, 10, 100, 1000)
 
 
@@ -53,6 +56,21 @@ def _with_other_counters(base: Candidate) -> Iterator[Candidate]:
 
         text = f"{base.text} with its state re-zeroed at each step"
         yield replace(base, text=text, function=forgets)
+
+
+def with_state_of_low_precision(base: Candidate) -> Iterator[Candidate]:
+    """The rule with a state that is rounded after each step, whatever the parameters are in."""
+    if not base.n_states:
+        return
+    for function in dict.fromkeys((base.function, written_out(base.function))):
+        for dtype, name in _LOW.items():
+
+            def rounds(*given: Any, function: Any = function, dtype: str = dtype) -> Any:
+                direction, *state = function(*given)
+                return (direction, *rounded(np.array(state), dtype).tolist())
+
+            text = f"{base.text} with its state kept in {name}"
+            yield replace(base, text=text, function=rounds)
 
 
 def event(
@@ -97,10 +115,23 @@ def event(
                 lambda k, s, t: (empty, t) if k == middle else (s, t),
             ),
         ]
+        for dtype, name in _LOW.items():
+
+            def as_saved(k: int, s: list[float], t: int, dtype: str = dtype) -> Any:
+                return (
+                    ([float(x) for x in rounded(np.array(s), dtype)], t) if k == middle else (s, t)
+                )
+
+            losses.append((f"the state is saved in {name}", as_saved))
         for text, restart in losses:
             if fits(one, restart):
                 return text
-    if one.stream.needs == NO_GRADIENT and one.stream.given is not None:
+        # A state in another form than the rule's is rounded elsewhere, but by as much.
+        written = replace(written, single_state=True)
+        if fits(one, lambda k, s, t: (s, t)):
+            return "the state is saved in single precision"
+        written = replace(written, single_state=False)
+    if one.stream.needs in (NO_GRADIENT, FROZEN) and one.stream.given is not None:
         if fits(one, lambda k, s, t: (s, k)):
             return "steps without a gradient are counted too"
         filled = np.where(one.stream.given, one.stream.gradients, 0.0)

@@ -14,7 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.conformance.counters import StepSizes, event, with_other_counters
+from qpsim.conformance.counters import (
+    StepSizes,
+    event,
+    with_other_counters,
+    with_state_of_low_precision,
+)
 from qpsim.conformance.decays import decayed
 from qpsim.conformance.expectation import (
     DECOUPLED,
@@ -25,6 +30,7 @@ from qpsim.conformance.expectation import (
     fitted_step_size,
 )
 from qpsim.conformance.play import Played
+from qpsim.conformance.streams import SAVED
 from qpsim.conformance.variants import variants
 from qpsim.errors import MethodError
 from qpsim.methods import Method, Rule, method_names
@@ -142,6 +148,11 @@ def diagnose(
                 continue
             if not found:
                 return f"equals {candidate.text}"
+            if candidate is base and set(found) == {SAVED}:
+                # Scalars of low precision would be forgiven what the saved state has lost.
+                one = next(one for one in played if one.stream.name == SAVED)
+                if event(base, one, steps) is not None:
+                    return f"equals {base.text}, except {_exceptions(base, found, played, steps)}"
             if best is None or len(found) < best[0]:
                 best = (len(found), candidate, found, steps)
     if best is not None:
@@ -213,6 +224,7 @@ def _candidates(method: Method, base: Candidate, normal: Played) -> Iterator[Can
     ]
     yield from own
     yield from _other_values(base, hyper)
+    yield from with_state_of_low_precision(base)
     for one in (base, *own):
         text = f"{one.text} with scalars in single precision"
         single = replace(one, text=text, single_scalars=True)

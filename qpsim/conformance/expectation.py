@@ -49,6 +49,8 @@ class Candidate:
         are in.
     own_scalars : bool
         Whether they are in the precision of the parameters, half precision too.
+    single_state : bool
+        Whether the state is kept in single precision whatever the parameters are in.
     """
 
     text: str
@@ -59,6 +61,7 @@ class Candidate:
     decay: str = DECOUPLED
     single_scalars: bool = False
     own_scalars: bool = False
+    single_state: bool = False
 
     def precision(self, dtype: str) -> Precision:
         """How far the parameters' type and the scalars round."""
@@ -137,8 +140,13 @@ def _directions(
             gradients = gradients + coupled * theta[:-1, i]
         if precision is not None and rng is not None:
             signs = 2.0 * rng.integers(0, 2, (n_steps, n_states + 1)) - 1.0
-            errors = (signs * precision.roundoff).tolist()
             smallest, underflow = precision.smallest, precision.underflow
+            signs *= precision.roundoff
+            if candidate.single_state:
+                single = PRECISIONS["float32"]
+                signs[:, :n_states] *= max(single.roundoff / precision.roundoff, 1.0)
+                smallest = max(smallest, single.smallest)
+            errors = signs.tolist()
         given = None if stream.given is None else stream.given[:, i]
         column = out[:, i]
         for k, gradient in enumerate(gradients.tolist()):

@@ -38,10 +38,19 @@ class Played:
     rate: float | None = None
 
 
+def why_not(subject: Subject, stream: Stream) -> str | None:
+    """Why a stream cannot be given to an optimizer of this kind; None if it can."""
+    if stream.dtype and stream.dtype not in subject.dtypes:
+        return subject.reasons.get(stream.dtype, f"a {subject.kind} has no {stream.dtype}")
+    if stream.needs and stream.needs not in subject.abilities:
+        return subject.reasons.get(stream.needs, f"no {subject.kind} can be given it")
+    return None
+
+
 def play(subject: Subject, stream: Stream) -> Played | None:
     """Give a stream to an optimizer; None if it cannot be given to one of its kind."""
     dtype = stream.dtype or subject.dtypes[0]
-    if dtype not in subject.dtypes or (stream.needs and stream.needs not in subject.abilities):
+    if why_not(subject, stream) is not None:
         return None
     layout = stream.needs if stream.needs in (GROUPS, LAYOUTS) else "plain"
     layout = "clone" if stream.event == "clone" else layout
@@ -56,7 +65,7 @@ def play(subject: Subject, stream: Stream) -> Played | None:
                 for columns, shape in zip(stream.columns, stream.shapes, strict=True)
             ]
             halves = len(values) // 2 if stream.event == "two" else len(values)
-            runs = [subject.start(values[:halves], dtype, layout)]
+            runs = [subject.start(values[:halves], dtype, layout, stream.frozen)]
             if stream.event == "two":
                 runs.append(subject.start(values[halves:], dtype, layout))
             rate = runs[0].learning_rate

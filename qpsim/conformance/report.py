@@ -14,7 +14,7 @@ class StreamOutcome:
 
     ``step`` (from 1) is the first at which the parameters do not move as the rule says, and
     ``difference`` the largest there, relative to the largest expected move; NaN where one of the two
-    is not finite.
+    is not finite. ``note`` says what failed, or why the stream cannot be given to an optimizer of this kind.
     """
 
     stream: str

@@ -18,8 +18,10 @@ from qpsim.errors import ConformanceError, nearest
 
 _D, _N = 6, 40
 LONG = 100_000
-NO_GRADIENT, GROUPS, LAYOUTS, SAVE = "no gradient", "groups", "layouts", "save"
+NO_GRADIENT, FROZEN, GROUPS, LAYOUTS, SAVE = "no gradient", "frozen", "groups", "layouts", "save"
 SUBNORMALS = "subnormals"
+# The stream in the middle of which the state is saved and loaded.
+SAVED = "save and load"
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +60,13 @@ class Stream:
     def __repr__(self) -> str:
         n_steps, dim = self.gradients.shape
         return f"<stream {self.name!r}: {n_steps} steps, {dim} coordinates>"
+
+    @property
+    def frozen(self) -> tuple[int, ...]:
+        """Numbers of the tensors that never have a gradient."""
+        if self.given is None:
+            return ()
+        return tuple(k for k, c in enumerate(self.columns) if not self.given[:, c].any())
 
     @property
     def columns(self) -> list[slice]:
@@ -249,15 +258,25 @@ _MAKERS: dict[str, tuple[str, _Maker, dict]] = {
         {"shapes": _HALVES, "needs": GROUPS},
     ),
     "no gradient": (
-        "parameters that never or not always have a gradient",
+        "a parameter that does not always have a gradient",
         lambda r: _normal(r, 12, 9),
         {
             "shapes": ((3,), (3,), (3,)),
             "needs": NO_GRADIENT,
-            "given": [(slice(None), slice(3, 6)), (slice(4, 7), slice(6, 9))],
+            "given": [(slice(4, 7), slice(6, 9))],
         },
     ),
-    "save and load": ("the state saved and loaded in the middle", _normal, {"needs": SAVE, "event": "save"}),
+    "frozen": (
+        "a parameter that never has a gradient",
+        lambda r: _normal(r, 12, 6),
+        {
+            "shapes": _HALVES,
+            "theta0": 1.0,
+            "needs": FROZEN,
+            "given": [(slice(None), slice(3, 6))],
+        },
+    ),
+    SAVED: ("the state saved and loaded in the middle", _normal, {"needs": SAVE, "event": "save"}),
     "two at once": (
         "two optimizers in turn",
         _normal,

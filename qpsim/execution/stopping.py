@@ -1,17 +1,21 @@
 """Telling tasks under way that nobody waits for their results any more.
 
 A task that takes more than a moment asks :func:`stop_requested` now and then, in whatever thread or
-worker process it runs.
+worker process it runs. Machine code, which cannot ask, looks at the :func:`stop_flag` that it is given.
 """
 
 from __future__ import annotations
 
 import os
 import socket
+import threading
 from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import count
 from typing import Any
+from weakref import WeakValueDictionary
+
+import numpy as np
 
 from qpsim.errors import ForeignWorker
 from qpsim.execution.sources import identity
@@ -22,6 +26,9 @@ _runs: ContextVar[Runs] = ContextVar("runs", default=())
 _stopped: set[str] = set()
 _numbers = count()
 _told_by_parent: Callable[[], bool] = bool
+# One for all tasks of a run, for as long as one of them holds it.
+_flags: WeakValueDictionary[Runs, np.ndarray] = WeakValueDictionary()
+_lock = threading.Lock()
 
 
 def stop_requested() -> bool:
@@ -34,6 +41,33 @@ def stop_requested() -> bool:
     False
     """
     return not _stopped.isdisjoint(_runs.get()) or _told_by_parent()
+
+
+def stop_flag() -> np.ndarray:
+    """Array (1,) of uint8 that becomes 1 when the task that asks is to give up.
+
+    It is for code that keeps Python from running in its thread. Only threads of the process that stops the run see it
+    change: a worker process is ended by its parent.
+
+    Examples
+    --------
+    >>> from qpsim.execution import stopping
+    >>> runs = stopping.new_run()
+    >>> flag = stopping.call(runs, None, stopping.stop_flag)
+    >>> before = flag.tolist()
+    >>> stopping.stop(runs)
+    >>> before, flag.tolist()
+    ([0], [1])
+    >>> stopping.forget(runs)
+    """
+    runs = _runs.get()
+    with _lock:
+        flag = _flags.get(runs)
+        if flag is None:
+            flag = _flags[runs] = np.zeros(1, np.uint8)
+    if stop_requested():
+        flag[0] = 1
+    return flag
 
 
 def new_run() -> Runs:
@@ -64,6 +98,10 @@ def call(runs: Runs, expected: str | None, function: Callable[..., Any], *argume
 def stop(runs: Runs) -> None:
     """Make the tasks of a run in this process give up, with those that they have started."""
     _stopped.add(runs[-1])
+    with _lock:
+        for others, flag in _flags.items():
+            if runs[-1] in others:
+                flag[0] = 1
 
 
 def forget(runs: Runs) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 
 from qpsim.figures import style
 from qpsim.figures.data import Data
+from qpsim.figures.network_panels import titles
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,6 +55,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
             "size); $\\eta_i^2$ of one minibatch, median and quartiles over coordinates. Then the improvement along "
             "the sign over that along the gradient; the loss's own best decrease (open markers: gradient); and "
             f"the ratio of both methods' decreases over {data.options.n_steps} steps."
+            + _left_out(data)
             + (" Bottom: first (open) and last point." if "layer_mass" in data.arrays else "")
         )
     }
@@ -65,7 +67,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         )
         for s in shapes.values()
     ]  # fmt: skip
-    artists["legend"] = page.legend(handles, [shape.label for shape in shapes.values()])
+    artists["legend"] = page.legend(handles, titles(data))
     columns = 2 if page.narrow else 3
     upper, lower = page, None
     above, below = _parts(data, not page.narrow)
@@ -82,6 +84,13 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     if lower is not None:
         artists["layers"] = _draw_layers(data, fig, lower)
     return artists
+
+
+def _left_out(data: Data) -> str:
+    """What the last panel does not show."""
+    n = int(np.sum(np.isfinite(data["loss"]) & np.isnan(data["race"][..., 0])))
+    shown = f" Not shown there: {n} point{'s' if n > 1 else ''} at which no loss falls."
+    return shown if n else ""
 
 
 def _over_steps(data: Data, values: np.ndarray, ax: Axes) -> dict[str, Any]:
@@ -265,7 +274,7 @@ def _draw_layers(data: Data, fig: Figure | SubFigure, page: Any) -> dict[str, An
         ax.set_ylim(top=1.4)
         ax.axhspan(*CLAIMED, color="0.5", alpha=_BAND, linewidth=0)
         ax.set_xticks(x, layers, rotation=90)
-        ax.set_title(name)
+        ax.set_title(titles(data)[k])
         if k % columns == 0:
             ax.set_ylabel("$c$ of the layer")
         ax.set_xlim(-0.6, len(layers) - 0.4)

@@ -17,6 +17,7 @@ import numpy as np
 from qpsim.figures import networks
 from qpsim.figures.conditions_panels import aspect, draw
 from qpsim.figures.data import Data
+from qpsim.figures.network_panels import titles
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import method as method_of
 from qpsim.provenance import environment
@@ -94,7 +95,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     steps = sorted({round(x) for x in np.linspace(0, options.last_step, options.n_points).tolist()})
     chosen = networks.tasks_of(PROBLEMS, options.tasks, options.data)
     found: list[list[Probe]] = []
-    fingerprints = []
+    trained_on, fingerprints = [], []
     for one in chosen:
         task = replace(one, n_steps=max(options.last_step, one.n_steps))
         dataset = task.load((options.data or None) if task.needs_directory else None)
@@ -109,10 +110,12 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
                 workers=workers if isinstance(workers, int) else None,
             )
         )
+        trained_on.append(dataset.name if task.needs_directory else task.name)
         fingerprints.append({"name": dataset.name, "examples": len(dataset.train)})
     arrays, axes = _arrays(found, steps)
     labels: dict[str, list[Any]] = {
         "problem": [one.name for one in chosen],
+        "title": trained_on,
         "data": fingerprints,
         "method": list(METHODS),
         "estimate": _INTERVAL,
@@ -187,7 +190,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
     columns = ["problem", "step", "c", "large", "tr C/|g|^2", "I(s)/I(g)", "real/I(s)", "real/I(g)"]
     columns.append("sign wins")
     rows = []
-    for k, name in enumerate(data.labels["problem"]):
+    for k, name in enumerate(titles(data)):
         for n, step in enumerate(data["step"]):
             if np.isnan(data["loss"][k, n]):
                 continue

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 IDEALISED = ("sgd", "ssd", "svag", "va-ssd")
 ESTIMATED = ("m-sgd", "m-ssd", "m-svag", "adam")
 # Left margins in ems, with the names of the problems and without.
-_NAMES, _PLAIN = 6.2, 2.8
+_NAMES, _PLAIN = 7.0, 2.8
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 Colour is log10 of the first method's loss over the second's after all steps (SGD over SSD: above 0
 the sign wins), over the eigenbasis' angle tau from the axes (0) to a Haar rotation (1) and the
 noise level, on the structured spectrum; and over tau and the condition number of a log-uniform
-spectrum. Beside what was measured stands what Section 2 predicts without simulating: the ratio of
-the exact improvements (Eq. 11) at the start, and the improvements added up along the path.
+spectrum. Beside what was measured stands what is predicted without simulating: the ratio of the
+exact improvements (Eq. 11) at the start, and the ends of whole runs by
+:func:`qpsim.theory.optimal_run`.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from qpsim.errors import FigureError
 from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.pool import threads
+from qpsim.figures import phase_map
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import method as find_method
@@ -28,24 +30,12 @@ from qpsim.sweep import Cell, Sweep
 from qpsim.sweep.cell import read_cell
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
 MAPS = ("noise", "condition")
-KINDS = ("measured", "start", "path")
-# Figure 2's noisy panels, and the condition numbers of its spectra: 11, and about 5000 at d = 100.
-CORNERS = {"noise": (0.1, 4.0), "condition": (11.0, 5000.0)}
-_OPTIONS = {"noise": "noise_std", "condition": "condition"}
+KINDS = ("measured", "start", "run")
 _LEVEL_AXES = {"noise": "noise_std", "condition": "condition_number"}
-_TITLES = ("measured", "predicted (start)", "predicted (path)")
-# Ratios are shown in steps, on one scale for all maps.
-_LEVELS = (-3.0, -1.0, -0.3, -0.1, -0.03, -0.01, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)
-_HATCH, _BORDER_WIDTH = "/////", 1.6
-_CORNER: dict[str, Any] = {
-    "marker": "o",
-    "markerfacecolor": "white",
-    "markeredgecolor": "black",
-}
+_TITLES = ("measured", "predicted (start)", "predicted (run)")
 _AXIS_LABELS = {"noise": r"noise $\nu$", "condition": r"condition number $\kappa$"}
 
 
@@ -55,21 +45,25 @@ class Options(BaseOptions):
 
     methods: tuple[str, ...] = option(("sgd", "ssd"), "the two methods that are compared")
     step_size: str = option("optimal", "optimal, bound or line-search")
-    n_replicates: int = option(64, "runs of each method, cell and problem", at_least=1)
-    n_draws: int = option(2, "draws of spectrum, rotation and optimum", at_least=1)
+    n_replicates: int = option(64, "runs of each method, cell and problem", at_least=2)
+    n_draws: int = option(4, "draws of spectrum, rotation and optimum", at_least=1)
     n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(50, "coordinates", at_least=2)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
     noise_std: tuple[float, ...] = option(
-        (0.01, 0.03, 0.1, 0.3, 1.0, 2.0, 4.0, 10.0, 30.0), "noise levels", at_least=1e-9
+        (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 4.0, 7.0, 10.0, 20.0, 30.0),
+        "noise levels",
+        at_least=1e-9,
     )
     condition: tuple[float, ...] = option(
-        (1.0, 3.0, 11.0, 30.0, 100.0, 300.0, 1000.0, 5000.0, 20000.0),
+        (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1e3, 2e3, 5e3, 1e4, 2e4),
         "condition numbers",
         at_least=1.0,
     )
     tau: tuple[float, ...] = option(
-        (0.0, 0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 1.0), "eigenbasis, axes to Haar", at_least=0.0
+        (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.85, 1.0),
+        "eigenbasis, axes to Haar",
+        at_least=0.0,
     )
     condition_noise: float = option(0.1, "noise level of the second map", at_least=0.0)
     rng: int = option(0, "seed of the first problem; the next have the next ones", at_least=0)
@@ -83,10 +77,11 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     Data
         ``noise`` and ``condition`` (kind, level, tau): log10 ratio of the first method's loss to the
         second's, mean over replicates and problems, for the kinds measured, start (improvement of
-        the second over that of the first) and path; predictions are NaN for methods with a state
-        or without a closed form. ``noise_problems`` and ``condition_problems`` (kind, problem, level,
-        tau): the same of each problem. ``agreement`` (map, kind): fraction of the cells where the
-        prediction has the measured sign.
+        the second over that of the first) and run (:func:`predicted`); NaN where nothing is predicted.
+        ``noise_error`` and ``condition_error`` (level, tau): standard error of the measured ratio, of
+        replicates on the same problems. ``noise_problems`` and ``condition_problems`` (kind, problem,
+        level, tau): the ratios of each problem. ``agreement`` (map, kind, count): the decided cells in
+        which a kind has the measured sign, and all decided cells, whose 95 % interval excludes 0.
 
     Examples
     --------
@@ -103,35 +98,41 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     pairs = [
         tuple(cells) for sweep in sweeps.values() for cells in zip(*_by_method(sweep), strict=True)
     ]
-    ratios = []
+    found = []
     with (
         threads(workers) as pool,
         one_blas_thread(),
         progress.bar("figure phase", len(pairs)) as bar,
         pool.run(_ratios, enumerate((pair,) for pair in pairs)) as results,
     ):
-        for ratio in results.in_order():
-            ratios.append(ratio)
+        for ratios in results.in_order():
+            found.append(ratios)
             bar.tick()
     arrays: dict[str, np.ndarray] = {}
     start = 0
     for name in MAPS:
-        sizes = len(getattr(options, _OPTIONS[name])), len(options.tau)
-        shape = (options.n_draws, *sizes, len(KINDS))
+        sizes = len(getattr(options, phase_map.LEVELS[name])), len(options.tau)
+        shape = (options.n_draws, *sizes, len(KINDS) + 1)
         size = int(np.prod(shape[:3]))
-        flat = np.array(ratios[start : start + size])
-        arrays[f"{name}_problems"] = _sorted(sweeps[name], flat, name, shape)
+        *kinds, error = _sorted(sweeps[name], np.array(found[start : start + size]), name, shape)
+        arrays[f"{name}_problems"] = np.array(kinds)
         arrays[name] = arrays[f"{name}_problems"].mean(axis=1)
+        arrays[f"{name}_error"] = np.sqrt(np.mean(error**2, axis=0) / options.n_draws)
         start += size
-    arrays["agreement"] = np.array([_agreement(arrays[name]) for name in MAPS])
-    axes = {name: ["kind", _LEVEL_AXES[name], "tau"] for name in MAPS}
-    axes |= {f"{name}_problems": ["kind", "problem", _LEVEL_AXES[name], "tau"] for name in MAPS}
-    axes["agreement"] = ["map", "kind"]
+    arrays["agreement"] = np.array(
+        [_agreement(arrays[name], arrays[f"{name}_error"]) for name in MAPS]
+    )
+    axes = {"agreement": ["map", "kind", "count"]}
+    for name in MAPS:
+        cell = [_LEVEL_AXES[name], "tau"]
+        axes |= {name: ["kind", *cell], f"{name}_error": cell}
+        axes[f"{name}_problems"] = ["kind", "problem", *cell]
     labels: dict[str, list[Any]] = {
         "kind": list(KINDS),
         "map": list(MAPS),
+        "count": ["same", "decided"],
         "tau": list(options.tau),
-        **{_LEVEL_AXES[name]: list(getattr(options, _OPTIONS[name])) for name in MAPS},
+        **{_LEVEL_AXES[name]: list(getattr(options, phase_map.LEVELS[name])) for name in MAPS},
     }
     provenance = {
         **environment(),
@@ -142,22 +143,26 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     return Data("phase", options, arrays, axes, labels, provenance)
 
 
-def predicted(problem: Any, methods: tuple[Any, Any], n_steps: int) -> tuple[float, float]:
-    """Log10 loss ratio that Section 2's one-step analysis predicts, from the start and along the path.
+def predicted(
+    problem: Any, methods: tuple[Any, Any], step_size: str, n_steps: int
+) -> tuple[float, float]:
+    """Log10 loss ratio that is predicted from the start alone, and from the laws of whole runs.
 
-    At the start it is log10 of I(second) / I(first), the exact improvements of Eq. 11. Along the
-    path each method multiplies its loss by 1 - I / loss in every step; its error keeps the direction
-    of the mean path theta - alpha E[z] and the size of the predicted loss. Both are NaN for a method
-    with a state or without a closed form.
+    At the start it is log10 of I(second) / I(first), the exact improvements of Eq. 11: NaN for a method
+    with a state or without a closed form. Of whole runs it is the difference of the means of log10 of the
+    last losses, as measured: NaN but for sgd and ssd with optimal steps.
     """
     from qpsim import theory
 
-    if any(method.closed_form is None or method.state_names for method in methods):
-        return np.nan, np.nan
     theta0 = np.zeros(problem.dim)
-    improvement = [theory.expected_improvement(problem, method, theta0) for method in methods]
-    first, second = (_log_loss(problem, method, theta0, n_steps) for method in methods)
-    return float(np.log10(improvement[1] / improvement[0])), first - second
+    start = run = np.nan
+    if not any(method.closed_form is None or method.state_names for method in methods):
+        first, second = (theory.expected_improvement(problem, m, theta0) for m in methods)
+        start = float(np.log10(second / first))
+    if step_size == "optimal" and {method.name for method in methods} <= {"sgd", "ssd"}:
+        ends = [theory.optimal_run(problem, m, n_steps, theta0).final_log10_loss for m in methods]
+        run = ends[0] - ends[1]
+    return start, run
 
 
 def aspect(data: Data, width: float) -> float:
@@ -171,36 +176,24 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     Returns
     -------
     dict
-        (map, kind) -> "mesh", "hatched", "corners" and, beside the measured map, "measured" (where
-        its sign changes); "bar"; "legend"; "note".
+        (map, kind) -> as :func:`qpsim.figures.phase_map.draw_map`; "bar"; "legend"; "note".
     """
-    from matplotlib.lines import Line2D
-    from matplotlib.patches import Patch
-
     from qpsim.figures import page as pages
 
     page = pages.Page(fig)
     kinds = _kinds(data)
     first, second = pages.labels(data.options.methods)
-    artists: dict[Any, Any] = {"note": page.note(_note(data, first, second, len(kinds) > 1))}
-    handles = [
-        Patch(facecolor="white", edgecolor="0.3", hatch=_HATCH, linewidth=0.5),
-        Patch(facecolor="white", edgecolor="0.3", linewidth=0.5),
-        Line2D([], [], color="black", linewidth=_BORDER_WIDTH),
-        Line2D([], [], **_CORNER, linestyle=""),
-    ]
-    texts = [f"{first} wins", f"{second} wins", "border as measured", "as in Figure 2"]
-    shown = [k for k in range(4) if k != 2 or len(kinds) > 1]
-    artists["legend"] = page.legend([handles[k] for k in shown], [texts[k] for k in shown])
+    artists: dict[Any, Any] = {"note": page.note(_note(data, first, second, kinds))}
+    artists["legend"] = page.legend(*phase_map.legend(first, second))
     grid = page.grid(
         len(MAPS), len(kinds), left=5.2, right=7.4, top=3.0, bottom=3.2, across=1.4, down=4.6
     )
     for row, name in enumerate(MAPS):
         for column, kind in enumerate(kinds):
             ax = fig.add_subplot(grid[row, column])
-            artists[name, KINDS[kind]] = draw_map(data, name, kind, ax)
-            share = 100 * data["agreement"][row, kind]
-            ax.set_title(_TITLES[kind] + (f"\nsame winner: {share:.0f} %" if kind else ""))
+            artists[name, KINDS[kind]] = phase_map.draw_map(data, name, kind, ax)
+            same, all_of_them = data["agreement"][row, kind]
+            ax.set_title(_TITLES[kind] + (f"\n{same:.0f} of {all_of_them:.0f}" if kind else ""))
             ax.tick_params(labelleft=column == 0)
             if column == 0:
                 ax.set_ylabel(_AXIS_LABELS[name])
@@ -212,114 +205,32 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     mesh = artists["noise", "measured"]["mesh"]
     bar = artists["bar"] = fig.colorbar(mesh, cax=side, extend="both", spacing="uniform")
     bar.outline.set_linewidth(0.5)
-    bar.set_ticks(list(_LEVELS), labels=[pages.signed(level) for level in _LEVELS])
+    bar.set_ticks(list(phase_map.STEPS), labels=[pages.signed(step) for step in phase_map.STEPS])
     bar.ax.tick_params(length=0)
     middle = 0.5 * (grid.bottom + grid.top)
     page.side(f"$\\log_{{10}}$ {first} / {second}", page.width - 1.2, middle)
     return artists
 
 
-def draw_map(data: Data, name: str, kind: int, ax: Axes) -> dict[str, Any]:
-    """One map into any axes: colours, hatching below 0, and the border of the measured one."""
-    from matplotlib import colormaps
-    from matplotlib.collections import LineCollection, PatchCollection
-    from matplotlib.colors import BoundaryNorm
-    from matplotlib.patches import Rectangle
-
-    levels, tau = np.array(getattr(data.options, _OPTIONS[name])), np.array(data.options.tau)
-    values = data[name][kind]
-    colours = colormaps["PuOr"].resampled(len(_LEVELS) + 1)
-    mesh = ax.pcolormesh(
-        np.arange(tau.size),
-        np.arange(levels.size),
-        values,
-        cmap=colours,
-        norm=BoundaryNorm(_LEVELS, colours.N, extend="both"),
-        shading="nearest",
-    )
-    mesh.set_rasterized(True)
-    below = [
-        Rectangle((column - 0.5, row - 0.5), 1, 1) for row, column in np.argwhere(values < 0.0)
-    ]
-    hatched = PatchCollection(
-        below, facecolor="none", edgecolor="0.3", hatch=_HATCH, linewidth=0.0, zorder=2
-    )
-    ax.add_collection(hatched, autolim=False)
-    artists: dict[str, Any] = {"mesh": mesh, "hatched": hatched}
-    if kind:
-        lines = LineCollection(
-            sign_changes(data[name][0]),
-            colors="black",
-            linewidths=_BORDER_WIDTH,
-            capstyle="projecting",
-            zorder=3,
-        )
-        artists["measured"] = ax.add_collection(lines, autolim=False)
-    # Cells are equally wide: the values are chosen, not equidistant on any scale.
-    for axis, steps, count in ((ax.xaxis, tau, 4), (ax.yaxis, levels, 5)):
-        named = np.unique(np.linspace(0, steps.size - 1, min(count, steps.size)).round())
-        axis.set_ticks(named, [f"{steps[int(k)]:g}" for k in named])
-    ax.grid(False)
-    ax.tick_params(length=0)
-    ax.minorticks_off()
-    corners = [
-        (float(np.interp(x, tau, np.arange(tau.size))), _place(levels, y))
-        for x in (0.0, 1.0)
-        for y in CORNERS[name]
-        if tau[0] <= x <= tau[-1] and levels[0] <= y <= levels[-1]
-    ]
-    if corners:
-        (artists["corners"],) = ax.plot(*np.transpose(corners), **_CORNER, linestyle="", zorder=5)
-    return artists
-
-
-def sign_changes(values: np.ndarray) -> list[list[tuple[float, float]]]:
-    """Edges between neighbouring cells of a map of which one is above 0 and the other is not.
-
-    Parameters
-    ----------
-    values : ndarray, shape (row, column)
-
-    Returns
-    -------
-    list of [(x, y), (x, y)]
-        Cells are squares around whole numbers.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> sign_changes(np.array([[-1.0, 1.0]]))
-    [[(0.5, -0.5), (0.5, 0.5)]]
-    """
-    above = values > 0.0
-    beside = np.argwhere(above[:, 1:] != above[:, :-1]).tolist()
-    over = np.argwhere(above[1:] != above[:-1]).tolist()
-    return [[(x + 0.5, y - 0.5), (x + 0.5, y + 0.5)] for y, x in beside] + [
-        [(x - 0.5, y + 0.5), (x + 0.5, y + 0.5)] for y, x in over
-    ]
-
-
 def _kinds(data: Data) -> list[int]:
-    """Numbers of the kinds that there are: predictions are NaN for methods with a state."""
+    """Numbers of the kinds that there are: what is not predicted is NaN."""
     return [k for k in range(len(KINDS)) if not np.isnan(data["noise"][k]).all()]
 
 
-def _note(data: Data, first: str, second: str, predicted: bool) -> str:
+def _note(data: Data, first: str, second: str, kinds: list[int]) -> str:
     options = data.options
     text = (
         f"Colour: $\\log_{{10}}$ of {first}'s excess loss over {second}'s after {options.n_steps} steps, "
-        f"mean over {options.n_replicates} runs on each of {options.n_draws} problems."
+        f"mean over {options.n_replicates} runs on each of {options.n_draws} problems; undecided: its 95 % "
+        "interval holds 0."
     )
-    if predicted:
-        text += (
-            f" Predicted (start): of the improvement by {second} in one step over that by {first}. "
-            "Same winner: share of the cells where prediction and measurement agree."
-        )
+    if 1 in kinds:
+        text += f" Predicted (start): the improvement by {second} in one step over that by {first}."
+    if 2 in kinds:
+        text += " Predicted (run): ends of whole runs, without sampling."
+    if len(kinds) > 1:
+        text += " Numbers: decided cells whose winner is predicted, of all decided ones."
     return text + " Circles: noise levels, condition numbers and bases as in Figure 2."
-
-
-def _place(levels: np.ndarray, value: float) -> float:
-    return float(np.interp(np.log(value), np.log(levels), np.arange(levels.size)))
 
 
 def _sweep(options: Options, name: str) -> Sweep:
@@ -352,36 +263,26 @@ def _by_method(sweep: Sweep) -> list[list[Cell]]:
     return pair
 
 
-def _ratios(cells: tuple[Cell, Cell]) -> tuple[float, float, float]:
-    """Measured and predicted log10 loss ratio of one cell."""
-    final = [read_cell(cell.run(), "a cell").mean_log10_loss[-1] for cell in cells]
+def _ratios(cells: tuple[Cell, Cell]) -> tuple[float, ...]:
+    """Log10 loss ratios of one cell by kind, and the standard error of the measured one."""
+    logs = [
+        np.log10(np.clip(read_cell(c.run(), "a cell").final_loss, 1e-300, 1e300)) for c in cells
+    ]
+    # The methods share their draws, so that the difference of each replicate says more.
+    gap = logs[0] - logs[1]
+    parameters = cells[0].parameters
     methods = tuple(find_method(**cell.parameters["method"]) for cell in cells)
-    n_steps = cells[0].parameters["n_steps"]
-    return (final[0] - final[1], *predicted(cells[0].problem(), (methods[0], methods[1]), n_steps))
-
-
-def _log_loss(problem: Any, method: Any, theta0: np.ndarray, n_steps: int) -> float:
-    """log10 of the loss after the steps, if every step did what Eq. 11 expects of it."""
-    from qpsim import theory
-
-    error = theta0 - problem.optimum
-    loss = problem.excess_loss(problem.optimum + error)
-    for _ in range(n_steps):
-        theta = problem.optimum + error
-        mean, quadratic = theory.direction_moments(problem, method, theta)
-        slope = float(problem.gradient(theta) @ mean)
-        if not quadratic > 0.0 or loss <= 1e-300:
-            break
-        error = error - slope / quadratic * mean
-        loss = max(loss - 0.5 * slope**2 / quadratic, 1e-300)
-        size = problem.excess_loss(problem.optimum + error)
-        if size > 0.0:
-            error = error * np.sqrt(loss / size)
-    return float(np.log10(max(loss, 1e-300)))
+    expected = predicted(
+        cells[0].problem(),
+        (methods[0], methods[1]),
+        parameters["step_size"],
+        parameters["n_steps"],
+    )
+    return float(gap.mean()), *expected, float(gap.std(ddof=1) / np.sqrt(gap.size))
 
 
 def _sorted(sweep: Sweep, flat: np.ndarray, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Ratios in the sweep's order of its axes, as (kind, problem, level, tau)."""
+    """Numbers in the sweep's order of its axes, as (number, problem, level, tau)."""
     order = [axis for axis in sweep.axes if axis != "method"]
     cells = flat.reshape(*(len(sweep.axes[axis]) for axis in order), shape[-1])
     level = "noise_std" if name == "noise" else "condition"
@@ -389,10 +290,9 @@ def _sorted(sweep: Sweep, flat: np.ndarray, name: str, shape: tuple[int, ...]) -
     return np.ascontiguousarray(cells.transpose(wanted))
 
 
-def _agreement(ratios: np.ndarray) -> list[float]:
-    """Fraction of the cells in which each kind has the sign of the measured one."""
+def _agreement(ratios: np.ndarray, error: np.ndarray) -> list[list[float]]:
+    """For each kind the decided cells of the measured sign, NaN for what is not predicted, and the decided ones."""
+    certain = phase_map.is_decided(ratios[0], error)
     known = [np.nan if np.isnan(kind).all() else 0.0 for kind in ratios]
-    return [
-        float(np.mean(np.sign(kind) == np.sign(ratios[0]))) + nothing
-        for kind, nothing in zip(ratios, known, strict=True)
-    ]
+    same = [np.sum((np.sign(kind) == np.sign(ratios[0])) & certain) for kind in ratios]
+    return [[float(s) + k, float(certain.sum())] for s, k in zip(same, known, strict=True)]

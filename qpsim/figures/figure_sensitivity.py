@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 GROUPS = (("sgd", "ssd", "svag", "va-ssd"), ("m-sgd", "m-ssd", "m-svag", "adam"))
 METHODS = (*GROUPS[0], *GROUPS[1])
 # Left margins in ems, with the names of the problems and without.
-_NAMES, _PLAIN = 6.4, 2.8
+_NAMES, _PLAIN = 7.0, 2.8
 _LARGEST = 1e300
 # Decades of the loss that a small step may gain and still count as going nowhere.
 _FLAT = 0.01
@@ -147,7 +147,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
                 part.side(pages.two_lines(name), 1.5, middle, multialignment="center")
         if group == 0:
             middle = 0.5 * (grid.bottom + grid.top)
-            part.side(r"$\log_{10}$ median final excess loss", 3.5, middle)
+            part.side(r"$\log_{10}$ median final excess loss", 4.1, middle)
     for row in range(rows):
         _share_limits([artists[row, group] for group in range(len(GROUPS))])
     return artists
@@ -176,6 +176,8 @@ def draw_panel(data: Data, row: int, methods: tuple[str, ...], ax: Axes) -> dict
             markerfacecolor="none",
             color=shape.color,
         )
+    # Room for the circles around the lowest points.
+    ax.margins(y=0.12)
     pages.log_axis(ax.xaxis)
     return artists
 

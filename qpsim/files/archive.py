@@ -110,7 +110,9 @@ def _parse(
     except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError):
         raise FileError(f"{source} is not a qpsim file: it has no qpsim header.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        raise FileError(f"{source} is not a qpsim file, or is damaged ({error}).") from None
+        # NumPy's advice to load such a file unsafely is none.
+        why = "" if "pickle" in str(error) else f" ({error})"
+        raise FileError(f"{source} is not a qpsim file, or is damaged{why}.") from None
     except Exception as error:
         # zlib, struct and NumPy's header parser have errors of their own for damaged content.
         raise FileError(f"{source} is damaged ({type(error).__name__}: {error}).") from None

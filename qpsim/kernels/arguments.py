@@ -43,12 +43,16 @@ class Steps(NamedTuple):
     moments_for : int or None
         The policy again if it needs moments of the direction, None if it does not. None is another type, so that the
         kernel of such steps has no code for moments. That code takes long to compile for a rule without a closed form.
+    stop : array (1,) of uint8
+        Once it is 1 the kernel returns before its last step, and what it has written is of no use. Only steps that
+        integrate pairs of coordinates look at it, which may take minutes.
     """
 
     taken: int
     policy: int
     given: np.ndarray
     moments_for: int | None
+    stop: np.ndarray
 
 
 class Record(NamedTuple):
@@ -81,6 +85,8 @@ class StepInput(NamedTuple):
     states : array (names, d, lanes)
     t : float
         Number of the coming step, from 1.
+    stop : array (1,) of uint8
+        As in :class:`Steps`.
     """
 
     offset: np.ndarray
@@ -88,6 +94,7 @@ class StepInput(NamedTuple):
     extra: np.ndarray
     states: np.ndarray
     t: float
+    stop: np.ndarray
 
 
 class Row(NamedTuple):

@@ -72,7 +72,7 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
             moments = Moments(
                 scratch.moments.numerator, scratch.moments.denominator, record.moment_error[step]
             )
-            known = StepInput(offset, gradient, extra, states, t)
+            known = StepInput(offset, gradient, extra, states, t, steps.stop)
             add_moments(problem, hyper, known, steps.moments_for, moments)
         for i in range(d):
             for lane in range(count):

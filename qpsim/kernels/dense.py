@@ -8,6 +8,7 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Moments
 from qpsim.kernels.columns import inner
 from qpsim.kernels.gradient_noise import FactorNoise, fill_noise
+from qpsim.kernels.jit import is_set
 from qpsim.kernels.laws import Gaussian, draw_scales, variance_of
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import fill_batch, fill_correlated_estimates, observe_all
@@ -117,6 +118,8 @@ def _averaged_moments(problem, hyper, step, policy, moments):
     moments.error[:] = 0.0
     law = problem.law
     for n in range(law.scales.size):
+        if is_set(step.stop):
+            return
         given_scale = DenseProblem(
             problem.hessian,
             problem.noise,

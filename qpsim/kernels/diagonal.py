@@ -19,7 +19,13 @@ from qpsim.kernels.gradient_noise import (
 )
 from qpsim.kernels.jit import arguments_are_apart, jit, wide_vectors
 from qpsim.kernels.laws import draw_scales, scaled, variance_of
-from qpsim.kernels.moments import add_row_moments, closed_moments, is_linear, ratio_or_zero
+from qpsim.kernels.moments import (
+    add_row_moments,
+    closed_moments,
+    is_linear,
+    ratio_or_zero,
+    record_error,
+)
 from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
 from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
@@ -134,13 +140,11 @@ def walk(hyper, problem, lanes, steps, record, scratch):
                 )
         if exact:
             ratio_or_zero(numerator, denominator, alpha)
-            for lane in range(count):
-                record.moment_error[step, lane] = error[lane] / denominator[lane]
+            record_error(hyper, error, denominator, step, record.moment_error)
         elif policy == GIVEN:
             alpha[:] = given[step]
         numerator[:] = 0.0
         denominator[:] = 0.0
-        error[:] = 0.0
         loss[:] = 0.0
         following = exact and not ahead and step + 1 < given.size
         for first in range(0, d, rows):

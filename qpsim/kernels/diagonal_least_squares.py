@@ -13,7 +13,7 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.hermite import row_moments
-from qpsim.kernels.jit import jit, jit_inline
+from qpsim.kernels.jit import is_set, jit, jit_inline
 from qpsim.kernels.laws import INV_SQRT2
 from qpsim.kernels.least_squares_draws import NOISELESS, kernels_with, residual_variance
 from qpsim.kernels.moments import two_values
@@ -142,6 +142,8 @@ def _quadrature(problem, hyper, step, policy, moments):
     for lane in range(lanes):
         numerator, denominator, error = 0.0, 0.0, 0.0
         for i in range(d):
+            if is_set(step.stop):
+                return
             h = step.gradient[i, lane]
             own = own_scale(problem, i, h, square[lane])
             extra[0] = step.extra[i, lane]

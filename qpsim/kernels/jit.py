@@ -110,6 +110,21 @@ def wide_vectors(typing_context: Any) -> Any:
     return types.none(), generate
 
 
+@intrinsic
+def is_set(typing_context: Any, flag: Any) -> Any:
+    """Whether the first entry of an array (1,) of uint8, which another thread may set meanwhile, is not 0.
+
+    An ordinary read may be moved out of a loop that does not write to the array; an atomic one is made each time.
+    """
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        array = context.make_array(signature.args[0])(context, builder, arguments[0])
+        byte = builder.load_atomic(array.data, "monotonic", 1)
+        return builder.icmp_unsigned("!=", byte, byte.type(0))
+
+    return types.boolean(flag), generate
+
+
 def _compiled(function: Callable[..., Any], **flags: Any) -> Any:
     dispatcher = numba.njit(**_FLAGS, **flags)(function)
     machine_code.keep(dispatcher, function)

@@ -14,7 +14,7 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.columns import inner
 from qpsim.kernels.elementary import erf
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import is_set, jit
 from qpsim.kernels.laws import INV_SQRT2
 from qpsim.kernels.least_squares_draws import NOISELESS, kernels_with, residual_variance
 from qpsim.kernels.moments import two_values
@@ -277,6 +277,8 @@ def _series(problem, hyper, step, policy, moments):
             for k in range(states.shape[0]):
                 states[k, i, 0] = step.states[k, i, lane]
         for n in range(problem.shares.size):
+            if is_set(step.stop):
+                return
             w = problem.shares[n]
             for i in range(d):
                 mean[i, 0] = w * step.gradient[i, lane]
@@ -284,7 +286,7 @@ def _series(problem, hyper, step, policy, moments):
             series_of_direction(
                 Coupling(problem.covariance, form, table, std),
                 hyper,
-                StepInput(mean, mean, extra, states, step.t),
+                StepInput(mean, mean, extra, states, step.t, step.stop),
                 policy,
                 average,
             )

@@ -41,6 +41,13 @@ def add_row_moments(
     """
 
 
+def record_error(hyper, error, denominator, step, out):
+    """Write a step's errors (lanes,), relative to the denominators, to out[step], and set them to 0.
+
+    Nothing for a rule with a closed form: its error is 0.
+    """
+
+
 @overload(is_linear, jit_options=OVERLOAD)
 def _is_linear(hyper):
     answer = dispatch.rule_of_type(hyper).closed_form == "linear"
@@ -51,6 +58,18 @@ def _is_linear(hyper):
 def _closed_moments(hyper, law, std, gradient, extra, states, i, lane, t):
     form = dispatch.rule_of_type(hyper).closed_form
     return {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _unknown}[form]
+
+
+@overload(record_error, jit_options=OVERLOAD)
+def _record_error(hyper, error, denominator, step, out):
+    def quadrature(hyper, error, denominator, step, out):
+        for lane in range(error.size):
+            out[step, lane] = error[lane] / denominator[lane]
+            error[lane] = 0.0
+
+    if dispatch.rule_of_type(hyper).closed_form is not None:
+        return lambda hyper, error, denominator, step, out: None
+    return quadrature
 
 
 def _linear(hyper, law, std, gradient, extra, states, i, lane, t):

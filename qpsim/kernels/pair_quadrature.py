@@ -21,7 +21,7 @@ import numpy as np
 from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import exp
-from qpsim.kernels.jit import jit, jit_inner, jit_spliced
+from qpsim.kernels.jit import is_set, jit, jit_inner, jit_spliced
 from qpsim.kernels.panels import (
     AT_LEFT,
     AT_RIGHT,
@@ -61,7 +61,7 @@ def integrate_pairs(problem, hyper, step, left, moments):
     d, lanes = step.gradient.shape
     total, doubt = np.zeros(lanes), np.zeros(lanes)
     for lane in range(lanes):
-        if left.open_lanes[lane]:
+        if left.open_lanes[lane] and not is_set(step.stop):
             twin = equal_lane(step, left, lane)
             if twin < lane:
                 total[lane], doubt[lane] = total[twin], doubt[twin]

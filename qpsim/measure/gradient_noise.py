@@ -172,6 +172,11 @@ def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMea
         raise MeasureError("There are no gradients.")
     enough(sums.n)
     n, mean, variance = sums.moments()
+    if not variance.any() and sums.sums.any():
+        raise MeasureError(
+            f"Gradients differ by {np.abs(sums.sums).max():.3g} at most, whose square is lost in double precision: "
+            "multiply the loss by a constant."
+        )
     if not variance.any():
         raise MeasureError("All gradients are equal: there is no noise to measure.")
     # The deviation of a constant column is not zero but rounding.

@@ -12,7 +12,15 @@ from qpsim import checks
 from qpsim.errors import MeasureError
 from qpsim.measure.inputs import Products, generator
 from qpsim.measure.lanczos import density
-from qpsim.measure.record import Estimate, Measurement, around, axes_for, exactly, table
+from qpsim.measure.record import (
+    Estimate,
+    Measurement,
+    around,
+    axes_for,
+    exactly,
+    mean_estimate,
+    table,
+)
 
 # Restarts of the search for extreme eigenvalues, each of a dozen products.
 _RESTARTS = 10
@@ -176,12 +184,17 @@ def curvature(
     """
     random = generator(rng)
     products = Products(hvp, dim, random)
+    if not isinstance(blocks, Mapping | None):
+        raise MeasureError(
+            f"blocks must map names to slices of coordinates, not be a {type(blocks).__name__}."
+        )
     parts = {name: _range(name, part, products.dim) for name, part in (blocks or {}).items()}
     counts = {"n_probes": n_probes, "n_rows": n_rows, "n_lanczos": n_lanczos}
     for name, value in counts.items():
         checks.count(name, value, MeasureError, low=3)
     checks.count("n_eigenvalues", n_eigenvalues, MeasureError)
-    if products.dim <= checks.count("exact_below", exact_below, MeasureError, low=0):
+    # Of one or two coordinates nothing is left to estimate.
+    if products.dim <= max(2, checks.count("exact_below", exact_below, MeasureError, low=0)):
         return _exact(products, parts)
     return _estimated(products, parts, n_probes, n_rows, n_lanczos, n_eigenvalues, random)
 
@@ -270,7 +283,7 @@ def _estimated(
     for name, part in parts.items():
         size = part.stop - part.start
         own = _rows(products, part, n_rows, rng)[0]
-        blocks.append(Block(name, size, _mean(np.array(block_traces[name])), own))
+        blocks.append(Block(name, size, mean_estimate(np.array(block_traces[name])), own))
     spectrum = density(products, n_probes, n_lanczos, rng)
     extreme = _extreme(products, n_eigenvalues, spectrum.nodes, rng)
     largest = np.abs(extreme).max()
@@ -279,7 +292,7 @@ def _estimated(
         dim=dim,
         n_products=products.count,
         exact=False,
-        trace=_mean(np.array(traces)),
+        trace=mean_estimate(np.array(traces)),
         diagonal=diagonal,
         diagonal_mass=mass,
         entry_norm=norm,
@@ -288,7 +301,7 @@ def _estimated(
         density_weights=spectrum.weights,
         negative_mass=_ratio(negative, spectrum.mean(np.abs)),
         condition=float("nan"),
-        outlier_share=_mean(spectrum.mean(lambda x: (np.abs(x) > 0.1 * largest).astype(float))),
+        outlier_share=_share(spectrum.mean(lambda x: (np.abs(x) > 0.1 * largest).astype(float))),
         blocks=tuple(blocks),
         matrix=None,
     )
@@ -311,13 +324,14 @@ def _rows(
         sums[start : start + len(some)] = np.abs(columns[part]).sum(axis=0)
     # Rows are drawn without replacement: the error vanishes when all are taken.
     rest = np.sqrt(1.0 - taken / size)
-    mass, norm = _ratio(diagonal, sums, rest), _mean(sums, rest)
+    mass, norm = _ratio(diagonal, sums, rest), mean_estimate(sums, rest)
     return mass, Estimate(*(size * one for one in norm))
 
 
-def _mean(values: np.ndarray, factor: float = 1.0) -> Estimate:
-    n = len(values)
-    return around(values.mean(), factor * values.std(ddof=1) / np.sqrt(n), n - 1)
+def _share(values: np.ndarray) -> Estimate:
+    """The mean of shares, whose interval ends at 0 and 1."""
+    found = mean_estimate(values)
+    return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
 
 def _ratio(top: np.ndarray, bottom: np.ndarray, factor: float = 1.0) -> Estimate:
@@ -346,6 +360,9 @@ def _extreme(products: Products, n: int, ritz: np.ndarray, rng: np.random.Genera
     dim = products.dim
     operator = LinearOperator((dim, dim), matvec=lambda v: products.of(v.ravel()), dtype=float)
     n = min(n, (dim - 1) // 2)
+    if not ritz.any():
+        # The Hessian is zero on random vectors, and so everywhere.
+        return np.zeros(2 * n)
     try:
         found = eigsh(
             operator, 2 * n, which="BE", v0=rng.standard_normal(dim), tol=1e-4, maxiter=_RESTARTS,

@@ -246,6 +246,11 @@ def directions(
     True
     """
     random = generator(rng)
+    if not isinstance(states, Mapping | None):
+        raise MeasureError(
+            f"states must map names of methods to states, not be a {type(states).__name__}."
+        )
+    methods = _listed(methods)
     chosen = _methods(methods, states or {})
     chunks = list(blocks_of(gradients))
     if not chunks:
@@ -304,6 +309,10 @@ def directions(
 def _listed(methods: Any) -> list[Any]:
     if isinstance(methods, (str, Method, Rule)):
         return [methods]
+    if not isinstance(methods, Iterable):
+        raise MeasureError(
+            f"methods must be names or rules, or a list of them, not {checks.shown(methods)}."
+        )
     return list(methods)
 
 

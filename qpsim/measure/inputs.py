@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 
 from qpsim import checks
-from qpsim.errors import MeasureError
+from qpsim.errors import MeasureError, QpsimError, first_line
 from qpsim.execution import progress
 
 FEWEST = 8
 # Columns of one product, and numbers that they may hold together.
 _COLUMNS, _NUMBERS = 8, 4e6
+# Largest entry whose squares, summed over all coordinates and gradients, stay in the range of double precision.
+_LARGEST = 1e140
 # Gradients that are kept as one array.
 _ROWS = 8
 
@@ -24,7 +26,8 @@ def chunks_of(gradients: Any) -> Iterator[np.ndarray]:
     Raises
     ------
     MeasureError
-        A chunk that is not (m, d) with one d, or holds NaN or infinite numbers.
+        A chunk that is not (m, d) with one d, or holds numbers that are NaN, infinite or beyond 1e140; an iterator
+        that fails.
     """
     dim = None
     parts: Iterable[Any]
@@ -37,12 +40,13 @@ def chunks_of(gradients: Any) -> Iterator[np.ndarray]:
             else (whole[k : k + rows] for k in range(0, len(whole), rows))
         )
     elif isinstance(gradients, Iterable):
-        parts = gradients
+        parts = _each(gradients)
     else:
         raise MeasureError(
             "gradients must be an array (n, d) or an iterable of such chunks, "
             f"not {type(gradients).__name__}."
         )
+    first = 0
     for part in parts:
         chunk = checks.array("gradients", part, MeasureError)
         if chunk.dtype not in (np.float32, np.float64):
@@ -51,16 +55,53 @@ def chunks_of(gradients: Any) -> Iterator[np.ndarray]:
             wanted = "d" if dim is None else dim
             raise MeasureError(f"gradients must have shape (n, {wanted}), not {chunk.shape}.")
         dim = chunk.shape[1]
-        if not np.isfinite(chunk).all():
-            raise MeasureError("gradients hold NaN or infinite entries; all must be finite.")
+        _finite(chunk, first)
+        first += len(chunk)
         yield chunk
+
+
+def _each(gradients: Iterable[Any]) -> Iterator[Any]:
+    """The chunks of an iterable; what it raises is told in a sentence."""
+    count = 0
+    try:
+        for chunk in gradients:
+            yield chunk
+            count += 1
+    except QpsimError:
+        raise
+    except Exception as error:
+        raise MeasureError(
+            f"The iterator of gradients fails at chunk {count + 1}: {first_line(error)}."
+        ) from error
+
+
+def _finite(chunk: np.ndarray, first: int) -> None:
+    """Refuse what is NaN, infinite or too large to be squared; ``first`` is the number of the first row."""
+    if not len(chunk):
+        return
+    low, high = float(chunk.min()), float(chunk.max())
+    if -_LARGEST <= low and high <= _LARGEST:
+        return
+    bad = ~(np.abs(chunk) <= _LARGEST)
+    row, column = map(int, np.argwhere(bad)[0])
+    if np.isfinite(low) and np.isfinite(high):
+        raise MeasureError(
+            f"gradients reach {chunk[row, column]:.3g}, whose squares double precision does not hold: "
+            "divide the loss by a constant."
+        )
+    raise MeasureError(
+        f"gradients hold {int(np.sum(~np.isfinite(chunk)))} NaN or infinite entries, the first in gradient "
+        f"{first + row} at coordinate {column}; all must be finite."
+    )
 
 
 def blocks_of(gradients: Any) -> Iterator[np.ndarray]:
     """As :func:`chunks_of`, with at least 8 rows in all chunks but the last: products are faster then."""
     waiting: list[np.ndarray] = []
+    owned = hasattr(gradients, "shape") or isinstance(gradients, (list, tuple))
     for chunk in chunks_of(gradients):
-        waiting.append(chunk)
+        # An iterator may fill one array again and again.
+        waiting.append(chunk if owned else chunk.copy())
         if sum(map(len, waiting)) >= _ROWS:
             yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
             waiting = []
@@ -87,8 +128,8 @@ class Products:
     Raises
     ------
     MeasureError
-        The products have another shape than the vectors, are not finite, differ from call to call, or belong to no
-        symmetric matrix (<u, Hv> and <v, Hu> differ).
+        The function fails; its products have another shape than the vectors, are not finite, differ from call to
+        call, are not linear, or belong to no symmetric matrix (<u, Hv> and <v, Hu> differ).
     """
 
     def __init__(self, hvp: Callable[[Any], Any], dim: int, rng: np.random.Generator) -> None:
@@ -102,7 +143,14 @@ class Products:
         self._hvp = hvp
         self._blocks = False
         u, v = rng.standard_normal((2, self.dim))
-        hu, hv = self.of(u), self.of(v)
+        kept = u.copy()
+        hu = self.of(u)
+        if not np.array_equal(u, kept):
+            raise MeasureError("hvp changes the vector that it is given; it must return a new one.")
+        hu_before = hu.copy()
+        hv = self.of(v)
+        if not np.array_equal(hu, hu_before):
+            raise MeasureError("hvp returns one array again and again; it must return a new one.")
         self._tolerance = 1e-3 if self._single else 1e-6
         scale = np.linalg.norm(u) * np.linalg.norm(hv) + np.linalg.norm(v) * np.linalg.norm(hu)
         if abs(u @ hv - v @ hu) > self._tolerance * scale:
@@ -110,11 +158,20 @@ class Products:
                 f"hvp is not the product with a symmetric matrix: <u, Hv> is {u @ hv:.6g} but "
                 f"<v, Hu> is {v @ hu:.6g} for random u and v."
             )
-        again = self.of(u)
-        if np.linalg.norm(again - hu) > self._tolerance * np.linalg.norm(hu):
+        wanted = hu - 2.0 * hv
+        both = self.of(u - 2.0 * v)
+        if np.linalg.norm(both - wanted) > self._tolerance * (
+            np.linalg.norm(hu) + 2.0 * np.linalg.norm(hv)
+        ):
+            again = self.of(u)
+            if np.linalg.norm(again - hu) > self._tolerance * np.linalg.norm(hu):
+                raise MeasureError(
+                    "hvp is not deterministic: two products with the same vector differ; use the same "
+                    "examples each time and switch dropout off."
+                )
             raise MeasureError(
-                "hvp is not deterministic: two products with the same vector differ; use the same "
-                "examples each time and switch dropout off."
+                "hvp is not linear: its value at u - 2 v is not that at u minus twice that at v; it must be the "
+                "product of one matrix with the vector."
             )
         self._blocks = self._takes_blocks(u, v, hu, hv)
 
@@ -133,13 +190,28 @@ class Products:
         return self._one(vectors)
 
     def _one(self, vectors: np.ndarray) -> np.ndarray:
-        found = checks.array("hvp", self._hvp(vectors), MeasureError)
+        try:
+            product = self._hvp(vectors)
+        except QpsimError:
+            raise
+        except Exception as error:
+            raise MeasureError(
+                f"hvp fails for a vector of shape {vectors.shape}: {first_line(error)}."
+            ) from error
+        if hasattr(product, "detach"):
+            product = product.detach()
+        found = checks.array("The value of hvp", product, MeasureError)
         if found.shape != vectors.shape:
             raise MeasureError(
                 f"hvp must return the shape that it is given, {vectors.shape}, not {found.shape}."
             )
-        if not np.isfinite(found).all():
-            raise MeasureError("hvp returned NaN or infinite entries; all must be finite.")
+        if found.dtype == np.float16:
+            raise MeasureError(
+                "hvp returned float16, which is too coarse; give float32 or float64."
+            )
+        if not -_LARGEST <= float(found.min()) <= float(found.max()) <= _LARGEST:
+            kind = "entries beyond 1e140" if np.isfinite(found).all() else "NaN or infinite entries"
+            raise MeasureError(f"hvp returned {kind}; all must be finite, and their squares too.")
         self._single = found.dtype == np.float32
         self.count += vectors.shape[1] if vectors.ndim == 2 else 1
         progress.refresh(f"{self.count} products")

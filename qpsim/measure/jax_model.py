@@ -26,24 +26,34 @@ def from_jax(loss: Callable[[Any, Any], Any], parameters: Any, batches: Iterable
     Raises
     ------
     MeasureError
-        JAX is not installed, or there are no parameters or batches.
+        JAX is not installed; there are no parameters or batches; parameters are not real floating-point numbers; or
+        the loss is not one number.
     """
     try:
         import jax
         from jax.flatten_util import ravel_pytree
     except ImportError:
         raise missing("jax") from None
+    if not isinstance(batches, Iterable):
+        raise MeasureError(f"batches must be a list, not {type(batches).__name__}.")
     data = list(batches)
     if not data:
         raise MeasureError("There are no batches.")
     origin, unravel = ravel_pytree(parameters)
     if origin.size == 0:
         raise MeasureError("There are no parameters.")
+    if not jax.numpy.issubdtype(origin.dtype, jax.numpy.floating):
+        raise MeasureError(
+            f"The parameters must be real floating-point numbers, not {origin.dtype}."
+        )
     leaves = jax.tree_util.tree_leaves_with_path(parameters)
     parts = slices((jax.tree_util.keystr(path), int(np.size(leaf))) for path, leaf in leaves)
 
     def value(theta: Any, batch: Any) -> Any:
-        return loss(unravel(theta), batch)
+        found = jax.numpy.asarray(loss(unravel(theta), batch))
+        if found.size != 1:
+            raise MeasureError(f"loss(parameters, batch) must be one number, not {found.shape}.")
+        return found.reshape(())
 
     run = jax.jit(value)
     slope = jax.jit(jax.grad(value))

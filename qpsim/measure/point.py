@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim.errors import MeasureError
+
 if TYPE_CHECKING:
     from qpsim.measure.gradient_noise import NoiseMeasurement
     from qpsim.measure.hessian import CurvatureMeasurement
@@ -45,6 +47,12 @@ class Point:
     hvp: Callable[[np.ndarray], np.ndarray]
     loss: Callable[[np.ndarray], float]
     blocks: Mapping[str, slice] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("gradients", "hvp", "loss"):
+            if not callable(getattr(self, name)):
+                kind = type(getattr(self, name)).__name__
+                raise MeasureError(f"{name} of a Point must be a function, not {kind}.")
 
     def noise(self, **options: Any) -> NoiseMeasurement:
         """:func:`qpsim.measure.noise` of this point."""

@@ -6,15 +6,17 @@ from collections.abc import Callable
 
 import numpy as np
 
-from qpsim.errors import MeasureError
+from qpsim import checks
+from qpsim.errors import MeasureError, QpsimError, first_line
 from qpsim.measure.parabolas import UNKNOWN, Directions
-from qpsim.measure.record import Estimate, around
+from qpsim.measure.record import Estimate, mean_estimate
 
 # Directions along which the loss is followed, and how often a step is doubled or halved at most.
 _FOLLOWED, _DOUBLED = 8, 6
 
 
 def check_loss(loss: Callable[[np.ndarray], float], dim: int) -> None:
+    """Refuse a loss that is no number at the point, or another one when it is asked again."""
     here, again = (value_of(loss, np.zeros(dim)) for _ in range(2))
     if abs(here - again) > 1e-6 * max(abs(here), abs(again)):
         raise MeasureError(
@@ -24,10 +26,18 @@ def check_loss(loss: Callable[[np.ndarray], float], dim: int) -> None:
 
 
 def value_of(loss: Callable[[np.ndarray], float], delta: np.ndarray) -> float:
+    """The loss at the point plus ``delta`` (d,); only away from the point may it be infinite or NaN."""
+    if not callable(loss):
+        raise MeasureError(f"loss must be a function of a vector (d,), not {checks.shown(loss)}.")
     try:
-        found = float(loss(delta))
-    except (TypeError, ValueError) as error:
-        raise MeasureError(f"The loss must give a number for a vector (d,): {error}") from None
+        value = loss(delta)
+        found = float(value.detach() if hasattr(value, "detach") else value)
+    except QpsimError:
+        raise
+    except Exception as error:
+        raise MeasureError(
+            f"loss must give a number for a vector of shape {delta.shape}, but fails: {first_line(error)}."
+        ) from error
     if not np.isfinite(found) and not delta.any():
         raise MeasureError(f"The loss at the point is {found}; it must be finite.")
     return found
@@ -65,4 +75,4 @@ def realised(loss: Callable[[np.ndarray], float], view: Directions, step: float)
     )
     if not np.isfinite(values).all():
         return UNKNOWN
-    return around(values.mean(), values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1)
+    return mean_estimate(values)

@@ -13,6 +13,7 @@ import numpy as np
 
 from qpsim.errors import MeasureError
 from qpsim.files.plain import plain
+from qpsim.simulation.statistics import student_interval
 
 KIND = "measurement"
 
@@ -44,10 +45,14 @@ def exactly(value: Any) -> Estimate:
 
 def around(value: Any, standard_error: Any, degrees: int) -> Estimate:
     """The 95 % interval of Student's t around an estimate."""
-    from scipy.special import stdtrit
+    interval = student_interval(float(value), float(standard_error), degrees)
+    return Estimate(float(value), *interval)
 
-    half = float(stdtrit(degrees, 0.975)) * float(standard_error)
-    return Estimate(float(value), float(value) - half, float(value) + half)
+
+def mean_estimate(values: np.ndarray, factor: float = 1.0) -> Estimate:
+    """The mean of independent values (n,) with its 95 % interval, the standard error times a factor."""
+    n = len(values)
+    return around(values.mean(), factor * values.std(ddof=1) / np.sqrt(n), n - 1)
 
 
 class Measurement:

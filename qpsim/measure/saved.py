@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import FileError
 from qpsim.measure.record import KIND, Estimate
 
@@ -32,7 +33,7 @@ def load(path: str | os.PathLike[str]) -> Any:
     """
     from qpsim.files.archive import read_arrays
 
-    header, arrays = read_arrays(path, KIND)
+    header, arrays = read_arrays(checks.path("path", path, FileError), KIND)
     try:
         return _unpacked({"is": header["class"], "fields": header["values"]}, arrays)
     except (KeyError, TypeError, ValueError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from qpsim.checks import shown
 from qpsim.errors import DataError, nearest
 from qpsim.nn.data import (
     CifarAugmentation,
@@ -32,8 +33,8 @@ def task(name: str) -> Task:
     Traceback (most recent call last):
     qpsim.errors.DataError: there is no task 'minst'; did you mean 'mnist'?
     """
-    if name not in _TASKS:
-        raise DataError(f"there is no task {name!r}; {nearest(name, _TASKS)}")
+    if not isinstance(name, str) or name not in _TASKS:
+        raise DataError(f"there is no task {shown(name)}; {nearest(str(name), _TASKS)}")
     return _TASKS[name]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qpsim.measure.record import Estimate, around
+from qpsim.measure.record import Estimate, around, mean_estimate
 from qpsim.nn.network import Network
 
 # Orders of minibatches on which the best step sizes are compared; they are chosen on another one.
@@ -131,7 +131,7 @@ def _best(fall: Callable[[float], float], guess: float) -> float:
 def _mean(values: np.ndarray) -> Estimate:
     if not np.isfinite(values).all():
         return Estimate(-math.inf, -math.inf, -math.inf)
-    return around(values.mean(), values.std(ddof=1) / np.sqrt(len(values)), len(values) - 1)
+    return mean_estimate(values)
 
 
 def _log_ratio(sign: np.ndarray, gradient: np.ndarray) -> Estimate:

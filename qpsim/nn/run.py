@@ -11,7 +11,8 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import RenamedWarning, TrainingError
-from qpsim.methods import Method
+from qpsim.methods import Method, Rule
+from qpsim.methods import method as find_method
 from qpsim.nn.identity import source_digest
 from qpsim.nn.optimizer import check_trains
 from qpsim.nn.tasks import Task
@@ -27,7 +28,8 @@ class Run:
     ----------
     task : Task
         ``dataclasses.replace(task, n_steps=..., batch_size=..., drops=...)`` makes a variant.
-    method : Method
+    method : str, Method or Rule
+        A registry name, a method with its hyper-parameters, or a rule at its defaults.
     step_size : float
         Multiplied at each step by what `Task.step_factor` says.
     rng : int, default 0
@@ -59,7 +61,7 @@ class Run:
     def __init__(
         self,
         task: Task,
-        method: Method,
+        method: str | Method | Rule,
         step_size: float,
         rng: int = 0,
         dtype: str = "float32",
@@ -69,6 +71,8 @@ class Run:
         if seed is not None:
             warnings.warn("seed is called rng now.", RenamedWarning, stacklevel=2)
             rng = seed
+        checks.instance("task", task, Task, TrainingError, "qpsim.nn.task('digits-mlp')")
+        method = find_method(method)
         check_trains(method)
         checks.choice("dtype", dtype, ("float32", "float64"), TrainingError)
         given = {

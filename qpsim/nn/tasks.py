@@ -7,7 +7,7 @@ value that a record can hold as plain JSON values.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, Literal
 
@@ -160,12 +160,18 @@ class Task:
         def put(name: str, value: Any) -> None:
             object.__setattr__(self, name, value)
 
+        if not isinstance(self.name, str) or not self.name:
+            raise TrainingError(f"a task's name is a text, not {checks.shown(self.name)}")
         for name in ("batch_size", "n_steps", "evaluate_every"):
             put(name, checks.count(name, getattr(self, name), TrainingError))
         put("l2", checks.number("l2", self.l2, TrainingError, "[0, inf)"))
         divisor = checks.number("drop_divisor", self.drop_divisor, TrainingError, "(0, inf)")
         put("drop_divisor", divisor)
         drop = "a step after which the step size drops"
+        if isinstance(self.drops, str) or not isinstance(self.drops, Iterable):
+            raise TrainingError(
+                f"drops are numbers of steps, such as (100, 200), not {self.drops!r}"
+            )
         put("drops", tuple(checks.count(drop, step, TrainingError) for step in self.drops))
         if self.schedule is not None and (self.drops or not callable(self.schedule)):
             raise TrainingError("schedule is a function of the step, and there are no drops then.")
@@ -246,7 +252,14 @@ class Task:
         return self.data not in _READERS or _READERS[self.data][1](directory)
 
     def prepared(self, dataset: Dataset) -> Dataset:
-        """A data set with examples of the shape that the network reads."""
+        """A data set with examples of the shape that the network reads.
+
+        Raises
+        ------
+        DataError
+            It is no Dataset.
+        """
+        checks.instance("data", dataset, Dataset, DataError, "qpsim.nn.Dataset.from_arrays(...)")
         return dataset.as_vectors() if self.vectors else dataset
 
     def input_shape(self, dataset: Dataset) -> tuple[int, ...]:

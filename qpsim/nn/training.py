@@ -136,6 +136,7 @@ def train(
     >>> trained.history.evaluated, trained.history.batch_loss[-1] < trained.history.batch_loss[0]
     ([0, 10, 20], True)
     """
+    checks.instance("run", run, Run, TrainingError, "qpsim.nn.Run(task, method, step_size)")
     began = time.perf_counter()
     n_workers = worker_count(workers)
     every = checks.number("checkpoint_every", checkpoint_every, TrainingError, "[0, inf)")

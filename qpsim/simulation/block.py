@@ -17,9 +17,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.stopping import stop_requested
+from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
+from qpsim.simulation.stepsize import optimal
 from qpsim.theory.averaging import Average
 
 # BLAS rounds the last columns of a product by another kernel if they fill no vector. A block whose
@@ -138,19 +139,23 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             here.average[:] = here.offset
             here.averaged[0] = here.losses[0]
     policy = plan.policy
-    # On a diagonal a closed form takes so little code that one kernel for all policies is quicker to compile.
-    is_short = by_coordinate and plan.method.closed_form is not None
-    with_moments = policy.is_exact or policy.is_bound or is_short
+    # On a diagonal a closed form takes so little code that one kernel for all policies is quicker to compile. Without
+    # noise the exact step is a line search: it runs in the kernel of the exact step under noise, since the two are
+    # mostly asked for together.
+    is_shared = by_coordinate or policy.name == optimal.NAME
+    with_moments = (
+        policy.is_exact or policy.is_bound or (is_shared and plan.method.closed_form is not None)
+    )
     length = _chunk_length(plan, here.losses.shape[1])
+    stop = stop_flag()
     while here.t < plan.n_steps:
         if stop_requested():
             raise Interrupted
         began = time.perf_counter()
         end = _chunk_end(plan, here.t, length)
         window, after = slice(here.t, end), slice(here.t + 1, end + 1)
-        steps = Steps(
-            here.t, policy.code, policy.given[window], policy.code if with_moments else None
-        )
+        moments_for = policy.code if with_moments else None
+        steps = Steps(here.t, policy.code, policy.given[window], moments_for, stop)
         record = Record(here.losses[after], here.steps[window], here.errors[window])
         if by_coordinate:
             diagonal.advance(plan.method.hyper, problem, lanes, steps, record)
@@ -158,6 +163,8 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             coupled.advance(
                 plan.method.hyper, problem, prepared.n_normals, lanes, gradient, steps, record
             )
+        if stop[0]:
+            raise Interrupted
         here.t = end
         _record_theta(plan, here, basis)
         if plan.average is not None:

@@ -34,6 +34,7 @@ from qpsim.problem.interface import Problem
 from qpsim.provenance import environment
 from qpsim.simulation import block as blocks
 from qpsim.simulation.checkpoint import Checkpoint
+from qpsim.simulation.memory import check_memory
 from qpsim.simulation.plan import Plan, make_plan
 from qpsim.simulation.result import Result
 from qpsim.simulation.stepsize import StepSize, planned
@@ -183,19 +184,22 @@ def run_plan(
     if checkpoint is not None:
         states = checkpoint.open(plan)
         blocks.watch(plan.token, checkpoint.note)
-    losses = np.empty((plan.n_replicates, plan.n_steps + 1))
-    steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
-    errors = np.empty((plan.n_replicates, plan.n_steps)) if plan.uses_series else None
-    theta = None
-    if plan.theta_steps:
-        theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
-    averaged = np.empty(losses.shape) if plan.average is not None else None
     with threads(workers) as pool, one_blas_thread():
         # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
         spans = list(plan.blocks(1 if checkpoint is not None else pool.width))
+        check_memory(plan, spans[0][1], pool.width)
+        losses = np.empty((plan.n_replicates, plan.n_steps + 1))
+        steps = np.empty((plan.n_replicates, plan.n_steps)) if plan.keep_step_size else None
+        errors = np.empty((plan.n_replicates, plan.n_steps)) if plan.uses_series else None
+        theta = None
+        if plan.theta_steps:
+            theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
+        averaged = np.empty(losses.shape) if plan.average is not None else None
         own_threads = not isinstance(workers, Executor)
-        # A single block is not worth starting a thread.
-        place = in_this_thread() if own_threads and len(spans) == 1 else pool
+        # A single block is not worth starting a thread, unless its steps may take so long that Ctrl-C has to be heard
+        # meanwhile: Python hears it in this thread only, and only between kernels.
+        is_quick = len(spans) == 1 and not plan.uses_series
+        place = in_this_thread() if own_threads and is_quick else pool
         for block in _completed(plan, spans, states, place):
             if checkpoint is not None:
                 checkpoint.finish(block)

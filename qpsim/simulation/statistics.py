@@ -102,11 +102,27 @@ def mean_interval(
     >>> f"{mean:.3f} [{low:.3f}, {high:.3f}]"
     '2.000 [-0.484, 4.484]'
     """
-    from scipy.special import stdtrit
-
     sample = np.asarray(values, dtype=float)
     mean = float(sample.mean())
     if sample.size < 2:
         return mean, (-math.inf, math.inf)
-    half = stdtrit(sample.size - 1, 0.5 + 0.5 * level) * sample.std(ddof=1) / sample.size**0.5
-    return mean, (mean - float(half), mean + float(half))
+    error = float(sample.std(ddof=1) / sample.size**0.5)
+    return mean, student_interval(mean, error, sample.size - 1, level=level)
+
+
+def student_interval(
+    value: float, standard_error: float, degrees: int, *, level: float = 0.95
+) -> tuple[float, float]:
+    """Student's interval around an estimate whose standard error has so many degrees of freedom.
+
+    Examples
+    --------
+    >>> from qpsim.simulation.statistics import student_interval
+    >>> low, high = student_interval(2.0, 0.5, degrees=10)
+    >>> f"{low:.3f}, {high:.3f}"
+    '0.886, 3.114'
+    """
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(degrees, 0.5 + 0.5 * level)) * standard_error
+    return value - half, value + half

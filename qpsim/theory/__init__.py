@@ -38,6 +38,8 @@ _PUBLIC = {
     "steady_state_excess_loss": "qpsim.theory.risk",
     "batch_size_law": "qpsim.theory.batch_size",
     "BatchSizeLaw": "qpsim.theory.batch_size",
+    "optimal_run": "qpsim.theory.whole_run",
+    "OptimalRun": "qpsim.theory.whole_run",
     "steps_until": "qpsim.theory.steps",
     "largest_stable_step_size": "qpsim.theory.stability",
     "largest_stable_curvature": "qpsim.theory.stability",

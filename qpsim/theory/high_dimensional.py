@@ -1,9 +1,9 @@
-"""Risk curves of SGD and sign descent on least squares in high dimension, as deterministic recursions.
+"""Risk curves of SGD and sign descent in high dimension, as deterministic recursions.
 
 In many coordinates the risk of one run hardly differs from a curve without randomness: see Xiao et al. (2024), "Exact
 Risk Curves of signSGD in High-Dimensions", for the sign, and Collins-Woodfin et al. (2023), "Hitting the
-High-Dimensional Notes", for SGD. The curve follows a closed recursion over d numbers, derived here from the one-step
-moments at batch size 1.
+High-Dimensional Notes", for SGD, both on least squares. The curve follows a closed recursion over d numbers, derived
+here from the one-step moments at batch size 1, and for sign descent on a quadratic problem by the same reasoning.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from qpsim.errors import MethodError, ProblemError
 from qpsim.methods import Method, plain
 from qpsim.methods import method as method_of
 from qpsim.problem.least_squares import LeastSquares
+from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 
 if TYPE_CHECKING:
@@ -28,18 +29,19 @@ if TYPE_CHECKING:
 
 @check.quiet
 def high_dimensional_risk(
-    problem: LeastSquares,
+    problem: LeastSquares | QuadraticProblem,
     method: str | Method,
     theta0: ArrayLike,
     step_size: Schedule,
     n_steps: int,
 ) -> Array:
-    """Excess loss after 0, 1, ..., n_steps steps on least squares, up to an error that vanishes as d grows.
+    """Excess loss after 0, 1, ..., n_steps steps, up to an error that vanishes as d grows.
 
     Parameters
     ----------
-    problem : LeastSquares
-        With batch size 1. K is its covariance and s the standard deviation of its labels.
+    problem : LeastSquares or QuadraticProblem
+        Least squares with batch size 1; K is its covariance and s the standard deviation of its labels. Or, for ssd, a
+        quadratic problem with noise in every coordinate.
     method : {"sgd", "ssd"} or such a Method
     theta0 : array_like, shape (d,)
         Starting point.
@@ -55,10 +57,10 @@ def high_dimensional_risk(
     Raises
     ------
     ProblemError
-        Another kind of problem, a batch size above 1, a covariance with a zero on its diagonal for ssd, or a theta0
-        that is not (d,).
+        Another kind of problem, a batch size above 1, a covariance with a zero on its diagonal for ssd, a coordinate
+        without noise, or a theta0 that is not (d,).
     MethodError
-        Another method.
+        Another method; sgd on a quadratic problem, whose exact risk is :func:`expected_excess_loss`.
     StepSizeError
         A step size that is negative, not finite or not one a step.
     TheoryError
@@ -79,6 +81,17 @@ def high_dimensional_risk(
 
     SGD: the exact recursion of :func:`expected_excess_loss` without its term K S K, which is 1/d of the others.
 
+    Quadratic problems, ssd: with D = diag(C)^(1/2) of the noise's matrix C and c = sqrt(2/pi), E[s] is close to
+    c g / (D sqrt(1 + q)), where q = tr(D^(-1) H S H D^(-1)) / d is the mean square of g_i / D_i. As for a Gaussian that
+    a nonlinearity distorts (Bussgang, 1952), the sign is that part and a rest uncorrelated with it. With
+    A = D^(-1/2) H D^(-1/2), R the correlation of C and a_k, u_k, m_k eigenvalues, vectors and u_k^T M u_k,
+
+        m_k <- (1 - step c a_k / sqrt(1 + q))^2 m_k + step^2 c^2 u_k^T D^(1/2) (asin(R) - R + R / (1 + q)) D^(1/2) u_k.
+
+    It needs gradients below their noise in most coordinates (q below 1): larger ones keep their signs for many steps,
+    so that what the linear part leaves is no longer new in each step, and the closure of
+    ``expected_excess_loss(..., law="closure")`` is far better. Heavy tails: averages over the noise's scale.
+
     Cost O(d^3 + d n_steps).
 
     Examples
@@ -88,11 +101,28 @@ def high_dimensional_risk(
     >>> risk = qpsim.theory.high_dimensional_risk(p, "ssd", np.full(100, 0.1), step_size=0.005, n_steps=400)
     >>> risk[[0, 100, 400]].round(4)
     array([0.5   , 0.3657, 0.1858])
+    >>> p = qpsim.QuadraticProblem(np.linspace(0.1, 1.1, 100), noise=qpsim.noise.white(1.0))
+    >>> risk = qpsim.theory.high_dimensional_risk(p, "ssd", np.full(100, 0.2), step_size=0.005, n_steps=400)
+    >>> risk[[0, 100, 400]].round(4)
+    array([1.2  , 0.737, 0.284])
     """
     chosen = method_of(method)
+    if isinstance(problem, QuadraticProblem):
+        if chosen.rule is not plain.ssd:
+            raise MethodError(
+                f"The high-dimensional risk on a quadratic problem is that of ssd, not of {chosen.name}; "
+                "see theory.expected_excess_loss."
+            )
+        n = check.count(n_steps, "n_steps")
+        start = check.point(problem, theta0)
+        if start.ndim != 1:
+            raise ProblemError(f"theta0 must have shape ({problem.dim},), not {start.shape}.")
+        steps = check.schedule(step_size, n)
+        return _sign_descent_on_quadratic(problem, start - problem.optimum, steps)
     if getattr(problem, "kind", None) != "least-squares":
         raise ProblemError(
-            f"High-dimensional risk curves are those of a LeastSquares problem, not of {type(problem).__name__}."
+            "High-dimensional risk curves are those of a LeastSquares problem or a QuadraticProblem, not of "
+            f"{type(problem).__name__}."
         )
     if problem.batch_size != 1:
         raise ProblemError(
@@ -149,6 +179,42 @@ def _sign_descent(problem: Any, error: Array, steps: Array) -> Array:
         return square - 4.0 / np.pi * length / np.sqrt(v) * a * square + length**2 * kick
 
     return _curve(((root * error) @ vectors) ** 2, a, problem.label_noise_std, steps, step)
+
+
+def _sign_descent_on_quadratic(p: QuadraticProblem, error: Array, steps: Array) -> Array:
+    std = p.gradient_scale()
+    if not (std > 0.0).all():
+        raise ProblemError(
+            "The high-dimensional risk of ssd needs noise in every coordinate's gradient, but entry "
+            f"{int(np.argmin(std))} has none: there the sign's mean has no scale."
+        )
+    root = np.sqrt(std)
+    hessian = np.diag(p.hessian) if p.is_diagonal else p.hessian
+    correlation = np.eye(p.dim) if p.coordinates_are_independent else p.gradient_correlation()
+    scaled = np.outer(root, root)
+    a, vectors = np.linalg.eigh(hessian / scaled)
+    a = np.maximum(a, 0.0)
+
+    def along(matrix: Array) -> Array:
+        return np.einsum("ik,ij,jk->k", vectors, matrix, vectors, optimize=True)
+
+    bounded = np.clip(correlation, -1.0, 1.0)
+    np.fill_diagonal(bounded, 1.0)
+    kick = 2.0 / np.pi * along(scaled * bounded)
+    rest = 2.0 / np.pi * along(scaled * (np.arcsin(bounded) - bounded))
+    # D^(-1) A M A in the eigenbasis, of which the mean square of the scaled gradient is the trace over d.
+    weight = a * a * along(np.diag(1.0 / std)) / p.dim
+    squares, shares = p.noise.law.quadrature()[0] ** 2, p.noise.law.quadrature()[1]
+
+    def step(square: Array, length: float, _: float) -> Array:
+        q = float(weight @ square)
+        slope = np.sqrt(2.0 / np.pi) * float(shares @ (1.0 / np.sqrt(squares + q)))
+        steep = 2.0 / np.pi * float(shares @ (1.0 / (squares + q)))
+        noise = float(shares @ (squares / (squares + q)))
+        kept = 1.0 - 2.0 * length * slope * a + length**2 * steep * a * a
+        return kept * square + length**2 * (rest + noise * kick)
+
+    return _curve(((root * error) @ vectors) ** 2, a, 0.0, steps, step)
 
 
 def _curve(square: Array, weight: Array, label_std: float, steps: Array, step: Any) -> Array:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qpsim.kernels.second_moments import greedy_steps, losses_and_gradient
-from qpsim.theory.risk import eigen_variance, linear_map
+from qpsim.theory.eigen_moments import eigen_variance, linear_map
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

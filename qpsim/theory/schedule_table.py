@@ -122,7 +122,7 @@ def compare_schedules(
     >>> table = qpsim.theory.compare_schedules(p, "sgd", 30, [3.0, 1.0], target=0.05)
     >>> for row in table.rows[:3]:
     ...     print(f"{row.name}: {row.final_loss:.3g}, {row.steps_to_target:g} steps")
-    planned: 0.0226, 14 steps
+    planned: 0.0225, 14 steps
     greedy: 0.433, inf steps
     constant: 0.298, inf steps
     """

@@ -34,8 +34,9 @@ if TYPE_CHECKING:
 PLANNED = "sgd, m-sgd, nesterov, damped-m-sgd"
 # What a schedule may be: free, made without a search, or of a family.
 KINDS = ("free", "greedy", *families.NAMES)
-# Restarts from the best schedule so far, and the spread of the factors that perturb it within a family.
-_RESTARTS, _SPREAD = 3, 0.03
+# Restarts from the best schedule so far, and the spread of the factors that perturb it within a family. A free search
+# makes them where its first ends are further apart than this share.
+_RESTARTS, _SPREAD, _ALIKE = 3, 0.03, 0.01
 # Steps of the search in a family from which a free one begins.
 _BRIEF = 60
 # More different eigenvalues than these are interpolated while searching; fewer are left where sweeps over so many steps
@@ -63,6 +64,8 @@ class Schedule:
         What was minimised, at these steps.
     restarts : ndarray, shape (k,)
         The value that each start of the search ended with, in ascending order.
+    standard_error : ndarray, shape (n_steps + 1,), or None
+        Of the expected loss, where it was simulated; None where it is exact.
     """
 
     method: str
@@ -72,6 +75,7 @@ class Schedule:
     objective: str
     value: float
     restarts: Array
+    standard_error: Array | None = None
 
     @property
     def highest_loss(self) -> float:
@@ -93,6 +97,8 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
+        error = self.standard_error
+        simulated = {} if error is None else {"standard_error": error.tolist()}
         return {
             "method": self.method,
             "family": self.family,
@@ -103,6 +109,7 @@ class Schedule:
             "restarts": self.restarts.tolist(),
             "disagreement": self.disagreement,
             "highest_loss": self.highest_loss if math.isfinite(self.highest_loss) else None,
+            **simulated,
         }
 
     def __repr__(self) -> str:
@@ -162,13 +169,15 @@ def best_schedule(
     Notes
     -----
     A free schedule is searched from three starts: the greedy steps, each the best for the expected loss right after it
-    (Eq. 10); the best of the families; a small constant step; then three times more from the best so far. Each step in
-    turn is set to its exact best given the others, to and fro through the run, first under large random errors of the
-    steps, then under smaller and smaller ones (:mod:`qpsim.theory.sweeps`). Hence the steps may be rounded to five
-    digits: sharper minima may lie lower, with steps that no computer takes. A family's few parameters are searched by
-    L-BFGS-B with the exact gradient. The best of all that was found is returned, the greedy steps among them, so that
-    it is never worse. More than 256 different eigenvalues (fewer in more than 80 000 steps, for the search's memory)
-    are interpolated in the search, never in what is returned.
+    (Eq. 10); the best of the families; a small constant step; and where their ends differ by more than 1 %, three times
+    more from the best so far. Each step in turn is set to its exact best given the others, to and fro through the run,
+    first under large random errors of the steps, then under smaller and smaller ones. In runs of up to some hundred
+    steps each is then taken out and put in again where it serves best, until no move gains
+    (:mod:`qpsim.theory.sweeps`). The steps may be rounded to five digits: sharper minima may lie lower, with steps that
+    no computer takes. A family's few parameters are searched by L-BFGS-B with the exact gradient. The best of all that
+    was found is returned, the greedy steps among them, so that it is never worse. More than 256 different eigenvalues
+    (fewer in more than 80 000 steps, for the search's memory) are interpolated in the search, never in what is
+    returned.
 
     With the objective "final" the loss on the way does not count. On a spectrum with gaps the best schedule takes steps
     far above 2 / the largest eigenvalue, after which the loss rises by many orders before later steps bring it down:
@@ -183,7 +192,7 @@ def best_schedule(
     >>> p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3)
     >>> best = qpsim.best_schedule(p, "sgd", n_steps=30, theta0=[3.0, 1.0])
     >>> best
-    <Schedule of 30 free steps for sgd: expected excess loss 9.5 -> 0.0226>
+    <Schedule of 30 free steps for sgd: expected excess loss 9.5 -> 0.02247>
     >>> one = qpsim.best_schedule(p, "sgd", n_steps=30, theta0=[3.0, 1.0], family="constant")
     >>> f"{one.expected_excess_loss[-1]:.4g} at {one.step_size[0]:.3g}"
     '0.2979 at 0.0654'
@@ -202,7 +211,7 @@ def best_schedule(
     if not is_planned(chosen):
         raise MethodError(
             "A best schedule is known for methods linear in the gradient with at most one state "
-            f"({PLANNED}), not for {chosen.name}; best_constant_step takes any method."
+            f"({PLANNED}), not for {chosen.name}; of any method a family such as 'cosine' is searched."
         )
     if not np.isfinite(p.noise.law.variance):
         raise ProblemError(
@@ -259,9 +268,12 @@ def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Ar
     sweeps = Sweeps(coarse)
     most = int(np.clip(_SWEPT / (n * coarse.curvature.size), *_SWEEPS))
     begins = [greedy, known[0], np.full(n, 0.1 * constant)]
-    found = [sweeps.search(begin, most) for begin in begins]
-    for _ in range(_RESTARTS):
-        found.append(sweeps.search(min(found, key=coarse.value), most, BLURS[1:]))
+    found = [sweeps.search_orders(begin, most, seed) for seed, begin in enumerate(begins)]
+    ends = [coarse.value(end) for end in found]
+    if not max(ends) <= (1.0 + _ALIKE) * min(ends):
+        for seed in range(len(begins), len(begins) + _RESTARTS):
+            best = min(found, key=coarse.value)
+            found.append(sweeps.search_orders(best, most, seed, BLURS[1:]))
     values = np.array([recursion.value(steps) for steps in found])
     # What a search ends with may be no better than what was known before, to the last digits.
     others = [greedy, known[0]]

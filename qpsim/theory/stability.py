@@ -16,7 +16,7 @@ from qpsim.errors import MethodError, StepSizeError
 from qpsim.methods import Method
 from qpsim.methods import method as method_of
 from qpsim.theory import arguments as check
-from qpsim.theory.risk import linear_map
+from qpsim.theory.eigen_moments import linear_map
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

@@ -1,8 +1,8 @@
 """How many steps to a target loss, exactly: the risk's linear recursion, raised to powers instead of walked through.
 
 At a constant step the second moments of (offset, state) along each eigenvector follow ``m <- T m + n`` with fixed T and
-n (:mod:`qpsim.theory.risk`). T^(2^k) is known after k squarings, so that the first step at which the expected loss is
-below a target is found by jumps of 2^k steps, largest first, even where it takes millions of steps.
+n (:mod:`qpsim.theory.eigen_moments`). T^(2^k) is known after k squarings, so that the first step at which the expected
+loss is below a target is found by jumps of 2^k steps, largest first, even where it takes millions of steps.
 """
 
 from __future__ import annotations
@@ -18,8 +18,14 @@ from qpsim.methods import Method
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
-from qpsim.theory import risk
 from qpsim.theory.averaging import average_of
+from qpsim.theory.eigen_moments import (
+    affine_map,
+    averaged,
+    eigen_variance,
+    linear_map,
+    one_step,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -106,11 +112,11 @@ def steps_until(
         )
     gamma = 0.0 if mean is None else mean.value
     squares = _initial_squares(p, theta0, initial_square)
-    maps = [risk.linear_map(chosen, t) for t in (1.0, 2.0, 1e6)]
+    maps = [linear_map(chosen, t) for t in (1.0, 2.0, 1e6)]
     if maps[0] != maps[1] or maps[1] != maps[2]:
         raise MethodError(f"{chosen.name}'s update changes with the step; simulate it instead.")
     # Directions that are alike are counted once.
-    kinds = np.stack([p.eigenvalues, risk.eigen_variance(p), squares])
+    kinds = np.stack([p.eigenvalues, eigen_variance(p), squares])
     alike, count = np.unique(kinds, axis=1, return_counts=True)
     found = [
         _first_step_below(alike, count.astype(float), goal, a, maps[0], gamma)
@@ -145,13 +151,16 @@ def _first_step_below(
 ) -> float:
     curvature, variance, square = alike
     weight = 0.5 * curvature * count
-    a, push = _one_step(curvature, variance, alpha, rows)
+    a, push = one_step(curvature, variance, alpha, rows)
     starts = [0]
     if gamma > 0.0:
-        a, push = _averaged(a, push, gamma)
-        starts = [0, a.shape[1] - 1]
-    pairs = list(combinations_with_replacement(range(a.shape[1]), 2))
-    transition, kick = _affine_map(a, push, pairs)
+        a, push = averaged(a, push, gamma)
+        starts = [0, a.shape[0] - 1]
+    pairs = list(combinations_with_replacement(range(a.shape[0]), 2))
+    # Matrices of one direction each, as products of matrices take them.
+    transition, kick = (
+        np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in affine_map(a, push, pairs)
+    )
     # Theta and its average both begin at the start; their moments are all the same.
     moments = np.zeros(kick.shape)
     for k, (i, j) in enumerate(pairs):
@@ -177,37 +186,3 @@ def _first_step_below(
         if float(weight @ after[:, at]) > target:
             moments, taken = after, taken + 2**k
     return float(taken + 1)
-
-
-def _one_step(
-    curvature: Array, variance: Array, alpha: float, rows: tuple[tuple[float, ...], ...]
-) -> tuple[Array, Array]:
-    """A (c, k, k) and b (c, k) of x <- A x + b xi, x = (offset, state...), xi of variance 1."""
-    width = len(rows)
-    lengths = np.array([-alpha, *([1.0] * (width - 1))])
-    a = lengths[None, :, None] * np.broadcast_to(np.array(rows), (curvature.size, width, width))
-    push = a[:, :, 0] * np.sqrt(variance)[:, None]
-    a = np.concatenate([a[:, :, :1] * curvature[:, None, None], a[:, :, 1:]], axis=2)
-    a[:, 0, 0] += 1.0
-    return a, push
-
-
-def _averaged(a: Array, push: Array, gamma: float) -> tuple[Array, Array]:
-    """The same with gamma average + (1 - gamma) offset after the step as one variable more, the last."""
-    c, width = push.shape
-    wider = np.zeros((c, width + 1, width + 1))
-    wider[:, :width, :width] = a
-    wider[:, width, :width] = (1.0 - gamma) * a[:, 0]
-    wider[:, width, width] = gamma
-    return wider, np.concatenate([push, (1.0 - gamma) * push[:, :1]], axis=1)
-
-
-def _affine_map(a: Array, push: Array, pairs: list[tuple[int, int]]) -> tuple[Array, Array]:
-    """T (c, p, p) and n (c, p) of the second moments E[x_i x_j] of these pairs i <= j."""
-    width = push.shape[1]
-    t = np.zeros((push.shape[0], len(pairs), len(pairs)))
-    for row, (i, j) in enumerate(pairs):
-        for m in range(width):
-            for n in range(width):
-                t[:, row, pairs.index((min(m, n), max(m, n)))] += a[:, i, m] * a[:, j, n]
-    return t, np.stack([push[:, i] * push[:, j] for i, j in pairs], axis=1)

@@ -5,6 +5,11 @@ needed. It has many local minima that are narrow, with steps that would have to 
 therefore begins with the value that is expected if every step is off by a random share of itself, an independent
 normal number of standard deviation `blur`, and goes on to smaller shares (graduated optimisation; Blake & Zisserman,
 1987). The last share is 1e-4: what is found keeps its loss if its steps are rounded to five digits.
+
+Sweeps leave the order of the steps as it is. Where the run is not too long they are followed by moves, in which each
+step is taken out and put in again where it serves best (:mod:`qpsim.kernels.step_moves`), and by sweeps again, until
+neither gains. From there some steps are changed at random and the search begins again, if its end is lower (iterated
+local search; Lourenco, Martin & Stuetzle, 2003).
 """
 
 from __future__ import annotations
@@ -13,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qpsim.kernels.step_moves import put_in_again
 from qpsim.kernels.step_sweeps import sweep_back, sweep_forth
 
 if TYPE_CHECKING:
@@ -27,6 +33,11 @@ BLURS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
 _SMALLEST_GAIN = 1e-5
 # Largest share of a value that may be rounding.
 _MOST_ROUNDING = 1e-3
+# Coordinate-updates of all moves from one start, how many rounds of moves and sweeps follow each other at most, what a
+# round has to gain, and how many random changes are tried.
+_MOVED, _ROUNDS, _ROUND_GAIN, _CHANGES = 5e7, 30, 1e-4, 12
+# Which share of the steps a random change takes, and the blur from which sweeps follow it.
+_CHANGED, _AFTER_CHANGE = 0.1, (1e-2, 1e-3, 1e-4)
 
 
 class Sweeps:
@@ -40,6 +51,11 @@ class Sweeps:
             recursion.maps,
             recursion.weight,
         )
+        self._start = recursion.square
+        # Steps may change places where all do alike.
+        self._alike = bool((recursion.maps == recursion.maps[0]).all())
+        # A move is two passes through the run, of one moment without a state and of three with one.
+        self._price = (6.0 if recursion.maps[0, 1:].any() else 2.0) * n * n * d
         self._moments = np.zeros((n + 1, 3, d))
         self._moments[0, 0] = recursion.square
         self._adjoint = np.zeros((n + 1, 3, d))
@@ -51,6 +67,66 @@ class Sweeps:
         for blur in blurs:
             steps = self._stage(steps, blur * blur, most)
         return steps
+
+    def search_orders(
+        self, begin: Array, most: int, seed: int, blurs: tuple[float, ...] = BLURS
+    ) -> Array:
+        """The steps (n_steps,) in which sweeps, moves and random changes end."""
+        best = self.search(begin, most, blurs)
+        work, price = _MOVED, self._price
+        if not self._alike or begin.size < 2 or price > work:
+            return best
+        rng = np.random.Generator(np.random.PCG64(seed))
+        best, lowest, work = self._settled(best, most, work, rng)
+        for _ in range(_CHANGES):
+            if work < price:
+                break
+            changed = self.search(_changed(best, rng), most, _AFTER_CHANGE)
+            found, value, work = self._settled(changed, most, work, rng)
+            if value < lowest:
+                best, lowest = found, value
+        return best
+
+    def _settled(
+        self, steps: Array, most: int, work: float, rng: np.random.Generator
+    ) -> tuple[Array, float, float]:
+        """Steps after moves and sweeps that no longer gain, their value, and the work that is left."""
+        curvature, variance, maps, weight = self._arguments
+        blur = BLURS[-1]
+        lowest = self._value(steps)
+        limit = _MOST_ROUNDING / np.finfo(float).eps
+        for _ in range(_ROUNDS):
+            moved = steps.copy()
+            order = rng.permutation(steps.size)
+            work -= self._price
+            put_in_again(
+                curvature,
+                variance,
+                maps[0],
+                weight,
+                self._start,
+                moved,
+                order,
+                blur**2,
+                1e-6,
+                limit,
+            )
+            moved = self._stage(moved, blur**2, most)
+            value = self._value(moved)
+            before = lowest
+            if value < lowest:
+                steps, lowest = moved, value
+            if value > before * (1.0 - _ROUND_GAIN) or work <= 0.0:
+                break
+        return steps, lowest, work
+
+    def _value(self, steps: Array) -> float:
+        """The value at the smallest blur; infinite if too much of it is rounding."""
+        blur = BLURS[-1] ** 2
+        steps = steps.copy()
+        self._back(steps, blur, False)
+        value, rounding = self._forth(steps, blur, False)
+        return value if self._is_sound(value, rounding) else np.inf
 
     def _stage(self, begin: Array, blur: float, most: int) -> Array:
         """The best steps of sweeps to and fro at one blur, given as its square."""
@@ -82,3 +158,18 @@ class Sweeps:
     @staticmethod
     def _is_sound(value: float, rounding: float) -> bool:
         return bool(value >= 0.0 and np.finfo(float).eps * rounding <= _MOST_ROUNDING * value)
+
+
+def _changed(steps: Array, rng: np.random.Generator) -> Array:
+    """Steps of which some are left out, or multiplied by random factors, or in another order."""
+    found = steps.copy()
+    some = max(2, round(_CHANGED * steps.size))
+    chosen = rng.choice(steps.size, some, replace=False)
+    kind = rng.integers(3)
+    if kind == 0:
+        found[chosen] = 0.0
+    elif kind == 1:
+        found[chosen] *= np.exp(rng.standard_normal(some))
+    else:
+        found[chosen] = found[rng.permutation(chosen)]
+    return found

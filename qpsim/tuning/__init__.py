@@ -9,6 +9,7 @@ from qpsim.lazy import imported as _imported
 
 _PUBLIC = {
     "best_constant_step": "qpsim.tuning.constant_step",
+    "best_schedule": "qpsim.tuning.schedules",
     "StepSearch": "qpsim.tuning.constant_step",
     "tune": "qpsim.tuning.networks",
     "Protocol": "qpsim.tuning.networks",

@@ -2,9 +2,10 @@
 
 The loss at the end of the run is looked at for step sizes of all orders of magnitude at which the
 method is stable, then on the paper's grid 6, 3, 1 x 10^m around the best (:mod:`qpsim.tuning.grid`).
-A step size is stable here if the median replicate ends no higher than it began. Every step size
-sees the same noise, so that the answer is the same on any number of workers, and so that a bootstrap
-over the replicates says how sure it is.
+A step size is stable here if the median replicate ends no higher than it began, and its loss does not
+rise so high on the way that rounding decides where it ends: signs of far too long steps lead there and
+back. Every step size sees the same noise, so that the answer is the same on any number of workers, and
+so that a bootstrap over the replicates says how sure it is.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from qpsim.tuning.grid import PER_ORDER, Found, grid_step
 
 # How far from 1 a step size may lie, in orders of magnitude: as far as floating-point numbers reach.
 _FARTHEST_ORDER = 300
+# A stable run's loss may rise so many times on its way: half of the digits of its offset are left then.
+_HIGHEST_RISE = 1e15
 # A run has moved if some replicate's loss has changed by this part of it.
 _SMALLEST_CHANGE = 1e-3
 
@@ -45,7 +48,7 @@ class StepSearch:
     final_loss : ndarray, shape (k, 3)
         10, 50 and 90 % quantiles over the replicates of the excess loss after the last step.
     stable : ndarray of bool, shape (k,)
-        Whether the median replicate ends no higher than it began.
+        Whether the median replicate ends no higher than it began, and rises on its way to no more than 1e15 times that.
     share : ndarray, shape (k,)
         How often the step size is the best if the replicates are drawn anew (bootstrap).
     best : float
@@ -188,7 +191,11 @@ def best_constant_step(
             final[k], quantiles[k] = last.copy(), list(summary["final_loss"].values())
             score = quantiles[k][1]
             moved = not bool((abs(last - first) <= _SMALLEST_CHANGE * first).all())
-            return Found(score, score <= summary["initial_loss"], moved)
+            highest = float(np.median(run.excess_loss.max(axis=1)))
+            stable = score <= summary["initial_loss"] and highest <= _HIGHEST_RISE * float(
+                np.median(first)
+            )
+            return Found(score, stable, moved)
 
         def likely(tried: dict[int, Found]) -> list[int]:
             numbers = sorted(tried)

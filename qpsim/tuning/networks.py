@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -279,8 +279,9 @@ def tune(
     ([3.0, 1.0, 0.6, 0.3], (2,))
     """
     chosen = protocol or Protocol()
-    listed = [tasks] if isinstance(tasks, Task) else list(tasks)
-    wanted = [methods] if isinstance(methods, (str, Method)) else list(methods)
+    listed, wanted = _several(tasks), _several(methods)
+    for one in listed:
+        checks.instance("task", one, Task, TrainingError, "qpsim.nn.task('digits-mlp')")
     movers = [method(one) for one in wanted]
     if not listed or not movers:
         raise TrainingError("Tuning needs at least one task and one method.")
@@ -309,6 +310,12 @@ def tune(
         progress.bar("tuning", each * len(searches)) as bar,
     ):
         return drive(searches, pool, bar)
+
+
+def _several(given: Any) -> list[Any]:
+    """A list of what was given one by one or as a sequence."""
+    alone = isinstance(given, str) or not isinstance(given, Iterable)
+    return [given] if alone else list(given)
 
 
 def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol) -> Asking[Tuned]:

@@ -17,6 +17,7 @@ import numpy as np
 from qpsim.figures import figure_conditions as figure
 from qpsim.figures.conditions_panels import CLAIMED
 from qpsim.figures.data import Data
+from qpsim.figures.network_panels import titles
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
 # The quadratic model's gain may be off by this factor, and few eigenvalues are less than this share.
@@ -43,7 +44,7 @@ def _points(data: Data) -> Iterator[tuple[str, tuple[int, int]]]:
     """Name and place of every point that was measured."""
     for place in zip(*np.nonzero(np.isfinite(data["loss"])), strict=True):
         k, n = map(int, place)
-        yield f"{data.labels['problem'][k]}, step {data['step'][n]}", (k, n)
+        yield f"{titles(data)[k]}, step {data['step'][n]}", (k, n)
 
 
 def _estimate(what: str, values: np.ndarray, holds: bool | None = None) -> Measurement:
@@ -131,7 +132,9 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[float,
     if n < 4 or np.ptp(x[known]) == 0.0 or np.ptp(y[known]) == 0.0:
         return math.nan, (-1.0, 1.0), n
     value = float(spearmanr(x[known], y[known]).statistic)
-    middle = math.atanh(min(max(value, -0.999999), 0.999999))
+    # A perfect order of few points proves little: it is taken as one exchange of two neighbours away from it.
+    most = 1.0 - 12.0 / (n * (n**2 - 1.0))
+    middle = math.atanh(min(max(value, -most), most))
     # Its standard error is 1.03 / sqrt(n - 3) (Fieller, Hartley & Pearson, 1957).
     half = 1.96 * 1.03 / math.sqrt(n - 3)
     return value, (math.tanh(middle - half), math.tanh(middle + half)), n
@@ -177,10 +180,12 @@ def _race(data: Data) -> Verdict:
     rows = [Measurement(f"share of {points} points", share, (low, high), holds=bool(low > 0.5))]
     value, interval, n = _rank_correlation(data["ratio"][..., 0], data["race"][..., 0])
     rows.append(Measurement(f"rank correlation of {n} points", value, interval))
-    rows += [
-        _estimate(f"ratio of the falls, {what}", np.exp(np.minimum(data["race"][at], 600.0)))
-        for what, at in _points(data)
-    ]
+    for what, at in _points(data):
+        ratio, what = np.exp(np.minimum(data["race"][at], 600.0)), f"ratio of the falls, {what}"
+        if np.isnan(ratio[0]):
+            rows.append(Measurement(f"{what}: no fall of either method in the mean", math.nan))
+        else:
+            rows.append(_estimate(what, ratio))
     return Verdict(
         "one-step-predicts-many",
         f"Where I(s) > I(g), sign descent's loss falls further over the next {data.options.n_steps} steps, each method "

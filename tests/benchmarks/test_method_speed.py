@@ -68,7 +68,7 @@ def print_exact_step(name, spectrum):
         if t in (1, 2, 3, 5, 10, 30, 100):
             states = np.ascontiguousarray(np.stack([state[n].T for n in method.state_names]))
             exact, extra = np.ascontiguousarray(p.gradient(theta).T), np.zeros((100, LANES))
-            step = StepInput(exact, exact, extra, states, float(t))
+            step = StepInput(exact, exact, extra, states, float(t), np.zeros(1, np.uint8))
             given = (coupling, method.hyper, step, policy.OPTIMAL, results)
             terms = series_of_direction(*given)
             best = min(seconds(lambda a=given: series_of_direction(*a)) for _ in range(5))

@@ -86,6 +86,13 @@ def test_every_help_text_has_examples(run, command, flag):
     assert "qpsim " + " ".join(command) in done.stdout.split("Examples:")[1]
 
 
+@pytest.mark.parametrize("group", [[], ["sweep"], ["theory"]], ids=str)
+def test_the_list_of_commands_cuts_no_sentence_off(run, group):
+    commands = run(*group, "--help").stdout.partition("Commands:")[2].strip().splitlines()
+    assert len(commands) >= 3 and all(line.endswith((".", "?")) for line in commands)
+    assert "..." not in " ".join(commands)
+
+
 def test_the_help_of_simulate_names_every_key():
     from qpsim.simulation import spec_keys as keys
 

@@ -36,6 +36,13 @@ def shell(command, folder, **environment):
     return done.returncode, done.stdout, done.stderr
 
 
+def test_a_folder_that_is_gone_is_said(tmp_path):
+    command = "mkdir x; cd x; rmdir ../x; printf '[problem]\\ndim = 2' | qpsim simulate - --out y"
+    code, _, err = shell(command, tmp_path)
+    assert (code, err.count(b"\n")) == (2, 1)
+    assert b"The folder that this command was started in is gone" in err
+
+
 @pytest.fixture
 def folder(tmp_path):
     (tmp_path / "e.toml").write_text(EXPERIMENT, encoding="utf-8")

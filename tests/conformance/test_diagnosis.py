@@ -177,6 +177,46 @@ def test_scalars_of_low_precision_are_found():
 
 
 @pytest.mark.parametrize(
+    ("dtype", "word"),
+    [("float32", "single precision"), ("float16", "half precision")],
+)
+@pytest.mark.parametrize("name", ["m-sgd", "adam"])
+def test_a_state_that_is_saved_in_low_precision_is_named(name, dtype, word):
+    """Adam's rule keeps corrected averages; programs keep the others, which are rounded elsewhere."""
+    rule = written_out(qpsim.method(name).rule.function)
+    method = qpsim.method(name)
+
+    class Saved(np.ndarray):
+        def __reduce__(self):
+            return np.array, (self.astype(dtype).astype(float).tolist(),)
+
+    init, update = pair(rule, len(method.state_names), method.hyper_parameters.values())
+
+    def start(params):
+        state, t = init(params)
+        return [state.view(Saved), t]
+
+    def move(gradient, state, params):
+        moved, (arrays, t) = update(gradient, state, params)
+        return moved, [np.asarray(arrays).view(Saved), t]
+
+    text = diagnosis((start, move), name, ["save and load"])
+    assert text.endswith(f"where the state is saved in {word}")
+
+
+def test_a_state_in_single_precision_is_found():
+    method = qpsim.method("adam")
+    init, update = of_method(method)
+
+    def low(gradient, state, params):
+        moved, (arrays, t) = update(gradient, state, params)
+        return moved, [arrays.astype(np.float32).astype(float), t]
+
+    text = diagnosis((init, low), "adam", ["scales", "away from zero"])
+    assert text == f"equals {method!r} with its state kept in single precision"
+
+
+@pytest.mark.parametrize(
     "one", [one for one in variants("m-svag") if "bias_corrected" in one.hyper({})]
 )
 def test_variants_of_the_published_m_svag_are_found(one):

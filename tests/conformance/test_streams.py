@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from qpsim import conformance, method
+from qpsim.conformance import adapters
+from qpsim.conformance.adapters.gradient_transformation import GradientTransformation
 from qpsim.conformance.adapters.pair import Pair
 from qpsim.conformance.adapters.pytorch import Torch
 from qpsim.conformance.diagnosis import candidate_of, differences
@@ -168,10 +170,13 @@ def torch_sgd(fault):
                         state["wrong"] = {
                             "groups": j > 0,
                             "layouts": not param.is_contiguous(),
-                            "no gradient": param.grad is None,
+                            "no gradient": param.grad is None and "given" in state,
+                            "frozen": param.grad is None and "given" not in state,
                             "bfloat16": param.dtype == torch.bfloat16,
                             "save and load": "loaded" in state,
                         }[fault]
+                    if param.grad is not None:
+                        state["given"] = True
                     with torch.no_grad():
                         if state["wrong"]:
                             param.add_(0.5)
@@ -186,7 +191,9 @@ def torch_sgd(fault):
 
 
 @pytest.mark.peer
-@pytest.mark.parametrize("name", ["groups", "layouts", "no gradient", "bfloat16", "save and load"])
+@pytest.mark.parametrize(
+    "name", ["groups", "layouts", "no gradient", "frozen", "bfloat16", "save and load"]
+)
 def test_faults_that_only_torch_can_have_are_seen_on_their_stream(name):
     found, given = seen(torch_sgd(name))
     assert found == {name} and given == set(conformance.stream_names())
@@ -202,11 +209,9 @@ def test_two_torch_optimizers_that_share_are_seen():
 @pytest.mark.parametrize(
     ("kind", "not_given"),
     [
-        ("pair", {"bfloat16", "groups", "no gradient"}),
-        pytest.param(
-            *("optax", {"subnormal", "layouts", "groups", "no gradient"}), marks=pytest.mark.long
-        ),
-        pytest.param(*("keras", {"layouts", "groups", "no gradient"}), marks=pytest.mark.long),
+        ("pair", {"bfloat16", "groups", "no gradient", "frozen"}),
+        pytest.param(*("optax", {"subnormal", "layouts", "no gradient"}), marks=pytest.mark.long),
+        pytest.param(*("keras", {"layouts", "groups"}), marks=pytest.mark.long),
         ("torch", set()),
     ],
 )
@@ -226,3 +231,35 @@ def test_every_kind_is_given_every_stream_that_it_can(kind, not_given):
     assert {name for name, word in outcomes.items() if word == "not applicable"} == not_given
     assert {word for name, word in outcomes.items() if name not in not_given} == {"passed"}
     assert len(outcomes) - len(not_given) >= 25
+    # A stream that is not given says why, in words that no other kind has.
+    notes = {one.note for one in report.streams if one.outcome == "not applicable"}
+    assert all(len(note) > 15 and "can be given" not in note for note in notes)
+
+
+@pytest.mark.peer
+def test_an_optax_transformation_that_fails_where_parameters_are_masked_is_seen():
+    """Groups and frozen parameters are given to it by ``multi_transform``, which masks the others."""
+    jax, optax = pytest.importorskip("jax"), pytest.importorskip("optax")
+
+    def update(gradients, state, params=None):
+        leaves = jax.tree.leaves(gradients, is_leaf=lambda g: isinstance(g, optax.MaskedNode))
+        masked = any(isinstance(g, optax.MaskedNode) for g in leaves)
+        factor = -2.0 * STEP if masked else -STEP
+        return jax.tree.map(lambda g: factor * g, gradients), state
+
+    faulty = optax.GradientTransformation(lambda params: (), update)
+    names = ["normal", "groups", "frozen", "two at once", "shapes"]
+    found, given = seen(GradientTransformation(faulty), names)
+    assert found == {"groups", "frozen"} and given == set(names)
+
+
+@pytest.mark.peer
+def test_a_frozen_parameter_of_optax_and_keras_does_not_move():
+    pytest.importorskip("optax")
+    (stream,) = conformance.streams(["frozen"])
+    for package, name in (("optax", "sgd"), ("keras", "SGD")):
+        if installed(package) is None:
+            continue
+        (one,) = (one for one in PUBLIC if (one.package, one.name) == (package, name))
+        played = play(adapters.subject(one.optimizer(), {}, {}, STEP), stream)
+        assert (played.theta[:, 3:] == 1.0).all() and (played.theta[-1, :3] != 1.0).all()

@@ -6,7 +6,7 @@ import pytest
 import qpsim
 from qpsim import figures, theory
 from qpsim.errors import FigureError
-from qpsim.figures import figure_phase
+from qpsim.figures import figure_phase, phase_map
 from qpsim.sweep import Cell
 from qpsim.sweep.cell import read_cell
 
@@ -36,7 +36,8 @@ def test_the_measured_ratio_is_that_of_the_cells_it_names(data):
         for row, noise in enumerate(SMALL["noise_std"]):
             for column, tau in enumerate(SMALL["tau"]):
                 ratio = final("sgd", noise, tau, seed) - final("ssd", noise, tau, seed)
-                assert data["noise_problems"][0, seed, row, column] == ratio
+                found = data["noise_problems"][0, seed, row, column]
+                assert found == pytest.approx(ratio, rel=1e-12)
     np.testing.assert_allclose(data["noise"], data["noise_problems"].mean(axis=1))
 
 
@@ -46,36 +47,37 @@ def test_the_numbers_do_not_depend_on_the_workers(data):
         np.testing.assert_array_equal(again[name], array)
 
 
-def test_one_step_of_the_path_is_the_exact_expected_loss():
+def test_the_predictions_are_those_of_the_theory():
     problem = qpsim.random_problem("structured", 8, 0.4, 8.0, rng=1)
     methods = qpsim.method("sgd"), qpsim.method("ssd")
-    theta = np.zeros(8)
-    left = [
-        problem.excess_loss(theta) - theory.expected_improvement(problem, m, theta) for m in methods
-    ]
-    start, path = figure_phase.predicted(problem, methods, 1)
-    assert path == pytest.approx(np.log10(left[0] / left[1]), rel=1e-12)
-    gain = [theory.expected_improvement(problem, m, theta) for m in methods]
+    start, run = figure_phase.predicted(problem, methods, "optimal", 3)
+    gain = [theory.expected_improvement(problem, m, np.zeros(8)) for m in methods]
     assert start == pytest.approx(np.log10(gain[1] / gain[0]), rel=1e-12)
-    for method, loss in zip(methods, left, strict=True):
-        run = qpsim.simulate(problem, method, n_steps=1, n_replicates=20_000, rng=2)
-        losses = run.excess_loss[:, 1]
-        assert abs(losses.mean() - loss) < 4 * losses.std() / np.sqrt(losses.size)
+    ends = [theory.optimal_run(problem, m, 3).final_log10_loss for m in methods]
+    assert run == pytest.approx(ends[0] - ends[1], rel=1e-12)
+    assert np.isnan(figure_phase.predicted(problem, methods, "bound", 3)[1])
 
 
-def test_without_noise_on_the_axes_the_path_of_gradients_is_exact():
-    problem = qpsim.random_problem("mild", 5, "axis", 0.0, rng=3)
-    sgd = qpsim.method("sgd")
-    run = qpsim.simulate(problem, sgd, n_steps=6, n_replicates=1, rng=0, workers=1)
-    found = figure_phase._log_loss(problem, sgd, np.zeros(5), 6)
-    assert found == pytest.approx(np.log10(run.excess_loss[0, -1]), rel=1e-9)
+def test_a_cell_is_decided_by_its_own_replicates(data):
+    finals = []
+    for method in ("sgd", "ssd"):
+        settings = {"dim": 6, "n_steps": 5, "n_replicates": 8, "method": method}
+        cells = [Cell({**settings, "rng": k, "noise_std": 1.0, "basis": 1.0}) for k in (0, 1)]
+        finals.append([read_cell(cell.run(), "cell").final_loss for cell in cells])
+    gap = np.log10(np.array(finals[0]) / np.array(finals[1]))
+    error = np.sqrt(np.sum(gap.var(axis=1, ddof=1) / 8)) / 2
+    assert data["noise_error"][1, 1] == pytest.approx(error, rel=1e-9)
+    decided = np.abs(data["noise"][0]) > 1.96 * data["noise_error"]
+    for k in range(3):
+        same = (np.sign(data["noise"][k]) == np.sign(data["noise"][0])) & decided
+        assert data["agreement"][0, k].tolist() == [same.sum(), decided.sum()]
 
 
 def test_a_method_without_a_one_step_theory_has_no_prediction():
-    options = figure_phase.Options(**{**SMALL, "methods": ("sgd", "m-ssd"), "n_draws": 1})
+    options = figure_phase.Options(**{**SMALL, "methods": ("sgd", "m-sgd"), "n_draws": 1})
     data = figure_phase.compute(options, workers=1)
     assert np.isfinite(data["noise"][0]).all() and np.isnan(data["noise"][1:]).all()
-    assert np.isnan(data["agreement"][:, 1:]).all()
+    assert np.isnan(data["agreement"][:, 1:, 0]).all()
     _, artists = figures.draw(data)
     maps = {place for place in artists if isinstance(place, tuple)}
     assert maps == {("noise", "measured"), ("condition", "measured")}
@@ -84,7 +86,7 @@ def test_a_method_without_a_one_step_theory_has_no_prediction():
 def test_the_picture_shows_the_numbers(data):
     _, artists = figures.draw(data)
     for name in ("noise", "condition"):
-        for k, kind in enumerate(("measured", "start", "path")):
+        for k, kind in enumerate(("measured", "start", "run")):
             shown = artists[name, kind]["mesh"].get_array()
             np.testing.assert_array_equal(
                 np.asarray(shown).reshape(data[name][k].shape), data[name][k]
@@ -95,7 +97,7 @@ def test_the_picture_shows_the_numbers(data):
 
 def test_all_maps_share_one_scale_and_the_sign_is_hatched(data):
     _, artists = figures.draw(data)
-    kinds = ("measured", "start", "path")
+    kinds = ("measured", "start", "run")
     meshes = [artists[name, kind]["mesh"] for name in ("noise", "condition") for kind in kinds]
     assert len({tuple(mesh.norm.boundaries) for mesh in meshes}) == 1
     for name in ("noise", "condition"):
@@ -105,14 +107,23 @@ def test_all_maps_share_one_scale_and_the_sign_is_hatched(data):
             assert hatched.get_hatch()
 
 
-def test_the_border_runs_between_cells_of_different_sign():
+def test_the_border_parts_cells_of_different_sign():
+    import matplotlib.pyplot as plt
+
     values = np.array([[1.0, 1.0, -1.0], [1.0, -1.0, -1.0]])
-    edges = {frozenset(edge) for edge in figure_phase.sign_changes(values)}
-    assert edges == {
-        frozenset({(1.5, -0.5), (1.5, 0.5)}),
-        frozenset({(0.5, 0.5), (0.5, 1.5)}),
-        frozenset({(0.5, 0.5), (1.5, 0.5)}),
-    }
+    contour = plt.figure().subplots().contour(*phase_map.border(values), levels=[0.0])
+    (line,) = contour.allsegs[0]
+    # Halfway between neighbours of equal size, and to the map's edges.
+    assert {tuple(place) for place in line.tolist()} >= {(1.5, 0.0), (0.5, 1.0), (0.5, 1.5)}
+    assert phase_map.border(np.abs(values)) is None
+    plt.close("all")
+
+
+def test_undecided_cells_are_marked_where_they_are(data):
+    _, artists = figures.draw(data)
+    x, y = artists["noise", "measured"]["undecided"].get_data()
+    undecided = np.abs(data["noise"][0]) <= 1.96 * data["noise_error"]
+    assert {*zip(y, x, strict=True)} == {tuple(cell) for cell in np.argwhere(undecided)}
 
 
 def test_two_methods_are_compared():

@@ -87,7 +87,7 @@ def series(method, problem, exact, state, t, extra, tolerance=1e-10, chosen=poli
     out = Moments(np.empty(1), np.empty(1), np.empty(1))
     gradient, observed, states = (np.ascontiguousarray(a[..., None]) for a in (exact, extra, state))
     coupling = Coupling(q, np.abs(q), table, np.array(problem.gradient_std()))
-    step = StepInput(gradient, gradient, observed, states, float(t))
+    step = StepInput(gradient, gradient, observed, states, float(t), np.zeros(1, np.uint8))
     terms = series_of_direction(coupling, method.hyper, step, chosen, out)
     return out.numerator[0], out.denominator[0], out.error[0], terms
 
@@ -163,7 +163,7 @@ def stateless(method, q, correlation, mean, tolerance):
     """The kernel's numerator, denominator and bound for a rule without state, at unit deviations."""
     out = np.empty((3, 1))
     coupling = Coupling(q, np.abs(q), series_table(q, correlation, tolerance), np.ones(2))
-    step = StepInput(mean, mean, np.zeros((2, 1)), np.empty((0, 2, 1)), 1.0)
+    step = StepInput(mean, mean, np.zeros((2, 1)), np.empty((0, 2, 1)), 1.0, np.zeros(1, np.uint8))
     series_of_direction(coupling, method.hyper, step, policy.OPTIMAL, Moments(*out))
     return out[:, 0]
 

@@ -55,11 +55,16 @@ def test_a_users_rule_is_measured():
     def cubed_root_of_size(gradient, t, power=0.5):
         return gradient / (abs(gradient) + 1.0) ** power
 
-    _, _, g, hvp = black_box(50, np.random.default_rng(3))
-    found = measure.directions(g, hvp, methods=[cubed_root_of_size(power=0.0)])
-    sgd = measure.directions(g, hvp, methods=["sgd"])
+    p, theta, g, hvp = black_box(50, np.random.default_rng(3))
+
+    def loss(delta):
+        return p.excess_loss(theta + delta)
+
+    found = measure.directions(g, hvp, methods=[cubed_root_of_size(power=0.0)], loss=loss)
+    sgd = measure.directions(g, hvp, methods=["sgd"], loss=loss)
     assert [row.method for row in found.rows] == ["cubed-root-of-size"]
     assert found.rows[0].improvement == pytest.approx(sgd["sgd"].improvement)
+    assert found.rows[0].realised == pytest.approx(sgd["sgd"].realised)
     assert found.rows[0].ratio_to_sgd.value == pytest.approx(1.0)
 
 

@@ -69,6 +69,8 @@ def test_a_schedule_takes_the_place_of_drops():
         ({"criterion": "accuracy"}, "Unknown criterion 'accuracy'; did you mean 'test-accuracy'"),
         ({"transform": abs}, "a transform has the methods training and evaluation"),
         ({"network": "mlp"}, "a list of layers, or a NetworkSpec"),
+        ({"drops": 3}, r"drops are numbers of steps, such as \(100, 200\), not 3"),
+        ({"name": 3}, "a task's name is a text, not 3"),
     ],
 )
 def test_what_makes_no_sense_is_refused(changes, message):

@@ -173,6 +173,16 @@ def test_a_run_that_makes_no_sense_is_refused(changes, arguments, error, message
         Run(variant(**changes), **given)
 
 
+def test_what_is_no_run_task_or_data_set_is_named():
+    with pytest.raises(TrainingError, match=r"run must be a Run, such as .*, not 'digits-mlp'"):
+        train("digits-mlp")
+    with pytest.raises(TrainingError, match=r"task must be a Task, .* not 'digits-mlp'"):
+        Run("digits-mlp", "sgd", 0.1)
+    assert Run(variant(), "sgd", 0.1).method == qpsim.method("sgd")
+    with pytest.raises(DataError, match=r"data must be a Dataset, .* not array"):
+        train(Run(variant(), "sgd", 0.1), np.ones((3, 3)))
+
+
 def test_what_only_the_data_can_tell_is_refused(digits):
     adam = qpsim.method("adam")
     with pytest.raises(DataError, match="batch size is 5000"):

@@ -216,7 +216,10 @@ def test_a_stopped_plan_gives_up_and_is_forgotten():
     stopping.stop(runs)
     with pytest.raises(blocks.Interrupted):
         stopping.call(runs, None, blocks.run_block, plan, 0, 8)
+    # A kernel is told without Python, for which it leaves no time.
+    flag = stopping.call(runs, None, stopping.stop_flag)
     stopping.forget(runs)
+    assert flag[0] == 1
     blocks.forget(plan.token)
     assert blocks.run_block(plan, 0, 8).losses.shape == (6, 8)
     blocks.forget(plan.token)

@@ -256,6 +256,20 @@ def test_memory_grows_with_the_block_and_the_record_alone(basis):
     assert peak_memory(n_replicates=2000, record=(), **arguments) < 8
 
 
+def test_more_memory_than_there_is_is_refused_before_the_work(monkeypatch):
+    p = qpsim.random_problem("mild", 4, "axis", rng=0)
+    arguments = {"n_steps": 2_000, "n_replicates": 1_000, "theta0": [1, 2, 3, 4], "workers": 1}
+    # The losses alone take 16 MB.
+    monkeypatch.setattr("qpsim.simulation.memory.available_memory", lambda: 12_000_000)
+    with pytest.raises(
+        qpsim.errors.SimulationError, match=r"at least [\d.]+ MB of memory, but 12\.0 MB are"
+    ):
+        qpsim.simulate(p, "sgd", 0.01, record=(), **arguments)
+    # A system that does not say how much is free is not asked again.
+    monkeypatch.setattr("qpsim.simulation.memory.available_memory", lambda: None)
+    assert qpsim.simulate(p, "sgd", 0.01, record=(), **arguments).n_replicates == 1_000
+
+
 @given(
     st.sampled_from(["sgd", "ssd", "svag", "va-ssd-erf", "m-sgd", "m-ssd", "adam"]),
     st.sampled_from(["diagonal", "dense", "one", "noise-free"]),

@@ -1,4 +1,4 @@
-"""The high-dimensional curves on least squares: a twin with whole matrices, ensembles, and the limit in d."""
+"""The high-dimensional curves: a twin with whole matrices, ensembles, and the limit in d."""
 
 import itertools
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim import theory
+from qpsim import noise, theory
 from qpsim.errors import MethodError, ProblemError
 
 
@@ -65,6 +65,55 @@ def test_an_ensemble_has_this_mean(method):
     assert (4.0 * error < 0.05 * risk[at]).all()
 
 
+def rotated(dim, seed=0, df=None):
+    """A quadratic problem under white noise, and a start of norm 2."""
+    offset = np.random.default_rng(seed).standard_normal(dim) * np.sqrt(4.0 / dim)
+    p = qpsim.random_problem("mild", dim=dim, basis="haar", rng=seed).with_noise(
+        noise.white(1.0, df=df)
+    )
+    return p, p.optimum + offset
+
+
+@pytest.mark.parametrize("df", [None, 3.0])
+def test_on_a_quadratic_problem_it_is_the_recursion_of_the_whole_matrix(df):
+    p, start = rotated(5, df=df)
+    risk = theory.high_dimensional_risk(p, "ssd", start, 0.1, 30)
+    scales, shares = p.noise.law.quadrature()
+    h, s = p.hessian, np.outer(start - p.optimum, start - p.optimum)
+    found = [0.5 * np.trace(h @ s)]
+    for _ in range(30):
+        q = np.trace(h @ s @ h) / 5
+        after = s
+        for b, share in zip(scales, shares, strict=True):
+            # Signs of independent coordinates, of variance b^2 + q: their linear part, and the rest of variance 1.
+            linear = np.sqrt(2.0 / np.pi / (b**2 + q)) * h
+            second = linear @ s @ linear + (1.0 - 2.0 / np.pi * q / (b**2 + q)) * np.eye(5)
+            after = after + share * (-0.1 * (linear @ s + s @ linear) + 0.01 * second)
+        s = after
+        found.append(0.5 * np.trace(h @ s))
+    np.testing.assert_allclose(risk, found, rtol=1e-9)
+    again = theory.expected_excess_loss(p, "ssd", start, 0.1, 30, law="high-dimensional")
+    np.testing.assert_array_equal(again, risk)
+
+
+def test_on_quadratic_problems_the_error_falls_with_the_dimension():
+    worst = {8: 0.0, 64: 0.0}
+    for dim in worst:
+        for seed in (3, 4, 5):
+            p, start = rotated(dim, seed)
+            risk = theory.high_dimensional_risk(p, "ssd", start, 1.0 / dim, 2 * dim)
+            losses = qpsim.simulate(
+                p, "ssd", 1.0 / dim, 2 * dim, 512, start, rng=0, record=()
+            ).excess_loss
+            mean = losses.mean(axis=0)
+            error = losses.std(axis=0) / np.sqrt(512) / mean
+            gap = np.abs(risk / mean - 1.0)
+            worst[dim] += gap.max() / 3.0
+            # Beside 4 standard errors: terms of relative size 1/d, of which the theorems leave out some.
+            assert (gap < 4.0 * error + 0.5 / dim).all()
+    assert worst[64] < 0.7 * worst[8]
+
+
 def test_the_equation_of_sgd_tends_to_its_exact_risk_like_one_over_d():
     gaps = []
     for dim in (20, 80):
@@ -96,8 +145,16 @@ def test_what_is_not_known_is_refused():
         theory.high_dimensional_risk(p.at_batch(4), "ssd", start, 0.1, 3)
     with pytest.raises(ProblemError, match=r"shape \(6,\), not \(2,\)"):
         theory.high_dimensional_risk(p, "ssd", [1.0, 2.0], 0.1, 3)
-    with pytest.raises(ProblemError, match="not of QuadraticProblem"):
-        theory.high_dimensional_risk(qpsim.QuadraticProblem([1.0]), "ssd", [1.0], 0.1, 3)
+    with pytest.raises(ProblemError, match="not of DataProblem"):
+        data = qpsim.DataProblem(np.eye(3), np.zeros(3))
+        theory.high_dimensional_risk(data, "ssd", np.ones(3), 0.1, 3)
+    quadratic = qpsim.QuadraticProblem([1.0, 0.0], noise_std=1.0)
+    with pytest.raises(MethodError, match=r"not of sgd; see theory\.expected_excess_loss"):
+        theory.high_dimensional_risk(quadratic, "sgd", [1.0, 1.0], 0.1, 3)
+    with pytest.raises(ProblemError, match="entry 1 has none"):
+        theory.high_dimensional_risk(quadratic, "ssd", [1.0, 1.0], 0.1, 3)
+    with pytest.raises(ProblemError, match=r"shape \(2,\)"):
+        theory.high_dimensional_risk(quadratic, "ssd", [[1.0, 1.0]], 0.1, 3)
     with pytest.raises(ProblemError, match="entry 1 is 0"):
         theory.high_dimensional_risk(qpsim.LeastSquares([1.0, 0.0]), "ssd", [1.0, 1.0], 0.1, 3)
     with pytest.raises(MethodError, match=r"theory\.high_dimensional_risk"):

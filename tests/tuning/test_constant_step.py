@@ -108,3 +108,12 @@ def test_where_no_step_is_the_best_one_sentence_says_so(method, theta0, message)
     with pytest.raises(qpsim.QpsimError, match=message) as caught:
         qpsim.best_constant_step(p, method, 5, 2, theta0, rng=0, workers=1)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("n_steps", [29, 30])
+def test_steps_that_lead_there_and_back_are_not_the_best(n_steps):
+    # Two signs of a step of 1e17 take an offset of 3 to 0: what is left is rounding.
+    p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3)
+    found = qpsim.best_constant_step(p, "ssd", n_steps, theta0=[3.1, 1.2], rng=0, workers=1)
+    assert 0.03 < found.best < 1.0 and found.best_loss > 1e-3
+    assert found.largest_stable < 1e9

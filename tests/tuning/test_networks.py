@@ -241,6 +241,8 @@ def test_an_error_in_a_worker_is_the_callers(tmp_path):
         (lambda: tuned("adma"), MethodError, "did you mean 'adam'"),
         (lambda: tuned("svag"), MethodError, "exact relative variance"),
         (lambda: tuned([]), TrainingError, "at least one task and one method"),
+        (lambda: tuned(task="blobs"), TrainingError, r"task must be a Task, .* not 'blobs'"),
+        (lambda: tuned(task=3), TrainingError, "task must be a Task, .* not 3"),
         (lambda: tuned(workers=0), ExecutionError, "workers must be a whole number"),
     ],
 )

@@ -12,8 +12,8 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from qpsim.conformance.adapters.subject import Subject, first_line
-from qpsim.errors import ConformanceError
+from qpsim.conformance.adapters.subject import Subject
+from qpsim.errors import ConformanceError, first_line
 
 # Names under which libraries take what is a rule's hyper-parameter; betas are two at once.
 _OTHER_NAMES = {

@@ -1,20 +1,22 @@
 """Optimizers of optax: pairs ``init(params)``, ``update(updates, state, params)`` of JAX arrays.
 
-XLA takes subnormal numbers as 0, so that no stream of them is given.
+Several groups of parameters, and parameters that never have a gradient, are given as optax's users do: with
+``optax.multi_transform``, which applies the transformation to each group, and ``optax.set_to_zero`` to what is frozen.
 """
 
 from __future__ import annotations
 
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 
-from qpsim.conformance.adapters.subject import Run, Subject, Values, first_line
-from qpsim.conformance.streams import SAVE
-from qpsim.errors import ConformanceError
+from qpsim.conformance.adapters.subject import Run, Subject, Values
+from qpsim.conformance.streams import FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
+from qpsim.errors import ConformanceError, first_line
 
 
 class GradientTransformation(Subject):
@@ -22,12 +24,20 @@ class GradientTransformation(Subject):
 
     kind = "optax transformation"
     dtypes = ("float64", "float32", "float16", "bfloat16")
-    abilities = frozenset({SAVE})
+    reasons: Mapping[str, str] = {
+        FROZEN: "optax, whose multi_transform freezes parameters, is not installed",
+        GROUPS: "optax, whose multi_transform makes groups, is not installed",
+        LAYOUTS: "a JAX array has no strides of its own",
+        NO_GRADIENT: "a transformation is given a gradient of each parameter at every step",
+        SUBNORMALS: "XLA takes subnormal numbers as 0",
+    }
 
     def __init__(self, transformation: Any) -> None:
         import jax
 
         self.transformation = transformation
+        grouping = {FROZEN, GROUPS} if find_spec("optax") else set()
+        self.abilities = frozenset({SAVE, *grouping})
 
         def move(params: Any, state: Any, gradients: Any) -> tuple[Any, Any]:
             updates, state = transformation.update(gradients, state, params)
@@ -42,10 +52,24 @@ class GradientTransformation(Subject):
 
         self.move, self.many = jax.jit(move), jax.jit(many)
 
-    def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
+    def start(
+        self,
+        values: Sequence[np.ndarray],
+        dtype: str,
+        layout: str = "plain",
+        frozen: Sequence[int] = (),
+    ) -> Run:
         """See :class:`Subject`."""
         import jax.numpy as jnp
 
+        if layout == GROUPS or frozen:
+            labels = [
+                "frozen" if k in frozen else f"group {k}" if layout == GROUPS else "moving"
+                for k in range(len(values))
+            ]
+            return GradientTransformation(_by_label(self.transformation, labels)).start(
+                values, dtype
+            )
         with _double_precision():
             params = [jnp.asarray(np.asarray(value), dtype=dtype) for value in values]
             try:
@@ -55,6 +79,16 @@ class GradientTransformation(Subject):
                     f"The transformation's init fails: {first_line(error)}."
                 ) from error
             return _Run(self, params, state)
+
+
+def _by_label(transformation: Any, labels: list[str]) -> Any:
+    """The transformation for each label by itself, and nothing for what is frozen."""
+    import optax
+
+    parts = {
+        name: optax.set_to_zero() if name == "frozen" else transformation for name in set(labels)
+    }
+    return optax.multi_transform(parts, labels)
 
 
 def _double_precision() -> Any:
@@ -74,7 +108,9 @@ class _Run(Run):
 
         with _double_precision():
             rows = [
-                jnp.asarray(np.asarray(gradient), dtype=param.dtype)
+                jnp.zeros_like(param)
+                if gradient is None
+                else jnp.asarray(np.asarray(gradient), dtype=param.dtype)
                 for param, gradient in zip(self.params, gradients, strict=True)
             ]
             self.params, self.state = self._called(self.subject.move, rows)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,10 @@ from qpsim.conformance.adapters.subject import (
     Run,
     Subject,
     Values,
-    first_line,
     plain_number,
 )
-from qpsim.conformance.streams import SAVE, SUBNORMALS
-from qpsim.errors import ConformanceError
+from qpsim.conformance.streams import FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
+from qpsim.errors import ConformanceError, first_line
 
 
 class Keras(Subject):
@@ -25,12 +24,22 @@ class Keras(Subject):
 
     kind = "Keras optimizer"
     dtypes = ("float64", "float32", "float16", "bfloat16")
-    abilities = frozenset({SAVE, SUBNORMALS})
+    abilities = frozenset({FROZEN, NO_GRADIENT, SAVE, SUBNORMALS})
+    reasons: Mapping[str, str] = {
+        GROUPS: "a Keras optimizer has one group of parameters",
+        LAYOUTS: "a Keras variable makes a contiguous array of its own",
+    }
 
     def __init__(self, make: Callable[[], Any]) -> None:
         self.make = make
 
-    def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
+    def start(
+        self,
+        values: Sequence[np.ndarray],
+        dtype: str,
+        layout: str = "plain",
+        frozen: Sequence[int] = (),
+    ) -> Run:
         """See :class:`Subject`."""
         import keras
 
@@ -57,16 +66,19 @@ class _Run(Run):
         from keras import ops
 
         rows = [
-            ops.convert_to_tensor(np.asarray(gradient), dtype=param.dtype)
+            None
+            if gradient is None
+            else ops.convert_to_tensor(np.asarray(gradient), dtype=param.dtype)
             for param, gradient in zip(self.params, gradients, strict=True)
         ]
-        before = [np.array(_array(row)) for row in rows]
+        given = [row for row in rows if row is not None]
+        before = [np.array(_array(row)) for row in given]
         try:
             self.optimizer.apply(rows, self.params)
         except (Exception, SystemExit) as error:
             raise ConformanceError(f"The optimizer's step fails: {first_line(error)}.") from error
         if not all(
-            np.array_equal(a, _array(b), equal_nan=True) for a, b in zip(before, rows, strict=True)
+            np.array_equal(a, _array(b), equal_nan=True) for a, b in zip(before, given, strict=True)
         ):
             raise InPlaceSurprise("changes the gradient in place")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +14,10 @@ from qpsim.conformance.adapters.subject import (
     Run,
     Subject,
     Values,
-    first_line,
     real,
 )
-from qpsim.conformance.streams import LAYOUTS, SAVE, SUBNORMALS
-from qpsim.errors import ConformanceError
+from qpsim.conformance.streams import FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
+from qpsim.errors import ConformanceError, first_line
 
 
 class Pair(Subject):
@@ -26,11 +25,23 @@ class Pair(Subject):
 
     kind = "pair of functions"
     abilities = frozenset({LAYOUTS, SAVE, SUBNORMALS})
+    reasons: Mapping[str, str] = {
+        "bfloat16": "NumPy has no bfloat16",
+        GROUPS: "a pair of functions is given one tensor at a time, so that there are no groups",
+        NO_GRADIENT: "a pair of functions is called only with a gradient",
+        FROZEN: "a pair of functions is called only with a gradient",
+    }
 
     def __init__(self, init: Callable[..., Any], update: Callable[..., Any]) -> None:
         self.init, self.update = init, update
 
-    def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
+    def start(
+        self,
+        values: Sequence[np.ndarray],
+        dtype: str,
+        layout: str = "plain",
+        frozen: Sequence[int] = (),
+    ) -> Run:
         """See :class:`Subject`."""
         originals = [np.array(value, dtype) for value in values]
         params = [_strided(array) if layout == LAYOUTS else array.copy() for array in originals]

@@ -14,11 +14,10 @@ from qpsim.conformance.adapters.subject import (
     Run,
     Subject,
     Values,
-    first_line,
     plain_number,
 )
-from qpsim.conformance.streams import GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
-from qpsim.errors import ConformanceError
+from qpsim.conformance.streams import FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS
+from qpsim.errors import ConformanceError, first_line
 
 
 class Torch(Subject):
@@ -26,12 +25,18 @@ class Torch(Subject):
 
     kind = "PyTorch optimizer"
     dtypes = ("float64", "float32", "float16", "bfloat16")
-    abilities = frozenset({GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS})
+    abilities = frozenset({FROZEN, GROUPS, LAYOUTS, NO_GRADIENT, SAVE, SUBNORMALS})
 
     def __init__(self, factory: Callable[..., Any]) -> None:
         self.factory = factory
 
-    def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
+    def start(
+        self,
+        values: Sequence[np.ndarray],
+        dtype: str,
+        layout: str = "plain",
+        frozen: Sequence[int] = (),
+    ) -> Run:
         """See :class:`Subject`."""
         import torch
 

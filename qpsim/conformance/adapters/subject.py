@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -62,13 +62,21 @@ class Subject(ABC):
     dtypes: tuple[str, ...] = ("float64", "float32", "float16")
     #: What it can be asked for; names of :mod:`qpsim.conformance.streams`.
     abilities: frozenset[str] = frozenset()
+    #: Why it cannot be asked for the rest: a reason for each ability and each type that it lacks.
+    reasons: Mapping[str, str] = {}
 
     @abstractmethod
-    def start(self, values: Sequence[np.ndarray], dtype: str, layout: str = "plain") -> Run:
+    def start(
+        self,
+        values: Sequence[np.ndarray],
+        dtype: str,
+        layout: str = "plain",
+        frozen: Sequence[int] = (),
+    ) -> Run:
         """Begin on these parameters.
 
         ``layout`` is "plain", "layouts" (tensors that are not contiguous), "groups" (each tensor a
-        group of its own) or "clone".
+        group of its own) or "clone". ``frozen`` are the numbers of the tensors that never have a gradient.
         """
 
 
@@ -80,13 +88,6 @@ def real(array: Any, what: str) -> np.ndarray:
             f"{what} complex numbers, but a rule is one of real numbers: give real parameters."
         )
     return np.array(values, np.float64)
-
-
-def first_line(error: BaseException) -> str:
-    """An error's class and the first line of its text, without a mark at its end."""
-    lines = str(error).strip().splitlines()
-    text = lines[0].rstrip(" .:;,") if lines else ""
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
 
 
 def plain_number(value: Any) -> float | None:

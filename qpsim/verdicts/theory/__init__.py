@@ -32,6 +32,7 @@ from qpsim.verdicts.theory import (
     risk,
     schedules,
     signs,
+    whole_runs,
 )
 from qpsim.verdicts.theory.statement import Draw, Statement
 
@@ -45,6 +46,7 @@ STATEMENTS: tuple[Statement, ...] = (
     *risk.STATEMENTS,
     *batch_size.STATEMENTS,
     *schedules.STATEMENTS,
+    *whole_runs.STATEMENTS,
     *noises.STATEMENTS,
     *problems.STATEMENTS,
 )

@@ -90,6 +90,10 @@ CAUGHT = {
         "over_planned": {"schedules-exact"},
         "steps_to_target": {"schedules-exact"},
     },
+    "optimal_run": {
+        part: {"optimal-run-exact"}
+        for part in ("expected_excess_loss", "step_size", "final_log10_loss")
+    },
     "steps_until": {"": {"steps-until-exact"}},
     "largest_stable_step_size": {"": {"stability-exact"}},
     "largest_stable_curvature": {"": {"stability-frozen-exact"}},

@@ -1,0 +1,184 @@
+"""One step of a law held as masses on a grid of (offset, states): its nodes' images, and their masses shared out.
+
+An image is where a node moves to under one gradient. Its mass goes to the four nodes around it along every axis, with
+the weights of cubic interpolation, which keep the mean of every polynomial of degree 3. So masses may be negative.
+"""
+
+import math
+
+import numpy as np
+
+from qpsim.kernels import dispatch
+from qpsim.kernels.elementary import exp
+from qpsim.kernels.jit import jit, jit_inline
+
+# What an axis holds: a number as it is, or the root of a mean square as asinh(root / unit).
+PLAIN, SQUARE = 0, 1
+# Images of less mass are left out.
+_NEGLIGIBLE = 1e-13
+# Deviations of the gradient that are looked at.
+_REACH = 6.5
+# Gradients at which squares are compared, their distance in deviations, and a ratio of squares that is too large.
+_PROBES, _PROBE_SPACING, _STEEP = 5, 1.5, 2.0
+
+
+@jit
+def images(
+    hyper, kinds, points, masses, curvature, std, step, t, smooth, rule, panels, at, weights
+):
+    """Write all nodes' images and their masses, one after the other; returns how many there are.
+
+    Parameters
+    ----------
+    hyper : NamedTuple
+        The method's hyper-parameters; their type selects the rule.
+    kinds : array (states,)
+        PLAIN or SQUARE, of each state; the unit of squares is std.
+    points : array (n, 1 + states)
+    masses : array (n,)
+    curvature, std, step, t : float
+        A gradient is curvature * offset + std * N(0, 1).
+    smooth : array (2, order)
+        Gauss-Hermite nodes, in deviations, and weights: for nodes whose squares hardly change with the gradient.
+    rule : array (2, order)
+        Gauss-Legendre nodes and weights on [-1, 1], for all others.
+    panels : int
+        Of the latter, so many within _REACH deviations; that in which the rule turns is cut.
+    at : array (n * (panels + 1) * order, 1 + states), weights : array (n * (panels + 1) * order,)
+        Written.
+    """
+    n_states = points.shape[1] - 1
+    states, before = np.empty((n_states, 1, 1)), np.empty(n_states)
+    order = rule.shape[1]
+    width = 2.0 * _REACH / panels
+    most = (panels + 1) * order
+    place, share = np.empty(most), np.empty(most)
+    count = 0
+    for n in range(points.shape[0]):
+        mean = curvature * points[n, 0]
+        for s in range(n_states):
+            value = points[n, s + 1]
+            if kinds[s] == SQUARE:
+                root = std * math.sinh(value)
+                value = root * root
+            before[s] = value
+            states[s, 0, 0] = value
+        turn = (dispatch.breakpoint(hyper, 0.0, states, 0, 0, t) - mean) / std
+        # Squares after a few gradients, and by how much they differ from one to the next.
+        steep = False
+        for s in range(n_states):
+            last = 0.0
+            for probe in range(_PROBES if kinds[s] == SQUARE else 0):
+                for other in range(n_states):
+                    states[other, 0, 0] = before[other]
+                gradient = mean + std * _PROBE_SPACING * (probe - _PROBES // 2)
+                dispatch.move(hyper, gradient, 0.0, states, 0, 0, t)
+                value = states[s, 0, 0]
+                steep = steep or (probe > 0 and max(value, last) > _STEEP * min(value, last))
+                last = value
+        size = 0
+        if steep:
+            for panel in range(panels):
+                left = -_REACH + panel * width
+                inside = left < turn < left + width
+                for part in range(2 if inside else 1):
+                    low = turn if part == 1 else left
+                    high = turn if inside and part == 0 else left + width
+                    for k in range(order):
+                        x = 0.5 * (low + high) + 0.5 * (high - low) * rule[0, k]
+                        place[size] = x
+                        share[size] = 0.5 * (high - low) * rule[1, k] * exp(-0.5 * x * x)
+                        size += 1
+        else:
+            size = smooth.shape[1]
+            place[:size] = smooth[0]
+            share[:size] = smooth[1]
+        total = 0.0
+        for k in range(size):
+            total += share[k]
+        for k in range(size):
+            mass = share[k] / total * masses[n]
+            if abs(mass) > _NEGLIGIBLE:
+                for s in range(n_states):
+                    states[s, 0, 0] = before[s]
+                z = dispatch.move(hyper, mean + std * place[k], 0.0, states, 0, 0, t)
+                at[count, 0] = points[n, 0] - step * z
+                for s in range(n_states):
+                    value = states[s, 0, 0]
+                    if kinds[s] == SQUARE:
+                        value = math.asinh(math.sqrt(max(value, 0.0)) / std)
+                    at[count, s + 1] = value
+                weights[count] = mass
+                count += 1
+    return count
+
+
+@jit
+def ranges(at, weights, tail, bins, bounds):
+    """Write the interval (axes, 2) of every axis outside of which images have less than ``tail`` of absolute mass."""
+    held = np.empty(bins)
+    for axis in range(at.shape[1]):
+        low, high = at[0, axis], at[0, axis]
+        for n in range(at.shape[0]):
+            low, high = min(low, at[n, axis]), max(high, at[n, axis])
+        bounds[axis, 0], bounds[axis, 1] = low, high
+        if high <= low:
+            continue
+        held[:] = 0.0
+        for n in range(at.shape[0]):
+            k = min(int((at[n, axis] - low) / (high - low) * bins), bins - 1)
+            held[k] += abs(weights[n])
+        cell = (high - low) / bins
+        total, k = held[0], 0
+        while k < bins - 1 and total < tail:
+            bounds[axis, 0] = low + (k + 1) * cell
+            k += 1
+            total += held[k]
+        total, k = held[bins - 1], bins - 1
+        while k > 0 and total < tail:
+            bounds[axis, 1] = low + k * cell
+            k -= 1
+            total += held[k]
+
+
+@jit_inline
+def cubic_weights(x, count, weights):
+    """Write the weights (4,) of the nodes around a place in cells; returns the first one. One node alone has all."""
+    if count == 1:
+        weights[:] = 0.0
+        weights[0] = 1.0
+        return 0
+    first = min(max(math.floor(x) - 1, 0), count - 4)
+    u = x - first
+    weights[0] = -(u - 1.0) * (u - 2.0) * (u - 3.0) / 6.0
+    weights[1] = u * (u - 2.0) * (u - 3.0) / 2.0
+    weights[2] = -u * (u - 1.0) * (u - 3.0) / 2.0
+    weights[3] = u * (u - 1.0) * (u - 2.0) / 6.0
+    return first
+
+
+@jit
+def share_out(at, weights, origin, spacing, grid):
+    """Add masses weights (n,) at (n, 3) to a grid; what lies beyond goes to its edge. Returns the moved E[offset^2]."""
+    a, b, c = np.empty(4), np.empty(4), np.empty(4)
+    shape = grid.shape
+    deep, wide = 4 if shape[1] > 1 else 1, 4 if shape[2] > 1 else 1
+    moved = 0.0
+    for n in range(at.shape[0]):
+        x = (at[n, 0] - origin[0]) / spacing[0]
+        y = (at[n, 1] - origin[1]) / spacing[1]
+        z = (at[n, 2] - origin[2]) / spacing[2]
+        u = min(max(x, 0.0), shape[0] - 1.0)
+        v = min(max(y, 0.0), shape[1] - 1.0)
+        w = min(max(z, 0.0), shape[2] - 1.0)
+        if u != x or (deep > 1 and v != y) or (wide > 1 and w != z):
+            moved += abs(weights[n]) * at[n, 0] * at[n, 0]
+        i = cubic_weights(u, shape[0], a)
+        j = cubic_weights(v, shape[1], b)
+        k = cubic_weights(w, shape[2], c)
+        for p in range(4):
+            for q in range(deep):
+                mass = weights[n] * a[p] * b[q]
+                for r in range(wide):
+                    grid[i + p, j + q, k + r] += mass * c[r]
+    return moved

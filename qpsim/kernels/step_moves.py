@@ -1,0 +1,200 @@
+"""Each step of a schedule in turn taken out and put in again where it serves best: a search that sweeps cannot do.
+
+A sweep (:mod:`qpsim.kernels.step_sweeps`) changes sizes in their order. Without noise the order is free, and with noise
+it decides how much of it is left, so that the value has a local minimum for very many orders. With the moments before
+each place of the other n - 1 steps, and the adjoint after it, the value of a step put in there is a parabola in its
+size: the best place and size of one step cost as much as two passes through the run.
+
+The recursion of the moments is that of :mod:`qpsim.theory.recursion`; a step's coefficients do not depend on its place.
+"""
+
+import numpy as np
+
+from qpsim.kernels.jit import arguments_are_apart, jit, jit_inner
+from qpsim.kernels.step_sweeps import total
+
+
+@jit_inner
+def advance(now, after, step, curvature, variance, coefficients, blur):
+    """Moments (3, d) after a step, from those before it. Without a state only the first row is read and written."""
+    d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
+    w, k = -step * d1, -step * d0
+    if d1 == 0.0 and s0 == 0.0 and s1 == 0.0:
+        for i in range(curvature.size):
+            kh = k * curvature[i]
+            u = 1.0 + kh
+            after[0, i] = (u * u + blur * kh * kh) * now[0, i] + (1.0 + blur) * k * k * variance[i]
+        return
+    for i in range(curvature.size):
+        h, c = curvature[i], variance[i]
+        ee, er, rr = now[0, i], now[1, i], now[2, i]
+        kh, pull = k * h, s0 * h
+        u = 1.0 + kh
+        x = (u * u + blur * kh * kh) * ee + 2.0 * w * (u + blur * kh) * er
+        after[0, i] = x + (1.0 + blur) * (w * w * rr + k * k * c)
+        after[1, i] = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c
+        after[2, i] = pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c
+
+
+@jit_inner
+def retreat(after, now, step, curvature, coefficients, blur, half):
+    """Derivatives (3, d) by the moments before a step, from those after it; half the weight of the loss before it."""
+    d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
+    w, k = -step * d1, -step * d0
+    if d1 == 0.0 and s0 == 0.0 and s1 == 0.0:
+        for i in range(curvature.size):
+            kh = k * curvature[i]
+            u = 1.0 + kh
+            now[0, i] = (u * u + blur * kh * kh) * after[0, i] + half * curvature[i]
+        return
+    for i in range(curvature.size):
+        p, q, r = after[0, i], after[1, i], after[2, i]
+        kh, pull = k * curvature[i], s0 * curvature[i]
+        u = 1.0 + kh
+        x = (u * u + blur * kh * kh) * p + u * pull * q + pull * pull * r
+        now[0, i] = x + half * curvature[i]
+        now[1, i] = 2.0 * w * (u + blur * kh) * p + (s1 * u + w * pull) * q + 2.0 * s1 * pull * r
+        now[2, i] = (1.0 + blur) * w * w * p + w * s1 * q + s1 * s1 * r
+
+
+@jit_inner
+def blown_in(by, step, variance, coefficients, blur):
+    """What the noise of a step adds to the value, by the adjoint (3, d) after it."""
+    d0, s0 = coefficients[0], coefficients[2]
+    k = -step * d0
+    p, q, r = 0.0, 0.0, 0.0
+    for i in range(variance.size):
+        p += by[0, i] * variance[i]
+        q += by[1, i] * variance[i]
+        r += by[2, i] * variance[i]
+    return (1.0 + blur) * k * k * p + k * s0 * q + s0 * s0 * r
+
+
+@jit_inner
+def best_here(now, by, curvature, variance, coefficients, blur, scratch):
+    """Size of the best step between moments (3, d) and an adjoint (3, d), and the value there but for what is fixed."""
+    d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
+    plain = d1 == 0.0 and s0 == 0.0 and s1 == 0.0
+    for i in range(curvature.size):
+        h, c = curvature[i], variance[i]
+        p, ee = by[0, i], now[0, i]
+        if plain:
+            scratch[0, i] = p * d0 * h * ee
+            scratch[1, i] = p * d0 * d0 * (h * h * ee + c)
+            scratch[2, i] = p * ee
+            continue
+        q, r, er, rr = by[1, i], by[2, i], now[1, i], now[2, i]
+        along = d0 * h * ee + d1 * er
+        pull = s0 * h
+        of_state = s0 * h * along + s1 * (d0 * h * er + d1 * rr) + s0 * d0 * c
+        scratch[0, i] = p * along + 0.5 * q * of_state
+        scratch[1, i] = p * (d0 * h * (along + d1 * er) + d1 * d1 * rr + d0 * d0 * c)
+        scratch[2, i] = p * ee + q * (pull * ee + s1 * er)
+        scratch[2, i] += r * (pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c)
+    slope, size = total(scratch[0]), total(scratch[1]) * (1.0 + blur)
+    still = total(scratch[2])
+    if slope > 0.0 and size > 0.0:
+        return slope / size, still - slope * slope / size
+    return 0.0, still
+
+
+@jit
+def put_in_again(
+    curvature, variance, coefficients, weight, start, steps, order, blur, least, rounding
+):
+    """Take out and put in again the steps of these numbers (k,), one after another; `steps` is changed in place.
+
+    Parameters
+    ----------
+    curvature, variance, start : (d,)
+        Eigenvalues, gradient variances and E[e^2] at the start.
+    coefficients : (4,)
+        d0, d1, s0 and s1 of every step.
+    weight : (n_steps,)
+        What the loss after each step counts.
+    blur : float
+        Variance of the steps' relative errors.
+    least : float
+        A move has to gain this share of the value.
+    rounding : float
+        The largest share of a value that may be rounding, in units of the machine's precision.
+
+    Returns
+    -------
+    int
+        How many steps were moved.
+    """
+    arguments_are_apart()
+    n, d = steps.size, curvature.size
+    moments, adjoint = np.zeros((n + 1, 3, d)), np.zeros((n + 1, 3, d))
+    noise, before = np.zeros(n + 1), np.zeros(n + 1)
+    scratch = np.zeros((3, d))
+    others, tried = np.empty(n), np.empty(n)
+    moments[0, 0] = start
+    value, _ = _weighed(
+        curvature, variance, coefficients, weight, steps, moments, adjoint, scratch, blur
+    )
+    moved = 0
+    for number in order:
+        others[:number] = steps[:number]
+        others[number : n - 1] = steps[number + 1 :]
+        # `before` is what the losses before a place count, `noise` what the noise of all later steps adds.
+        for t in range(n - 1):
+            advance(moments[t], moments[t + 1], others[t], curvature, variance, coefficients, blur)
+            before[t + 1] = before[t]
+            if weight[t] != 0.0:
+                for i in range(d):
+                    scratch[0, i] = curvature[i] * moments[t + 1, 0, i]
+                before[t + 1] += 0.5 * weight[t] * total(scratch[0])
+        adjoint[n - 1] = 0.0
+        adjoint[n - 1, 0] = 0.5 * weight[n - 1] * curvature
+        for t in range(n - 2, -1, -1):
+            half = 0.5 * weight[t]
+            retreat(adjoint[t + 1], adjoint[t], others[t], curvature, coefficients, blur, half)
+            noise[t] = noise[t + 1] + blown_in(
+                adjoint[t + 1], others[t], variance, coefficients, blur
+            )
+        lowest, place, size = value * (1.0 - least), -1, 0.0
+        for t in range(n):
+            a, height = best_here(
+                moments[t], adjoint[t], curvature, variance, coefficients, blur, scratch
+            )
+            height += before[t] + noise[t]
+            if 0.0 <= height < lowest:
+                lowest, place, size = height, t, a
+        if place < 0:
+            continue
+        tried[:place] = others[:place]
+        tried[place] = size
+        tried[place + 1 :] = others[place : n - 1]
+        found, lost = _weighed(
+            curvature, variance, coefficients, weight, tried, moments, adjoint, scratch, blur
+        )
+        if found < value and lost <= rounding * found:
+            steps[:] = tried
+            value = found
+            moved += 1
+    return moved
+
+
+@jit_inner
+def _weighed(curvature, variance, coefficients, weight, steps, moments, adjoint, scratch, blur):
+    """The value of steps (n,), and what rounding may have changed in it: the sum of |moment x derivative|."""
+    n, d = steps.size, curvature.size
+    adjoint[n] = 0.0
+    adjoint[n, 0] = 0.5 * weight[n - 1] * curvature
+    for t in range(n - 1, 0, -1):
+        half = 0.5 * weight[t - 1]
+        retreat(adjoint[t + 1], adjoint[t], steps[t], curvature, coefficients, blur, half)
+    value, lost = 0.0, 0.0
+    for t in range(n):
+        advance(moments[t], moments[t + 1], steps[t], curvature, variance, coefficients, blur)
+        for row in range(3):
+            for i in range(d):
+                scratch[row, i] = abs(moments[t + 1, row, i] * adjoint[t + 1, row, i])
+            lost += total(scratch[row])
+        if weight[t] != 0.0:
+            for i in range(d):
+                scratch[0, i] = curvature[i] * moments[t + 1, 0, i]
+            value += 0.5 * weight[t] * total(scratch[0])
+    return value, lost

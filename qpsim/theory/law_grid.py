@@ -1,0 +1,216 @@
+"""Adam-like rules on a diagonal Hessian: the joint law of offset and state, coordinate by coordinate, on a moving grid.
+
+With steps that do not depend on the run, coordinates are independent given theirs. The law of (offset, state) of one of
+them is held as masses on a grid; every node meets the gradients of a quadrature, and the mass of each image is shared
+out to a new grid by cubic interpolation (:mod:`qpsim.kernels.law_grid`). Each new grid covers the images and is as fine
+as the law asks for: a part of its standard deviations, and of the lengths on which a noisy gradient changes what a step
+does. The adjoint of this step interpolates the expected later loss as a function of the state. So it errs by the fourth
+power of the spacing where that function is smooth, which the noise of the gradients makes it.
+
+Mean squares are held as asinh(root / std), which resolves small ones evenly and large ones relative to their size. All
+is computed on a coarser grid too; the difference is the error estimate.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from qpsim.errors import ProblemError
+from qpsim.execution.cores import available_cores
+from qpsim.execution.threads import for_each
+from qpsim.kernels.law_grid import PLAIN, SQUARE, images, ranges, share_out
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from qpsim.methods import Method
+    from qpsim.problem.quadratic import QuadraticProblem
+
+    Array = NDArray[np.float64]
+
+# What the states of a rule are.
+STATES = {
+    "rmsprop": (SQUARE,),
+    "adagrad": (SQUARE,),
+    "adam": (PLAIN, SQUARE),
+    "adamw": (PLAIN, SQUARE),
+    "adabelief": (PLAIN, SQUARE),
+    "m-svag": (PLAIN, SQUARE),
+    "svag-ema": (PLAIN, SQUARE),
+}
+# Spacings in standard deviations of the law: of plain axes, of squares.
+_PART, _PART_OF_SQUARE = 0.8, 0.7
+# Largest spacings: of offset times curvature over the noise's deviation, and of asinh(root / std).
+_LONGEST, _LONGEST_OF_SQUARE = 0.5, 0.2
+# Cells of an axis, at most, on account of a small deviation: a law of few places has one that says little.
+_MOST_CELLS = 120.0
+# All of them times this on a grid of two axes, which costs little; and times this on the coarser grid.
+_TWO_AXES, _COARSER = 0.6, 1.4
+# Quadrature over a gradient: panels, their nodes, nodes where it is smooth. Mass left out at an axis' end, at a node.
+_PANELS, _ORDER, _SMOOTH = 5, 8, 16
+_TAIL, _NEGLIGIBLE, _BINS = 1e-8, 1e-11, 2000
+_MOST_NODES, _MOST_IMAGES = 20_000_000, 8_000_000
+_LATE = 1e6
+
+
+class _Coordinate(NamedTuple):
+    """One coordinate: curvature, deviation of its gradient, and the offset at which it starts."""
+
+    curvature: float
+    std: float
+    offset: float
+
+
+def has_grid(method: Method) -> bool:
+    """Whether a method's law is propagated here."""
+    return method.rule.is_builtin and method.name in STATES
+
+
+def grid_risk(
+    p: QuadraticProblem, method: Method, offset: Array, steps: Array
+) -> tuple[Array, Array]:
+    """E[excess loss] (n_steps + 1,) on a diagonal problem under Gaussian noise, and an estimate of its error.
+
+    Raises
+    ------
+    ProblemError
+        The law of a coordinate is too wide for the noise: its grid would have too many nodes.
+    """
+    kinds = np.stack([p.hessian, p.gradient_std(), np.abs(offset)])
+    alike, count = np.unique(kinds[:, p.hessian > 0.0], axis=1, return_counts=True)
+    coordinates = [_Coordinate(*one) for one in alike.T.tolist()]
+    risk, coarse = np.zeros((2, len(coordinates), steps.size + 1))
+
+    def follow(k: int) -> None:
+        if coordinates[k].std == 0.0:
+            risk[k] = coarse[k] = _certain(coordinates[k], method, steps)
+        else:
+            part = _TWO_AXES if len(STATES[method.name]) == 1 else 1.0
+            risk[k], moved = _followed(coordinates[k], method, steps, part)
+            coarse[k] = _followed(coordinates[k], method, steps, _COARSER * part)[0]
+            coarse[k] = np.where(np.abs(coarse[k] - risk[k]) > moved, coarse[k], risk[k] + moved)
+
+    for_each(follow, len(coordinates), available_cores())
+    weight = count.astype(float)
+    total = weight @ risk
+    # The difference changes its sign now and then, the error of one grid does so at other times.
+    share = (weight @ np.abs(risk - coarse)) / np.maximum(total, np.finfo(float).tiny)
+    return total, total * np.maximum.accumulate(share)
+
+
+def _certain(at: _Coordinate, method: Method, steps: Array) -> Array:
+    """Losses of a coordinate whose gradient has no noise."""
+    e, state = at.offset, [0.0] * len(method.state_names)
+    losses = [0.5 * at.curvature * e * e]
+    for t, step in enumerate(steps.tolist(), start=1):
+        z, *state = method.rule.function(at.curvature * e, *state, float(t), *method.hyper)
+        e -= step * z
+        losses.append(0.5 * at.curvature * e * e)
+    return np.array(losses)
+
+
+def _followed(
+    at: _Coordinate, method: Method, steps: Array, coarseness: float
+) -> tuple[Array, Array]:
+    """Expected losses of one coordinate, and what masses beyond a grid may have changed."""
+    kinds = np.array(STATES[method.name])
+    rule = np.stack(np.polynomial.legendre.leggauss(_ORDER))
+    smooth = np.stack(np.polynomial.hermite_e.hermegauss(_SMOOTH))
+    points = np.zeros((1, 1 + kinds.size))
+    points[0, 0], masses = at.offset, np.ones(1)
+    half = 0.5 * at.curvature
+    risk, moved = [half * at.offset**2], [0.0]
+    for t, step in enumerate(steps.tolist(), start=1):
+        room = points.shape[0] * (_PANELS + 1) * _ORDER
+        if room > _MOST_IMAGES:
+            raise _too_large(method, room)
+        places, weights = np.empty((room, 1 + kinds.size)), np.empty(room)
+        settings = (at.curvature, at.std, step, float(t), smooth, rule, _PANELS)
+        n = images(method.hyper, kinds, points, masses, *settings, places, weights)
+        places, weights = places[:n], weights[:n]
+        risk.append(half * float(weights @ places[:, 0] ** 2))
+        if t == steps.size:
+            moved.append(moved[-1])
+            break
+        mean = weights @ places
+        spread = np.sqrt(np.maximum(weights @ (places - mean) ** 2, 0.0))
+        bounds = np.empty((1 + kinds.size, 2))
+        ranges(places, weights, _TAIL, _BINS, bounds)
+        spread = np.maximum(spread, (bounds[:, 1] - bounds[:, 0]) / _MOST_CELLS)
+        spacing = coarseness * _spacing(at, method, kinds, mean, spread, step, float(t))
+        counts = np.maximum(np.ceil((bounds[:, 1] - bounds[:, 0]) / spacing) + 3.0, 5.0)
+        if counts.prod() > _MOST_NODES:
+            raise _too_large(method, counts.prod())
+        origin = 0.5 * bounds.sum(axis=1) - 0.5 * (counts - 1.0) * spacing
+        grid, lost = _shared(places, weights, origin, spacing, counts.astype(int))
+        moved.append(moved[-1] + half * lost)
+        kept = np.nonzero(np.abs(grid) > _NEGLIGIBLE)
+        masses = grid[kept]
+        points = origin + spacing * np.stack(kept[: points.shape[1]], axis=1)
+    return np.array(risk), np.array(moved)
+
+
+def _spacing(
+    at: _Coordinate,
+    method: Method,
+    kinds: NDArray[np.int_],
+    mean: Array,
+    spread: Array,
+    step: float,
+    t: float,
+) -> Array:
+    """Lengths of a grid's cells along the offset and the states of a law of this mean and spread."""
+    unit = _LONGEST * at.std / at.curvature
+    longest, part = [unit], [_PART]
+    state = [
+        (at.std * math.sinh(x)) ** 2 if kind == SQUARE else x
+        for kind, x in zip(kinds.tolist(), mean[1:].tolist(), strict=True)
+    ]
+    for k, kind in enumerate(kinds.tolist()):
+        if kind == SQUARE:
+            longest.append(_LONGEST_OF_SQUARE)
+            part.append(_PART_OF_SQUARE)
+            continue
+        # By how much the offset changes in the end with a state that decays: a step's change over what decays.
+        change = 1e-3 * at.std
+        with_more = [*state]
+        with_more[k] += change
+        gradient = at.curvature * float(mean[0])
+        now, more = (
+            method.rule.function(gradient, *some, t, *method.hyper) for some in (state, with_more)
+        )
+        late, later = (
+            method.rule.function(gradient, *some, _LATE, *method.hyper)
+            for some in (state, with_more)
+        )
+        decayed = max(1.0 - (later[k + 1] - late[k + 1]) / change, 1e-3)
+        lever = step * abs(more[0] - now[0]) / change / decayed
+        longest.append(unit / lever if lever > 0.0 else math.inf)
+        part.append(_PART)
+    found = np.minimum(longest, np.where(spread > 0.0, np.array(part) * spread, np.inf))
+    # A law of one point has no spread, but by rounding.
+    return np.where(spread > 1e-7 * np.abs(mean), found, np.maximum(1e-6 * np.abs(mean), 1e-9))
+
+
+def _shared(
+    places: Array, weights: Array, origin: Array, spacing: Array, counts: NDArray[np.int_]
+) -> tuple[Array, float]:
+    """The grid of masses, always of three axes, and E[offset^2] of what lay beyond it."""
+    missing = 3 - places.shape[1]
+    if missing:
+        places = np.concatenate([places, np.zeros((places.shape[0], missing))], axis=1)
+        origin = np.concatenate([origin, np.zeros(missing)])
+        spacing = np.concatenate([spacing, np.ones(missing)])
+        counts = np.concatenate([counts, np.ones(missing, dtype=int)])
+    grid = np.zeros(tuple(counts.tolist()))
+    return grid, float(share_out(places, weights, origin, spacing, grid))
+
+
+def _too_large(method: Method, size: float) -> ProblemError:
+    return ProblemError(
+        f"The law of {method.name} would take {size:.2g} points in one coordinate: the steps are too large for the "
+        "noise; use qpsim.simulate."
+    )
