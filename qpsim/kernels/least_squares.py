@@ -1,10 +1,8 @@
-"""Least squares with Gaussian data, as the step loop needs it: the gradient's noise depends on where one stands.
+"""Least squares with Gaussian data of a dense covariance, as the step loop needs it.
 
-With x ~ N(0, K), y = x^T theta* + N(0, s^2) and e = theta - theta* the exact gradient is h = K e, and a residual has
-the variance v = e^T K e + s^2. Let w = chi^2_B / B. Given w the mean gradient of a minibatch of B draws is Gaussian
-with mean w h and covariance (w v / B) (K - h h^T / v): one draw of w and one of zeta ~ N(0, K) give it exactly,
-
-    g = w h + sqrt(w v / B) (zeta - h rho / v),   rho = zeta^T e - s eps,   eps ~ N(0, 1).
+What is drawn, and what the letters mean, is told in :mod:`qpsim.kernels.least_squares_draws`: given w = chi^2_B / B the
+mean gradient of a minibatch of B draws is Gaussian with mean w h and covariance (w v / B) (K - h h^T / v). Moments are
+averages over w.
 """
 
 import math
@@ -17,20 +15,17 @@ from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.columns import inner
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.jit import is_set, jit
-from qpsim.kernels.laws import INV_SQRT2, fill_gammas
+from qpsim.kernels.laws import INV_SQRT2
+from qpsim.kernels.least_squares_draws import NOISELESS, kernels_with, residual_variance
 from qpsim.kernels.moments import two_values
-from qpsim.kernels.noise import fill_normals
-from qpsim.kernels.observed import relative_variance
 from qpsim.kernels.one_draw import one_draw_moments
 from qpsim.kernels.plackett import pair_integral
 from qpsim.kernels.policy import BOUND
-from qpsim.kernels.problems import ProblemKernels, register
+from qpsim.kernels.problems import register
 from qpsim.kernels.series import Coupling, SeriesTable, raise_power, series_of_direction
 from qpsim.kernels.student_moments import two_valued_student_moments
 from qpsim.kernels.student_signs import StudentTable
 
-# A coordinate whose own variance is this part of K_ii or less is known from the residual: its noise is rounding.
-_NOISELESS = 1e-14
 _LARGEST_TERMS = 256
 
 
@@ -76,98 +71,6 @@ class LeastSquaresProblem(NamedTuple):
     legendre_counts: np.ndarray
     legendre_limits: np.ndarray
     series: Any
-
-
-def _evaluate(problem, offset, gradient, loss):
-    np.dot(problem.covariance, offset, gradient)
-    inner(offset, gradient, loss)
-    for lane in range(loss.size):
-        loss[lane] *= 0.5
-
-
-def _multiply(problem, direction, image):
-    np.dot(problem.covariance, direction, image)
-
-
-@jit
-def fill_shares(stream, degrees, out):
-    """Fill ``out`` (lanes,) with chi^2 / degrees variables."""
-    fill_gammas(stream, 0.5 * degrees, out)
-    for lane in range(out.size):
-        out[lane] = 2.0 * out[lane] / degrees
-
-
-@jit
-def draw_means(problem, batch_size, offset, gradient, stream, normals, out):
-    """Draw the mean gradients (d, lanes) of minibatches of that size; normals (d + 1, lanes) is written over."""
-    d, lanes = out.shape
-    share = np.empty(lanes)
-    fill_shares(stream, float(batch_size), share)
-    fill_normals(stream, normals)
-    np.dot(problem.factor, normals[:d], out)
-    for lane in range(lanes):
-        square, rho = problem.label_std * problem.label_std, -problem.label_std * normals[d, lane]
-        for i in range(d):
-            square += offset[i, lane] * gradient[i, lane]
-            rho += out[i, lane] * offset[i, lane]
-        w = share[lane]
-        length = math.sqrt(w * max(square, 0.0) / batch_size)
-        along = rho / square if square > 0.0 else 0.0
-        for i in range(d):
-            h = gradient[i, lane]
-            out[i, lane] = w * h + length * (out[i, lane] - h * along)
-
-
-def _choose_noise(problem: Any, hyper: Any) -> Any:
-    observes = dispatch.rule_of_type(hyper).observes
-    return {None: _plain, "relative_variance": _oracle, "variance_estimate": _batch}[observes]
-
-
-def _plain(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
-    draw_means(problem, problem.batch_size, offset, gradient, stream, normals, noise)
-    for i in range(noise.shape[0]):
-        for lane in range(noise.shape[1]):
-            noise[i, lane] = gradient[i, lane] - noise[i, lane]
-
-
-def _oracle(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
-    draw_means(problem, problem.batch_size, offset, gradient, stream, normals, noise)
-    d, lanes = noise.shape
-    square = residual_variance(problem, offset, gradient)
-    for i in range(d):
-        for lane in range(lanes):
-            h = gradient[i, lane]
-            noise[i, lane] = h - noise[i, lane]
-            variance = (square[lane] * problem.covariance[i, i] + h * h) / problem.batch_size
-            extra[i, lane] = relative_variance(h, variance)
-
-
-def _batch(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
-    d, lanes = noise.shape
-    one = np.empty((d, lanes))
-    noise[:] = 0.0
-    extra[:] = 0.0
-    for _ in range(problem.batch_size):
-        draw_means(problem, 1, offset, gradient, stream, normals, one)
-        for i in range(d):
-            for lane in range(lanes):
-                noise[i, lane] += one[i, lane] / problem.batch_size
-                extra[i, lane] += one[i, lane] * one[i, lane] / problem.batch_size
-    for i in range(d):
-        for lane in range(lanes):
-            mean = noise[i, lane]
-            extra[i, lane] = max(extra[i, lane] - mean * mean, 0.0) / (problem.batch_size - 1)
-            noise[i, lane] = gradient[i, lane] - mean
-
-
-@jit
-def residual_variance(problem, offset, gradient):
-    """v = e^T K e + s^2 in every lane (lanes,)."""
-    square = np.empty(offset.shape[1])
-    inner(offset, gradient, square)
-    for lane in range(square.size):
-        square[lane] = max(square[lane], 0.0) + problem.label_std * problem.label_std
-    return square
 
 
 def _choose_moments(problem: Any, hyper: Any) -> Any:
@@ -232,7 +135,7 @@ def own_scales(problem, gradient, square, lane, own):
         h = gradient[i, lane]
         k = problem.covariance[i, i]
         left = k - h * h / square if square > 0.0 else 0.0
-        own[i] = math.sqrt(left) if left > _NOISELESS * k else 0.0
+        own[i] = math.sqrt(left) if left > NOISELESS * k else 0.0
 
 
 @jit
@@ -338,7 +241,7 @@ def student_moments(problem, square, gradient, middle, half, policy, moments):
         for lane in range(lanes):
             size = problem.covariance[i, i] * square[lane]
             share = gradient[i, lane] / math.sqrt(size) if size > 0.0 else 0.0
-            own[i, lane] = 1.0 / math.sqrt(max(1.0 - share * share, _NOISELESS))
+            own[i, lane] = 1.0 / math.sqrt(max(1.0 - share * share, NOISELESS))
             a[i, lane] = share * own[i, lane]
     weights = np.abs(problem.covariance) if policy == BOUND else problem.covariance
     two_valued_student_moments(
@@ -421,4 +324,4 @@ def lane_table(problem, gradient, square, lane, own):
     )
 
 
-register(LeastSquaresProblem, ProblemKernels(_evaluate, _choose_noise, _multiply, _choose_moments))
+register(LeastSquaresProblem, kernels_with(_choose_moments))

@@ -303,6 +303,19 @@ def own_correlation(fixed, own_i, own_j, product):
     return 1.0 if r > 1.0 else r
 
 
+@jit_inline
+def mean_of_sign(degrees, sine, cosine):
+    """A_k at the angle with this sine and cosine: E[sign(a chi + Z)] if tan of the angle is a."""
+    odd = degrees % 2 == 1
+    total = _TWO_OVER_PI * angle(sine, cosine) if odd else 0.0
+    term = _TWO_OVER_PI * sine * cosine if odd else sine
+    for n in range(degrees // 2):
+        total += term
+        even = 2.0 * n + 1.0
+        term *= cosine * cosine * ((even + 1.0) / (even + 2.0) if odd else even / (even + 1.0))
+    return total
+
+
 @jit
 def fill_terms_of_signs(degrees, factors, a, cosine, terms, mean):
     """Write c (d, lanes), the coefficients of the polynomials (n * d, lanes) and the means of the signs (d, lanes)."""
@@ -310,20 +323,12 @@ def fill_terms_of_signs(degrees, factors, a, cosine, terms, mean):
     d, lanes = a.shape
     n_terms = factors.shape[0]
     odd = degrees % 2 == 1
-    step = lane_array(np.int64(1), lanes)[0]
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
             c = 1.0 / math.sqrt(fma(x, x, 1.0))
             cosine[i, lane] = c
-            mean[i, lane] = _TWO_OVER_PI * angle(x * c, c) if odd else 0.0
-            step[lane] = _TWO_OVER_PI * (x * c) * c if odd else x * c
-        # E[s_i] is A_k at the angle of a_i.
-        for n in range(degrees // 2):
-            ratio = (2.0 * n + 2.0) / (2.0 * n + 3.0) if odd else (2.0 * n + 1.0) / (2.0 * n + 2.0)
-            for lane in range(lanes):
-                mean[i, lane] += step[lane]
-                step[lane] *= ratio * (cosine[i, lane] * cosine[i, lane])
+            mean[i, lane] = mean_of_sign(degrees, x * c, c)
         for n in range(n_terms):
             for lane in range(lanes):
                 terms[n * d + i, lane] = 0.0

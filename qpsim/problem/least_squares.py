@@ -45,6 +45,8 @@ _NODES = (
 )
 # Its square is far within the floating-point range.
 _LARGEST_STD = 1e50
+# Coordinates up to which a diagonal covariance is made a matrix for those who ask for one: 3 gigabytes.
+_LARGEST_MATRIX = 20_000
 
 
 class LeastSquares(Frozen):
@@ -86,21 +88,22 @@ class LeastSquares(Frozen):
     ) -> None:
         given = square_or_diagonal(covariance, "The covariance")
         self._is_diagonal = given.ndim == 1
-        matrix = np.diag(given) if self._is_diagonal else given
-        values, vectors = np.linalg.eigh(matrix)
+        # Of a diagonal K the vector alone is held: a million coordinates fit.
+        values, vectors = (given, None) if self._is_diagonal else np.linalg.eigh(given)
         try:
-            self._eigenvalues = frozen(semidefinite(values, False))
+            self._eigenvalues = frozen(semidefinite(values, self._is_diagonal))
         except ProblemError:
             raise ProblemError(
                 "The covariance must be positive semi-definite, but its smallest eigenvalue is "
                 f"{values.min():.3g}."
             ) from None
-        self._eigenvectors = frozen(vectors)
-        self._covariance = frozen(np.ascontiguousarray(matrix))
-        point = np.zeros(matrix.shape[0]) if optimum is None else real_array(optimum, "The optimum")
-        if point.shape != (matrix.shape[0],):
+        self._eigenvectors = None if vectors is None else frozen(vectors)
+        self._given = frozen(np.ascontiguousarray(given))
+        dim = given.shape[0]
+        point = np.zeros(dim) if optimum is None else real_array(optimum, "The optimum")
+        if point.shape != (dim,):
             raise ProblemError(
-                f"The optimum must have shape ({matrix.shape[0]},) like the covariance, not {point.shape}."
+                f"The optimum must have shape ({dim},) like the covariance, not {point.shape}."
             )
         check_coordinates(point, "The optimum")
         self._optimum = frozen(point)
@@ -112,27 +115,46 @@ class LeastSquares(Frozen):
     @property
     def dim(self) -> int:
         """Number of coordinates d."""
-        return int(self._covariance.shape[0])
+        return int(self._given.shape[0])
+
+    @property
+    def is_diagonal(self) -> bool:
+        """Whether K is diagonal, and so held as a vector."""
+        return self._is_diagonal
 
     @property
     def covariance(self) -> Array:
-        """K, shape (d, d)."""
-        return self._covariance
+        """K, shape (d, d). Of a diagonal K the matrix is made when it is asked for; its diagonal is `eigenvalues`."""
+        return self._matrix(self._given) if self._is_diagonal else self._given
 
     @property
     def hessian(self) -> Array:
         """The loss' Hessian, which is K, shape (d, d)."""
-        return self._covariance
+        return self.covariance
 
     @property
     def eigenvalues(self) -> Array:
-        """Eigenvalues of K, shape (d,)."""
+        """Eigenvalues of K, shape (d,): ascending, or the diagonal of a diagonal K as it stands."""
         return self._eigenvalues
 
     @property
     def eigenvectors(self) -> Array:
-        """Orthonormal eigenvectors of K as columns, shape (d, d)."""
+        """Orthonormal eigenvectors of K as columns, shape (d, d); the unit matrix if K is diagonal."""
+        if self._eigenvectors is None:
+            return self._matrix(np.ones(self.dim))
         return self._eigenvectors
+
+    def _matrix(self, diagonal: Array) -> Array:
+        if diagonal.size > _LARGEST_MATRIX:
+            raise ProblemError(
+                f"A diagonal covariance of {diagonal.size} coordinates is not made a matrix, which would take "
+                f"{8e-9 * diagonal.size**2:.3g} gigabytes; its diagonal is the problem's eigenvalues."
+            )
+        return frozen(np.diag(diagonal))
+
+    def _times(self, vectors: Array) -> Array:
+        """K times vectors (..., d)."""
+        return vectors * self._given if self._is_diagonal else vectors @ self._given
 
     @property
     def optimum(self) -> Array:
@@ -152,7 +174,7 @@ class LeastSquares(Frozen):
     def at_batch(self, batch_size: int) -> LeastSquares:
         """The problem whose gradients are means of so many draws."""
         count = checks.count("batch_size", batch_size, ProblemError)
-        problem = LeastSquares(self._covariance, self._optimum, self._label_noise_std)
+        problem = LeastSquares(self._given, self._optimum, self._label_noise_std)
         # The constructor has set it to 1.
         problem.__dict__["_batch_size"] = self._batch_size * count
         return problem
@@ -160,16 +182,18 @@ class LeastSquares(Frozen):
     @property
     def diagonal_mass(self) -> float:
         """c of Eq. 13 for the Hessian K."""
-        return float(np.trace(self._covariance) / np.abs(self._covariance).sum())
+        if self._is_diagonal:
+            return 1.0
+        return float(np.trace(self._given) / np.abs(self._given).sum())
 
     def gradient(self, theta: ArrayLike) -> Array:
         """Exact gradient h = K (theta - optimum), shape (..., d)."""
-        return self._offset(theta) @ self._covariance
+        return self._times(self._offset(theta))
 
     def excess_loss(self, theta: ArrayLike) -> Any:
         """0.5 e^T K e, shape (...); a float for one theta. The loss itself is 0.5 s^2 higher."""
         offset = self._offset(theta)
-        loss = 0.5 * np.sum(offset * (offset @ self._covariance), axis=-1)
+        loss = 0.5 * np.sum(offset * self._times(offset), axis=-1)
         return float(loss) if loss.ndim == 0 else loss
 
     def residual_variance(self, theta: ArrayLike) -> Any:
@@ -180,14 +204,15 @@ class LeastSquares(Frozen):
         """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's by default."""
         h = self.gradient(theta)
         count = self._count(batch_size)
-        return (self.residual_variance(theta) * self._covariance + np.outer(h, h)) / count
+        return (self.residual_variance(theta) * self.covariance + np.outer(h, h)) / count
 
     def gradient_std(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
         """Standard deviation of a gradient at theta (..., d), shape (..., d); B is the problem's own by default."""
         h = self.gradient(theta)
         v = np.asarray(self.residual_variance(theta))
+        own = self._given if self._is_diagonal else np.diagonal(self._given)
         count = self._count(batch_size)
-        return np.sqrt((v[..., None] * np.diagonal(self._covariance) + h * h) / count)
+        return np.sqrt((v[..., None] * own + h * h) / count)
 
     def _count(self, batch_size: int | None) -> int:
         if batch_size is None:
@@ -209,8 +234,8 @@ class LeastSquares(Frozen):
         return False
 
     def lanes_are_independent(self, method: Any) -> bool:
-        """Never: steps take matrix products over all replicates of a block."""
-        return False
+        """Whether K is diagonal: else steps take matrix products over all replicates of a block."""
+        return self._is_diagonal
 
     def is_deterministic(self) -> bool:
         """Never: away from the optimum every draw of x has another gradient."""
@@ -230,28 +255,15 @@ class LeastSquares(Frozen):
 
     def prepared(self, method: Any, policy: Any, batch_size: int, tolerance: float) -> Prepared:
         """The arguments of the step loop."""
-        from qpsim.kernels.least_squares import LeastSquaresProblem
-
         batch_size *= self._batch_size
-        factor = self._eigenvectors * np.sqrt(self._eigenvalues)
-        series: Any = ()
-        if method.closed_form is None:
-            series = _series_table(self._covariance, tolerance)
         # The mean of n exponential variables of mean 1, for any n = B / 2, is chi^2_B / B.
         scales, weights = Law("laplace", batch_size=0.5 * batch_size).quadrature()  # type: ignore[arg-type]
-        arguments = LeastSquaresProblem(
-            np.array(self._covariance),
-            np.ascontiguousarray(factor),
-            self._covariance**2,
-            _arcsines(self._covariance) if batch_size == 1 else np.zeros((0, 0)),
-            _sign_table(self._covariance, batch_size),
-            self._label_noise_std,
-            batch_size,
-            scales**2,
-            np.array(weights),
-            *_legendre_rules(),
-            series,
-        )
+        shares = scales**2, np.array(weights)
+        arguments: Any
+        if self._is_diagonal:
+            arguments = _diagonal_arguments(self, method, batch_size, shares)
+        else:
+            arguments = _dense_arguments(self, method, batch_size, shares, tolerance)
         return Prepared(arguments, None, self.dim + 1)
 
     def to_dict(self) -> dict[str, Any]:
@@ -268,7 +280,7 @@ class LeastSquares(Frozen):
 
     def arrays(self) -> dict[str, Array]:
         """Covariance and optimum."""
-        return {"covariance": self._covariance, "optimum": self._optimum}
+        return {"covariance": self._given, "optimum": self._optimum}
 
     def __repr__(self) -> str:
         low, high = self._eigenvalues.min(), self._eigenvalues.max()
@@ -276,6 +288,49 @@ class LeastSquares(Frozen):
             f"<LeastSquares dim={self.dim}, eigenvalues in [{low:.3g}, {high:.3g}], "
             f"label_noise_std={self._label_noise_std:g}>"
         )
+
+
+def _diagonal_arguments(
+    problem: LeastSquares, method: Any, batch_size: int, shares: tuple[Array, Array]
+) -> Any:
+    from qpsim.kernels.diagonal_least_squares import DiagonalLeastSquares
+    from qpsim.kernels.hermite import quadrature_table
+    from qpsim.kernels.student_signs import closed_degrees
+
+    k = np.array(problem.eigenvalues)
+    return DiagonalLeastSquares(
+        k,
+        np.sqrt(k),
+        problem.label_noise_std,
+        batch_size,
+        closed_degrees(batch_size),
+        *shares,
+        quadrature_table(1) if method.closed_form is None else (),
+    )
+
+
+def _dense_arguments(
+    problem: LeastSquares,
+    method: Any,
+    batch_size: int,
+    shares: tuple[Array, Array],
+    tolerance: float,
+) -> Any:
+    from qpsim.kernels.least_squares import LeastSquaresProblem
+
+    k = problem.covariance
+    return LeastSquaresProblem(
+        np.array(k),
+        np.ascontiguousarray(problem.eigenvectors * np.sqrt(problem.eigenvalues)),
+        k**2,
+        _arcsines(k) if batch_size == 1 else np.zeros((0, 0)),
+        _sign_table(k, batch_size),
+        problem.label_noise_std,
+        batch_size,
+        *shares,
+        *_legendre_rules(),
+        _series_table(k, tolerance) if method.closed_form is None else (),
+    )
 
 
 @cache

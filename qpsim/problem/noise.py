@@ -42,7 +42,17 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-__all__ = ["Noise", "data", "dense", "diagonal", "from_dict", "hessian", "low_rank", "white"]
+__all__ = [
+    "Noise",
+    "data",
+    "dense",
+    "diagonal",
+    "from_dict",
+    "hessian",
+    "low_rank",
+    "register",
+    "white",
+]
 
 # Rounding that a covariance computed by its user may carry, relative to its largest eigenvalue.
 _ROUNDING = 1e-10
@@ -224,15 +234,24 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
     """
     arrays = arrays or {}
     try:
-        family = FAMILIES[description["family"]]
+        name = description["family"]
+        if name not in FAMILIES:
+            raise ProblemError(
+                f"The noise is of family {name!r}, which is none of qpsim's; "
+                "give its class to qpsim.noise.register first."
+            )
+        family = FAMILIES[name]
         law = description.get("law", "gaussian")
         df = description.get("df")
         keywords = {"df": df} if law == "student" else {"law": law}
         if issubclass(family, GivenNoise):
             given = [arrays[name] for name in family.names]
-            made: Noise = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}[
-                family.family
-            ](*given, **keywords)
+            checked = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}.get(name)
+            made: Noise = (
+                family(1.0, make_law(**keywords), tuple(given))
+                if checked is None
+                else checked(*given, **keywords)
+            )
         else:
             made = family(0.0, make_law(**keywords))
         # A heavy-tailed noise of a minibatch has another law than that of one draw.
@@ -240,6 +259,57 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
         return replace(made, level=_level(description["level"]), law=made.law.mean_of(batch))
     except (KeyError, TypeError) as error:
         raise ProblemError(f"This is no description of a noise ({error}).") from None
+
+
+def register(family: type[Noise]) -> type[Noise]:
+    """Make a class of noise of your own known by its name, so that saved results come back with it.
+
+    The class derives from `Noise` and defines ``family``, its name, and the four functions unit_variances,
+    unit_covariance, unit_eigen_std and unit_factor of a problem. One that holds arrays derives from ``GivenNoise`` of
+    ``qpsim.problem.noise_families``, whose ``names`` and ``values`` are saved too.
+
+    Returns
+    -------
+    type
+        The class, so that this may be its decorator.
+
+    Raises
+    ------
+    ProblemError
+        Not a class of noise, without a name, or of a name that another class has.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import qpsim
+    >>> from qpsim import noise
+    >>> from qpsim.problem.laws import GAUSSIAN
+    >>> @noise.register
+    ... class SteepDirections(noise.Noise):
+    ...     family = "steep"
+    ...     def unit_variances(self, q):
+    ...         return np.diagonal(self.unit_covariance(q)).copy()
+    ...     def unit_covariance(self, q):
+    ...         return q.hessian @ q.hessian @ q.hessian
+    ...     def unit_eigen_std(self, q):
+    ...         return q.eigenvalues**1.5
+    ...     def unit_factor(self, q):
+    ...         return q.eigenvectors * q.eigenvalues**1.5
+    >>> qpsim.QuadraticProblem([[2.0, 1.0], [1.0, 2.0]], noise=SteepDirections(0.5, GAUSSIAN)).noise
+    noise.steep(0.5)
+    """
+    if not (isinstance(family, type) and issubclass(family, Noise)):
+        raise ProblemError(f"A class of noise derives from qpsim.noise.Noise, unlike {family!r}.")
+    if not family.family:
+        raise ProblemError(f"{family.__name__} has no name; set its attribute family.")
+    known = FAMILIES.setdefault(family.family, family)
+    # The same class defined again, as in a notebook, takes the place of the former one.
+    if (known.__module__, known.__qualname__) != (family.__module__, family.__qualname__):
+        raise ProblemError(
+            f"There is a noise of family {family.family!r} already; give yours another name."
+        )
+    FAMILIES[family.family] = family
+    return family
 
 
 def default(noise_std: float) -> Noise:

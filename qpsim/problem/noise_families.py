@@ -45,19 +45,24 @@ class Noise:
 
     def unit_variances(self, q: Quadratic) -> Array:
         """Diagonal of U, shape (d,)."""
-        raise NotImplementedError
+        raise self._lacks("unit_variances")
 
     def unit_covariance(self, q: Quadratic) -> Array:
         """U, shape (d, d); or (d,) if it is diagonal."""
-        raise NotImplementedError
+        raise self._lacks("unit_covariance")
 
     def unit_eigen_std(self, q: Quadratic) -> Array | None:
         """Standard deviations along the Hessian's eigenvectors if U is diagonal there, shape (d,); else None."""
-        raise NotImplementedError
+        raise self._lacks("unit_eigen_std")
 
     def unit_factor(self, q: Quadratic) -> Array:
         """A matrix F (d, k) with F F^T = U."""
-        raise NotImplementedError
+        raise self._lacks("unit_factor")
+
+    def _lacks(self, name: str) -> ProblemError:
+        return ProblemError(
+            f"{type(self).__name__} does not define {name}(q), which every class of noise does."
+        )
 
     def fits(self, q: Quadratic) -> None:
         """Refuse a problem of another dimension."""

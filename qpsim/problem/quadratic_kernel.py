@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import InfiniteVarianceWarning, ProblemError
+from qpsim.problem.growth import lacks_second_moment
 from qpsim.problem.interface import Prepared, Quadratic
 
 if TYPE_CHECKING:
@@ -23,29 +24,46 @@ _KEPT_UP_TO_DIM = 1024
 
 
 def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: int) -> None:
-    """Refuse a policy that needs moments which do not exist; warn where the exact step is 0.
+    """Refuse a policy that needs moments which do not exist; warn where the exact step, or the direction, is 0.
 
     Raises
     ------
     ProblemError
         The exact step, or the bound, of a rule that sees a minibatch's variance estimate under noise that is not
-        Gaussian: estimate and gradient then depend on each other.
+        Gaussian: estimate and gradient then depend on each other. Or of a rule without a closed form whose direction
+        has no second moment under Student's t.
     """
     law = problem.noise.law
-    if law.is_gaussian or not (policy.is_exact or policy.is_bound):
+    if law.is_gaussian:
+        return
+    infinite = math.isinf(law.variance) and not problem.noise.is_zero
+    if infinite and method.observes == "relative_variance":
+        warnings.warn(
+            f"{method.name} does not move: Student's t noise with df={law.df:g} has an infinite variance, and the rule "
+            "makes its direction smaller the larger the relative variance is.",
+            InfiniteVarianceWarning,
+            stacklevel=6,
+        )
+        return
+    if not (policy.is_exact or policy.is_bound):
         return
     if method.observes == "variance_estimate":
         raise ProblemError(
             f"{method.name} has no {policy.name} step under {law.name} noise, where its variance estimate and its "
             "gradient depend on each other; take step_size='line-search' or given steps."
         )
-    infinite = math.isinf(law.variance) and not problem.noise.is_zero
     if infinite and method.closed_form == "linear":
         warnings.warn(
             f"{method.name}'s optimal step is 0: Student's t noise with df={law.df:g} has an infinite variance, and a "
             "direction that is linear in the gradient makes the expected loss infinite at any step.",
             InfiniteVarianceWarning,
             stacklevel=6,
+        )
+    if not problem.noise.is_zero and lacks_second_moment(method, law):
+        raise ProblemError(
+            f"{method.name} has no {policy.name} step under Student's t noise with df={law.df:g}: its direction grows "
+            "with the gradient, so that the expected loss after a step is infinite; take a larger df, or "
+            "step_size='line-search' or given steps."
         )
     if method.closed_form is None:
         law.mean_of(batch_size).quadrature()

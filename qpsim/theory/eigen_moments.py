@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 def eigen_variance(p: QuadraticProblem) -> Array:
     """Variance of the gradient along each eigenvector of the Hessian, shape (d,)."""
     std = p.noise.eigen_std(p)
-    if std is None:
-        factor = p.noise.factor(p)
-        factor = factor if p.eigenvectors is None else p.eigenvectors.T @ factor
+    if p.eigenvectors is None:
+        square = p.noise.scale(p) ** 2 if std is None else std**2
+    elif std is None:
+        factor = p.eigenvectors.T @ p.noise.factor(p)
         square = np.einsum("ik,ik->i", factor, factor)
     else:
         square = std**2

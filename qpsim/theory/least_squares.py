@@ -101,7 +101,9 @@ def sgd_risk(problem: Any, theta0: Array, steps: Array) -> Array:
     ``S <- (I - a K) S (I - a K) + (a^2 / B) (K S K + tr(K S) K + s^2 K)`` for S = E[e e^T]; in K's eigenbasis its
     diagonal obeys a recursion of its own.
     """
-    offset = (theta0 - problem.optimum) @ problem.eigenvectors
+    offset = theta0 - problem.optimum
+    if not problem.is_diagonal:
+        offset = offset @ problem.eigenvectors
     k, s2, b = problem.eigenvalues, problem.label_noise_std**2, problem.batch_size
     square = offset**2
     risk = np.full(steps.size + 1, np.inf)

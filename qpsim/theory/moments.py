@@ -17,6 +17,7 @@ import numpy as np
 from qpsim.errors import MethodError, TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
+from qpsim.problem.growth import lacks_second_moment
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 from qpsim.theory.least_squares import least_squares_moments, row_moments
@@ -148,6 +149,11 @@ def _averaged_moments(
         raise MethodError(
             f"{method.name} has no moments under {law.name} noise given its variance estimate: the two depend on "
             "each other."
+        )
+    if lacks_second_moment(method, law):
+        raise TheoryError(
+            f"{method.name} has no second moment under Student's t noise with df={law.df:g}, where its direction grows "
+            "with the gradient; take a larger df."
         )
     total: Any = 0.0
     quadratic: Any = 0.0

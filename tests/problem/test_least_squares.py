@@ -1,7 +1,10 @@
 """Least squares on Gaussian data: simulated minibatches against draws of x and y, exact steps, bad input."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
+from scipy.special import stdtr
 
 import qpsim
 from qpsim import theory
@@ -61,6 +64,53 @@ def test_the_recorded_optimal_step_is_the_theorys(method, batch_size):
     )
     exact = theory.optimal_step_size(problem().at_batch(batch_size), method, THETA)
     np.testing.assert_allclose(run.step_size, exact, rtol=1e-8)
+
+
+# Adam's quadrature compiles for seconds.
+@pytest.mark.parametrize(
+    "method", ["sgd", "ssd", "rprop", pytest.param("adam", marks=pytest.mark.long)]
+)
+def test_a_diagonal_covariance_has_the_steps_of_its_matrix(method):
+    p, theta0 = qpsim.LeastSquares(np.diag(K), OPTIMUM, 0.7), THETA + 1.0
+    for batch_size in (1, 2, 7, 300):
+        run = qpsim.simulate(
+            p,
+            method,
+            n_steps=1,
+            n_replicates=2,
+            theta0=theta0,
+            rng=0,
+            workers=1,
+            batch_size=batch_size,
+        )
+        exact = theory.optimal_step_size(p.at_batch(batch_size), method, theta0)
+        np.testing.assert_allclose(run.step_size, exact, rtol=1e-8)
+
+
+def test_a_diagonal_covariance_draws_what_its_matrix_draws():
+    p, n = qpsim.LeastSquares(np.diag(K), OPTIMUM, 0.7), 20_000
+    run = qpsim.simulate(p, "sgd", 0.05, 20, n, THETA, rng=0, workers=1, batch_size=2)
+    risk = theory.expected_excess_loss(p.at_batch(2), "sgd", THETA, 0.05, 20)
+    error = run.excess_loss.std(axis=0) / n**0.5
+    assert (np.abs(run.excess_loss.mean(axis=0) - risk)[1:] < 4.0 * error[1:]).all()
+
+
+def test_a_diagonal_covariance_never_becomes_a_matrix():
+    d = 100_000
+    k, optimum = 1.0 / np.arange(1, d + 1), np.random.default_rng(0).normal(size=d)
+    p = qpsim.LeastSquares(k, optimum, 0.7)
+    tracemalloc.start()
+    run = qpsim.simulate(p, "ssd", n_steps=2, n_replicates=2, rng=0, workers=1, batch_size=8)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    # A (d, d) matrix takes 80 GB; what numba compiles is counted here too.
+    assert peak < 300e6
+    h, v = -k * optimum, k @ optimum**2 + 0.49
+    a = h / np.sqrt(v) / np.sqrt(k - h**2 / v)
+    exact = h @ (2.0 * stdtr(8, a * np.sqrt(8)) - 1.0) / k.sum()
+    np.testing.assert_allclose(run.step_size[:, 0], exact, rtol=1e-9)
+    with pytest.raises(ProblemError, match="is not made a matrix"):
+        p.covariance  # noqa: B018 asked for
 
 
 def test_a_minibatch_of_the_problem_is_one_of_the_run():

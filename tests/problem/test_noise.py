@@ -9,9 +9,10 @@ import pytest
 
 import qpsim
 from qpsim import noise, theory
-from qpsim.errors import InfiniteVarianceWarning, ProblemError
+from qpsim.errors import InfiniteVarianceWarning, ProblemError, TheoryError
 from qpsim.kernels.gradient_noise import FactorNoise, LowRankNoise
 from qpsim.kernels.observed import fill_batch
+from qpsim.problem.growth import growth
 from qpsim.problem.quadratic_kernel import kernel_law
 
 HESSIAN = np.array([[2.0, 0.5, -0.3], [0.5, 1.0, 0.2], [-0.3, 0.2, 3.0]])
@@ -251,6 +252,46 @@ def test_sgd_does_not_move_where_the_variance_is_infinite_and_says_so(dense, df)
     assert theory.expected_improvement(p, "ssd", np.zeros(3)) > 0.0
     run = qpsim.simulate(p, "ssd", n_steps=3, n_replicates=2, rng=0, workers=1)
     assert (run.step_size[:, 0] > 0.0).all()
+
+
+@pytest.mark.parametrize("method", ["svag", "va-ssd", "va-ssd-erf"])
+def test_an_infinite_relative_variance_stops_the_rules_that_divide_by_it_and_they_say_so(method):
+    p = qpsim.QuadraticProblem(CURVATURES, OPTIMUM, noise=noise.white(0.5, df=1.5))
+    with pytest.warns(InfiniteVarianceWarning, match=f"{method} does not move"):
+        run = qpsim.simulate(p, method, 0.1, 2, 2, rng=0, workers=1)
+    assert (run.excess_loss == run.excess_loss[0, 0]).all()
+
+
+@pytest.mark.parametrize("df", [0.5, 1.5, 2.0])
+@pytest.mark.parametrize("policy", ["optimal", "bound"])
+def test_a_rule_that_grows_with_its_gradient_has_no_exact_step_where_the_variance_is_infinite(
+    policy, df
+):
+    p = qpsim.QuadraticProblem(CURVATURES, OPTIMUM, noise=noise.white(0.5, df=df))
+    with pytest.raises(
+        ProblemError, match=r"m-svag has no .* step under Student's t noise"
+    ) as error:
+        qpsim.simulate(p, "m-svag", policy, 2, 2, rng=0, workers=1)
+    assert "\n" not in str(error.value)
+    with pytest.raises(TheoryError, match="m-svag has no second moment"):
+        theory.expected_improvement(p, "m-svag", np.zeros(3))
+    # Signs, and what divides by its own size, have moments of all orders.
+    for method in ("ssd", "adam"):
+        assert theory.expected_improvement(p, method, np.zeros(3)) > 0.0
+
+
+def test_the_growth_of_a_direction_decides_which_moments_it_has():
+    def cubed(gradient, t):
+        return gradient**3
+
+    cube = qpsim.rule(cubed)()
+    assert growth(cube) == pytest.approx(3.0)
+    known = {"adam": 0.0, "rmsprop": 0.0, "adagrad": 0.0, "m-svag": 1.0, "svag-ema": 1.0}
+    for name, power in known.items():
+        assert growth(qpsim.method(name)) == pytest.approx(power, abs=1e-3), name
+    p = qpsim.QuadraticProblem(CURVATURES, OPTIMUM, noise=noise.white(0.5, df=5.0))
+    with pytest.raises(ProblemError, match="its direction grows"):
+        qpsim.simulate(p, cube, n_steps=1, n_replicates=2, rng=0, workers=1)
 
 
 def test_no_noise_has_no_infinite_variance_whatever_its_law():

@@ -3,14 +3,17 @@
 from typing import NamedTuple
 
 import numpy as np
+import pytest
 
 import qpsim
 from qpsim import theory
+from qpsim.errors import FileError, ProblemError
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.problems import ProblemKernels, register
 from qpsim.problem.interface import Prepared
-from qpsim.problem.laws import GAUSSIAN
+from qpsim.problem.laws import GAUSSIAN, make_law
 from qpsim.problem.noise import Noise
+from qpsim.problem.noise_families import FAMILIES
 
 
 class Cubic(Noise):
@@ -40,6 +43,44 @@ def test_a_third_noise_simulates_and_has_exact_steps():
         run = qpsim.simulate(p, method, n_steps=2, n_replicates=2, rng=0, workers=1)
         exact = theory.optimal_step_size(known, method, np.zeros(3))
         np.testing.assert_allclose(run.step_size[:, 0], exact, rtol=1e-9)
+
+
+def test_a_noise_of_ones_own_is_saved_and_comes_back_once_its_class_is_registered(tmp_path):
+    p = qpsim.QuadraticProblem([0.5, 1.0, 2.0], noise=Cubic(0.7, make_law(df=3)))
+    # The policy and rule of the test above.
+    run = qpsim.simulate(p, "sgd", 0.1, 2, 2, [1.0, 2.0, 3.0], rng=0, workers=1)
+    path = run.save(tmp_path / "run.npz")
+    with pytest.raises(FileError, match=r"family 'cubic', .*qpsim\.noise\.register first"):
+        qpsim.load(path)
+    try:
+        assert qpsim.noise.register(Cubic) is Cubic
+        again = qpsim.load(path)
+        assert again.problem.noise.to_dict() == p.noise.to_dict()
+        np.testing.assert_array_equal(qpsim.rerun(again).excess_loss, run.excess_loss)
+
+        class Other(Cubic):
+            pass
+
+        with pytest.raises(ProblemError, match="already; give yours another name"):
+            qpsim.noise.register(Other)
+    finally:
+        FAMILIES.pop("cubic", None)
+
+
+def test_a_class_of_noise_that_lacks_something_says_what():
+    class Half(Noise):
+        family = "half"
+
+        def unit_variances(self, q):
+            return np.ones(q.dim)
+
+    p = qpsim.QuadraticProblem([1.0, 2.0], noise=Half(1.0, GAUSSIAN))
+    with pytest.raises(ProblemError, match=r"Half does not define unit_eigen_std\(q\)"):
+        qpsim.simulate(p, "sgd", 0.1, 2, 2, [1.0, 2.0], rng=0, workers=1)
+    with pytest.raises(ProblemError, match=r"derives from qpsim\.noise\.Noise"):
+        qpsim.noise.register(float)
+    with pytest.raises(ProblemError, match="Noise has no name"):
+        qpsim.noise.register(Noise)
 
 
 class BowlArguments(NamedTuple):
