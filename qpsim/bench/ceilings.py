@@ -98,7 +98,7 @@ def flops_with_series(workload: Workload) -> float | None:
     """
     if (workload.method, workload.step_size) != ("ssd", "optimal") or workload.basis == "axis":
         return None
-    from qpsim.kernels.signs import pair_table
+    from qpsim.kernels.sign_table import pair_table
 
     problem, dim = workload.problem(), workload.dim
     if workload.group == "noise" or isinstance(problem, LeastSquares):

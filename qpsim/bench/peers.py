@@ -186,16 +186,16 @@ def _least_squares_constants(
 
 def _nodes(workload: Workload, problem: QuadraticProblem) -> list[tuple[np.ndarray, ...]]:
     """Pairs (first, second, sign) and their nodes (pair, 3 n), one entry a number of nodes."""
-    from qpsim.kernels import signs
+    from qpsim.kernels import sign_table
 
     hessian, correlation = np.asarray(problem.hessian), problem.gradient_correlation()
     if workload.shared_nodes:
-        return signs.pair_table(hessian, correlation, series=False).groups()
+        return sign_table.pair_table(hessian, correlation, series=False).groups()
     first, second = np.triu_indices(workload.dim, 1)
     signed = correlation[first, second]
     sign = np.where(signed < 0.0, -1.0, 1.0)
-    n = next(n for upper, n in signs.NODE_CLASSES if upper >= np.abs(signed).max())
-    nodes = signs.quadrature_nodes(np.abs(signed), n)
+    n = next(n for upper, n in sign_table.NODE_CLASSES if upper >= np.abs(signed).max())
+    nodes = sign_table.quadrature_nodes(np.abs(signed), n)
     nodes[:, :, 2] *= (2.0 * hessian[first, second] * sign)[:, None]
     return [(first, second, sign, nodes.reshape(first.size, -1))]
 

@@ -181,7 +181,7 @@ def risk(
         str,
         typer.Argument(
             metavar="METHOD",
-            help="sgd, m-sgd; ssd on a diagonal Hessian.",
+            help="sgd, m-sgd; on a diagonal Hessian ssd, m-ssd, adam, rmsprop and their kind.",
             autocompletion=methods_beginning,
         ),
     ],
@@ -194,16 +194,23 @@ def risk(
     theta0: Theta = "random",
     optimum: Optimum = None,
     array: Name = None,
+    law: Annotated[
+        str,
+        typer.Option(
+            help="exact; closure or high-dimensional: approximations for ssd, any Hessian."
+        ),
+    ] = "exact",
     rng: Rng = 0,
     json_: Json = False,
 ) -> None:
-    """Exact expected excess loss after every step, without sampling.
+    """Expected excess loss after every step, without sampling.
 
     \b
     Examples:
       qpsim theory risk hessian.npy sgd --step-size 0.1 --n-steps 1000
       qpsim theory risk hessian.npy m-sgd --momentum 0.95 --step-size 0.01 --theta0 1,2,3
       qpsim theory risk eigenvalues.csv ssd --step-size 0.05 --json
+      qpsim theory risk hessian.npy ssd --step-size 0.05 --law closure
     """
     from qpsim import theory as formulas
     from qpsim.methods import method as find_method
@@ -211,7 +218,7 @@ def risk(
     problem = _problem(hessian, noise_std, optimum, array)
     point = _point(theta0, problem, rng, "--theta0")
     moving = find_method(method, **({} if momentum is None else {"momentum": momentum}))
-    curve = formulas.expected_excess_loss(problem, moving, point, step_size, n_steps)
+    curve = formulas.expected_excess_loss(problem, moving, point, step_size, n_steps, law=law)
     limits: dict[str, Any] = {}
     if moving.name in ("sgd", "m-sgd"):
         limits = {

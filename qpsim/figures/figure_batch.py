@@ -26,6 +26,7 @@ from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.gallery import noisy_quadratic_model
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.provenance import environment
+from qpsim.theory.pieces import fewest_steps
 from qpsim.theory.steps import STEP_SIZES
 
 if TYPE_CHECKING:
@@ -37,13 +38,14 @@ PUBLISHED = {
     "sgd": {4: 1507367, 256: 25880, 16384: 7447, 2**20: 7268},
     "preconditioned": {4: 345591, 256: 5421, 16384: 106, 2**20: 84},
 }
-CURVES = ("sgd", "m-sgd", "averaged", "preconditioned")
+CURVES = ("sgd", "m-sgd", "averaged", "preconditioned", "pieces")
 ONE_STEP = ("sgd", "ssd", "preconditioned")
 _LABELS = {
     "sgd": "sgd",
     "m-sgd": "m-sgd",
     "averaged": "SGD, averaged",
     "preconditioned": "SGD, $H^{-1/2}$",
+    "pieces": "SGD, pieces",
     "ssd": "ssd",
 }
 
@@ -57,6 +59,7 @@ class Options(BaseOptions):
     target: float = option(0.01, "excess loss that is to be reached", at_least=0.0)
     batch_sizes: tuple[int, ...] = option(tuple(2**k for k in range(21)), "batch sizes", at_least=1)
     momentum: float = option(0.9, "momentum of M-SGD", at_least=0.0)
+    n_pieces: int = option(10, "constant pieces of equal length of a schedule", at_least=1)
     averaging: tuple[float, ...] = option(
         (0.0, 0.9, 0.97, 0.99, 0.997, 0.999, 0.9997, 0.9999, 0.99997, 0.99999, 0.999997),
         "constants of iterate averaging, of which the best is taken",
@@ -71,7 +74,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     -------
     Data
         ``steps`` (curve, batch): fewest steps to the target, infinite where it is not reached; ``constant_step``
-        (curve, batch): the constant step size that takes them; ``averaging`` (batch): best constant of averaging;
+        (curve, batch): the constant step size that takes them, NaN for pieces; ``averaging`` (batch): best constant of
+        averaging;
         ``improvement``, ``one_step`` and ``exponent`` (method, batch): gain and best size of one step over those
         without noise, and d log(size) / d log(B); ``noise_scale`` and ``half`` (method): noise scale, and batch size
         at which the gain is half.
@@ -86,7 +90,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     >>> from qpsim.figures import figure_batch as figure
     >>> few = figure.Options(dim=10, batch_sizes=(1, 16))
     >>> figure.compute(few, workers=1)["steps"].shape
-    (4, 2)
+    (5, 2)
     """
     began = time.perf_counter()
     if list(options.batch_sizes) != sorted(set(options.batch_sizes)):
@@ -154,8 +158,17 @@ def _counted(options: Options, batch_size: int) -> tuple[list[float], list[float
         fewest(p, momentum, (1.0 + options.momentum) * grid),
         means[best],
         fewest(q, "sgd", grid),
+        (_in_pieces(p, options), math.nan),
     ]
     return [row[0] for row in rows], [row[1] for row in rows], options.averaging[best]
+
+
+def _in_pieces(p: QuadraticProblem, options: Options) -> float:
+    """Fewest steps of SGD with the best step size in each of some pieces."""
+    h, alike = np.unique(p.hessian, return_inverse=True)
+    count = np.bincount(alike).astype(float)
+    variance = np.bincount(alike, weights=p.gradient_std() ** 2).astype(float)
+    return fewest_steps(np.asarray(h), variance, count, options.target, options.n_pieces)
 
 
 def _one_step(options: Options) -> dict[str, np.ndarray]:
@@ -241,7 +254,8 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     artists: dict[Any, Any] = {
         "note": page.note(
             f"Noisy quadratic model, $d = {data.options.dim}$. Above: fewest steps to a loss of "
-            f"{data.options.target:g} over constant step sizes, and the step size that takes them; thin: steps "
+            f"{data.options.target:g} over constant step sizes, and the step size that takes them; pieces: "
+            f"{data.options.n_pieces} of equal length, each with its best step size; thin: steps "
             "proportional to $1/B$. Below: one step of the best size, over one without noise; upright lines: noise "
             "scales, tr$(HC)/g^T H g$ or $(|\\sigma|_1/|g|_1)^2$."
         )
@@ -283,6 +297,8 @@ def draw_panel(data: Data, panel: str, ax: Axes, shapes: dict[str, style.Look]) 
     artists = {}
     for k, name in enumerate(names):
         values = np.where(np.isfinite(data[panel][k]), data[panel][k], np.nan)
+        if name == "pieces" and panel == "constant_step":
+            continue
         artists[name] = pages.line(ax, batches, values, shapes[name], k)
     ax.set_yscale("log")
     first = data["steps"][0, 0]

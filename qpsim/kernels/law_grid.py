@@ -12,8 +12,6 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import exp
 from qpsim.kernels.jit import jit, jit_inline
 
-# What an axis holds: a number as it is, or the root of a mean square as asinh(root / unit).
-PLAIN, SQUARE = 0, 1
 # Images of less mass are left out.
 _NEGLIGIBLE = 1e-13
 # Deviations of the gradient that are looked at.
@@ -24,7 +22,7 @@ _PROBES, _PROBE_SPACING, _STEEP = 5, 1.5, 2.0
 
 @jit
 def images(
-    hyper, kinds, points, masses, curvature, std, step, t, smooth, rule, panels, at, weights
+    hyper, squares, points, masses, curvature, std, step, t, smooth, rule, panels, at, weights
 ):
     """Write all nodes' images and their masses, one after the other; returns how many there are.
 
@@ -32,8 +30,8 @@ def images(
     ----------
     hyper : NamedTuple
         The method's hyper-parameters; their type selects the rule.
-    kinds : array (states,)
-        PLAIN or SQUARE, of each state; the unit of squares is std.
+    squares : array (states,) of bool
+        Which states are mean squares; a point has asinh(root / std) of them.
     points : array (n, 1 + states)
     masses : array (n,)
     curvature, std, step, t : float
@@ -58,7 +56,7 @@ def images(
         mean = curvature * points[n, 0]
         for s in range(n_states):
             value = points[n, s + 1]
-            if kinds[s] == SQUARE:
+            if squares[s]:
                 root = std * math.sinh(value)
                 value = root * root
             before[s] = value
@@ -68,7 +66,7 @@ def images(
         steep = False
         for s in range(n_states):
             last = 0.0
-            for probe in range(_PROBES if kinds[s] == SQUARE else 0):
+            for probe in range(_PROBES if squares[s] else 0):
                 for other in range(n_states):
                     states[other, 0, 0] = before[other]
                 gradient = mean + std * _PROBE_SPACING * (probe - _PROBES // 2)
@@ -105,7 +103,7 @@ def images(
                 at[count, 0] = points[n, 0] - step * z
                 for s in range(n_states):
                     value = states[s, 0, 0]
-                    if kinds[s] == SQUARE:
+                    if squares[s]:
                         value = math.asinh(math.sqrt(max(value, 0.0)) / std)
                     at[count, s + 1] = value
                 weights[count] = mass

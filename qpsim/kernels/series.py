@@ -22,7 +22,7 @@ from qpsim.kernels.hermite import TILE_ORDERS, QuadratureTable, quadrature_table
 from qpsim.kernels.jit import jit, jit_inner
 from qpsim.kernels.pair_quadrature import integrate_pairs
 from qpsim.kernels.policy import BOUND
-from qpsim.kernels.signs import SignTable, pair_table
+from qpsim.kernels.sign_table import SignTable, pair_table
 
 # Terms computed at once at first, and the most there are: signs of coordinates correlated by more than 0.93 do not
 # reach 1e-9 with these, smooth directions do with about ten.

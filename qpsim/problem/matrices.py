@@ -127,3 +127,30 @@ def frozen(array: Array) -> Array:
     """The array, made read-only."""
     array.flags.writeable = False
     return array
+
+
+def eigenbasis(eigenvalues: Any, eigenvectors: Any) -> tuple[Array, Array]:
+    """Eigenvalues (d,) and orthonormal eigenvectors (d, d), as columns, that a dense Hessian can have."""
+    values = real_array(eigenvalues, "The eigenvalues")
+    vectors = real_array(eigenvectors, "The eigenvectors")
+    if values.ndim != 1 or vectors.shape != (values.size, values.size):
+        raise ProblemError(
+            f"Eigenvalues of shape (d,) need eigenvectors of shape (d, d), not {values.shape} "
+            f"and {vectors.shape}."
+        )
+    if values.size == 0 or values.min() < 0:
+        raise ProblemError("The eigenvalues must all be positive, or 0.")
+    check_magnitude(values)
+    limit = rounding_of_eigenvalues(values)
+    if bool((values[values > 0.0] < limit).any()):
+        raise ProblemError(
+            f"A dense Hessian in double precision does not hold eigenvalues as far apart as "
+            f"{values[values > 0.0].min():.3g} and {values.max():.3g}: below {limit:.3g} they "
+            "are rounding. Take a diagonal Hessian, or set what is that small to 0."
+        )
+    error = float(np.abs(vectors.T @ vectors - np.eye(values.size)).max())
+    if error > 1e-8:
+        raise ProblemError(
+            f"The eigenvectors must be orthonormal, but max |V^T V - I| is {error:.2g}."
+        )
+    return values, vectors

@@ -21,20 +21,20 @@ from qpsim.problem.frozen import Frozen
 from qpsim.problem.matrices import (
     LARGEST,
     check_coordinates,
-    check_magnitude,
+    eigenbasis,
     frozen,
     real_array,
-    rounding_of_eigenvalues,
     semidefinite,
     square_or_diagonal,
 )
 from qpsim.problem.noise import Noise
+from qpsim.problem.quadratic_simulated import Simulated
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-class QuadraticProblem(Frozen):
+class QuadraticProblem(Simulated, Frozen):
     """A quadratic loss with noisy gradients.
 
     Parameters
@@ -132,28 +132,7 @@ class QuadraticProblem(Frozen):
         array([[ 1.64, -0.48],
                [-0.48,  1.36]])
         """
-        values = real_array(eigenvalues, "The eigenvalues")
-        vectors = real_array(eigenvectors, "The eigenvectors")
-        if values.ndim != 1 or vectors.shape != (values.size, values.size):
-            raise ProblemError(
-                f"Eigenvalues of shape (d,) need eigenvectors of shape (d, d), not {values.shape} "
-                f"and {vectors.shape}."
-            )
-        if values.size == 0 or values.min() < 0:
-            raise ProblemError("The eigenvalues must all be positive, or 0.")
-        check_magnitude(values)
-        limit = rounding_of_eigenvalues(values)
-        if bool((values[values > 0.0] < limit).any()):
-            raise ProblemError(
-                f"A dense Hessian in double precision does not hold eigenvalues as far apart as "
-                f"{values[values > 0.0].min():.3g} and {values.max():.3g}: below {limit:.3g} they "
-                "are rounding. Take a diagonal Hessian, or set what is that small to 0."
-            )
-        error = float(np.abs(vectors.T @ vectors - np.eye(values.size)).max())
-        if error > 1e-8:
-            raise ProblemError(
-                f"The eigenvectors must be orthonormal, but max |V^T V - I| is {error:.2g}."
-            )
+        values, vectors = eigenbasis(eigenvalues, eigenvectors)
         problem = cls.__new__(cls)
         hessian = (vectors * values) @ vectors.T
         problem._set(
@@ -373,43 +352,7 @@ class QuadraticProblem(Frozen):
         problem._set(self._hessian, decomposition, optimum, noise)
         return problem
 
-    # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
-
     kind = "quadratic"
-
-    def runs_by_coordinate(self, method: Any) -> bool:
-        """Whether the method's coordinates couple through the step size alone, after a rotation at most."""
-        return self.is_diagonal or bool(method.equivariant)
-
-    def lanes_are_independent(self, method: Any) -> bool:
-        """Whether no matrix product couples the replicates of a block."""
-        return self.runs_by_coordinate(method) and self._noise.eigen_std(self) is not None
-
-    def is_deterministic(self) -> bool:
-        """Whether gradients have no noise."""
-        return self._noise.is_zero
-
-    def records_moment_error(self, method: Any) -> bool:
-        """Whether the exact step's denominator has an error worth recording.
-
-        It has on a dense Hessian, where it is a truncated series. On a diagonal one it is a quadrature, which resolves
-        all rules of the package; a user's rule may turn more often than there is room for.
-        """
-        if method.closed_form is not None:
-            return False
-        return not (self.is_diagonal and method.rule.is_builtin)
-
-    def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
-        """Refuse or warn of what cannot be done exactly; see :mod:`qpsim.problem.quadratic_kernel`."""
-        from qpsim.problem.quadratic_kernel import check_simulation
-
-        check_simulation(self, method, policy, batch_size)
-
-    def prepared(self, method: Any, policy: Any, batch_size: int, tolerance: float) -> Any:
-        """The arguments of the step loop."""
-        from qpsim.problem.quadratic_kernel import prepared
-
-        return prepared(self, method, policy, batch_size, tolerance)
 
     def to_dict(self) -> dict[str, Any]:
         """Dimension, form and noise as plain JSON values."""

@@ -160,7 +160,7 @@ def _linear_form(problem: Quadratic, noise: Noise) -> np.ndarray:
 
 def _table(problem: Quadratic, noise: Noise, method: Any, policy: Any, tolerance: float) -> Any:
     """What the exact step of the method's closed form tabulates; of the same type for every policy."""
-    from qpsim.kernels import series, signs, student_signs
+    from qpsim.kernels import series, sign_table, student_signs
 
     if method.closed_form == "linear":
         return ()
@@ -177,7 +177,7 @@ def _table(problem: Quadratic, noise: Noise, method: Any, policy: Any, tolerance
     if needed:
         hessian, correlation = np.array(problem.hessian), problem.noise.correlation(problem)
     if signed:
-        return signs.pair_table(hessian, correlation)
+        return sign_table.pair_table(hessian, correlation)
     return series.series_table(hessian, correlation, tolerance)
 
 
@@ -189,11 +189,11 @@ def _closed_degrees(law: Any) -> int:
 
 
 def _sign_table(problem: Quadratic) -> Any:
-    from qpsim.kernels import signs
+    from qpsim.kernels import sign_table
 
     table = _sign_tables.get(problem)
     if table is None:
-        table = signs.pair_table(np.array(problem.hessian), problem.noise.correlation(problem))
+        table = sign_table.pair_table(np.array(problem.hessian), problem.noise.correlation(problem))
         if problem.dim <= _KEPT_UP_TO_DIM:
             _sign_tables[problem] = table
     return table

@@ -10,7 +10,8 @@ import os
 import threading
 import time
 from bisect import bisect_right
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
@@ -83,6 +84,9 @@ class Interrupted(Exception):
 
 _prepared: dict[str, Prepared] = {}
 _lock = threading.Lock()
+# Types of arguments with which the kernels have been called, and who calls them with others.
+_called: set[Any] = set()
+_calling = threading.Lock()
 
 
 def forget(token: str) -> None:
@@ -125,22 +129,8 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
 
     prepared = _prepare(plan)
     problem, basis = prepared.arguments, prepared.basis
+    hyper, policy = plan.method.hyper, plan.policy
     by_coordinate = isinstance(problem, diagonal.DiagonalProblem)
-    here = _start(plan, first, count, basis) if state is None else state
-    lanes = Lanes(here.offset, here.states, here.stream, here.diverged)
-    gradient = np.empty((0, 0) if by_coordinate else here.offset.shape)
-    loss = np.empty(here.diverged.size)
-    if by_coordinate:
-        diagonal.excess_loss(problem.eigenvalues, here.offset, loss)
-    else:
-        coupled.start(problem, here.offset, gradient, loss)
-    if state is None:
-        record_loss(loss, here.diverged, here.losses[0])
-        _record_theta(plan, here, basis)
-        if plan.average is not None:
-            here.average[:] = here.offset
-            here.averaged[0] = here.losses[0]
-    policy = plan.policy
     # On a diagonal a closed form takes so little code that one kernel for all policies is quicker to compile. Without
     # noise the exact step is a line search: it runs in the kernel of the exact step under noise, since the two are
     # mostly asked for together.
@@ -148,8 +138,36 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     with_moments = (
         policy.is_exact or policy.is_bound or (is_shared and plan.method.closed_form is not None)
     )
-    length = _chunk_length(plan, here.losses.shape[1])
+    moments_for = policy.code if with_moments else None
     stop = stop_flag()
+
+    def advance(window: slice) -> None:
+        steps = Steps(window.start, policy.code, policy.given[window], moments_for, stop)
+        after = slice(window.start + 1, window.stop + 1)
+        record = Record(here.losses[after], here.steps[window], here.errors[window])
+        if by_coordinate:
+            diagonal.advance(hyper, problem, lanes, steps, record)
+        else:
+            coupled.advance(hyper, problem, prepared.n_normals, lanes, gradient, steps, record)
+
+    with _first_call(hyper, problem, plan.dtype, moments_for) as is_first:
+        here = _start(plan, first, count, basis) if state is None else state
+        lanes = Lanes(here.offset, here.states, here.stream, here.diverged)
+        gradient = np.empty((0, 0) if by_coordinate else here.offset.shape)
+        loss = np.empty(here.diverged.size)
+        if by_coordinate:
+            diagonal.excess_loss(problem.eigenvalues, here.offset, loss)
+        else:
+            coupled.start(problem, here.offset, gradient, loss)
+        if state is None:
+            record_loss(loss, here.diverged, here.losses[0])
+            _record_theta(plan, here, basis)
+            if plan.average is not None:
+                here.average[:] = here.offset
+                here.averaged[0] = here.losses[0]
+        if is_first:
+            advance(slice(here.t, here.t))
+    length = _chunk_length(plan, here.losses.shape[1])
     check, checks_steps = Sums(), is_wanted(plan)
     while here.t < plan.n_steps:
         if stop_requested():
@@ -161,16 +179,7 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             end, before = here.t + 1, here.offset.copy()
         elif checks_steps:
             end = min(end, next_look(here.t))
-        window, after = slice(here.t, end), slice(here.t + 1, end + 1)
-        moments_for = policy.code if with_moments else None
-        steps = Steps(here.t, policy.code, policy.given[window], moments_for, stop)
-        record = Record(here.losses[after], here.steps[window], here.errors[window])
-        if by_coordinate:
-            diagonal.advance(plan.method.hyper, problem, lanes, steps, record)
-        else:
-            coupled.advance(
-                plan.method.hyper, problem, prepared.n_normals, lanes, gradient, steps, record
-            )
+        advance(slice(here.t, end))
         if stop[0]:
             raise Interrupted
         here.t = end
@@ -196,6 +205,28 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         here.averaged[:, :count] if plan.average is not None else None,
         check,
     )
+
+
+@contextmanager
+def _first_call(*arguments: Any) -> Iterator[bool]:
+    """Whether kernels are called with arguments of these types for the first time; if so, other threads wait.
+
+    Numba then compiles them or loads them from disk, and it was seen to fail when two threads asked for that at once.
+    """
+    kinds = _kinds(arguments)
+    if kinds in _called:
+        yield False
+        return
+    with _calling:
+        yield True
+        _called.add(kinds)
+
+
+def _kinds(value: Any) -> Any:
+    """What tells numba's types of two arguments apart."""
+    if isinstance(value, tuple):
+        return type(value), *map(_kinds, value)
+    return (value.dtype.str, value.ndim) if isinstance(value, np.ndarray) else type(value)
 
 
 def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> BlockState:

@@ -21,7 +21,6 @@ import numpy as np
 from qpsim.errors import ProblemError
 from qpsim.execution.cores import available_cores
 from qpsim.execution.threads import for_each
-from qpsim.kernels.law_grid import PLAIN, SQUARE, images, ranges, share_out
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -31,15 +30,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# What the states of a rule are.
+# Which states of a rule are mean squares.
 STATES = {
-    "rmsprop": (SQUARE,),
-    "adagrad": (SQUARE,),
-    "adam": (PLAIN, SQUARE),
-    "adamw": (PLAIN, SQUARE),
-    "adabelief": (PLAIN, SQUARE),
-    "m-svag": (PLAIN, SQUARE),
-    "svag-ema": (PLAIN, SQUARE),
+    "rmsprop": (True,),
+    "adagrad": (True,),
+    "adam": (False, True),
+    "adamw": (False, True),
+    "adabelief": (False, True),
+    "m-svag": (False, True),
+    "svag-ema": (False, True),
 }
 # Spacings in standard deviations of the law: of plain axes, of squares.
 _PART, _PART_OF_SQUARE = 0.8, 0.7
@@ -47,10 +46,12 @@ _PART, _PART_OF_SQUARE = 0.8, 0.7
 _LONGEST, _LONGEST_OF_SQUARE = 0.5, 0.2
 # Cells of an axis, at most, on account of a small deviation: a law of few places has one that says little.
 _MOST_CELLS = 120.0
-# All of them times this on a grid of two axes, which costs little; and times this on the coarser grid.
-_TWO_AXES, _COARSER = 0.6, 1.4
+# All of them times this, by the number of states; and times this on the coarser grid.
+_FINENESS, _COARSER = {1: 0.6, 2: 0.85}, 1.25
+# The finer grid errs by the difference over 1.25^order - 1: by less than this times it, if the order is 2 or above.
+_SAFETY = 2.0
 # Quadrature over a gradient: panels, their nodes, nodes where it is smooth. Mass left out at an axis' end, at a node.
-_PANELS, _ORDER, _SMOOTH = 5, 8, 16
+_PANELS, _ORDER, _SMOOTH = 5, 10, 16
 _TAIL, _NEGLIGIBLE, _BINS = 1e-8, 1e-11, 2000
 _MOST_NODES, _MOST_IMAGES = 20_000_000, 8_000_000
 _LATE = 1e6
@@ -88,7 +89,7 @@ def grid_risk(
         if coordinates[k].std == 0.0:
             risk[k] = coarse[k] = _certain(coordinates[k], method, steps)
         else:
-            part = _TWO_AXES if len(STATES[method.name]) == 1 else 1.0
+            part = _FINENESS[len(STATES[method.name])]
             risk[k], moved = _followed(coordinates[k], method, steps, part)
             coarse[k] = _followed(coordinates[k], method, steps, _COARSER * part)[0]
             coarse[k] = np.where(np.abs(coarse[k] - risk[k]) > moved, coarse[k], risk[k] + moved)
@@ -97,7 +98,7 @@ def grid_risk(
     weight = count.astype(float)
     total = weight @ risk
     # The difference changes its sign now and then, the error of one grid does so at other times.
-    share = (weight @ np.abs(risk - coarse)) / np.maximum(total, np.finfo(float).tiny)
+    share = _SAFETY * (weight @ np.abs(risk - coarse)) / np.maximum(total, np.finfo(float).tiny)
     return total, total * np.maximum.accumulate(share)
 
 
@@ -116,10 +117,12 @@ def _followed(
     at: _Coordinate, method: Method, steps: Array, coarseness: float
 ) -> tuple[Array, Array]:
     """Expected losses of one coordinate, and what masses beyond a grid may have changed."""
-    kinds = np.array(STATES[method.name])
+    from qpsim.kernels.law_grid import images, ranges
+
+    squares = np.array(STATES[method.name])
     rule = np.stack(np.polynomial.legendre.leggauss(_ORDER))
     smooth = np.stack(np.polynomial.hermite_e.hermegauss(_SMOOTH))
-    points = np.zeros((1, 1 + kinds.size))
+    points = np.zeros((1, 1 + squares.size))
     points[0, 0], masses = at.offset, np.ones(1)
     half = 0.5 * at.curvature
     risk, moved = [half * at.offset**2], [0.0]
@@ -127,9 +130,9 @@ def _followed(
         room = points.shape[0] * (_PANELS + 1) * _ORDER
         if room > _MOST_IMAGES:
             raise _too_large(method, room)
-        places, weights = np.empty((room, 1 + kinds.size)), np.empty(room)
+        places, weights = np.empty((room, 1 + squares.size)), np.empty(room)
         settings = (at.curvature, at.std, step, float(t), smooth, rule, _PANELS)
-        n = images(method.hyper, kinds, points, masses, *settings, places, weights)
+        n = images(method.hyper, squares, points, masses, *settings, places, weights)
         places, weights = places[:n], weights[:n]
         risk.append(half * float(weights @ places[:, 0] ** 2))
         if t == steps.size:
@@ -137,10 +140,10 @@ def _followed(
             break
         mean = weights @ places
         spread = np.sqrt(np.maximum(weights @ (places - mean) ** 2, 0.0))
-        bounds = np.empty((1 + kinds.size, 2))
+        bounds = np.empty((1 + squares.size, 2))
         ranges(places, weights, _TAIL, _BINS, bounds)
         spread = np.maximum(spread, (bounds[:, 1] - bounds[:, 0]) / _MOST_CELLS)
-        spacing = coarseness * _spacing(at, method, kinds, mean, spread, step, float(t))
+        spacing = coarseness * _spacing(at, method, squares, mean, spread, step, float(t))
         counts = np.maximum(np.ceil((bounds[:, 1] - bounds[:, 0]) / spacing) + 3.0, 5.0)
         if counts.prod() > _MOST_NODES:
             raise _too_large(method, counts.prod())
@@ -156,7 +159,7 @@ def _followed(
 def _spacing(
     at: _Coordinate,
     method: Method,
-    kinds: NDArray[np.int_],
+    squares: NDArray[np.bool_],
     mean: Array,
     spread: Array,
     step: float,
@@ -166,11 +169,11 @@ def _spacing(
     unit = _LONGEST * at.std / at.curvature
     longest, part = [unit], [_PART]
     state = [
-        (at.std * math.sinh(x)) ** 2 if kind == SQUARE else x
-        for kind, x in zip(kinds.tolist(), mean[1:].tolist(), strict=True)
+        (at.std * math.sinh(x)) ** 2 if square else x
+        for square, x in zip(squares.tolist(), mean[1:].tolist(), strict=True)
     ]
-    for k, kind in enumerate(kinds.tolist()):
-        if kind == SQUARE:
+    for k, square in enumerate(squares.tolist()):
+        if square:
             longest.append(_LONGEST_OF_SQUARE)
             part.append(_PART_OF_SQUARE)
             continue
@@ -199,6 +202,8 @@ def _shared(
     places: Array, weights: Array, origin: Array, spacing: Array, counts: NDArray[np.int_]
 ) -> tuple[Array, float]:
     """The grid of masses, always of three axes, and E[offset^2] of what lay beyond it."""
+    from qpsim.kernels import law_grid
+
     missing = 3 - places.shape[1]
     if missing:
         places = np.concatenate([places, np.zeros((places.shape[0], missing))], axis=1)
@@ -206,7 +211,7 @@ def _shared(
         spacing = np.concatenate([spacing, np.ones(missing)])
         counts = np.concatenate([counts, np.ones(missing, dtype=int)])
     grid = np.zeros(tuple(counts.tolist()))
-    return grid, float(share_out(places, weights, origin, spacing, grid))
+    return grid, float(law_grid.share_out(places, weights, origin, spacing, grid))
 
 
 def _too_large(method: Method, size: float) -> ProblemError:

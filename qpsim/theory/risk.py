@@ -79,7 +79,7 @@ def expected_excess_loss(
     method : str or Method
         sgd and heavy-ball m-sgd (r = mu r + g, theta -= step r) or any rule declared
         ``equivariant``, on any Hessian; ssd on a diagonal Hessian, and under Gaussian noise m-ssd and signum, whose
-        momentum is integrated (:mod:`qpsim.theory.momentum_lattice`), and adam, adamw, adabelief, adam*, m-svag,
+        momentum is integrated (:mod:`qpsim.theory.momentum_lattice`), and adam, adamw, adabelief, m-svag,
         svag-ema, rmsprop and adagrad, the law of whose state is followed on a grid (:mod:`qpsim.theory.law_grid`).
         Anything else: simulate.
     theta0 : array_like, shape (d,)

@@ -17,6 +17,7 @@ from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.simulation.run import simulate
+from qpsim.theory.risk import expected_excess_loss
 from qpsim.theory.steps import STEP_SIZES, steps_until
 
 DEFAULT_STEP_SIZES = STEP_SIZES
@@ -34,13 +35,16 @@ class StepsToLoss:
     step_size : float
         The step size that takes the fewest; NaN if none reaches the target.
     interval : (float, float)
-        95 % bootstrap interval of n_steps over replicates; both ends are n_steps where it is exact.
+        95 % bootstrap interval of n_steps over replicates; with a law, from the error bound of its risk. Both ends are
+        n_steps where it is exact, and where an approximation tells no error.
     is_exact : bool
-        Whether the number comes from the exact risk and not from an ensemble.
+        Whether the number comes from the exact risk and not from an ensemble or an approximation.
     step_sizes, steps : ndarray (n,)
         All step sizes, and the steps that each of them takes.
     at_edge : bool
         Whether the best step size is the first or last of the grid, so that a wider one may do better.
+    law : str or None
+        The law that was asked for.
     """
 
     n_steps: float
@@ -50,6 +54,7 @@ class StepsToLoss:
     step_sizes: np.ndarray
     steps: np.ndarray
     at_edge: bool
+    law: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; infinities and NaN are None."""
@@ -60,6 +65,8 @@ class StepsToLoss:
             "exact"
             if self.is_exact
             else f"ensemble, 95 % in [{self.interval[0]:g}, {self.interval[1]:g}]"
+            if self.law is None
+            else f"{self.law} law"
         )
         return f"<StepsToLoss {self.n_steps:.10g} steps at step size {self.step_size:.4g}, {how}>"
 
@@ -77,6 +84,7 @@ def steps_to_loss(
     n_replicates: int = 256,
     rng: Any = None,
     workers: Any = None,
+    law: str | None = None,
 ) -> StepsToLoss:
     """The fewest steps after which the expected excess loss is at most ``target``, over constant step sizes.
 
@@ -96,6 +104,9 @@ def steps_to_loss(
     batch_size : int, default 1
     n_steps, n_replicates, rng, workers
         Of the ensembles, as in :func:`qpsim.simulate`; n_steps is the most that is looked at.
+    law : {"exact", "closure", "high-dimensional"}, optional
+        Instead of an ensemble, the risk of :func:`qpsim.theory.expected_excess_loss` by this law, up to n_steps and one
+        step size after the other: exact for ssd, m-ssd, signum, adam, rmsprop and their kind on a diagonal Hessian.
 
     Returns
     -------
@@ -112,6 +123,9 @@ def steps_to_loss(
     >>> p = qpsim.gallery.noisy_quadratic_model(dim=10_000, bins=100)
     >>> qpsim.steps_to_loss(p, "sgd", 0.01, initial_square=1.0, batch_size=16384)
     <StepsToLoss 7448 steps at step size 1.896, exact>
+    >>> p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3)
+    >>> qpsim.steps_to_loss(p, "ssd", 0.05, step_size=[0.01, 0.02, 0.05], theta0=[3.0, 1.0], law="exact")
+    <StepsToLoss 143 steps at step size 0.02, exact>
     """
     chosen = find_method(method)
     grid = _step_sizes(step_size)
@@ -121,6 +135,13 @@ def steps_to_loss(
         p = problem.at_batch(batch_size)
         steps = steps_until(p, chosen, goal, grid, theta0, initial_square=initial_square)
         spread = None
+    elif law is not None:
+        if initial_square is not None:
+            raise SimulationError("initial_square serves counts of linear methods; give theta0.")
+        p = problem.at_batch(batch_size)
+        start = np.zeros(problem.dim) if theta0 is None else theta0
+        steps, spread = _by_law(p, chosen, goal, grid, start, n_steps, law)
+        exact = law == "exact"
     else:
         if initial_square is not None:
             raise SimulationError(
@@ -140,6 +161,7 @@ def steps_to_loss(
         step_sizes=grid,
         steps=steps,
         at_edge=math.isfinite(found) and grid.size > 1 and best in (0, grid.size - 1),
+        law=law,
     )
 
 
@@ -152,6 +174,31 @@ def _step_sizes(step_size: Any) -> np.ndarray:
     if grid.ndim != 1 or grid.size == 0 or not grid.min() > 0.0:
         raise SimulationError("step_size must be one number above 0 or a sequence of such numbers.")
     return grid
+
+
+def _by_law(
+    problem: Any,
+    method: Method,
+    target: float,
+    grid: np.ndarray,
+    theta0: Any,
+    n_steps: int,
+    law: str,
+) -> tuple[np.ndarray, list[tuple[float, float]]]:
+    steps, intervals = [], []
+    for alpha in grid.tolist():
+        if law == "exact":
+            risk, bound = expected_excess_loss(
+                problem, method, theta0, alpha, n_steps, return_error_bound=True
+            )
+        else:
+            risk, bound = (
+                expected_excess_loss(problem, method, theta0, alpha, n_steps, law=law),
+                0.0,
+            )
+        steps.append(_first_below(risk, target))
+        intervals.append((_first_below(risk - bound, target), _first_below(risk + bound, target)))
+    return np.array(steps), intervals
 
 
 def _on_ensembles(

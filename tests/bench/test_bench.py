@@ -10,7 +10,7 @@ import pytest
 from qpsim import bench, theory
 from qpsim.bench import ceilings, measure, memory, peer_noise, peers, report, start, workloads
 from qpsim.errors import FileError, SimulationError
-from qpsim.kernels import signs
+from qpsim.kernels import sign_table
 from tests import naive
 
 TINY = {"n_replicates": 600, "n_steps": 4, "dim": 6}
@@ -30,7 +30,8 @@ def measured():
 @pytest.mark.parametrize(
     ("peer", "name"),
     [
-        (peer, w.name)
+        # Those of other noise compile for seconds; their steps are compared below.
+        pytest.param(peer, w.name, marks=[pytest.mark.long] if w.group == "noise" else [])
         for peer in peers.NAMES
         for w in workloads.workloads(("core", "noise"))
         if peer != "numba" or (w.basis == "axis" and w.group == "core")
@@ -157,7 +158,7 @@ def test_the_least_time_adds_normals_and_products():
 def test_the_series_of_the_exact_step_can_be_counted():
     (workload,) = [w for w in workloads.workloads(("core",)) if w.name == "SSD, Haar, exact step"]
     problem, steps = workload.problem(), workload.n_replicates * workload.n_steps
-    table = signs.pair_table(np.asarray(problem.hessian), problem.gradient_correlation())
+    table = sign_table.pair_table(np.asarray(problem.hessian), problem.gradient_correlation())
     ends = table.single.ends
     singles = [ends[n, -1, -1] - (ends[n - 1, -1, -1] if n else 0) for n in range(len(ends))]
     assert 0 < sum(singles) <= len(singles) * 4950

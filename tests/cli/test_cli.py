@@ -270,20 +270,26 @@ def test_exit_code_of_verify(run, monkeypatch, holds, code):
     assert "1e-12" in done.stdout and "+0.50" in done.stdout
 
 
-def test_verify_without_a_topic_verifies_the_theory(run, tmp_path, monkeypatch):
-    from qpsim import theory
+SMALL_THEORY = ("verify", "--n-replicates", "10000", "--workers", "1", "--out", "found")
 
-    small = ("verify", "--n-replicates", "10000", "--workers", "1", "--out", "found")
-    done = run(*small, "--rng", "5")
+
+def test_verify_without_a_topic_verifies_the_theory(run, tmp_path):
+    done = run(*SMALL_THEORY, "--rng", "5")
     assert done.exit_code == 0, done.output
     saved = json.loads((tmp_path / "found" / "theory-verdicts.json").read_text())
     assert saved["options"]["seed"] == 5 and saved["holds"]
     n = len(saved["verdicts"])
     assert f"{n} of {n} statements hold." in done.stdout
     assert all(word in done.stdout for word in ("claimed", "std. error", "Eq. 19", "Lemma 1"))
+
+
+@pytest.mark.long
+def test_verify_tells_which_statements_of_the_theory_a_wrong_formula_breaks(run, monkeypatch):
+    from qpsim import theory
+
     right = theory.momentum_correction
     monkeypatch.setattr(theory, "momentum_correction", lambda mu, t: right(mu, np.add(t, 1)))
-    broken = run(*small, "--json")
+    broken = run(*SMALL_THEORY, "--json")
     assert broken.exit_code == 1
     failed = [v["name"] for v in json.loads(broken.stdout)["verdicts"] if not v["holds"]]
     assert set(failed) == {"kappa", "relative-variance", "kappa-exact"}

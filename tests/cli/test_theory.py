@@ -103,6 +103,12 @@ def test_risk_of_sign_descent_and_of_a_step_too_large(run):
     problem = qpsim.QuadraticProblem([1.0, 2.0])
     wanted = theory.expected_excess_loss(problem, "ssd", [1.0, 2.0], 0.1, 100)
     assert json.loads(done.stdout)["expected_excess_loss"] == list(wanted)
+    dense = ("risk", "hessian.npy", "ssd", "--step-size", "0.1", "--theta0", "1,2,3", "--json")
+    done = run(*dense, "--law", "closure")
+    wanted = theory.expected_excess_loss(
+        qpsim.QuadraticProblem(HESSIAN), "ssd", [1, 2, 3], 0.1, 100, law="closure"
+    )
+    assert json.loads(done.stdout)["expected_excess_loss"] == list(wanted)
     done = run("risk", "diagonal.csv", "sgd", "--step-size", "10", "--n-steps", "400", "--json")
     assert done.exit_code == 0
     assert json.loads(done.stdout)["expected_excess_loss"][-1] is None
@@ -132,7 +138,7 @@ def test_errata(run):
         (["kappa", "1", "2"], "must lie in [0, 1)"),
         (["kappa", "0.9", "0"], "at least 1"),
         (["risk", "hessian.npy", "ssd", "--step-size", "0.1"], "needs a diagonal Hessian"),
-        (["risk", "hessian.npy", "adam", "--step-size", "0.1"], "adam has no exact risk"),
+        (["risk", "hessian.npy", "lion", "--step-size", "0.1"], "lion has no exact risk"),
         (["risk", "hessian.npy", "sdg", "--step-size", "0.1"], "did you mean"),
         (["risk", "hessian.npy", "sgd", "--momentum", "0.5", "--step-size", "0.1"], "momentum"),
         (["risk", "hessian.npy", "sgd", "--step-size", "-1"], "finite number >= 0"),

@@ -8,7 +8,7 @@ from scipy.special import erf
 
 import qpsim
 from qpsim import theory
-from qpsim.kernels import signs
+from qpsim.kernels import sign_table, signs
 from tests import naive
 
 POWER_LAW = np.geomspace(1e-3, 10.0, 64)
@@ -19,7 +19,7 @@ def haar(spectrum, dim, noise_std=0.1):
 
 
 def table_of(problem):
-    table = signs.pair_table(np.array(problem.hessian), problem.gradient_correlation())
+    table = sign_table.pair_table(np.array(problem.hessian), problem.gradient_correlation())
     assert table.single.entries.size > 0
     return table
 
@@ -104,7 +104,7 @@ def test_a_few_pairs_near_correlation_1_are_left_out_of_the_head(near):
     q, r = np.array(problem.hessian), problem.gradient_correlation().copy()
     r[3, 7] = r[7, 3] = near
     r[0, 39] = r[39, 0] = -near
-    table = signs.pair_table(q, r)
+    table = sign_table.pair_table(q, r)
     assert table.steps.size > 0 and table.pairs_2.size + table.pairs_3.size > 0
     a = np.random.default_rng(0).standard_normal((40, 3))
     a[7, 0], a[39, 1] = a[3, 0] + 1e-3, -a[0, 1]
@@ -149,7 +149,7 @@ def test_unit_scales_and_no_scales_give_the_same_bits_for_any_number_of_lanes():
 def test_a_small_problem_has_no_head_and_no_series_means_quadrature_alone():
     for problem, series in ((haar("mild", 8), True), (haar("mild", 64), False)):
         q, r = np.array(problem.hessian), problem.gradient_correlation()
-        table = signs.pair_table(q, r, series=series)
+        table = sign_table.pair_table(q, r, series=series)
         assert table.double.shape[0] == 1
         assert table.steps.size == table.single.entries.size == table.rest_pairs.size == 0
         seen = {
@@ -162,14 +162,14 @@ def test_pairs_without_coupling_are_in_no_sum():
     problem = haar("structured", 40)
     q, r = np.array(problem.hessian), problem.gradient_correlation()
     q[:20, 20:] = q[20:, :20] = 0.0
-    table = signs.pair_table(q, r)
+    table = sign_table.pair_table(q, r)
     i, j = table.rest_pairs.T
     assert i.size > 0 and np.array_equal(i < 20, j < 20)
     a = np.random.default_rng(1).standard_normal((40, 2))
     out, parts = np.empty(2), np.empty((2, 2))
     signs.sign_integrals(table, a, None, out)
     for k, half in enumerate((slice(0, 20), slice(20, 40))):
-        block = signs.pair_table(np.ascontiguousarray(q[half, half]), r[half, half])
+        block = sign_table.pair_table(np.ascontiguousarray(q[half, half]), r[half, half])
         signs.sign_integrals(block, np.ascontiguousarray(a[half]), None, parts[k])
     np.testing.assert_allclose(out, parts.sum(axis=0), atol=1e-9 * np.trace(q))
 

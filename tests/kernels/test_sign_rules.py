@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.special import erf
 
-from qpsim.kernels import sign_rules, signs
+from qpsim.kernels import sign_rules, sign_table, signs
 from tests import naive
 
 DIM = 40
@@ -24,7 +24,7 @@ def alike(r, a, b):
     half = DIM // 2
     means = np.repeat(np.stack([a, b]), half, axis=0)
     out = np.empty(len(a))
-    signs.sign_integrals(signs.pair_table(hessian, correlation), means, None, out)
+    signs.sign_integrals(sign_table.pair_table(hessian, correlation), means, None, out)
 
     def integral(x, y):
         product = math.erf(x / 2**0.5) * math.erf(y / 2**0.5)
@@ -79,7 +79,7 @@ def test_at_the_end_of_a_class_its_nodes_are_enough_and_one_fewer_is_not(head, o
     assert set(range(sign_rules.MOST_NODES + 1)) <= set(classes)
     chosen = sign_rules._heads_and_nodes
     for n in range(sign_rules.MOST_NODES + 1):
-        if n < signs._nodes_alone(np.array([classes[n]]))[0]:
+        if n < sign_table._nodes_alone(np.array([classes[n]]))[0]:
             assert largest_error(classes[n]) < 3e-10
             assert largest_error(-classes[n]) < 3e-10
             if n > 0:
@@ -153,7 +153,7 @@ def test_bins_include_their_upper_end():
 
 
 def test_the_head_grows_with_the_correlations_and_a_cheap_node_needs_none(monkeypatch):
-    alone = signs._nodes_alone(sign_rules.bin_ends())
+    alone = sign_table._nodes_alone(sign_rules.bin_ends())
     rng = np.random.default_rng(0)
     heads = []
     for size in (0.05, 0.2, 0.4, 0.6):

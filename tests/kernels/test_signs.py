@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from scipy.special import erf
 from scipy.stats import special_ortho_group
 
-from qpsim.kernels.signs import NODE_CLASSES, pair_table, sign_integrals
+from qpsim.kernels.sign_table import NODE_CLASSES, pair_table
+from qpsim.kernels.signs import sign_integrals
 from tests import naive
 
 

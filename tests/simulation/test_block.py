@@ -4,6 +4,7 @@ import multiprocessing
 import pickle
 import random
 import threading
+import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 
 import numpy as np
@@ -291,3 +292,47 @@ def test_a_replicates_bits_are_its_own_without_a_closed_form(method, step_size):
     ]
     for other in runs[1:]:
         np.testing.assert_array_equal(runs[0], other)
+
+
+def test_one_thread_at_a_time_calls_kernels_with_types_that_are_new(monkeypatch):
+    """The others wait, and whoever calls them with the same types later need not."""
+    monkeypatch.setattr(blocks, "_called", set())
+    alone, others, seen = threading.Event(), threading.Barrier(3), []
+
+    def call():
+        others.wait(timeout=10)
+        with blocks._first_call(np.zeros(2), 1.0) as is_first:
+            assert not (is_first and alone.is_set())
+            if is_first:
+                alone.set()
+                time.sleep(0.01)
+                alone.clear()
+            seen.append(is_first)
+
+    with ThreadPoolExecutor(3) as pool:
+        for future in [pool.submit(call) for _ in range(3)]:
+            future.result(timeout=10)
+    assert seen[0]
+    with blocks._first_call(np.ones(5), 2.0) as is_first:
+        assert not is_first
+    for other in (np.zeros((2, 1)), np.zeros(2, np.float32)):
+        with blocks._first_call(other, 1.0) as is_first:
+            assert is_first
+
+
+def test_kernels_are_called_without_a_step_before_others_may_call_them(monkeypatch):
+    from qpsim.kernels import coupled, diagonal
+
+    for module, kind, method in ((diagonal, "diagonal", "va-ssd"), (coupled, "dense", "ssd")):
+        lengths, advance = [], module.advance
+
+        def counted(*arguments, lengths=lengths, advance=advance):
+            (steps,) = (part for part in arguments if type(part).__name__ == "Steps")
+            lengths.append(steps.given.size)
+            advance(*arguments)
+
+        monkeypatch.setattr(blocks, "_called", set())
+        monkeypatch.setattr(module, "advance", counted)
+        first, again = run(kind, method, 8), run(kind, method, 8)
+        assert lengths[0] == 0 and lengths.count(0) == 1
+        assert first.excess_loss.tobytes() == again.excess_loss.tobytes()

@@ -114,3 +114,21 @@ def test_a_bad_question_gets_its_own_sentence(kind):
     with pytest.raises(error_class, match=sentence) as error:
         qpsim.steps_to_loss(p, method, target, **given)
     assert "\n" not in str(error.value) and isinstance(error.value, QpsimError)
+
+
+def test_with_a_law_they_are_counted_on_its_risk():
+    p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3)
+    given = {"step_size": [0.1, 0.2], "theta0": [3.0, 1.0], "n_steps": 12}
+    for method in ("ssd", "rmsprop"):
+        found = qpsim.steps_to_loss(p, method, 2.5, law="exact", **given)
+        risk, bound = theory.expected_excess_loss(
+            p, method, [3.0, 1.0], found.step_size, 12, return_error_bound=True
+        )
+        last = int(found.n_steps)
+        assert found.is_exact and risk[last] <= 2.5 < risk[last - 1]
+        assert found.interval[0] <= last <= found.interval[1]
+        assert (risk - bound)[int(found.interval[0])] <= 2.5
+    closed = qpsim.steps_to_loss(p, "ssd", 2.5, law="closure", **given)
+    assert not closed.is_exact and repr(closed).endswith("closure law>")
+    with pytest.raises(SimulationError, match="initial_square serves counts of linear methods"):
+        qpsim.steps_to_loss(p, "ssd", 0.05, law="exact", initial_square=1.0)

@@ -11,7 +11,7 @@ from qpsim.verdicts import batch
 BATCHES = (1, 4, 256, 16384, 2**20)
 
 
-def _data(count=1.0, critical=1.0, momentum=1.0, early=0.2, late=1.0, dim=10_000):
+def _data(count=1.0, critical=1.0, momentum=1.0, early=0.2, late=1.0, cut=0.2, dim=10_000):
     """Steps like those of the model, changed by these factors."""
     published = figure.PUBLISHED
     sgd = np.array([4.0 * published["sgd"][4], *published["sgd"].values()])
@@ -21,8 +21,9 @@ def _data(count=1.0, critical=1.0, momentum=1.0, early=0.2, late=1.0, dim=10_000
     fast = sgd[0] / np.array(BATCHES) * critical ** np.arange(5.0)
     m_sgd = momentum * np.maximum(fast, 400.0)
     averaged = sgd * np.array([early, 0.2, 0.4, 1.0, late])
+    in_pieces = sgd * np.array([cut, 0.2, 0.4, 1.0, 0.95])
     sgd[1] = sgd[1] * count + 1.0
-    arrays = {"steps": np.array([sgd, m_sgd, averaged, preconditioned])}
+    arrays = {"steps": np.array([sgd, m_sgd, averaged, preconditioned, in_pieces])}
     labels = {"curve": list(figure.CURVES), "batch": list(BATCHES)}
     return Data("batch", figure.Options(dim=dim), arrays, labels=labels)
 
@@ -36,6 +37,7 @@ def _data(count=1.0, critical=1.0, momentum=1.0, early=0.2, late=1.0, dim=10_000
         ({"momentum": 1.05}, {"momentum-at-small-batches"}),
         ({"early": 0.6}, {"averaging-at-small-batches"}),
         ({"late": 0.9}, {"averaging-at-small-batches"}),
+        ({"cut": 0.6}, {"pieces-at-small-batches"}),
     ],
 )
 def test_each_statement_fails_alone(change, failed):

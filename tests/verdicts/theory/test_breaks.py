@@ -65,9 +65,11 @@ CAUGHT = {
             "momentum-sign-risk-exact",
             "noise-risk-exact",
             "least-squares-risk-exact",
+            "sign-closure-exact",
+            "grid-risk-exact",
         }
     },
-    "high_dimensional_risk": {"": {"high-dimension-exact"}},
+    "high_dimensional_risk": {"": {"high-dimension-exact", "high-dimension-quadratic-exact"}},
     "steady_state_excess_loss": {"": {"steady-state-exact"}},
     "batch_size_law": {
         part: {"batch-size-exact"}

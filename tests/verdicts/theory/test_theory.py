@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from qpsim import theory
-from qpsim.errors import FigureError
-from qpsim.theory import signs
+from qpsim.errors import FigureError, PrecisionWarning
+from qpsim.kernels import law_grid
+from qpsim.theory import sign_closure, signs
 from qpsim.verdicts import theory as verified
 
 FEW = verified.Options(n_replicates=20_000)
@@ -242,6 +243,26 @@ def test_signs_treated_as_independent_are_caught(monkeypatch):
         "moments-exact",
     }
     assert failing(*expected) == expected
+
+
+def test_a_closure_of_independent_signs_is_caught(monkeypatch):
+    right = sign_closure.pair_moments
+    monkeypatch.setattr(
+        sign_closure, "pair_moments", lambda mean, std, i, j, r: right(mean, std, i, j, 0.0 * r)
+    )
+    assert failing("sign-closure-exact") == {"sign-closure-exact"}
+
+
+def test_a_grid_that_gives_masses_to_the_node_below_is_caught(monkeypatch):
+    right = law_grid.share_out
+
+    def rounded(places, weights, origin, spacing, grid):
+        at = origin + spacing * np.floor((places - origin) / spacing)
+        return right(at, weights, origin, spacing, grid)
+
+    monkeypatch.setattr(law_grid, "share_out", rounded)
+    with pytest.warns(PrecisionWarning, match=r"The risk of (rmsprop|adam) is known"):
+        assert failing("grid-risk") == {"grid-risk"}
 
 
 def test_the_whole_run_exits_badly_with_one_broken_formula(monkeypatch):
