@@ -21,7 +21,7 @@ from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
-from qpsim.simulation.step_check import Sums, is_looked_at, is_wanted
+from qpsim.simulation.step_check import Sums, is_wanted, next_look
 from qpsim.simulation.stepsize import optimal
 from qpsim.theory.averaging import Average
 
@@ -174,9 +174,11 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             raise Interrupted
         began = time.perf_counter()
         end = _chunk_end(plan, here.t, length)
-        looks = checks_steps and is_looked_at(here.t)
+        looks = checks_steps and next_look(here.t) == here.t
         if looks:
             end, before = here.t + 1, here.offset.copy()
+        elif checks_steps:
+            end = min(end, next_look(here.t))
         advance(slice(here.t, end))
         if stop[0]:
             raise Interrupted
@@ -192,7 +194,7 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
         watcher = _watchers.get((plan.token, os.getpid()))
         if watcher is not None:
             watcher(first, here)
-        if plan.uses_series:
+        if plan.uses_series and not looks:
             length = _next_length(length, time.perf_counter() - began)
     return Block(
         first,

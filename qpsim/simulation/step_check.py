@@ -50,15 +50,15 @@ def is_wanted(plan: Plan) -> bool:
     return plan.uses_series and not plan.method.rule.is_builtin
 
 
-def is_looked_at(t: int) -> bool:
-    """Whether the step after t steps is one of those that are looked at.
+def next_look(t: int) -> int:
+    """The first number of steps, from t on, after which the next step is looked at.
 
     Examples
     --------
-    >>> [t for t in range(60, 600) if is_looked_at(t)]
-    [60, 61, 62, 63, 127, 255, 511]
+    >>> [next_look(t) for t in (0, 1, 63, 64, 127, 128)]
+    [0, 1, 63, 127, 127, 255]
     """
-    return t < _ALL_UP_TO or (t & (t + 1)) == 0
+    return t if t < _ALL_UP_TO else (1 << t.bit_length()) - 1
 
 
 def warn_of_draws(plan: Plan, sums: Sums) -> None:
