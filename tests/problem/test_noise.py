@@ -398,7 +398,8 @@ BAD = {
         lambda: qpsim.simulate(problem("white", "student"), "m-svag-mb", n_steps=1, batch_size=4),
         "no optimal step under student noise.*line-search",
     ),
-    "description": (lambda: noise.from_dict({"family": "pink"}), "no description of a noise"),
+    "family": (lambda: noise.from_dict({"family": "pink"}), "none of qpsim.s; give its class to"),
+    "description": (lambda: noise.from_dict({"law": "gaussian"}), "no description of a noise"),
 }
 
 
