@@ -30,6 +30,12 @@ DENSE = {
     "low_rank": lambda law: noise.low_rank(FACTOR, OWN, **law),
 }
 DIAGONAL = {name: DENSE[name] for name in ("data", "hessian", "white", "diagonal")}
+# One rule of each kind of exact step: linear, two-valued, of known variance, estimated from the minibatch, by series.
+FEW = ("m-sgd", "ssd", "va-ssd", "m-svag-mb", "rprop", "adam")
+NAMES = [
+    pytest.param(name, marks=pytest.mark.long if name in FEW else pytest.mark.exhaustive)
+    for name in method_names()
+]
 CASES = [
     *(pytest.param(True, DENSE, law, id=f"dense, {law}") for law in LAWS),
     *(pytest.param(False, DIAGONAL, law, id=f"diagonal, {law}") for law in LAWS),
@@ -64,8 +70,7 @@ def check(problem, method, batch_size=2, n_steps=3):
         assert abs(rest.mean()) < 4.0 * error + 1e-12 * np.abs(gain).mean(), (t, problem)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(("dense", "families", "law"), CASES)
 def test_exact_steps_on_a_quadratic(name, dense, families, law):
     method = qpsim.method(name)
@@ -80,8 +85,7 @@ def test_exact_steps_on_a_quadratic(name, dense, families, law):
             check(problem, method)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("covariance", [HESSIAN, CURVATURES], ids=["dense", "diagonal"])
 def test_exact_steps_on_least_squares(name, covariance):
     method, problem = qpsim.method(name), qpsim.LeastSquares(covariance, OPTIMUM, 0.7)
@@ -93,8 +97,7 @@ def test_exact_steps_on_least_squares(name, covariance):
             check(problem, method, batch_size)
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize("name", NAMES)
 def test_measured_steps_on_a_table(name):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((12, 3))
