@@ -36,8 +36,8 @@ class DenseProblem(NamedTuple):
         What the exact step of the rule's closed form has tabulated (:mod:`qpsim.kernels.quadratic`,
         :mod:`qpsim.kernels.student_moments`).
     batch_size : int
-    transposed_factor : array (d, d) or (0, 0)
-        factor^T, for a rule that observes a minibatch's variance estimate.
+    transposed_factor : array (k, d) or (0, 0)
+        The noise's factor^T, for a rule that observes a minibatch's variance estimate.
     """
 
     hessian: np.ndarray

@@ -183,12 +183,16 @@ def fill_batch(noise, law, batch_size, stream, mean, scales, estimates):
 
 @jit
 def fill_correlated_estimates(stream, factor, batch_size, out):
-    """Fill ``out`` (d, lanes) with the diagonal of C W C^T / (B - 1), W ~ Wishart_d(I, B - 1); factor is C^T."""
+    """Fill ``out`` (d, lanes) with the diagonal of F W F^T / (B - 1), W ~ Wishart_k(I, B - 1).
+
+    factor is F^T, shape (k, d), of the noise F times k normals.
+    """
     d, lanes = out.shape
-    column = np.empty((d, lanes))
+    rows = factor.shape[0]
+    column = np.empty((rows, lanes))
     image = np.empty((d, lanes))
     out[:] = 0.0
-    for k in range(min(batch_size - 1, d)):
+    for k in range(min(batch_size - 1, rows)):
         fill_chi_squares(stream, batch_size - 1 - k, column[k : k + 1])
         for lane in range(lanes):
             column[k, lane] = np.sqrt(column[k, lane])
