@@ -112,7 +112,7 @@ def test_the_border_parts_cells_of_different_sign():
 
     values = np.array([[1.0, 1.0, -1.0], [1.0, -1.0, -1.0]])
     contour = plt.figure().subplots().contour(*phase_map.border(values), levels=[0.0])
-    (line,) = contour.allsegs[0]
+    line = contour.get_paths()[0].vertices
     # Halfway between neighbours of equal size, and to the map's edges.
     assert {tuple(place) for place in line.tolist()} >= {(1.5, 0.0), (0.5, 1.0), (0.5, 1.5)}
     assert phase_map.border(np.abs(values)) is None
