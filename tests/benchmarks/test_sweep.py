@@ -67,11 +67,12 @@ def test_status_of_ten_thousand_cells(tmp_path):
 
 
 CODE = """
-import resource, sys
+import sys
+from qpsim.bench.memory import own_peak_bytes
 from qpsim.sweep import Sweep, run
 fixed = {"spectrum": "mild", "basis": 0.0, "dim": 2, "steps": 2, "replicates": 2}
 run(Sweep(fixed, {"seed": list(range(int(sys.argv[1])))}), sys.argv[2], workers=2, progress=False)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(own_peak_bytes() / 2**20)
 """
 
 

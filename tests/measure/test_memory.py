@@ -6,9 +6,9 @@ import sys
 import pytest
 
 SCRIPT = """
-import resource
 import numpy as np
 from qpsim import measure
+from qpsim.bench.memory import own_peak_bytes
 
 d, n = 10**6, 64
 rng = np.random.default_rng(0)
@@ -28,7 +28,7 @@ def gradients():
 
 found = measure.directions(gradients(), hvp, methods=["sgd", "ssd"], n_products=64)
 measure.noise(gradients())
-print(found.n_products, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(found.n_products, own_peak_bytes() / 2**20)
 """
 
 
