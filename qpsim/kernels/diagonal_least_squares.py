@@ -49,14 +49,6 @@ class DiagonalLeastSquares(NamedTuple):
     table: Any
 
 
-def _choose_moments(problem: Any, hyper: Any) -> Any:
-    rule = dispatch.rule_of_type(hyper)
-    if rule.observes == "variance_estimate":
-        return None
-    forms = {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _quadrature}
-    return forms[rule.closed_form]
-
-
 def _linear(problem, hyper, step, policy, moments):
     """E[z_i^2] = m_i^2 + s_i^2 (v K_ii + h_i^2) / B with m = s (h + c)."""
     square = residual_variance(problem, step.offset, step.gradient)
@@ -168,4 +160,7 @@ def _quadrature(problem, hyper, step, policy, moments):
         moments.error[lane] = error / denominator
 
 
-register(DiagonalLeastSquares, kernels_with(_choose_moments))
+register(
+    DiagonalLeastSquares,
+    kernels_with({"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _quadrature}),
+)

@@ -73,14 +73,6 @@ class LeastSquaresProblem(NamedTuple):
     series: Any
 
 
-def _choose_moments(problem: Any, hyper: Any) -> Any:
-    rule = dispatch.rule_of_type(hyper)
-    if rule.observes == "variance_estimate":
-        return None
-    forms = {"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _series}
-    return forms[rule.closed_form]
-
-
 def _linear(problem, hyper, step, policy, moments):
     """E[z^T K z] = m^T K m + (v s^T (K o K) s + (s o h)^T K (s o h)) / B with m = s (h + c)."""
     d, lanes = step.gradient.shape
@@ -324,4 +316,7 @@ def lane_table(problem, gradient, square, lane, own):
     )
 
 
-register(LeastSquaresProblem, kernels_with(_choose_moments))
+register(
+    LeastSquaresProblem,
+    kernels_with({"linear": _linear, "sign": _sign, "two-valued": _two_valued, None: _series}),
+)

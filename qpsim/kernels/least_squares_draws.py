@@ -11,7 +11,7 @@ F F^T = K, or ``variance`` and ``std`` (d,), the diagonal of a diagonal K and it
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -29,8 +29,17 @@ from qpsim.kernels.problems import ProblemKernels
 NOISELESS = 1e-14
 
 
-def kernels_with(choose_moments: Callable[[Any, Any], Any]) -> ProblemKernels:
-    """The functions of a class of least-squares problems, which differ in their moments alone."""
+def kernels_with(forms: Mapping[str | None, Callable[..., Any]]) -> ProblemKernels:
+    """The functions of a class of least-squares problems, which differ in their moments alone.
+
+    ``forms`` has the moments for each closed form of a rule, and under None those for a rule without one. A rule that
+    sees a minibatch's variance estimate has none.
+    """
+
+    def choose_moments(problem: Any, hyper: Any) -> Any:
+        rule = dispatch.rule_of_type(hyper)
+        return None if rule.observes == "variance_estimate" else forms[rule.closed_form]
+
     return ProblemKernels(_evaluate, _choose_noise, _multiply, choose_moments)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import warnings
 from concurrent.futures import Executor
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -157,17 +156,23 @@ def best_schedule(
             # Piece by piece a search does not find its way from a constant step to falling ones.
             for name in _SMOOTH:
                 other = families.shape(name, n, pieces)
-                smooth = other.steps(_compass(value, other, other.start(start.best)))
+                smooth, _ = _compass(value, other, other.start(start.best))
                 begins.append(_piece_means(smooth, pieces))
-        found = [shape.steps(_compass(value, shape, begin)) for begin in begins]
-        steps = min(found, key=value)
+        found = [_compass(value, shape, begin) for begin in begins]
+        steps, _ = min(found, key=lambda one: one[1])
         judged = losses(steps, seeds[1], _JUDGED)
-    risk = judged.mean(axis=0)
-    best = Schedule(
-        moving.name, family, steps, risk, objective, value_of(judged), np.array([value_of(judged)])
-    )
+    final = value_of(judged)
     error = judged.std(axis=0, ddof=1) / np.sqrt(judged.shape[0])
-    return replace(best, standard_error=error)
+    return Schedule(
+        moving.name,
+        family,
+        steps,
+        judged.mean(axis=0),
+        objective,
+        final,
+        np.array([final]),
+        error,
+    )
 
 
 def _piece_means(steps: np.ndarray, n_pieces: int) -> np.ndarray:
@@ -176,8 +181,11 @@ def _piece_means(steps: np.ndarray, n_pieces: int) -> np.ndarray:
     return np.bincount(piece, weights=steps) / np.bincount(piece)
 
 
-def _compass(value: Any, shape: families.Shape, parameters: np.ndarray) -> np.ndarray:
-    """Parameters above 0 that no factor of one of them improves (compass search; Kolda, Lewis & Torczon, 2003)."""
+def _compass(value: Any, shape: families.Shape, parameters: np.ndarray) -> tuple[np.ndarray, float]:
+    """Steps that no factor of one parameter improves, and their value (compass search; Kolda, Lewis & Torczon, 2003).
+
+    All parameters are above 0.
+    """
     best = np.array(parameters, dtype=float)
     lowest = value(shape.steps(best))
     for factor in _FACTORS:
@@ -192,4 +200,4 @@ def _compass(value: Any, shape: families.Shape, parameters: np.ndarray) -> np.nd
                     if found < lowest:
                         best, lowest, gained = tried, found, True
                         break
-    return best
+    return shape.steps(best), lowest
