@@ -1,7 +1,10 @@
-"""The command line: one command a file; numbers on stdout, everything else on stderr.
+"""The command line: one command a file; results on stdout, everything else on stderr.
 
-Exit codes: 0 done, 1 a statement does not hold, 2 something is wrong with what was asked, 130
-stopped by Ctrl-C. Nothing heavy is imported before a command runs.
+``report_errors`` prints tables, JSON, errors and warnings, ``shared`` has the options that several commands have,
+``reference`` the HTML page of ``qpsim docs``. A new command is a file with one function, named in ``__init__``.
+
+Exit codes: 0 done; 1 a statement does not hold, or an optimizer does not conform; 2 a mistake in what was asked; 130
+stopped by Ctrl-C. A command imports what it needs when it runs, so that ``--help`` is fast.
 """
 
 from __future__ import annotations

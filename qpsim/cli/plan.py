@@ -51,18 +51,18 @@ def plan(
       qpsim plan experiment.toml --n-steps 500 --target 0.01
       qpsim plan experiment.toml --json | jq .methods.sgd.schedules.planned.step_size
     """
-    from qpsim.problem.quadratic import QuadraticProblem
+    from qpsim.problem.interface import has_additive_noise
     from qpsim.simulation.spec import read
     from qpsim.theory.schedule_table import compare_schedules
     from qpsim.theory.schedules import is_planned
 
     experiment = read(spec, n_steps=n_steps, rng=rng, step_size=0.0)
-    problem = experiment.problem
+    problem: Any = experiment.problem
     tables: dict[str, dict[str, Any]] = {}
     rows: list[list[str]] = []
     remarks = []
     for label, p in experiment.plans.items():
-        if is_planned(p.method) and isinstance(problem, QuadraticProblem):
+        if is_planned(p.method) and has_additive_noise(problem):
             table = compare_schedules(
                 problem.at_batch(p.batch_size),
                 p.method,

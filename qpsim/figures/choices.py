@@ -73,7 +73,7 @@ def problem_text(value: Any) -> str:
         if _fraction(name) is not None:
             return f"{Path(folder).name}/{name}"
         return Path(value).name if Path(value).suffix.lower() in ENDINGS else value
-    dim = value.dim if isinstance(value, QuadraticProblem) else len(np.atleast_1d(value))
+    dim = value.dim if hasattr(value, "dim") else len(np.atleast_1d(value))
     return f"Hessian, d = {dim}"
 
 
@@ -120,7 +120,7 @@ def _method(value: Any) -> Method:
 def _row(value: Any) -> Row:
     label = problem_text(value)
     if not isinstance(value, str):
-        problem = value if isinstance(value, QuadraticProblem) else QuadraticProblem(value)
+        problem = value if hasattr(value, "hessian") else QuadraticProblem(value)
         return _given(label, problem)
     if Path(value).suffix.lower() in ENDINGS:
         return _given(label, QuadraticProblem(read_array(value, Path(value))))

@@ -8,9 +8,9 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
-from qpsim.problem.frozen import Frozen
 from qpsim.problem.interface import Prepared
 from qpsim.problem.matrices import frozen, real_array, semidefinite, square_or_diagonal
+from qpsim.problem.quadratic_loss import QuadraticLoss
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ORDERS = ("replacement", "reshuffled", "fixed")
 
 
-class DataProblem(Frozen):
+class DataProblem(QuadraticLoss):
     """A quadratic loss that is a mean over the rows of a table.
 
     With labels y it is least squares, 0.5 mean (x_k^T theta - y_k)^2, whose Hessian is X^T X / n. With a Hessian Q
@@ -42,6 +42,11 @@ class DataProblem(Frozen):
         Q, if no labels are given.
     held_out : (X, y), or X for the second model, optional
         Rows for :meth:`held_out_loss`.
+
+    Notes
+    -----
+    Loss and gradient are means over all rows. If several points minimise the loss, ``optimum`` is the one of smallest
+    norm.
 
     Raises
     ------
@@ -124,11 +129,6 @@ class DataProblem(Frozen):
         return frozen(rows), labels
 
     @property
-    def dim(self) -> int:
-        """Number of coordinates d."""
-        return int(self._rows.shape[1])
-
-    @property
     def n_rows(self) -> int:
         """Number of rows n."""
         return int(self._rows.shape[0])
@@ -137,11 +137,6 @@ class DataProblem(Frozen):
     def hessian(self) -> Array:
         """Hessian of the mean loss, shape (d, d); singular if there are fewer rows than coordinates."""
         return self._hessian
-
-    @property
-    def optimum(self) -> Array:
-        """The minimiser of the mean loss over the rows, the shortest if there are several; shape (d,)."""
-        return self._optimum
 
     @property
     def order(self) -> str:
@@ -153,15 +148,8 @@ class DataProblem(Frozen):
         """The mean loss at the optimum: what the loss exceeds the excess loss by."""
         return float(np.mean(self._losses(self._rows, self._labels, self._optimum)))
 
-    def gradient(self, theta: ArrayLike) -> Array:
-        """Exact gradient of the mean loss, shape (..., d)."""
-        return self._offset(theta) @ self._hessian
-
-    def excess_loss(self, theta: ArrayLike) -> Any:
-        """Mean loss above its minimum, shape (...); a float for one theta."""
-        offset = self._offset(theta)
-        loss = 0.5 * np.sum(offset * (offset @ self._hessian), axis=-1)
-        return float(loss) if loss.ndim == 0 else loss
+    def _times(self, vectors: Array) -> Array:
+        return vectors @ self._hessian
 
     def row_gradients(self, theta: ArrayLike) -> Array:
         """Gradient of every row's loss at one theta (d,), shape (n, d)."""
@@ -200,14 +188,6 @@ class DataProblem(Frozen):
 
     def _centred(self) -> Array:
         return self._rows - self._optimum
-
-    def _offset(self, theta: ArrayLike) -> Array:
-        point = checks.numbers("theta", theta, ProblemError)
-        if point.ndim == 0 or point.shape[-1] != self.dim:
-            raise ProblemError(
-                f"theta must have {self.dim} entries in its last axis, not shape {point.shape}."
-            )
-        return point - self._optimum
 
     # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
 

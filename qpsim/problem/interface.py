@@ -51,6 +51,9 @@ class Quadratic(Protocol):
     def hessian(self) -> Array:
         """Q, shape (d, d), or (d,) if it is diagonal."""
 
+    def dense_hessian(self) -> Array:
+        """Q as a matrix (d, d), also if it is diagonal."""
+
     @property
     def hessian_square_diagonal(self) -> Array:
         """Diagonal of Q Q, shape (d,)."""
@@ -119,3 +122,12 @@ class Problem(Protocol):
 
     def arrays(self) -> dict[str, Array]:
         """The arrays that describe the problem."""
+
+
+def has_additive_noise(problem: Any) -> bool:
+    """Whether a stochastic gradient is the exact one plus the problem's ``noise``, whose law does not depend on theta.
+
+    The closed forms and recursions of :mod:`qpsim.theory` need it. A class of problems says so by an attribute
+    ``has_additive_noise = True``; a class without the attribute, and whatever is no problem at all, counts as False.
+    """
+    return bool(getattr(problem, "has_additive_noise", False))

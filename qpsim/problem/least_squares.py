@@ -15,7 +15,6 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
-from qpsim.problem.frozen import Frozen
 from qpsim.problem.interface import Prepared
 from qpsim.problem.laws import Law
 from qpsim.problem.matrices import (
@@ -25,6 +24,7 @@ from qpsim.problem.matrices import (
     semidefinite,
     square_or_diagonal,
 )
+from qpsim.problem.quadratic_loss import QuadraticLoss
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -49,7 +49,7 @@ _LARGEST_STD = 1e50
 _LARGEST_MATRIX = 20_000
 
 
-class LeastSquares(Frozen):
+class LeastSquares(QuadraticLoss):
     """Least squares on Gaussian data, at any batch size.
 
     Parameters
@@ -60,6 +60,10 @@ class LeastSquares(Frozen):
         The true parameters; zeros by default.
     label_noise_std : float, default 0.1
         Standard deviation s of the labels around x^T optimum.
+
+    Notes
+    -----
+    ``excess_loss`` is 0.5 e^T K e with e = theta - optimum; the expected loss itself is 0.5 s^2 higher.
 
     Raises
     ------
@@ -113,11 +117,6 @@ class LeastSquares(Frozen):
         )
 
     @property
-    def dim(self) -> int:
-        """Number of coordinates d."""
-        return int(self._given.shape[0])
-
-    @property
     def is_diagonal(self) -> bool:
         """Whether K is diagonal, and so held as a vector."""
         return self._is_diagonal
@@ -153,13 +152,7 @@ class LeastSquares(Frozen):
         return frozen(np.diag(diagonal))
 
     def _times(self, vectors: Array) -> Array:
-        """K times vectors (..., d)."""
         return vectors * self._given if self._is_diagonal else vectors @ self._given
-
-    @property
-    def optimum(self) -> Array:
-        """The true parameters, shape (d,)."""
-        return self._optimum
 
     @property
     def label_noise_std(self) -> float:
@@ -186,16 +179,6 @@ class LeastSquares(Frozen):
             return 1.0
         return float(np.trace(self._given) / np.abs(self._given).sum())
 
-    def gradient(self, theta: ArrayLike) -> Array:
-        """Exact gradient h = K (theta - optimum), shape (..., d)."""
-        return self._times(self._offset(theta))
-
-    def excess_loss(self, theta: ArrayLike) -> Any:
-        """0.5 e^T K e, shape (...); a float for one theta. The loss itself is 0.5 s^2 higher."""
-        offset = self._offset(theta)
-        loss = 0.5 * np.sum(offset * self._times(offset), axis=-1)
-        return float(loss) if loss.ndim == 0 else loss
-
     def residual_variance(self, theta: ArrayLike) -> Any:
         """v = e^T K e + s^2, the variance of x^T theta - y, shape (...)."""
         return 2.0 * self.excess_loss(theta) + self._label_noise_std**2
@@ -218,14 +201,6 @@ class LeastSquares(Frozen):
         if batch_size is None:
             return self._batch_size
         return checks.count("batch_size", batch_size, ProblemError)
-
-    def _offset(self, theta: ArrayLike) -> Array:
-        point = checks.numbers("theta", theta, ProblemError)
-        if point.ndim == 0 or point.shape[-1] != self.dim:
-            raise ProblemError(
-                f"theta must have {self.dim} entries in its last axis, not shape {point.shape}."
-            )
-        return point - self._optimum
 
     # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
 

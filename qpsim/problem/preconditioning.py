@@ -59,9 +59,13 @@ def preconditioned(problem: Quadratic, preconditioner: Any) -> Preconditioned:
             else root[:, None] * problem.hessian * root[None, :]
         )
         return Preconditioned(hessian, _scaled_noise(problem, root), root, inverse)
-    q = np.diag(problem.hessian) if problem.is_diagonal else problem.hessian
     covariance = root @ problem.noise.dense_matrix(problem) @ root
-    return Preconditioned(_even(root @ q @ root), _like(problem.noise, covariance), root, inverse)
+    return Preconditioned(
+        _even(root @ problem.dense_hessian() @ root),
+        _like(problem.noise, covariance),
+        root,
+        inverse,
+    )
 
 
 def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:

@@ -17,7 +17,6 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.problem import noise as noises
-from qpsim.problem.frozen import Frozen
 from qpsim.problem.matrices import (
     LARGEST,
     check_coordinates,
@@ -28,13 +27,14 @@ from qpsim.problem.matrices import (
     square_or_diagonal,
 )
 from qpsim.problem.noise import Noise
+from qpsim.problem.quadratic_loss import QuadraticLoss
 from qpsim.problem.quadratic_simulated import Simulated
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
 
-class QuadraticProblem(Simulated, Frozen):
+class QuadraticProblem(Simulated, QuadraticLoss):
     """A quadratic loss with noisy gradients.
 
     Parameters
@@ -167,11 +167,6 @@ class QuadraticProblem(Simulated, Frozen):
         return problem
 
     @property
-    def dim(self) -> int:
-        """Number of coordinates d."""
-        return int(self._hessian.shape[0])
-
-    @property
     def is_diagonal(self) -> bool:
         """Whether the Hessian is diagonal, and so held as a vector."""
         return self._hessian.ndim == 1
@@ -190,11 +185,6 @@ class QuadraticProblem(Simulated, Frozen):
     def eigenvectors(self) -> NDArray[np.float64] | None:
         """Orthonormal eigenvectors as columns, shape (d, d); None if diagonal (the identity)."""
         return self._eigenvectors
-
-    @property
-    def optimum(self) -> NDArray[np.float64]:
-        """The minimiser, shape (d,)."""
-        return self._optimum
 
     @property
     def noise(self) -> Noise:
@@ -236,18 +226,14 @@ class QuadraticProblem(Simulated, Frozen):
 
     def matvec(self, vectors: ArrayLike) -> NDArray[np.float64]:
         """Q v for vectors of shape (..., d)."""
-        v = self._points(vectors, "A vector")
-        return self._hessian * v if self.is_diagonal else v @ self._hessian
+        return self._times(self._points(vectors, "A vector"))
 
-    def gradient(self, theta: ArrayLike) -> NDArray[np.float64]:
-        """Exact gradient Q (theta - optimum), shape (..., d)."""
-        return self.matvec(self._error(theta))
+    def dense_hessian(self) -> NDArray[np.float64]:
+        """Q as a matrix (d, d), also for a diagonal problem."""
+        return np.diag(self._hessian) if self.is_diagonal else self._hessian
 
-    def excess_loss(self, theta: ArrayLike) -> Any:
-        """0.5 (theta - optimum)^T Q (theta - optimum), shape (...); a float for one theta."""
-        error = self._error(theta)
-        loss = 0.5 * np.sum(error * self.matvec(error), axis=-1)
-        return float(loss) if loss.ndim == 0 else loss
+    def _times(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+        return self._hessian * vectors if self.is_diagonal else vectors @ self._hessian
 
     def gradient_std(self) -> NDArray[np.float64]:
         """Standard deviation of one draw's gradient in each coordinate, shape (d,).
@@ -376,17 +362,6 @@ class QuadraticProblem(Simulated, Frozen):
         if self._eigenvectors is not None:
             found["eigenvectors"] = self._eigenvectors
         return found | {f"noise {name}": array for name, array in self._noise.arrays().items()}
-
-    def _error(self, theta: ArrayLike) -> NDArray[np.float64]:
-        return self._points(theta, "theta") - self._optimum
-
-    def _points(self, values: ArrayLike, what: str) -> NDArray[np.float64]:
-        point = checks.numbers(what, values, ProblemError)
-        if point.ndim == 0 or point.shape[-1] != self.dim:
-            raise ProblemError(
-                f"{what} must have {self.dim} entries in its last axis, not shape {point.shape}."
-            )
-        return point
 
     def __repr__(self) -> str:
         kind = "diagonal" if self.is_diagonal else "dense"

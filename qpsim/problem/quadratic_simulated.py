@@ -8,6 +8,8 @@ from typing import Any
 class Simulated:
     """Answers of a problem that has a Hessian, diagonal or dense, and a :class:`qpsim.problem.noise.Noise`."""
 
+    has_additive_noise = True
+
     def runs_by_coordinate(self: Any, method: Any) -> bool:
         """Whether the method's coordinates couple through the step size alone, after a rotation at most."""
         return self.is_diagonal or bool(method.equivariant)

@@ -16,10 +16,13 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError, StepSizeError, TheoryError, nearest
-from qpsim.problem.quadratic import QuadraticProblem, check_coordinates
+from qpsim.problem.interface import has_additive_noise
+from qpsim.problem.matrices import check_coordinates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from qpsim.problem.quadratic import QuadraticProblem
 
     Schedule = float | Sequence[float] | NDArray[np.float64] | Callable[[int], float]
 
@@ -119,8 +122,8 @@ def scalar_or_array(array: Any) -> Any:
 
 
 def problem(value: Any) -> QuadraticProblem:
-    """A QuadraticProblem."""
-    if not isinstance(value, QuadraticProblem):
+    """A QuadraticProblem, or another problem whose noise does not depend on theta."""
+    if not has_additive_noise(value):
         raise ProblemError(
             f"The problem must be a qpsim.QuadraticProblem, not {type(value).__name__}; "
             "make one with qpsim.QuadraticProblem(hessian, noise_std=...)."

@@ -15,13 +15,13 @@ import numpy as np
 from qpsim.errors import MethodError, ProblemError
 from qpsim.methods import Method, plain
 from qpsim.methods import method as method_of
-from qpsim.problem.least_squares import LeastSquares
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import has_additive_noise
 from qpsim.theory import arguments as check
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from qpsim.problem.quadratic import QuadraticProblem
     from qpsim.theory.arguments import Schedule
 
     Array = NDArray[np.float64]
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @check.quiet
 def high_dimensional_risk(
-    problem: LeastSquares | QuadraticProblem,
+    problem: Any,
     method: str | Method,
     theta0: ArrayLike,
     step_size: Schedule,
@@ -107,7 +107,7 @@ def high_dimensional_risk(
     array([1.2  , 0.737, 0.284])
     """
     chosen = method_of(method)
-    if isinstance(problem, QuadraticProblem):
+    if has_additive_noise(problem):
         if chosen.rule is not plain.ssd:
             raise MethodError(
                 f"The high-dimensional risk on a quadratic problem is that of ssd, not of {chosen.name}; "
@@ -189,7 +189,7 @@ def _sign_descent_on_quadratic(p: QuadraticProblem, error: Array, steps: Array) 
             f"{int(np.argmin(std))} has none: there the sign's mean has no scale."
         )
     root = np.sqrt(std)
-    hessian = np.diag(p.hessian) if p.is_diagonal else p.hessian
+    hessian = p.dense_hessian()
     correlation = np.eye(p.dim) if p.coordinates_are_independent else p.gradient_correlation()
     scaled = np.outer(root, root)
     a, vectors = np.linalg.eigh(hessian / scaled)

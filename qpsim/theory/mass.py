@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qpsim.errors import TheoryError
-from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
+
+    from qpsim.problem.quadratic import QuadraticProblem
 
 
 @check.quiet
@@ -34,7 +35,7 @@ def diagonal_mass(hessian: ArrayLike | QuadraticProblem) -> Any:
     >>> theory.diagonal_mass([[2.0, 1.0], [1.0, 4.0]])
     0.75
     """
-    if isinstance(hessian, QuadraticProblem):
+    if hasattr(hessian, "diagonal_mass"):
         return hessian.diagonal_mass
     matrix = np.abs(check.finite(hessian, "The Hessian"))
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:

@@ -60,7 +60,7 @@ def gaussian_sign_path(
     hardly differ. Cost O(n_steps d^2) pairs of signs and O(n_steps d^3) products.
     """
     d = p.dim
-    hessian = np.diag(p.hessian) if p.is_diagonal else p.hessian
+    hessian = p.dense_hessian()
     noise = p.gradient_covariance()
     noise = np.diag(noise) if noise.ndim == 1 else noise
     nodes = [(float(b), float(w)) for b, w in zip(*p.noise.law.quadrature(), strict=True)]

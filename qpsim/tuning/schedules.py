@@ -14,8 +14,7 @@ from qpsim.errors import DivergenceWarning, StepSizeError
 from qpsim.execution.pool import threads
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
-from qpsim.problem.interface import Problem
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import Problem, has_additive_noise
 from qpsim.seeds import seed_sequence
 from qpsim.simulation.run import simulate
 from qpsim.theory import families, schedules
@@ -99,7 +98,7 @@ def best_schedule(
     (True, (31,))
     """
     moving = find_method(method)
-    exact = isinstance(problem, QuadraticProblem) and schedules.is_planned(moving)
+    exact = has_additive_noise(problem) and schedules.is_planned(moving)
     if exact or family not in families.NAMES:
         # What is not exact is refused there in words.
         p: Any = problem

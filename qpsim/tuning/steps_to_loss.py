@@ -15,7 +15,7 @@ from qpsim.errors import SimulationError
 from qpsim.files.plain import plain
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import has_additive_noise
 from qpsim.simulation.run import simulate
 from qpsim.theory.risk import expected_excess_loss
 from qpsim.theory.steps import STEP_SIZES, steps_until
@@ -72,7 +72,7 @@ class StepsToLoss:
 
 
 def steps_to_loss(
-    problem: QuadraticProblem,
+    problem: Any,
     method: str | Method | Rule,
     target: float,
     *,
@@ -130,7 +130,7 @@ def steps_to_loss(
     chosen = find_method(method)
     grid = _step_sizes(step_size)
     goal = checks.number("target", target, SimulationError, "(0, inf)")
-    exact = isinstance(problem, QuadraticProblem) and chosen.equivariant
+    exact = has_additive_noise(problem) and chosen.equivariant
     if exact:
         p = problem.at_batch(batch_size)
         steps = steps_until(p, chosen, goal, grid, theta0, initial_square=initial_square)

@@ -7,18 +7,17 @@ kept with it, as if they had been given.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qpsim.errors import StepSizeError
 from qpsim.kernels import policy as codes
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import has_additive_noise
 from qpsim.simulation.stepsize.policy import Policy, chosen
 
 if TYPE_CHECKING:
     from qpsim.methods import Method
-    from qpsim.problem.interface import Problem
 
 NAME = "planned"
 
@@ -29,7 +28,7 @@ def policy(n_steps: int) -> Policy:
 
 
 def planned(
-    empty: Policy, problem: Problem, method: Method, theta0: np.ndarray, batch_size: int
+    empty: Policy, problem: Any, method: Method, theta0: np.ndarray, batch_size: int
 ) -> Policy:
     """The policy with its steps.
 
@@ -52,7 +51,7 @@ def planned(
     """
     from qpsim.theory.schedules import PLANNED, best_schedule, is_planned
 
-    if not isinstance(problem, QuadraticProblem) or not is_planned(method):
+    if not has_additive_noise(problem) or not is_planned(method):
         raise StepSizeError(
             f"The step-size policy 'planned' takes {PLANNED} on a QuadraticProblem, not {method.name} on "
             f"a {type(problem).__name__}; take 'optimal', or given steps."
