@@ -9,7 +9,7 @@ functions measure the conditions, and the improvement itself, at one point of an
 - ``parabolas`` and ``realised``: the loss along directions, for ``improvement``.
 - ``record`` and ``saved``: the base class of results, and reading them from files.
 
-A new measurement is a file with a class derived from ``Record``, and its name below.
+A new measurement is a file with a class derived from ``record.Measurement``, and its name below.
 """
 
 from typing import Any as _Any

@@ -10,7 +10,7 @@
 
 from qpsim.methods import averaged, minibatch, oracle, plain, relatives
 
-# Their names come last in the registry.
+# Imported last, so that their names come last in the registry.
 from qpsim.methods import momentum, modern  # isort: skip
 from qpsim.methods.method import Method, Rule
 from qpsim.methods.registry import method, method_names
