@@ -1,4 +1,4 @@
-"""A finite sample: least squares on a table, or the paper's model on finitely many draws, with real minibatches."""
+"""Problems on a table of data: least squares, or the paper's model on finitely many draws, with minibatches of rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# As qpsim.kernels.data numbers them.
+# The kernel takes an order by its position here (qpsim.kernels.data).
 ORDERS = ("replacement", "reshuffled", "fixed")
 
 
@@ -34,8 +34,8 @@ class DataProblem(QuadraticLoss):
     y : array_like, shape (n,), optional
         Labels.
     order : {"replacement", "reshuffled", "fixed"}, default "replacement"
-        How minibatches are filled: each row drawn anew; all rows once in every epoch, in a new order each; or all rows
-        once in every epoch, in the order of the table.
+        How minibatches are chosen. "replacement": each row is drawn at random. "reshuffled": every row once in each
+        epoch, in a new random order. "fixed": every row once in each epoch, in the order of the table.
     drop_last : bool, default True
         Whether the last rows of an epoch are left out if they do not fill a minibatch.
     hessian : array_like, shape (d, d) or (d,), optional
@@ -145,7 +145,7 @@ class DataProblem(QuadraticLoss):
 
     @property
     def minimum(self) -> float:
-        """The mean loss at the optimum: what the loss exceeds the excess loss by."""
+        """The mean loss at the optimum: the loss is the excess loss plus this."""
         return float(np.mean(self._losses(self._rows, self._labels, self._optimum)))
 
     def _times(self, vectors: Array) -> Array:
@@ -189,26 +189,26 @@ class DataProblem(QuadraticLoss):
     def _centred(self) -> Array:
         return self._rows - self._optimum
 
-    # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
+    # -- the interface for simulations (qpsim.problem.interface.Problem) ---------------------------
 
     def runs_by_coordinate(self, method: Any) -> bool:
-        """Never: rows couple the coordinates."""
+        """False: the rows couple the coordinates."""
         return False
 
     def lanes_are_independent(self, method: Any) -> bool:
-        """Never: steps take matrix products over all replicates of a block."""
+        """False: a step has matrix products over all replicates of a block."""
         return False
 
     def is_deterministic(self) -> bool:
-        """Whether there is one row only."""
+        """Whether there is only one row."""
         return self.n_rows == 1
 
     def records_moment_error(self, method: Any) -> bool:
-        """Never: moments are finite sums."""
+        """False: the moments are finite sums, without an error."""
         return False
 
     def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
-        """Refuse a minibatch that has not enough rows, and exact steps that are no finite sum."""
+        """Refuse minibatches of more rows than there are, and exact steps that are not a finite sum."""
         if self._order != "replacement" and batch_size > self.n_rows:
             raise ProblemError(
                 f"A minibatch of {batch_size} does not fit into {self.n_rows} rows without replacement; take "

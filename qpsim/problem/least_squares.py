@@ -1,9 +1,10 @@
 """Least squares with Gaussian data: x ~ N(0, K), y = x^T optimum + N(0, label_noise_std^2), loss 0.5 (x^T theta - y)^2.
 
-Its Hessian is K, and its gradient noise depends on where one stands: at e = theta - optimum the residual has the
-variance v = e^T K e + s^2, and one draw's gradient the covariance v K + h h^T with h = K e. The mean of a minibatch of
-any size is sampled exactly from one Gaussian vector and one chi-square variable (:mod:`qpsim.kernels.least_squares`).
-Sign descent on it is sign descent under Student's t with as many degrees of freedom as the minibatch has draws.
+Its Hessian is K, and its gradient noise depends on theta: with e = theta - optimum the residual has the variance v =
+e^T K e + s^2, and the gradient of one draw has the covariance v K + h h^T with h = K e. The mean of a minibatch of any
+size is sampled exactly from one Gaussian vector and one chi-square variable (:mod:`qpsim.kernels.least_squares`). Signs
+of such gradients have the distribution of signs under Student's t noise with B degrees of freedom, where B is the batch
+size.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ _NODES = (
     (0.999, 64),
     (1.0, 128),
 )
-# Its square is far within the floating-point range.
+# Largest label noise, so that its square is in the floating-point range.
 _LARGEST_STD = 1e50
-# Coordinates up to which a diagonal covariance is made a matrix for those who ask for one: 3 gigabytes.
+# Largest dimension for which a diagonal covariance may be converted to a matrix (3 gigabytes).
 _LARGEST_MATRIX = 20_000
 
 
@@ -92,7 +93,7 @@ class LeastSquares(QuadraticLoss):
     ) -> None:
         given = square_or_diagonal(covariance, "The covariance")
         self._is_diagonal = given.ndim == 1
-        # Of a diagonal K the vector alone is held: a million coordinates fit.
+        # A diagonal K is stored as a vector, so that a million coordinates are possible.
         values, vectors = (given, None) if self._is_diagonal else np.linalg.eigh(given)
         try:
             self._eigenvalues = frozen(semidefinite(values, self._is_diagonal))
@@ -123,7 +124,7 @@ class LeastSquares(QuadraticLoss):
 
     @property
     def covariance(self) -> Array:
-        """K, shape (d, d). Of a diagonal K the matrix is made when it is asked for; its diagonal is `eigenvalues`."""
+        """K, shape (d, d). For a diagonal K the matrix is made at each access; its diagonal is `eigenvalues`."""
         return self._matrix(self._given) if self._is_diagonal else self._given
 
     @property
@@ -133,7 +134,7 @@ class LeastSquares(QuadraticLoss):
 
     @property
     def eigenvalues(self) -> Array:
-        """Eigenvalues of K, shape (d,): ascending, or the diagonal of a diagonal K as it stands."""
+        """Eigenvalues of K, shape (d,): ascending for a dense K, the unsorted diagonal for a diagonal K."""
         return self._eigenvalues
 
     @property
@@ -202,18 +203,18 @@ class LeastSquares(QuadraticLoss):
             return self._batch_size
         return checks.count("batch_size", batch_size, ProblemError)
 
-    # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
+    # -- the interface for simulations (qpsim.problem.interface.Problem) ---------------------------
 
     def runs_by_coordinate(self, method: Any) -> bool:
-        """Never: the residual couples all coordinates."""
+        """False: the residual couples all coordinates."""
         return False
 
     def lanes_are_independent(self, method: Any) -> bool:
-        """Whether K is diagonal: else steps take matrix products over all replicates of a block."""
+        """Whether K is diagonal: with a dense K a step has matrix products over all replicates of a block."""
         return self._is_diagonal
 
     def is_deterministic(self) -> bool:
-        """Never: away from the optimum every draw of x has another gradient."""
+        """False: each draw of x has another gradient."""
         return False
 
     def records_moment_error(self, method: Any) -> bool:
@@ -329,7 +330,7 @@ def _series_table(covariance: Array, tolerance: float) -> Any:
 
 
 def _sign_table(covariance: Array, batch_size: int) -> Any:
-    """What signs at a batch size tabulate of the data's correlation; where it has no closed forms, an empty table."""
+    """The table for exact steps of sign rules at this batch size; empty if there is no closed form."""
     from qpsim.kernels.student_signs import closed_degrees, student_table
 
     degrees = closed_degrees(batch_size)
@@ -337,16 +338,16 @@ def _sign_table(covariance: Array, batch_size: int) -> Any:
 
 
 def _arcsines(covariance: Array) -> Array:
-    """K_ij (2 / pi) asin(K_ij / sqrt(K_ii K_jj)), shape (d, d); 0 beside a coordinate that is always 0."""
+    """K_ij (2 / pi) asin(K_ij / sqrt(K_ii K_jj)), shape (d, d); 0 in rows and columns with K_ii = 0."""
     return covariance * np.arcsin(_correlation(covariance)) * (2.0 / np.pi)
 
 
 def _correlation(covariance: Array) -> Array:
-    """K_ij / sqrt(K_ii K_jj), shape (d, d); 0 beside a coordinate that is always 0."""
+    """K_ij / sqrt(K_ii K_jj), shape (d, d); 0 in rows and columns with K_ii = 0."""
     std = np.sqrt(np.diagonal(covariance))
     size = np.outer(std, std)
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = np.where(size > 0.0, np.clip(covariance / size, -1.0, 1.0), 0.0)
-    # The arcsine is so steep at 1 that rounding on the diagonal would show.
+    # Exactly 1 on the diagonal: near 1 the arcsine would magnify rounding errors.
     np.fill_diagonal(correlation, np.sign(std))
     return correlation

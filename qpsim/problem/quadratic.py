@@ -1,9 +1,9 @@
-"""The stochastic quadratic problem: what is minimised, and how noisily its gradient is seen.
+"""``QuadraticProblem``: a quadratic loss, and the noise of its stochastic gradients.
 
 Balles & Hennig (2018), Section 2: ``l(theta, x) = 0.5 (theta - x)^T Q (theta - x)`` with
 ``x ~ N(optimum, noise_std^2 I)``. The stochastic gradient ``Q (theta - x)`` is Gaussian with mean
 ``Q (theta - optimum)`` and covariance ``noise_std^2 Q Q`` (the text after Eq. 9 prints another
-law). A diagonal Hessian is held as its diagonal and never becomes a dense matrix.
+law). A diagonal Hessian is stored as a vector and never becomes a matrix.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class QuadraticProblem(Simulated, QuadraticLoss):
     Parameters
     ----------
     hessian : array_like, shape (d, d) or (d,)
-        Symmetric positive semi-definite matrix Q; a vector gives the eigenvalues of a diagonal Q. A
-        matrix without off-diagonal entries is held as its diagonal. Its largest entry lies between
-        1e-50 and 1e50. Eigenvalues of a dense matrix that rounding cannot tell from 0 count as 0.
+        Symmetric positive semi-definite matrix Q; a vector gives the eigenvalues of a diagonal Q. A matrix without
+        off-diagonal entries is stored as a vector. Its largest entry lies between 1e-50 and 1e50. Eigenvalues of a
+        dense matrix of the size of rounding errors count as 0.
     optimum : array_like, shape (d,), optional
         The minimiser, or any of them if Q is singular; zeros by default. Coordinates are at most 1e50.
     noise_std : float, default 0.1
         Standard deviation nu of the data around the optimum, in units of theta; at most 1e50.
     noise : Noise, optional
-        Any other noise, from :mod:`qpsim.problem.noise` (``qpsim.noise``), instead of noise_std.
+        Another noise, made by a function of ``qpsim.noise``, instead of noise_std.
 
     Raises
     ------
@@ -149,7 +149,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
         optimum: ArrayLike,
         noise: Noise,
     ) -> QuadraticProblem:
-        """A dense problem put together again from what it was saved as, bit for bit.
+        """A dense problem from the arrays with which it was saved, bit for bit.
 
         Raises
         ------
@@ -168,7 +168,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
 
     @property
     def is_diagonal(self) -> bool:
-        """Whether the Hessian is diagonal, and so held as a vector."""
+        """Whether the Hessian is diagonal, and so stored as a vector."""
         return self._hessian.ndim == 1
 
     @property
@@ -188,14 +188,14 @@ class QuadraticProblem(Simulated, QuadraticLoss):
 
     @property
     def noise(self) -> Noise:
-        """The gradient's noise, as one draw has it."""
+        """The noise of one draw's gradient."""
         return self._noise
 
     @property
     def noise_std(self) -> Any:
-        """The level nu of the noise: of the data around the optimum, unless another noise was given.
+        """The level nu of the noise: that of the data around the optimum, or of another noise that was given.
 
-        None for a noise that is given by a matrix or variances.
+        None for a noise given by a matrix or by variances.
         """
         return self._noise.level if self._noise.has_level else None
 
@@ -259,7 +259,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
         Raises
         ------
         ProblemError
-            Hessian and C are diagonal: the correlation is the identity, which is not materialised.
+            Hessian and C are diagonal; then r is the identity matrix, which is not made.
         """
         if self.coordinates_are_independent:
             raise ProblemError("A diagonal problem has uncorrelated gradients; r is the identity.")
@@ -304,9 +304,9 @@ class QuadraticProblem(Simulated, QuadraticLoss):
         return self._replaced(self._optimum, self._noise.at_batch(count))
 
     def preconditioned(self, preconditioner: Any) -> QuadraticProblem:
-        """The problem that a method preconditioned by P sees: P^(1/2) Q P^(1/2), in theta' = P^(-1/2) theta.
+        """The problem in preconditioned coordinates theta' = P^(-1/2) theta, with Hessian P^(1/2) Q P^(1/2).
 
-        Plain SGD on it moves as SGD with direction P g does on this one. Loss and its values stay the same.
+        SGD on it takes the same steps as SGD with direction P g on this problem. The values of the loss are the same.
 
         Parameters
         ----------
