@@ -135,11 +135,7 @@ class Conv2D(Layer):
         images = (prod(source.buffer_shape) + 2 * prod(target.buffer_shape)) * values[0].itemsize
         self._group = max(int(_GROUP_BYTES / images), 1)
         self._winograd: Winograd | None = None
-        if (
-            self.fast
-            and not self._large
-            and suits(size, self.stride, channels, filters, values[0].dtype)
-        ):
+        if self.fast and suits(size, self.stride, channels, filters, values[0].dtype):
             self._winograd = Winograd(self._gemm, source, target, values[0])
         self._no_dx = np.empty((0, 0, 0, 0), values[0].dtype)
         self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), np.empty(0, values[0].dtype)]
