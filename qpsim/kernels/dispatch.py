@@ -1,9 +1,8 @@
-"""One kernel for every rule: numba finds the rule by the type of the hyper-parameters it is given.
+"""How one kernel serves every rule: numba finds the rule by the type of the hyper-parameters.
 
-Each name below is a stub that has no body of its own. When a kernel calls it with a rule's
-hyper-parameters, :func:`numba.extending.overload` writes the body for that rule: the state loaded
-from its arrays, the rule's scalar function, the new state stored. A closure over the rule would do
-the same but could not be cached on disk.
+Each public function below has no body. When a kernel calls it with a rule's hyper-parameters,
+:func:`numba.extending.overload` makes a body for that rule: it loads the state from its arrays, calls the rule's scalar
+function and stores the new state. A closure over the rule would do the same, but closures cannot be cached on disk.
 
 Arrays are (coordinate, lane); state arrays are (name, coordinate, lane).
 """
@@ -69,7 +68,7 @@ def peek(hyper, gradient, extra, states, i, lane, t):
 
 
 def breakpoint(hyper, extra, states, i, lane, t):
-    """The gradient near which the rule turns sharply; NaN if the rule names none."""
+    """The rule's breakpoint: the gradient near which the direction changes sharply; NaN if it declares none."""
 
 
 def offset(hyper, extra, states, i, lane, t):
@@ -124,7 +123,7 @@ def _offset(hyper, extra, states, i, lane, t):
 @overload(scale, jit_options=OVERLOAD_INLINE)
 def _scale(hyper, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
-    # scale * (g + offset) at g = probe - offset is scale * probe, for either form.
+    # At g = probe - offset both forms give scale times a known number, from which scale follows.
     body = ["    shift = 0.0"]
     if rule.offset is not None:
         body = [f"    shift = offset({_arguments(rule, [], 'extra')})"]
@@ -155,13 +154,13 @@ def is_linear_type(hyper: Any) -> bool:
 
 
 def field_class(kind: Any, name: str) -> type:
-    """The class of a named tuple that is a field of another, from numba's type of the outer one."""
+    """The class of a named tuple that is a field of another one, from numba's type of the outer tuple."""
     return kind[kind.fields.index(name)].instance_class
 
 
 def _arguments(rule: Declaration, first: list[str], extra: str) -> str:
     observed = [extra] if rule.observes else []
-    # Arithmetic is float64 whatever the arrays hold.
+    # Arithmetic is float64 for arrays of any precision.
     states = [f"float(states[{k}, i, lane])" for k in range(len(rule.state_names))]
     hyper = [f"hyper.{name}" for name in rule.defaults]
     return ", ".join([*first, *observed, *states, "t", *hyper])
@@ -169,12 +168,12 @@ def _arguments(rule: Declaration, first: list[str], extra: str) -> str:
 
 @cache
 def scalar_rule(function: Callable[..., Any]) -> Any:
-    """A rule's scalar function for use inside kernels, compiled once a process for each type."""
+    """A rule's scalar function for use inside kernels, compiled once in each process."""
     return numba.njit(**OVERLOAD_INLINE)(function)
 
 
 def _compiled(stub: Callable[..., Any], body: list[str], **names: Any) -> Callable[..., Any]:
-    """A function of the stub's arguments with this body: the text numba will read."""
+    """A function with the arguments of the stub and this body, as source text that numba can read."""
     header = f"def implementation({', '.join(inspect.signature(stub).parameters)}):"
     namespace = dict(names)
     exec("\n".join([header, *body]), namespace)

@@ -36,7 +36,7 @@ from qpsim.kernels.jit import (
     wide_vectors,
 )
 
-# From here on a noise is as good as none: the sign errs by 1 / a with one degree of freedom.
+# Largest |a|; beyond it noise is negligible: with one degree of freedom it changes a mean sign by 1 / a.
 FARTHEST = 1e12
 # Degrees of freedom up to which a sum of so many terms is less work than averages over the scale.
 MOST_DEGREES = 256
