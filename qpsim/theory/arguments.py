@@ -1,8 +1,7 @@
-"""What a formula may be asked: every check of an argument, each with its one sentence.
+"""Checks of arguments for the formulas of this package.
 
-The formulas themselves stay free of checks; a number that passes here has a finite answer, or an
-infinite one that is the right limit. On the way to it numbers may overflow or divide by 0:
-:func:`quiet` keeps NumPy from warning of that.
+The formulas themselves have no checks: for arguments that pass here the result is finite, or infinite where that is the
+right limit. Intermediate numbers may overflow or be divided by 0; :func:`quiet` suppresses NumPy's warnings.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What a correlation computed as a quotient may be beyond 1.
+# Rounding errors by which a computed correlation may exceed 1.
 _ROUNDING = 1e-12
 
 
 def quiet(function: Callable[P, T]) -> Callable[P, T]:
-    """A formula that neither warns nor raises where NumPy would, whatever the user told NumPy to do."""
+    """Decorator: the function runs with NumPy's floating-point warnings and errors off."""
 
     @wraps(function)
     def asked(*arguments: P.args, **options: P.kwargs) -> T:
@@ -46,7 +45,7 @@ def quiet(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def real(values: ArrayLike, what: str) -> NDArray[np.float64]:
-    """An array of real numbers without NaN; infinities are left to the caller."""
+    """An array of real numbers without NaN; infinities are allowed."""
     array = np.array(checks.numbers(what, values, TheoryError))
     if np.isnan(array).any():
         raise TheoryError(f"{what} holds NaN; every entry must be a number.")
@@ -78,7 +77,7 @@ def deviations(values: ArrayLike, what: str = "The standard deviation") -> NDArr
 
 
 def correlations(values: ArrayLike) -> NDArray[np.float64]:
-    """An array of numbers in [-1, 1]; what is beyond by rounding is taken for +-1."""
+    """An array of numbers in [-1, 1]; values beyond by rounding become +-1."""
     array = real(values, "The correlation")
     bad = np.abs(array) > 1.0 + _ROUNDING
     if bad.any():
@@ -96,7 +95,7 @@ def momentum(values: ArrayLike) -> NDArray[np.float64]:
 
 
 def steps_taken(values: ArrayLike) -> NDArray[np.float64]:
-    """Step numbers t, whole and at least 1; infinity asks for the limit."""
+    """Step numbers t, integers >= 1, or infinity for the limit."""
     array = real(values, "The step t")
     bad = (array < 1) | (np.isfinite(array) & (array != np.floor(array)))
     if bad.any():

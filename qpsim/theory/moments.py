@@ -1,10 +1,9 @@
 """Moments of an update direction: E[z] and E[z^T Q z] of every method, given its state.
 
-Given the state before the step, a rule of form "linear" moves along ``scale * (g + offset)`` and
-one of form "sign" along ``scale * sign(g + offset)``, where g is the Gaussian gradient. Scale and
-offset are asked from the rule itself, so that no method's formula is written a second time here.
-Any other rule, one of two values included, is a scalar function of one Gaussian:
-:mod:`qpsim.theory.series` integrates it.
+Given the state before the step, a rule of form "linear" moves along ``scale * (g + offset)`` and one of form "sign"
+along ``scale * sign(g + offset)``, where g is the Gaussian gradient. Scale and offset are computed by the rule itself,
+so that no formula of a method is repeated here. Every other rule, also of form "two-valued", is a scalar function of
+one Gaussian, which :mod:`qpsim.theory.series` integrates.
 """
 
 from __future__ import annotations
@@ -49,19 +48,19 @@ def direction_moments(
     Parameters
     ----------
     problem : QuadraticProblem
-        Its noise is that of the gradient the method sees: of a minibatch of B draws,
-        ``problem.at_batch(B)``. Heavy tails are averaged over their scale, to 1e-8 relative.
+        Its noise is that of the gradient that the method gets; for a minibatch of B draws give ``problem.at_batch(B)``.
+        Heavy tails are averaged over their scale, with a relative error of 1e-8.
     method : str or Method
-        Any. Closed forms are used where a rule declares one (``closed_form="linear"`` or ``"sign"``), else
-        quadrature and a Hermite series to 1e-8 relative (:mod:`qpsim.theory.series`). Oracle
+        Any method. Closed forms are used where a rule declares one (``closed_form="linear"`` or ``"sign"``), else
+        quadrature and a Hermite series with a relative error of 1e-8 (:mod:`qpsim.theory.series`). Oracle
         methods are given the exact relative variance sigma_i^2 / grad_i^2.
     theta : array_like, shape (..., d)
     state : State, optional
         The method's state *before* the step, its arrays broadcasting with theta; the initial
         state by default. The coming step is number ``state.t + 1``.
     variance_estimate : array_like, broadcasting with theta
-        For methods that see one (m-svag-mb, adam*-mb), and only for them: this step's estimate of
-        sigma^2 (Eq. 44, unbiased), given which the moments are. It is independent of the gradient.
+        Only for methods that observe one (m-svag-mb, adam*-mb): this step's estimate of sigma^2 (Eq. 44, unbiased). The
+        moments are conditional on it; it is independent of the gradient.
 
     Returns
     -------
@@ -200,7 +199,7 @@ def _observed(
     std: NDArray[np.float64],
     variance_estimate: ArrayLike | None,
 ) -> list[NDArray[np.float64]]:
-    """What the rule sees besides the gradient and its state: an array, or none."""
+    """What the rule observes besides the gradient: a list with one array, or an empty one."""
     wanted = method.observes == "variance_estimate"
     if wanted != (variance_estimate is not None):
         raise MethodError(
@@ -256,7 +255,7 @@ def _by_quadrature(
 def _asked(
     method: Method, function: Callable[..., float], arguments: list[NDArray[np.float64]]
 ) -> NDArray[np.float64]:
-    """The rule's directions, elementwise; what it cannot answer is said in its name."""
+    """The rule's directions, elementwise. Raises an error that names the rule if it fails."""
     try:
         value = _mapped(function, arguments)
     except (ArithmeticError, ValueError) as error:
@@ -284,7 +283,7 @@ def _scale_and_offset(
 
     def scale_at(*seen: float) -> float:
         offset = offset_at(*seen)
-        # Where gradient + offset is exactly known and positive: twice the offset, 1, or above 0.
+        # Evaluated where gradient + offset is known and positive: twice the offset, 1, or above 0.
         if form == "linear":
             probe = offset if offset != 0 else 1.0
             length = probe + offset
@@ -336,7 +335,7 @@ def _quadratic_form(p: QuadraticProblem, v: NDArray[np.float64]) -> NDArray[np.f
 
 
 def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
-    """tr(Q cov[z]) = sum_ij scale_i scale_j q_ij cov[g]_ij of a linear rule; infinite without a variance."""
+    """tr(Q cov[z]) = sum_ij scale_i scale_j q_ij cov[g]_ij of a linear rule; infinite if the variance is."""
     if p.is_deterministic():
         return 0.0
     variance = p.noise.law.variance
@@ -347,7 +346,7 @@ def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
         return np.sum(np.square(scale) * weights, axis=-1)
     along = p.noise.eigen_std(p)
     if np.ndim(scale) == 0 and along is not None:
-        # A product overflows to infinity, which is refused in words; a power would raise.
+        # A product overflows to infinity, which is checked later; a power of a float would raise OverflowError.
         return float(scale) * float(scale) * variance * float(np.sum(p.eigenvalues * along**2))
     weights = p.hessian * p.noise.dense_matrix(p) * variance
     return (

@@ -1,4 +1,4 @@
-"""The schedule of step sizes that makes the exact expected excess loss of a whole run smallest.
+"""The schedule of step sizes that minimises the exact expected excess loss of a whole run.
 
 Eq. 11's step is the best for the loss after one step, and not for the end of a run: the short-horizon bias of Wu et
 al. (2018). Here all steps are chosen at once, for methods that are linear in the gradient. Their second moments obey an
