@@ -42,7 +42,7 @@ __all__ = ["app", "main"]
 
 
 class Commands(TyperGroup):
-    """Commands that answer a user's mistake with one line and an exit code."""
+    """Commands that report a user's mistake in one line, with an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""
@@ -56,7 +56,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    # Plain text needs a tenth of the time that rich needs to be imported.
+    # Plain text, since importing rich takes ten times as long.
     rich_markup_mode=None,
 )
 
@@ -129,12 +129,12 @@ app.command("info", cls=Command, short_help="Print versions and caches, or the l
 )
 
 
-# Whatever an orderly stop waits for, nobody waits longer than this; files are whole at any moment.
+# Longest time of an orderly stop after Ctrl-C; then the process exits. Files are complete at any moment.
 _PATIENCE_SECONDS = 20.0
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    """Stop in order, and leave without it if that does not come to an end."""
+    """Stop in order, and exit if that takes too long."""
     last = threading.Timer(_PATIENCE_SECONDS, os._exit, (130,))
     last.daemon = True
     last.start()

@@ -33,7 +33,7 @@ METHODS = ("sgd", "ssd")
 
 @dataclass(frozen=True)
 class Options(PanelOptions):
-    """What Figure 2 may be asked for."""
+    """Options of Figure 2."""
 
     methods: tuple = option(METHODS, "methods to compare", text=choices.method_text)
 

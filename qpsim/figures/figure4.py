@@ -29,7 +29,7 @@ _SPAN = (-5.0, 7.0)
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What Figure 4 may be asked for."""
+    """Options of Figure 4."""
 
     points: int = option(601, "points of each curve", at_least=2)
 
@@ -40,7 +40,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     Parameters
     ----------
     options : Options
-    workers : ignored; there is next to nothing to do.
+    workers : not used, since there is little to compute.
 
     Returns
     -------

@@ -1,6 +1,6 @@
 """Public optimizers held to the exact rules of their methods: which conform, and how others differ.
 
-Each is checked by :func:`qpsim.conformance.check`. What is not installed is said so.
+Each is checked by :func:`qpsim.conformance.check`. Packages that are not installed are listed.
 """
 
 from __future__ import annotations
@@ -114,10 +114,10 @@ def _laws(report: Report) -> list[float]:
 
 
 def _how(data: Data, k: int) -> str:
-    """What is different, without what the row says already."""
+    """The difference as text, without what is in the row already."""
     if data["conforms"][k]:
         return "conforms"
-    # What a stream is for stands in the data, not in the table.
+    # The purpose of a stream is left out of the table.
     text = re.sub(r"(stream '[^']*') \([^)]*\)", r"\1", str(data.labels["diagnosis"][k]))
     return text.removeprefix(f"equals {data.labels['rule'][k]}").lstrip(" ,")
 
@@ -139,7 +139,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
 
 
 def _lines(data: Data, width: float) -> Iterator[tuple[str, Any]]:
-    """What stands in each line: a package's heading, or a row's number, and the lines of its text."""
+    """The content of each line: a package's heading, or a row's number, and the lines of its text."""
     ems = width * 72 / _size(width)
     room = int((ems - _columns(width)[3] - 0.6) / _LETTER)
     last = None

@@ -184,24 +184,18 @@ class LeastSquares(QuadraticLoss):
         """v = e^T K e + s^2, the variance of x^T theta - y, shape (...)."""
         return 2.0 * self.excess_loss(theta) + self._label_noise_std**2
 
-    def gradient_covariance(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
-        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's by default."""
+    def gradient_covariance(self, theta: ArrayLike) -> Array:
+        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's batch size."""
         h = self.gradient(theta)
-        count = self._count(batch_size)
-        return (self.residual_variance(theta) * self.covariance + np.outer(h, h)) / count
+        variance = self.residual_variance(theta)
+        return (variance * self.covariance + np.outer(h, h)) / self._batch_size
 
-    def gradient_std(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
-        """Standard deviation of a gradient at theta (..., d), shape (..., d); B is the problem's own by default."""
+    def gradient_std(self, theta: ArrayLike) -> Array:
+        """Standard deviation of a gradient at theta (..., d), shape (..., d), for the problem's batch size."""
         h = self.gradient(theta)
         v = np.asarray(self.residual_variance(theta))
         own = self._given if self._is_diagonal else np.diagonal(self._given)
-        count = self._count(batch_size)
-        return np.sqrt((v[..., None] * own + h * h) / count)
-
-    def _count(self, batch_size: int | None) -> int:
-        if batch_size is None:
-            return self._batch_size
-        return checks.count("batch_size", batch_size, ProblemError)
+        return np.sqrt((v[..., None] * own + h * h) / self._batch_size)
 
     # -- the interface for simulations (qpsim.problem.interface.Problem) ---------------------------
 

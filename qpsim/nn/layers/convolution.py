@@ -20,16 +20,16 @@ from qpsim.nn.layers.base import (
 from qpsim.nn.layers.winograd import Winograd, suits
 from qpsim.nn.memory import aligned_zeros
 
-# With fewer channels than this, a product per kernel position is mostly overhead.
+# With fewer channels than this, separate products for each kernel position are too small.
 _FEW_CHANNELS = 16
 # Up to this many multiplications OpenBLAS multiplies without packing where it has kernels for it,
 # and this many pixels are enough for a product by the weights' gradient to be efficient.
 _SMALL_PRODUCT = 1e6
 _ENOUGH_PIXELS = 128
-# Of the second-level cache, what a group of images may take beside the weights.
+# Bytes of the second-level cache for a group of images, besides the weights.
 _GROUP_BYTES = 4e5
 _MANY_PIXELS = 256
-# From this many pixels on a row needs no company.
+# Rows of at least so many pixels are multiplied separately.
 _LONG_ROW = 24
 
 

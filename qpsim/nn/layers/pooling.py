@@ -1,4 +1,4 @@
-"""Layers that make images smaller, or no images any more."""
+"""Layers that reduce images: max-pooling, mean over the image, and flattening."""
 
 from math import prod
 from typing import Any
