@@ -1,4 +1,4 @@
-"""What goes wrong between steps, whatever the method: counters, states that are lost, gradients that are absent."""
+"""Errors that any method may have: wrong step counters, lost states, missing gradients."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ _STARTS = (2, 3, 4, 5, 10, 100, 1000)
 
 
 def with_other_counters(base: Candidate) -> Iterator[Candidate]:
-    """The rule with a counter or a state that is wrong from the start.
+    """The rule with a wrong counter or state from the start.
 
-    A rule may keep averages that are corrected already, and most programs keep others: which of the
-    two matters for a counter that stands still, so that both are tried.
+    With a wrong counter it matters whether a program stores bias-corrected averages or others, so
+    that both forms are tried.
     """
     for function in dict.fromkeys((base.function, written_out(base.function))):
         yield from _with_other_counters(replace(base, function=function))
@@ -76,7 +76,7 @@ def with_state_of_low_precision(base: Candidate) -> Iterator[Candidate]:
 def event(
     candidate: Candidate, one: Played, steps: StepSizes, before: Sequence[Played] = ()
 ) -> str | None:
-    """What is known to go wrong on one stream, for an optimizer that is the rule on others.
+    """The known error that explains one stream, for an optimizer that follows the rule on others.
 
     Parameters
     ----------
@@ -90,7 +90,7 @@ def event(
     Returns
     -------
     str or None
-        What stands after "where"; None if nothing that is known fits.
+        The text after "where"; None if no known error fits.
     """
 
     def fits(played: Played, restart: _Restart) -> bool:

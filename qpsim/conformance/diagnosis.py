@@ -1,4 +1,4 @@
-"""Which known variant an optimizer is, if it is not the method that it claims to be.
+"""Finds the known variant that an optimizer follows, if it does not follow its method.
 
 Tried in this order: the variants of the method, other values of its hyper-parameters, what can be
 wrong with any method (counters, states, decays of the weights), both at once, and the other methods.

@@ -1,12 +1,12 @@
-"""What a rule does on a stream, and how far rounding may take an optimizer from it.
+"""What a rule does on a stream, and the tolerance for rounding errors.
 
-The rule runs as ordinary Python, one coordinate after the other. Its tolerance is measured, not
-chosen: the rule runs again with each gradient and each number of its state off by one rounding error
-of the type, up or down at random, and its hyper-parameters off by one of the scalars'. A hyper-parameter of a
-variant whose name begins with "_" is 1: a factor that stands for the rounding of what it multiplies. A bias correction
-1 - b^t has a rounding error of u / (1 - b^t) relative to itself, if the power has one of u. A
-gradient of the smallest numbers may have been multiplied by a small step size first. ``SAFETY``
-times the sum of these effects, and the rounding of the parameters, is what is forgiven at a step.
+The rule runs as ordinary Python, one coordinate after the other. The tolerance is computed: the rule runs again with
+each gradient and each number of its state changed by one rounding error of the type, up or down at random, and its
+hyper-parameters by one of the scalars' type. A hyper-parameter of a variant whose name begins with "_" is 1: a factor
+that stands for the rounding of what it multiplies. A bias correction 1 - b^t has a rounding error of u / (1 - b^t)
+relative to itself, if the power has one of u. A gradient of the smallest numbers may have been multiplied by a small
+step size first. ``SAFETY`` times the sum of these effects, plus the rounding of the parameters, is the tolerance of a
+step.
 """
 
 from __future__ import annotations

@@ -1,12 +1,10 @@
-"""Laws on stochastic quadratics: what a fixed stream misses, the loss after many steps may show.
+"""Compares the mean loss after many steps on small stochastic quadratics, which may show what fixed streams do not.
 
-An optimizer runs on many replicates of a noisy quadratic at once, their coordinates beside each other
-in one tensor. Its mean excess loss is set beside that of the rule: exact where the theory has it, and
-otherwise an ensemble of its own, 2000 replicates with other random numbers (one jitted step; the
-kernels of :func:`qpsim.simulate` give the same law, but compile for a minute for some methods). It
-holds if the two are within ``STANDARD_ERRORS`` of their common standard error. Three Hessians are
-diagonal. A rule whose law depends on the basis also has one that is not: there the noise of the
-coordinates is correlated, and what is moved along one changes the gradients of the others.
+An optimizer runs on many replicates of a noisy quadratic at once, in one tensor. Its mean excess loss is compared with
+that of the rule: exact if the theory has it, otherwise the mean of 2000 other replicates (with single jitted steps; the
+kernels of :func:`qpsim.simulate` would give the same, but compile for a minute for some methods). The law holds if the
+difference is within ``STANDARD_ERRORS`` standard errors. Three Hessians are diagonal. For rules whose loss depends on
+the basis there is also a dense one, where the noise is correlated between coordinates.
 """
 
 from __future__ import annotations
@@ -59,7 +57,7 @@ def hold(subject: Subject, method: Method, step_size: np.ndarray | float) -> lis
     outcomes = []
     for k, (name, (problem, distance)) in enumerate(problems().items()):
         if method.equivariant and not problem.is_diagonal:
-            continue  # as in the own axes
+            continue  # the same as in the eigenbasis
         theta0 = distance * np.array([1.0, -0.7, 0.4])
         observed, error = _observed(subject, problem, theta0, side, seed=k)
         expected, other = _expected(method, problem, theta0, side * steps, seed=100 + k)

@@ -1,4 +1,4 @@
-"""Public optimizers that claim to be a method that has a rule here, by package.
+"""A list of public optimizers, by package, each with the method that it should follow.
 
 Packages are imported only when asked for. Each optimizer is set as its users are told to, with the
 hyper-parameters of the method where it has arguments for them; what remains different is a

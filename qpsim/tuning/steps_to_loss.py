@@ -1,4 +1,4 @@
-"""The fewest steps to a target loss, over constant step sizes: exact where the risk is exact, else on ensembles."""
+"""The fewest steps to a target loss over constant step sizes: exact if the risk is known, else by simulation."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _RESAMPLES = 400
 
 @dataclass(frozen=True, eq=False)
 class StepsToLoss:
-    """How many steps it takes to a target loss.
+    """The number of steps to a target loss. Made by :func:`steps_to_loss`.
 
     Attributes
     ----------
@@ -225,7 +225,7 @@ def _on_ensembles(
     steps, intervals = [], []
     for alpha in grid:
         with warnings.catch_warnings():
-            # A step size of the grid that is too large is no news.
+            # Some step sizes of the grid are too large, which is expected.
             warnings.simplefilter("ignore", DivergenceWarning)
             run = simulate(
                 problem,
@@ -248,7 +248,7 @@ def _on_ensembles(
 
 
 def _finite(losses: np.ndarray) -> np.ndarray:
-    """Losses with a large number for infinity, since 0 times infinity is no number."""
+    """Losses with a large number in the place of infinity, since 0 times infinity is NaN."""
     return np.minimum(losses, 1e300)
 
 
