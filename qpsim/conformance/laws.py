@@ -1,12 +1,14 @@
 """Laws on stochastic quadratics: what a fixed stream misses, the loss after many steps may show.
 
 An optimizer runs on many replicates of a noisy quadratic at once, their coordinates beside each other
-in one tensor. Its mean excess loss is set beside that of the rule: exact where the theory has it, and
-otherwise an ensemble of its own, 2000 replicates with other random numbers (one jitted step; the
-kernels of :func:`qpsim.simulate` give the same law, but compile for a minute for some methods). It
-holds if the two are within ``STANDARD_ERRORS`` of their common standard error. Three Hessians are
-diagonal. A rule whose law depends on the basis also has one that is not: there the noise of the
-coordinates is correlated, and what is moved along one changes the gradients of the others.
+in one tensor. Its mean excess loss is set beside that of the rule: exact where the theory has a closed form
+(linear rules, sign descent), and otherwise an ensemble of its own, 20000 replicates with other random numbers
+(one jitted step; the kernels of :func:`qpsim.simulate` give the same law, but compile for a minute for some
+methods). Following the law of Adam's state on a grid would be exact too, but takes half a minute, and the standard
+error of 20000 replicates is a seventh of the optimizer's. It holds if the two are within
+``STANDARD_ERRORS`` of their common standard error. Three Hessians are diagonal. A rule whose law depends on the
+basis also has one that is not: there the noise of the coordinates is correlated, and what is moved along one changes
+the gradients of the others.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from qpsim.methods import Method
 from qpsim.problem.quadratic import QuadraticProblem
 
 STANDARD_ERRORS = 4.5
-_N_STEPS, _N_REPLICATES, _N_EXPECTED = 50, 400, 2000
+_N_STEPS, _N_REPLICATES, _N_EXPECTED = 50, 400, 20_000
 
 
 def problems() -> dict[str, tuple[QuadraticProblem, float]]:
@@ -103,7 +105,8 @@ def _expected(
 ) -> tuple[float, float]:
     from qpsim import theory
 
-    if np.all(steps == steps[0]) and problem.is_diagonal:
+    has_closed_form = method.equivariant or method.name == "ssd"
+    if has_closed_form and np.all(steps == steps[0]) and problem.is_diagonal:
         try:
             risk = theory.expected_excess_loss(problem, method, theta0, float(steps[0]), _N_STEPS)
             return float(np.asarray(risk)[-1]), 0.0
