@@ -10,7 +10,7 @@ import numpy as np
 
 from qpsim import __version__, checks
 from qpsim.conformance import adapters, laws
-from qpsim.conformance.diagnosis import best_step_sizes, candidate_of, diagnose
+from qpsim.conformance.diagnosis import UNKNOWN, best_step_sizes, candidate_of, diagnose
 from qpsim.conformance.expectation import COUPLED, DECOUPLED, Difference
 from qpsim.conformance.play import Played, play, why_not
 from qpsim.conformance.report import Report, StreamOutcome
@@ -142,9 +142,9 @@ def check(
     versions = _versions(optimizer)
     if not played or played[0].stream.name != "normal":
         first = broken[0]
-        said = f"{first.wrong} (step {first.step} of stream {first.stream.name!r})"
+        wrong = f"{first.wrong} (step {first.step} of stream {first.stream.name!r})"
         return Report(
-            False, said, repr(chosen), subject.kind, "unknown", tuple(outcomes), (), versions
+            False, wrong, repr(chosen), subject.kind, "unknown", tuple(outcomes), (), versions
         )
     base = candidate_of(chosen, amount, decay_form)
     text, steps, found = best_step_sizes(base, played, declared)
@@ -158,6 +158,11 @@ def check(
     held: list[Any] = []
     if found:
         diagnosis = diagnose(chosen, base, played, declared)
+        if diagnosis.startswith(UNKNOWN) and _goes_elsewhere(subject, played[0]):
+            diagnosis += (
+                "; given the same gradients again it goes elsewhere: it draws random numbers, or keeps "
+                "something from one run to the next"
+            )
     else:
         diagnosis = f"equals {base.text} on {len(played)} streams"
         if run_laws and not amount:
@@ -171,6 +176,9 @@ def check(
                 )
             elif held:
                 diagnosis += f" and in {len(held)} laws"
+        said, real = played[0].rate, float(steps(1)[0])
+        if said and declared is None and abs(real / said - 1.0) > 1e-6:
+            diagnosis += f", with a step size of {real:.6g} where it says {said:.6g}"
     if broken:
         one = broken[0]
         diagnosis += f"; on stream {one.stream.name!r} ({one.stream.purpose}) at step {one.step}: {one.wrong}"
@@ -225,6 +233,11 @@ def assert_conforms(
         ]
         raise AssertionError("\n".join([f"not {report.method}: {report.diagnosis}", *lines]))
     return report
+
+
+def _goes_elsewhere(subject: adapters.Subject, one: Played) -> bool:
+    again = play(subject, one.stream)
+    return again is not None and not np.array_equal(again.theta, one.theta, equal_nan=True)
 
 
 def _outcome(

@@ -91,7 +91,7 @@ def _move(hyper, gradient, extra, states, i, lane, t):
     body = [f"    out = rule({arguments})"]
     body += [f"    states[{k}, i, lane] = out[{k + 1}]" for k in range(n)]
     body += ["    return out[0]" if n else "    return out"]
-    return _compiled(_move, body, rule=scalar_rule(rule.function))
+    return _compiled(_move, body, rule=scalar_rule(rule.function, rule))
 
 
 @overload(peek, jit_options=OVERLOAD_INLINE)
@@ -99,7 +99,7 @@ def _peek(hyper, gradient, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
     arguments = _arguments(rule, ["gradient"], "extra")
     body = [f"    return rule({arguments}){'[0]' if rule.state_names else ''}"]
-    return _compiled(_peek, body, rule=scalar_rule(rule.function))
+    return _compiled(_peek, body, rule=scalar_rule(rule.function, rule))
 
 
 @overload(breakpoint, jit_options=OVERLOAD_INLINE)
@@ -108,7 +108,7 @@ def _breakpoint(hyper, extra, states, i, lane, t):
     if rule.breakpoint is None:
         return lambda hyper, extra, states, i, lane, t: math.nan
     body = [f"    return rule({_arguments(rule, [], 'extra')})"]
-    return _compiled(_breakpoint, body, rule=scalar_rule(rule.breakpoint))
+    return _compiled(_breakpoint, body, rule=scalar_rule(rule.breakpoint, rule))
 
 
 @overload(offset, jit_options=OVERLOAD_INLINE)
@@ -117,7 +117,7 @@ def _offset(hyper, extra, states, i, lane, t):
     if rule.offset is None:
         return lambda hyper, extra, states, i, lane, t: 0.0
     body = [f"    return rule({_arguments(rule, [], 'extra')})"]
-    return _compiled(_offset, body, rule=scalar_rule(rule.offset))
+    return _compiled(_offset, body, rule=scalar_rule(rule.offset, rule))
 
 
 @overload(scale, jit_options=OVERLOAD_INLINE)
@@ -131,9 +131,9 @@ def _scale(hyper, extra, states, i, lane, t):
     body += [f"    out = rule({_arguments(rule, ['probe - shift'], 'extra')})"]
     body += [f"    value = {'out[0]' if rule.state_names else 'out'}"]
     body += ["    return value" if rule.closed_form == "sign" else "    return value / probe"]
-    functions = {"rule": scalar_rule(rule.function)}
+    functions = {"rule": scalar_rule(rule.function, rule)}
     if rule.offset is not None:
-        functions["offset"] = scalar_rule(rule.offset)
+        functions["offset"] = scalar_rule(rule.offset, rule)
     return _compiled(_scale, body, **functions)
 
 
@@ -166,9 +166,17 @@ def _arguments(rule: Declaration, first: list[str], extra: str) -> str:
     return ", ".join([*first, *observed, *states, "t", *hyper])
 
 
+def scalar_rule(function: Callable[..., Any], rule: Declaration) -> Any:
+    """A rule's scalar function for use inside kernels, compiled once in each process.
+
+    Machine code keeps the values of the global variables that a function reads. So a user's function that is declared
+    again is compiled again; ours may be shared by several rules.
+    """
+    return _machine_code(function, None if rule.is_builtin else rule)
+
+
 @cache
-def scalar_rule(function: Callable[..., Any]) -> Any:
-    """A rule's scalar function for use inside kernels, compiled once in each process."""
+def _machine_code(function: Callable[..., Any], rule: Declaration | None) -> Any:
     return numba.njit(**OVERLOAD_INLINE)(function)
 
 

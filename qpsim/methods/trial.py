@@ -23,6 +23,8 @@ _TIMES = (1, 2, 3, 4, 100, 10_000)
 _ROUNDING = 1e-6
 
 _passed: set[tuple[Declaration, Any]] = set()
+# What each rule gave when it was compiled, with which hyper-parameters.
+_compiled_as: dict[Declaration, tuple[Any, list[Any]]] = {}
 
 
 def try_rule(rule: Declaration, hyper: Any) -> None:
@@ -33,9 +35,12 @@ def try_rule(rule: Declaration, hyper: Any) -> None:
     MethodError
         The rule raises, does not return a direction and one number for each state, returns NaN or
         an infinity for ordinary gradients, does not have the form or the equivariance that it
-        declares, or cannot be compiled.
+        declares, cannot be compiled, or has been compiled and gives other values since.
     """
-    if rule.is_builtin or (rule, hyper) in _passed:
+    if rule.is_builtin:
+        return
+    _try_again(rule)
+    if (rule, hyper) in _passed:
         return
     for point in _walk(rule, hyper, rule.function, ""):
         _try_helpers(rule, hyper, *point)
@@ -47,6 +52,32 @@ def try_rule(rule: Declaration, hyper: Any) -> None:
         if helper is not None:
             _compiled(rule, helper, arguments - 1, hyper)
     _passed.add((rule, hyper))
+    _compiled_as.setdefault(rule, (hyper, _answers(rule, hyper)))
+
+
+def _try_again(rule: Declaration) -> None:
+    """Refuse a rule that reads a variable which was changed: its machine code keeps the former value."""
+    if rule in _compiled_as:
+        hyper, before = _compiled_as[rule]
+        if _answers(rule, hyper) != before:
+            raise MethodError(
+                f"Rule {rule.name!r} gives other values than when it was compiled, so a variable that it reads has "
+                "changed; machine code keeps the former value: declare the rule again, or make it a hyper-parameter."
+            )
+
+
+def _answers(rule: Declaration, hyper: Any) -> list[Any]:
+    """What the rule and its helpers give at the points of the trial, or the exception that ends them."""
+    functions = [f for f in (rule.offset, rule.breakpoint) if f is not None]
+    found: list[Any] = []
+    try:
+        for seen, state, t in _walk(rule, hyper, rule.function, ""):
+            rest = (*seen, *state, float(t), *hyper)
+            values = [float(function(*rest)) for function in functions]
+            found += [_moved(rule, hyper, 0.75, rest), *map(repr, values)]
+    except Exception as error:
+        found.append(repr(error))
+    return found
 
 
 # What a rule observes besides the gradient, its state, and t.
@@ -181,7 +212,7 @@ def _compiled(rule: Declaration, function: Callable[..., Any], n_floats: int, hy
 
     kinds = [numba.float64] * n_floats
     kinds += [numba.boolean if isinstance(value, bool) else numba.float64 for value in hyper]
-    machine_code = dispatch.scalar_rule(function)
+    machine_code = dispatch.scalar_rule(function, rule)
     try:
         machine_code.compile(tuple(kinds))
     except Exception as error:  # numba raises errors of many classes

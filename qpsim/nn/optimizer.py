@@ -12,6 +12,7 @@ import numpy as np
 from qpsim.errors import MethodError, TrainingError
 from qpsim.execution.threads import for_each
 from qpsim.methods import Method
+from qpsim.methods.trial import try_rule
 from qpsim.nn.examples import Fit
 from qpsim.nn.losses import minibatch_variance
 from qpsim.nn.memory import aligned_zeros
@@ -64,7 +65,8 @@ class Optimizer:
     Raises
     ------
     MethodError
-        The method needs the exact relative variance, which only a quadratic problem has.
+        The method needs the exact relative variance, which only a quadratic problem has; or it is a user's own and
+        does not pass :func:`qpsim.methods.trial.try_rule`.
 
     Examples
     --------
@@ -79,6 +81,7 @@ class Optimizer:
 
     def __init__(self, network: Network, method: Method) -> None:
         check_trains(method)
+        try_rule(method.rule, method.hyper)
         self.network = network
         self.method = method
         self.t = 0

@@ -265,7 +265,7 @@ def _diagonal_arguments(
 ) -> Any:
     from qpsim.kernels.diagonal_least_squares import DiagonalLeastSquares
     from qpsim.kernels.hermite import quadrature_table
-    from qpsim.kernels.student_signs import closed_degrees
+    from qpsim.kernels.student_table import MOST_DEGREES
 
     k = np.array(problem.eigenvalues)
     return DiagonalLeastSquares(
@@ -273,7 +273,7 @@ def _diagonal_arguments(
         np.sqrt(k),
         problem.label_noise_std,
         batch_size,
-        closed_degrees(batch_size),
+        batch_size if batch_size <= MOST_DEGREES else 0,
         *shares,
         quadrature_table(1) if method.closed_form is None else (),
     )
@@ -324,11 +324,11 @@ def _series_table(covariance: Array, tolerance: float) -> Any:
 
 
 def _sign_table(covariance: Array, batch_size: int) -> Any:
-    """The table for exact steps of sign rules at this batch size; empty if there is no closed form."""
-    from qpsim.kernels.student_signs import closed_degrees, student_table
+    """The table for exact steps of sign rules at this batch size; empty for large ones."""
+    from qpsim.kernels.student_table import student_table
 
-    degrees = closed_degrees(batch_size)
-    return student_table(degrees, _correlation(covariance) if degrees > 1 else np.ones((1, 1)))
+    correlation = _correlation(covariance) if batch_size > 1 else np.ones((1, 1))
+    return student_table(batch_size, correlation, own=True)
 
 
 def _arcsines(covariance: Array) -> Array:

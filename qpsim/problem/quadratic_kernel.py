@@ -178,16 +178,15 @@ def _linear_form(problem: Quadratic, noise: Noise) -> np.ndarray:
 
 def _table(problem: Quadratic, noise: Noise, method: Any, policy: Any, tolerance: float) -> Any:
     """The table that the exact step of the method's closed form needs. Its type is the same for every policy."""
-    from qpsim.kernels import series, sign_table, student_signs
+    from qpsim.kernels import series, sign_table, student_table
 
     if method.closed_form == "linear":
         return ()
     needed = policy.is_exact or (policy.is_bound and method.closed_form is None)
     signed = method.closed_form in ("sign", "two-valued")
-    degrees = _closed_degrees(noise.law)
-    if signed and degrees > 0:
+    if signed and _is_tabulated(noise.law):
         correlation = noise.correlation(problem) if policy.is_exact else np.ones((1, 1))
-        return student_signs.student_table(degrees, correlation)
+        return student_table.student_table(noise.law.df, correlation)
     if needed and signed:
         return _sign_table(problem)
     # If no table is needed, one of a single coordinate takes its place.
@@ -199,11 +198,11 @@ def _table(problem: Quadratic, noise: Noise, method: Any, policy: Any, tolerance
     return series.series_table(hessian, correlation, tolerance)
 
 
-def _closed_degrees(law: Any) -> int:
-    """The degrees of freedom of Student's t, if signs have closed forms for them; else 0."""
-    from qpsim.kernels.student_signs import closed_degrees
+def _is_tabulated(law: Any) -> bool:
+    """Whether it is Student's t of one draw, of degrees of freedom for which signs have a table."""
+    from qpsim.kernels.student_table import error
 
-    return closed_degrees(law.df) if law.name == "student" and law.batch_size == 1 else 0
+    return law.name == "student" and law.batch_size == 1 and math.isfinite(error(law.df))
 
 
 def _sign_table(problem: Quadratic) -> Any:

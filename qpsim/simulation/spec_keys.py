@@ -63,7 +63,13 @@ def file_name(label: str) -> str:
     >>> file_name("adam* (fast)")
     'adam_fast'
     """
-    return re.sub(r"[^\w.-]+", "_", label).strip("._") or "method"
+    name = re.sub(r"[^\w.-]+", "_", label).strip("._") or "method"
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        # This system's names of files do not hold these letters; each becomes its number.
+        name = name.encode("ascii", "backslashreplace").decode().replace("\\", "_")
+    return name
 
 
 def _count(path: str, value: Any) -> int:

@@ -79,6 +79,7 @@ def conformance():
         "diagnosis": said,
         "snippet": ["", "", "import optax"],
         "missing": ["timm"],
+        "why_missing": ["not installed"],
     }
     return Data("conformance", figures.module("conformance").Options(), arrays, axes, labels)
 
