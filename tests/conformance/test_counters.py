@@ -1,4 +1,4 @@
-"""Counters and states that are wrong, whatever the method, are told where they are planted."""
+"""Wrong counters and states are diagnosed for every method."""
 
 import numpy as np
 import pytest

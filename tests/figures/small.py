@@ -1,4 +1,4 @@
-"""Small data for every figure, and what a drawing shows: for tests that hold for all of them."""
+"""Small data for every figure, and helpers to read drawings, for tests of all figures."""
 
 from functools import cache
 

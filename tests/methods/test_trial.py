@@ -1,4 +1,4 @@
-"""What a rule declares is tried before the exact step believes it."""
+"""Tests of what a user's rule declares, before its first use."""
 
 import math
 

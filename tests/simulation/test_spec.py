@@ -1,4 +1,4 @@
-"""Experiment files: what they mean, what is refused and in which words, and never a traceback."""
+"""Experiment files: their meaning, and the error messages of wrong ones."""
 
 import io
 import json
