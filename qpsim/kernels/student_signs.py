@@ -193,15 +193,26 @@ def add_pairs(table, own, weights, signs, scale, pair, rows):
                             add_chebyshev(terms, m + n, at_j, sum_j, last_j)
                         else:
                             for lane in range(lanes):
-                                sum_i[lane] = four_terms(sum_i[lane], terms, k + n, lane, at_i[lane])
-                                sum_j[lane] = four_terms(sum_j[lane], terms, m + n, lane, at_j[lane])
+                                sum_i[lane] = four_terms(
+                                    sum_i[lane], terms, k + n, lane, at_i[lane]
+                                )
+                                sum_j[lane] = four_terms(
+                                    sum_j[lane], terms, m + n, lane, at_j[lane]
+                                )
                     for lane in range(lanes):
                         u, v = at_i[lane], at_j[lane]
                         if size > MOST_POWERS:
-                            x, y = fma(-u, last_i[lane], sum_i[lane]), fma(-v, last_j[lane], sum_j[lane])
+                            x, y = (
+                                fma(-u, last_i[lane], sum_i[lane]),
+                                fma(-v, last_j[lane], sum_j[lane]),
+                            )
                         elif size == 8:
-                            x = four_terms(four_terms(0.0, terms, k + 4, lane, u), terms, k, lane, u)
-                            y = four_terms(four_terms(0.0, terms, m + 4, lane, v), terms, m, lane, v)
+                            x = four_terms(
+                                four_terms(0.0, terms, k + 4, lane, u), terms, k, lane, u
+                            )
+                            y = four_terms(
+                                four_terms(0.0, terms, m + 4, lane, v), terms, m, lane, v
+                            )
                         else:
                             x = twelve_terms(sum_i[lane], terms, k, lane, u)
                             y = twelve_terms(sum_j[lane], terms, m, lane, v)
