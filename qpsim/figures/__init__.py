@@ -3,7 +3,8 @@
 A new figure is one new file here, ``figure_tails.py`` for ``qpsim figure tails``. The first line of its docstring says
 what it shows. It has ``Options`` (:class:`qpsim.figures.options.BaseOptions`), ``compute(options, workers=None) ->
 Data``, ``aspect(data, width) -> float`` (height over width) and ``draw(data, fig) -> dict`` of artists, laid out with
-:class:`qpsim.figures.page.Page`. Command line, gallery and tests find it by its name.
+:class:`qpsim.figures.page.Page`. Command line, gallery and tests find it by its name. ``workers`` is
+None (a thread for each core), a number of threads, or an executor; the numbers do not depend on it.
 
 - For all figures: ``options``, ``choices`` (problems and methods from text), ``data``, ``canvas``, ``page``, ``style``.
 - For some: ``networks`` and ``network_panels``, ``figure2_problems`` and ``figure2_statements``,

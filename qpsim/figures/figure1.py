@@ -49,11 +49,6 @@ class Options(BaseOptions):
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Draw the gradients and adapt them.
 
-    Parameters
-    ----------
-    options : Options
-    workers : not used, since there is little to compute.
-
     Returns
     -------
     Data

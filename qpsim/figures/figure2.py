@@ -41,12 +41,6 @@ class Options(PanelOptions):
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Simulate all panels.
 
-    Parameters
-    ----------
-    options : Options
-    workers : None, int or concurrent.futures.Executor
-        Threads, or an executor of threads or processes; the numbers do not depend on it.
-
     Returns
     -------
     Data

@@ -37,11 +37,6 @@ class Options(BaseOptions):
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Densities and success probabilities.
 
-    Parameters
-    ----------
-    options : Options
-    workers : not used, since there is little to compute.
-
     Returns
     -------
     Data

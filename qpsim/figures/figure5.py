@@ -43,11 +43,6 @@ class Options(BaseOptions):
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """The three factors, the gap, and where the gap is largest in either direction.
 
-    Parameters
-    ----------
-    options : Options
-    workers : not used, since there is little to compute.
-
     Returns
     -------
     Data

@@ -56,12 +56,6 @@ class Options(EnsembleOptions):
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Simulate Figure 2 under every family; its panels without noise are the same for all and run once.
 
-    Parameters
-    ----------
-    options : Options
-    workers : None, int or concurrent.futures.Executor
-        Threads, or an executor of threads or processes; the numbers do not depend on it.
-
     Returns
     -------
     Data

@@ -50,12 +50,6 @@ class Options(BaseOptions):
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Simulate both methods and evaluate the bound.
 
-    Parameters
-    ----------
-    options : Options
-    workers : None, int or concurrent.futures.Executor
-        The numbers do not depend on it.
-
     Returns
     -------
     Data

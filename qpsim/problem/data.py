@@ -191,21 +191,9 @@ class DataProblem(QuadraticLoss):
 
     # -- the interface for simulations (qpsim.problem.interface.Problem) ---------------------------
 
-    def runs_by_coordinate(self, method: Any) -> bool:
-        """False: the rows couple the coordinates."""
-        return False
-
-    def lanes_are_independent(self, method: Any) -> bool:
-        """False: a step has matrix products over all replicates of a block."""
-        return False
-
     def is_deterministic(self) -> bool:
         """Whether there is only one row."""
         return self.n_rows == 1
-
-    def records_moment_error(self, method: Any) -> bool:
-        """False: the moments are finite sums, without an error."""
-        return False
 
     def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
         """Refuse minibatches of more rows than there are, and exact steps that are not a finite sum."""

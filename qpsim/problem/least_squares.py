@@ -199,17 +199,9 @@ class LeastSquares(QuadraticLoss):
 
     # -- the interface for simulations (qpsim.problem.interface.Problem) ---------------------------
 
-    def runs_by_coordinate(self, method: Any) -> bool:
-        """False: the residual couples all coordinates."""
-        return False
-
     def lanes_are_independent(self, method: Any) -> bool:
         """Whether K is diagonal: with a dense K a step has matrix products over all replicates of a block."""
         return self._is_diagonal
-
-    def is_deterministic(self) -> bool:
-        """False: each draw of x has another gradient."""
-        return False
 
     def records_moment_error(self, method: Any) -> bool:
         """Whether the exact step's denominator is a truncated series."""

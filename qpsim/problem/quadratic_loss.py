@@ -59,3 +59,21 @@ class QuadraticLoss(Frozen):
                 f"{what} must have {self.dim} entries in its last axis, not shape {point.shape}."
             )
         return point
+
+    # -- the interface for simulations (qpsim.problem.interface.Problem): what holds for most problems --
+
+    def runs_by_coordinate(self, method: Any) -> bool:
+        """Whether a run's coordinates are coupled only by the step size, if needed after a rotation."""
+        return False
+
+    def lanes_are_independent(self, method: Any) -> bool:
+        """Whether a step has no matrix product over the replicates of a block."""
+        return False
+
+    def is_deterministic(self) -> bool:
+        """Whether gradients have no noise."""
+        return False
+
+    def records_moment_error(self, method: Any) -> bool:
+        """Whether the error of the exact step's denominator is recorded."""
+        return False

@@ -27,6 +27,7 @@ import numpy as np
 
 from qpsim.figures import figure3, figure6, figure7, network_panels, networks
 from qpsim.figures.data import Data
+from qpsim.figures.figure2_statements import Side
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
 
@@ -35,18 +36,7 @@ class Options(networks.Options):
     """Those of the figures."""
 
 
-class Side(NamedTuple):
-    """Where an interval of A / B - 1, in percent, must lie."""
-
-    rule: str
-    low: float
-    high: float
-
-    def met_by(self, interval: tuple[float, float]) -> bool:
-        """Whether the whole interval lies there."""
-        return self.low <= interval[0] and interval[1] <= self.high
-
-
+# Where an interval of A / B - 1, in percent, must lie.
 LOWER = Side("below 0", -math.inf, 0.0)
 CLEARLY_LOWER = Side("below -5 %", -math.inf, -5.0)
 EQUAL = Side("within +-5 %", -5.0, 5.0)
