@@ -33,6 +33,8 @@ from qpsim.problem.quadratic_simulated import Simulated
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    Array = NDArray[np.float64]
+
 
 class QuadraticProblem(Simulated, QuadraticLoss):
     """A quadratic loss with noisy gradients.
@@ -86,8 +88,8 @@ class QuadraticProblem(Simulated, QuadraticLoss):
 
     def _set(
         self,
-        hessian: NDArray[np.float64],
-        decomposition: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+        hessian: Array,
+        decomposition: tuple[Array, Array] | None,
         optimum: ArrayLike | None,
         noise: Noise,
     ) -> None:
@@ -143,9 +145,9 @@ class QuadraticProblem(Simulated, QuadraticLoss):
     @classmethod
     def from_parts(
         cls,
-        hessian: NDArray[np.float64],
-        eigenvalues: NDArray[np.float64],
-        eigenvectors: NDArray[np.float64],
+        hessian: Array,
+        eigenvalues: Array,
+        eigenvectors: Array,
         optimum: ArrayLike,
         noise: Noise,
     ) -> QuadraticProblem:
@@ -172,17 +174,17 @@ class QuadraticProblem(Simulated, QuadraticLoss):
         return self._hessian.ndim == 1
 
     @property
-    def hessian(self) -> NDArray[np.float64]:
+    def hessian(self) -> Array:
         """Q, read-only: shape (d, d), or (d,) for a diagonal problem."""
         return self._hessian
 
     @property
-    def eigenvalues(self) -> NDArray[np.float64]:
+    def eigenvalues(self) -> Array:
         """Eigenvalues of Q, shape (d,), in the order of :attr:`eigenvectors`."""
         return self._eigenvalues
 
     @property
-    def eigenvectors(self) -> NDArray[np.float64] | None:
+    def eigenvectors(self) -> Array | None:
         """Orthonormal eigenvectors as columns, shape (d, d); None if diagonal (the identity)."""
         return self._eigenvectors
 
@@ -200,7 +202,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
         return self._noise.level if self._noise.has_level else None
 
     @cached_property
-    def hessian_square_diagonal(self) -> NDArray[np.float64]:
+    def hessian_square_diagonal(self) -> Array:
         """Diagonal of Q Q, shape (d,): the gradient's variances at nu = 1."""
         if self.is_diagonal:
             return frozen(self._hessian**2)
@@ -224,36 +226,36 @@ class QuadraticProblem(Simulated, QuadraticLoss):
         variance = self._noise.level**2 * self._noise.law.variance
         return 0.5 * variance * float(self._eigenvalues.sum())
 
-    def matvec(self, vectors: ArrayLike) -> NDArray[np.float64]:
+    def matvec(self, vectors: ArrayLike) -> Array:
         """Q v for vectors of shape (..., d)."""
         return self._times(self._points(vectors, "A vector"))
 
-    def dense_hessian(self) -> NDArray[np.float64]:
+    def dense_hessian(self) -> Array:
         """Q as a matrix (d, d), also for a diagonal problem."""
         return np.diag(self._hessian) if self.is_diagonal else self._hessian
 
-    def _times(self, vectors: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _times(self, vectors: Array) -> Array:
         return self._hessian * vectors if self.is_diagonal else vectors @ self._hessian
 
-    def gradient_std(self) -> NDArray[np.float64]:
+    def gradient_std(self) -> Array:
         """Standard deviation of one draw's gradient in each coordinate, shape (d,).
 
         nu sqrt((QQ)_ii) for data around the optimum; infinite for Student's t with df <= 2.
         """
         return self._noise.std(self)
 
-    def gradient_scale(self) -> NDArray[np.float64]:
+    def gradient_scale(self) -> Array:
         """sqrt(C_ii), shape (d,): :meth:`gradient_std` for Gaussian noise, the scale of a Student t."""
         return self._noise.scale(self)
 
-    def gradient_covariance(self) -> NDArray[np.float64]:
+    def gradient_covariance(self) -> Array:
         """C of one draw's gradient, shape (d, d), or (d,) if it is diagonal.
 
         Its covariance for Gaussian and Laplace noise; its scale matrix for Student's t.
         """
         return self._noise.matrix(self)
 
-    def gradient_correlation(self) -> NDArray[np.float64]:
+    def gradient_correlation(self) -> Array:
         """Correlation r_ij = C_ij / sqrt(C_ii C_jj) of one draw's gradient, shape (d, d).
 
         Raises
@@ -352,7 +354,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
             "diagonal_mass": self.diagonal_mass,
         }
 
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
+    def arrays(self) -> dict[str, Array]:
         """Hessian, eigenvalues and eigenvectors, optimum, and the noise's arrays."""
         found = {
             "hessian": self._hessian,

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     Schedule = float | Sequence[float] | NDArray[np.float64] | Callable[[int], float]
 
+    Array = NDArray[np.float64]
+
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -44,7 +46,7 @@ def quiet(function: Callable[P, T]) -> Callable[P, T]:
     return asked
 
 
-def real(values: ArrayLike, what: str) -> NDArray[np.float64]:
+def real(values: ArrayLike, what: str) -> Array:
     """An array of real numbers without NaN; infinities are allowed."""
     array = np.array(checks.numbers(what, values, TheoryError))
     if np.isnan(array).any():
@@ -52,7 +54,7 @@ def real(values: ArrayLike, what: str) -> NDArray[np.float64]:
     return array
 
 
-def finite(values: ArrayLike, what: str) -> NDArray[np.float64]:
+def finite(values: ArrayLike, what: str) -> Array:
     """An array of finite real numbers."""
     array = real(values, what)
     if not np.isfinite(array).all():
@@ -60,7 +62,7 @@ def finite(values: ArrayLike, what: str) -> NDArray[np.float64]:
     return array
 
 
-def nonnegative(values: ArrayLike, what: str) -> NDArray[np.float64]:
+def nonnegative(values: ArrayLike, what: str) -> Array:
     """An array of numbers in [0, inf]."""
     array = real(values, what)
     if (array < 0).any():
@@ -68,7 +70,7 @@ def nonnegative(values: ArrayLike, what: str) -> NDArray[np.float64]:
     return array
 
 
-def deviations(values: ArrayLike, what: str = "The standard deviation") -> NDArray[np.float64]:
+def deviations(values: ArrayLike, what: str = "The standard deviation") -> Array:
     """An array of numbers in [0, inf)."""
     array = nonnegative(values, what)
     if np.isinf(array).any():
@@ -76,7 +78,7 @@ def deviations(values: ArrayLike, what: str = "The standard deviation") -> NDArr
     return array
 
 
-def correlations(values: ArrayLike) -> NDArray[np.float64]:
+def correlations(values: ArrayLike) -> Array:
     """An array of numbers in [-1, 1]; values beyond by rounding become +-1."""
     array = real(values, "The correlation")
     bad = np.abs(array) > 1.0 + _ROUNDING
@@ -85,7 +87,7 @@ def correlations(values: ArrayLike) -> NDArray[np.float64]:
     return np.clip(array, -1.0, 1.0)
 
 
-def momentum(values: ArrayLike) -> NDArray[np.float64]:
+def momentum(values: ArrayLike) -> Array:
     """Momentum constants in [0, 1)."""
     array = real(values, "The momentum mu")
     if ((array < 0) | (array >= 1)).any():
@@ -94,7 +96,7 @@ def momentum(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def steps_taken(values: ArrayLike) -> NDArray[np.float64]:
+def steps_taken(values: ArrayLike) -> Array:
     """Step numbers t, integers >= 1, or infinity for the limit."""
     array = real(values, "The step t")
     bad = (array < 1) | (np.isfinite(array) & (array != np.floor(array)))
@@ -106,7 +108,7 @@ def steps_taken(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def together(**arrays: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def together(**arrays: Array) -> list[Array]:
     """The arrays broadcast against each other."""
     try:
         return list(np.broadcast_arrays(*arrays.values()))
@@ -130,7 +132,7 @@ def problem(value: Any) -> QuadraticProblem:
     return value
 
 
-def point(p: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
+def point(p: QuadraticProblem, theta: ArrayLike) -> Array:
     """theta of shape (..., d), finite, with squares that are finite too."""
     array = finite(theta, "theta")
     if array.ndim == 0 or array.shape[-1] != p.dim:
@@ -162,7 +164,7 @@ def count(value: Any, what: str) -> int:
     return checks.count(what, value, TheoryError)
 
 
-def schedule(step_size: Schedule, n_steps: int) -> NDArray[np.float64]:
+def schedule(step_size: Schedule, n_steps: int) -> Array:
     """Step sizes of steps 1, ..., n_steps: from a number, an array, or a function of t."""
     values: Any = step_size
     if callable(step_size):

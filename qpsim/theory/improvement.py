@@ -23,6 +23,9 @@ from qpsim.theory.moments import direction_moments
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    Array = NDArray[np.float64]
+
+
 STATELESS = ("sgd", "ssd", "svag", "va-ssd", "va-ssd-erf")
 
 
@@ -274,7 +277,7 @@ def compare_directions(
 def _row(
     p: QuadraticProblem,
     method: Method,
-    theta: NDArray[np.float64],
+    theta: Array,
     state: State | None,
     variance_estimate: ArrayLike | None,
     reference: float | None,
@@ -289,7 +292,7 @@ def _row(
 def best_step(
     p: QuadraticProblem,
     method: str | Method,
-    theta: NDArray[np.float64],
+    theta: Array,
     state: State | None = None,
     variance_estimate: ArrayLike | None = None,
 ) -> tuple[float, float]:
@@ -307,7 +310,7 @@ def _parabola(
     theta: ArrayLike,
     state: State | None,
     variance_estimate: ArrayLike | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """grad^T E[z] and E[z^T Q z], the two coefficients of Eq. 10."""
     mean, quadratic = direction_moments(
         problem, method, theta, state, variance_estimate=variance_estimate
@@ -321,7 +324,7 @@ def _amount(value: float) -> str:
     return f"{'unbounded':>12}" if value == np.inf else f"{value:>12.5g}"
 
 
-def _step(problem: Any, slope: Any, curvature: Any) -> NDArray[np.float64]:
+def _step(problem: Any, slope: Any, curvature: Any) -> Array:
     """The best step: infinite where the loss is unbounded along the direction."""
     step = _ratio(slope, curvature)
     if getattr(problem, "kind", "") != "local":
@@ -331,21 +334,21 @@ def _step(problem: Any, slope: Any, curvature: Any) -> NDArray[np.float64]:
     return np.where(unbounded, np.inf, step)
 
 
-def _gain(slope: Any, step: Any) -> NDArray[np.float64]:
+def _gain(slope: Any, step: Any) -> Array:
     """I(z): the decrease of the expected loss at its best step along the slope."""
     gain = np.where(np.isinf(step), np.inf, 0.5 * slope * step)
     _representable(np.where(np.isinf(step), 0.0, gain), "The improvement I(z)")
     return gain
 
 
-def _representable(values: Any, what: str) -> NDArray[np.float64]:
+def _representable(values: Any, what: str) -> Array:
     array = np.asarray(values)
     if not np.isfinite(array).all():
         raise TheoryError(f"{what} overflows double precision: theta is too far from the optimum.")
     return array
 
 
-def _ratio(numerator: Any, denominator: Any, empty: float = 0.0) -> NDArray[np.float64]:
+def _ratio(numerator: Any, denominator: Any, empty: float = 0.0) -> Array:
     """numerator / denominator, and ``empty`` where the denominator is 0."""
     safe = np.where(denominator == 0, 1.0, denominator)
     return np.where(denominator == 0, empty, numerator / safe)

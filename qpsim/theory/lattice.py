@@ -22,6 +22,9 @@ from qpsim.theory import arguments as check
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    Array = NDArray[np.float64]
+
+
 # Steps between two prunings of the tails, and rows advanced together; both affect speed only.
 _STRIDE = 32
 _ROWS = 32
@@ -30,12 +33,8 @@ _SPREAD = 512
 
 
 def sign_descent_risk(
-    p: QuadraticProblem,
-    error: NDArray[np.float64],
-    step_size: float,
-    n_steps: int,
-    pruning: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    p: QuadraticProblem, error: Array, step_size: float, n_steps: int, pruning: float
+) -> tuple[Array, Array]:
     """E[excess loss] after 0, ..., n_steps steps of ssd, and a bound on the error by pruning.
 
     Parameters
@@ -82,7 +81,7 @@ def sign_descent_risk(
     return risk, bound
 
 
-def _groups(sites: NDArray[np.float64]) -> list[NDArray[np.intp]]:
+def _groups(sites: Array) -> list[NDArray[np.intp]]:
     """Groups of coordinates that start close to each other, so that they occupy nearly the same sites."""
     order = np.argsort(sites)
     groups: list[NDArray[np.intp]] = []
@@ -103,10 +102,10 @@ class _Walk:
 
     def __init__(
         self,
-        start: NDArray[np.float64],
-        half_curvature: NDArray[np.float64],
+        start: Array,
+        half_curvature: Array,
         law: Law,
-        ratio: NDArray[np.float64],
+        ratio: Array,
         step_size: float,
         n_steps: int,
     ) -> None:

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    Factor = float | NDArray[np.float64]
+    Array = NDArray[np.float64]
+    Factor = float | Array
 
 
 @check.quiet
@@ -39,7 +40,7 @@ def direction_moments(
     state: State | None = None,
     *,
     variance_estimate: ArrayLike | None = None,
-) -> tuple[NDArray[np.float64], Any]:
+) -> tuple[Array, Any]:
     """E[z] and E[z^T Q z] of a method's update direction at theta, given its state.
 
     Everything else about one step follows from these two (Eq. 10): theta - alpha z changes the
@@ -115,7 +116,7 @@ def direction_moments(
 
 def _moments_on_data(
     problem: Any, method: Method, theta: ArrayLike, state: State | None
-) -> tuple[NDArray[np.float64], Any]:
+) -> tuple[Array, Any]:
     before = method.initial_state(problem.dim) if state is None else state
     arrays = _checked_state(method, before, (problem.dim,))
     if problem.kind == "data":
@@ -127,19 +128,15 @@ def _moments_on_data(
     h, std = problem.gradient(theta), problem.gradient_std(theta)
     seen = [*_observed(method, h, std, None), *arrays]
 
-    def local_moments(p: Any, gradient: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
+    def local_moments(p: Any, gradient: Array) -> tuple[Array, Any]:
         return _moments(p, method, gradient, p.gradient_scale(), seen, float(before.t + 1))
 
     return least_squares_moments(problem, method, theta, local_moments)
 
 
 def _averaged_moments(
-    p: QuadraticProblem,
-    method: Method,
-    gradient: NDArray[np.float64],
-    seen: list[NDArray[np.float64]],
-    t: float,
-) -> tuple[NDArray[np.float64], Any]:
+    p: QuadraticProblem, method: Method, gradient: Array, seen: list[Array], t: float
+) -> tuple[Array, Any]:
     """Moments given the noise's scale, averaged over it: Gaussian noise has one scale."""
     law, std = p.noise.law, p.gradient_scale()
     if law.is_gaussian or method.closed_form == "linear" or p.is_deterministic():
@@ -163,13 +160,8 @@ def _averaged_moments(
 
 
 def _moments(
-    p: QuadraticProblem,
-    method: Method,
-    gradient: NDArray[np.float64],
-    std: NDArray[np.float64],
-    seen: list[NDArray[np.float64]],
-    t: float,
-) -> tuple[NDArray[np.float64], Any]:
+    p: QuadraticProblem, method: Method, gradient: Array, std: Array, seen: list[Array], t: float
+) -> tuple[Array, Any]:
     form = method.closed_form
     if form is None and t == 1.0:
         form = method.rule.closed_form_at_first_step
@@ -185,20 +177,15 @@ def _moments(
 
 
 @check.quiet
-def relative_variance(
-    gradient: NDArray[np.float64], std: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def relative_variance(gradient: Array, std: Array) -> Array:
     """eta^2 = sigma^2 / grad^2 (Eq. 7): infinite where only the gradient is 0, 0 without noise."""
     ratio = (std / gradient) ** 2
     return np.where(std > 0, ratio, 0.0)
 
 
 def _observed(
-    method: Method,
-    gradient: NDArray[np.float64],
-    std: NDArray[np.float64],
-    variance_estimate: ArrayLike | None,
-) -> list[NDArray[np.float64]]:
+    method: Method, gradient: Array, std: Array, variance_estimate: ArrayLike | None
+) -> list[Array]:
     """What the rule observes besides the gradient: a list with one array, or an empty one."""
     wanted = method.observes == "variance_estimate"
     if wanted != (variance_estimate is not None):
@@ -215,13 +202,8 @@ def _observed(
 
 
 def _by_quadrature(
-    p: QuadraticProblem,
-    method: Method,
-    gradient: NDArray[np.float64],
-    std: NDArray[np.float64],
-    seen: list[NDArray[np.float64]],
-    t: float,
-) -> tuple[NDArray[np.float64], Any]:
+    p: QuadraticProblem, method: Method, gradient: Array, std: Array, seen: list[Array], t: float
+) -> tuple[Array, Any]:
     shape = gradient.shape
     given = [np.broadcast_to(array, shape).ravel() for array in seen]
     rest = (t, *method.hyper)
@@ -231,7 +213,7 @@ def _by_quadrature(
         moved = rule.function(*arguments, *rest)
         return moved[0] if method.state_names else moved
 
-    def direction(g: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
+    def direction(g: Array, row: NDArray[np.intp]) -> Array:
         return _asked(method, one, [g, *(array[row] for array in given)])
 
     def cut_at(*arguments: float) -> float:
@@ -252,9 +234,7 @@ def _by_quadrature(
     return first.reshape(shape), quadratic.reshape(shape[:-1])
 
 
-def _asked(
-    method: Method, function: Callable[..., float], arguments: list[NDArray[np.float64]]
-) -> NDArray[np.float64]:
+def _asked(method: Method, function: Callable[..., float], arguments: list[Array]) -> Array:
     """The rule's directions, elementwise. Raises an error that names the rule if it fails."""
     try:
         value = _mapped(function, arguments)
@@ -273,7 +253,7 @@ def _asked(
 
 
 def _scale_and_offset(
-    method: Method, form: str, seen: list[NDArray[np.float64]], t: float
+    method: Method, form: str, seen: list[Array], t: float
 ) -> tuple[Factor, Factor]:
     rule = method.rule
     rest = (t, *method.hyper)
@@ -297,13 +277,11 @@ def _scale_and_offset(
     return _mapped(scale_at, seen), _mapped(offset_at, seen)
 
 
-def _mapped(function: Any, arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _mapped(function: Any, arrays: list[Array]) -> Array:
     return np.asarray(np.frompyfunc(function, len(arrays), 1)(*arrays), dtype=float)
 
 
-def _checked_state(
-    method: Method, state: State, shape: tuple[int, ...]
-) -> list[NDArray[np.float64]]:
+def _checked_state(method: Method, state: State, shape: tuple[int, ...]) -> list[Array]:
     if not isinstance(state, State):
         raise MethodError(f"The state of {method.name} must be a qpsim.State, not {state!r}.")
     if set(state.arrays) != set(method.state_names):
@@ -320,7 +298,7 @@ def _checked_state(
     return arrays
 
 
-def _fitting(array: NDArray[np.float64], what: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _fitting(array: Array, what: str, shape: tuple[int, ...]) -> Array:
     try:
         fits = np.broadcast_shapes(array.shape, shape) == shape
     except ValueError:
@@ -330,7 +308,7 @@ def _fitting(array: NDArray[np.float64], what: str, shape: tuple[int, ...]) -> N
     return array
 
 
-def _quadratic_form(p: QuadraticProblem, v: NDArray[np.float64]) -> NDArray[np.float64]:
+def _quadratic_form(p: QuadraticProblem, v: Array) -> Array:
     return np.sum(v * p.matvec(v), axis=-1)
 
 
@@ -356,9 +334,7 @@ def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
     )
 
 
-def _sign_quadratic(
-    p: QuadraticProblem, scale: Factor, mean: NDArray[np.float64], std: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _sign_quadratic(p: QuadraticProblem, scale: Factor, mean: Array, std: Array) -> Array:
     """sum_ij scale_i scale_j q_ij E[s_i s_j] of a sign rule."""
     factor = np.broadcast_to(scale, mean.shape)
     if p.is_deterministic():

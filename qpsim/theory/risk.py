@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
     from qpsim.theory.arguments import Schedule
 
+    Array = NDArray[np.float64]
+
 
 _NO_AVERAGE = (
     "The risk of an average is known for methods linear in the gradient on a QuadraticProblem, not for {method}; "
@@ -266,9 +268,7 @@ def _equivariant(method: Method) -> Method:
     return method
 
 
-def _walking_offset(
-    p: QuadraticProblem, method: Method, theta0: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _walking_offset(p: QuadraticProblem, method: Method, theta0: Array) -> Array:
     """theta0 - optimum, after the checks for methods whose coordinates are computed one by one."""
     if not p.is_diagonal:
         instead = (
@@ -285,7 +285,7 @@ def _walking_offset(
     return theta0 - p.optimum
 
 
-def _one_step_size(method: Method, steps: NDArray[np.float64]) -> float:
+def _one_step_size(method: Method, steps: Array) -> float:
     if (steps != steps[0]).any():
         raise StepSizeError(
             f"The exact risk of {method.name} needs one constant step size, the spacing of its lattice; "
@@ -295,12 +295,8 @@ def _one_step_size(method: Method, steps: NDArray[np.float64]) -> float:
 
 
 def _linear_risk(
-    p: QuadraticProblem,
-    method: Method,
-    theta0: NDArray[np.float64],
-    steps: NDArray[np.float64],
-    average: Average | None,
-) -> NDArray[np.float64]:
+    p: QuadraticProblem, method: Method, theta0: Array, steps: Array, average: Average | None
+) -> Array:
     """Second moments of x = (error, state..., average of errors if any) in every eigen-direction, step by step."""
     error = theta0 - p.optimum
     if p.eigenvectors is not None:
@@ -335,18 +331,14 @@ def _linear_risk(
     return risk
 
 
-def _note_coarse_grid(
-    method: Method, risk: NDArray[np.float64], error: NDArray[np.float64]
-) -> None:
+def _note_coarse_grid(method: Method, risk: Array, error: Array) -> None:
     share = float(np.max(error / np.maximum(risk, np.finfo(float).tiny)))
     if share > 0.05:
         note = f"The risk of {method.name} is known to some {100.0 * share:.2g} % only."
         warnings.warn(note, PrecisionWarning, stacklevel=4)
 
 
-def _note_divergence(
-    p: QuadraticProblem, method: Method, steps: NDArray[np.float64], risk: NDArray[np.float64]
-) -> None:
+def _note_divergence(p: QuadraticProblem, method: Method, steps: Array, risk: Array) -> None:
     overflow = np.flatnonzero(np.isinf(risk))
     if overflow.size:
         note = f"the risk of {method.name} leaves the floating-point range at step {overflow[0]}"

@@ -24,6 +24,9 @@ from qpsim.theory import arguments as check
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    Array = NDArray[np.float64]
+
+
 # (upper end of |r|, Gauss-Legendre nodes): below 3e-13 off for every pair of means. 0: Owen's T.
 _CLASSES = ((0.15, 4), (0.3, 5), (0.5, 7), (0.7, 9), (0.9, 15), (math.inf, 0))
 # For such a standardised mean erf is 1 in double precision; it replaces infinity.
@@ -135,7 +138,7 @@ def sign_agreement(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
 
 
 @check.quiet
-def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
+def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> Array:
     """E[s s^T] of the stochastic gradient's sign, exact for correlated coordinates.
 
     The paper bounds E[s^T Q s] by sum_ij |q_ij| (Eq. 21); this matrix gives the exact value, E[s^T
@@ -187,21 +190,15 @@ def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[n
     return total
 
 
-def correlated_pairs(
-    p: QuadraticProblem,
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+def correlated_pairs(p: QuadraticProblem) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     """Indices i < j of a dense problem's pairs of coordinates, and their correlations r_ij."""
     i, j = np.triu_indices(p.dim, 1)
     return i, j, p.gradient_correlation()[i, j]
 
 
 def pair_moments(
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    i: NDArray[np.intp],
-    j: NDArray[np.intp],
-    r: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    mean: Array, std: Array, i: NDArray[np.intp], j: NDArray[np.intp], r: Array
+) -> Array:
     """E[s_i s_j] of each pair for means (..., d) and deviations (d,): shape (..., n_pairs)."""
     # The smallest float replaces a standard deviation of 0: the sign is certain.
     a = mean / np.maximum(std, 5e-324)
@@ -212,22 +209,20 @@ def pair_moments(
     return moments.reshape(*a.shape[:-1], r.size)
 
 
-def _pair(gradient: ArrayLike, std: ArrayLike) -> list[NDArray[np.float64]]:
+def _pair(gradient: ArrayLike, std: ArrayLike) -> list[Array]:
     return check.together(
         gradient=check.finite(gradient, "The gradient"), std=check.deviations(std)
     )
 
 
-def _expected_sign(gradient: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
+def _expected_sign(gradient: Array, std: Array) -> Array:
     from scipy.special import erf
 
     noisy = erf(gradient / std * math.sqrt(0.5))
     return np.where(std > 0, noisy, np.sign(gradient))
 
 
-def _sign_product(
-    a: NDArray[np.float64], b: NDArray[np.float64], r: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _sign_product(a: Array, b: Array, r: Array) -> Array:
     """E[s s'] for flat arrays, with the rule of each pair chosen by |r|."""
     from scipy.special import erf
 
@@ -249,9 +244,7 @@ def _sign_product(
     return result
 
 
-def _plackett(
-    a: NDArray[np.float64], b: NDArray[np.float64], r: NDArray[np.float64], n_nodes: int
-) -> NDArray[np.float64]:
+def _plackett(a: Array, b: Array, r: Array, n_nodes: int) -> Array:
     """(2/pi) int_0^asin(r) exp(-(a^2 + b^2 - 2 a b sin t) / (2 cos^2 t)) dt."""
     angle = np.arcsin(r)
     product, half_square = a * b, 0.5 * (a * a + b * b)
@@ -262,9 +255,7 @@ def _plackett(
     return (2.0 / math.pi) * angle * total
 
 
-def _owen(
-    a: NDArray[np.float64], b: NDArray[np.float64], r: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _owen(a: Array, b: Array, r: Array) -> Array:
     """E[s s'] from Owen's T: +-1 - 4 T(a, (b - r a) / (a q)) - 4 T(b, (a - r b) / (b q))."""
     from scipy.special import erf, owens_t
 

@@ -15,6 +15,8 @@ import numpy as np
 from qpsim.errors import NetworkError
 from qpsim.nn.initializers import Initializer
 
+Array = np.ndarray
+
 
 @dataclass(frozen=True)
 class Parameter:
@@ -201,18 +203,11 @@ class Layer:
     def prepare(self, backward: bool) -> None:
         """Called before a forward (and backward) pass: the parameters may have changed."""
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """Fill y from x."""
         y[:] = x
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """Fill dx (if not None) from dy, and add the parameters' gradients to the context's."""
         if dx is not None:
             dx[:] = dy

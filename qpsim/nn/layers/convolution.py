@@ -8,6 +8,7 @@ import numpy as np
 from qpsim.errors import NetworkError
 from qpsim.nn.initializers import Initializer, glorot_normal, zeros
 from qpsim.nn.layers.base import (
+    Array,
     Context,
     Field,
     Layer,
@@ -165,7 +166,7 @@ class Conv2D(Layer):
         elif backward:
             self._transposed[:] = self.values[0].swapaxes(2, 3)
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """x and y (examples, height, width, channels), each with its margin."""
         from qpsim.nn.kernels import convolution
 
@@ -178,14 +179,7 @@ class Conv2D(Layer):
             self.stride, self.relu, self._patches, self._rows, self._group, scratch.cols,
         )  # fmt: skip
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """Adds to context.d (and context.q) and fills dx."""
         from qpsim.nn.kernels import convolution
 
