@@ -8,6 +8,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.frozen import Frozen
 from qpsim.problem.interface import Prepared
 from qpsim.problem.matrices import frozen, real_array, semidefinite, square_or_diagonal
@@ -61,6 +62,7 @@ class DataProblem(Frozen):
 
     kind = "data"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         X: ArrayLike,

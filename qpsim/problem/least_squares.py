@@ -15,6 +15,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.frozen import Frozen
 from qpsim.problem.interface import Prepared
 from qpsim.problem.laws import Law
@@ -80,6 +81,7 @@ class LeastSquares(Frozen):
 
     kind = "least-squares"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         covariance: ArrayLike,
