@@ -15,7 +15,7 @@ _LEAST_TERMS, _USUAL_TERMS, _MOST_TERMS = 4, 12, 64
 # Degrees of freedom from which on a polynomial would be longer.
 MOST_DEGREES = 256
 # Chebyshev polynomials that multiply c^k.
-_POWERS = 8
+_POWERS = 4
 # Gauss-Legendre nodes of an integral over t', and the power that crowds them where cos(t') may vanish.
 _NODES, _CROWDING = 64, 4
 
@@ -51,7 +51,7 @@ def error(degrees: float, *, own: bool = False) -> float:
 @cache
 def _coefficients(degrees: float, own: bool) -> tuple[int, int, np.ndarray, float]:
     """n_basis, n_powers, coefficients and their error."""
-    best = (4, 0, np.zeros((5, 4)), math.inf)
+    best = (_USUAL_TERMS, 0, np.zeros((5, _USUAL_TERMS)), math.inf)
     if not 1.0 <= degrees <= MOST_DEGREES:
         return best
     base = 1 if own else 0

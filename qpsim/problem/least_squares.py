@@ -16,6 +16,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.interface import Prepared
 from qpsim.problem.laws import Law
 from qpsim.problem.matrices import (
@@ -85,6 +86,7 @@ class LeastSquares(QuadraticLoss):
 
     kind = "least-squares"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         covariance: ArrayLike,

@@ -16,6 +16,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise as noises
 from qpsim.problem.matrices import (
     LARGEST,
@@ -70,6 +71,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
     (array([-1.,  2.]), array([1.11803399, 1.58113883]))
     """
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         hessian: ArrayLike,
@@ -110,6 +112,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
         self._noise = noise
 
     @classmethod
+    @one_blas_thread(load_scipy=False)
     def from_eigenbasis(
         cls,
         eigenvalues: ArrayLike,
