@@ -1,4 +1,4 @@
-"""Settings for all tests: Ctrl-C works, also if the parent process ignores or blocks it; garbage is collected rarely."""
+"""Settings for all tests: Ctrl-C works, also if the parent process ignores it; garbage is collected rarely."""
 
 import gc
 import signal
