@@ -41,7 +41,7 @@ class Options(BaseOptions):
 
     packages: tuple[str, ...] = option(PACKAGES, "packages whose optimizers are checked")
     n_long: int = option(100_000, "steps of the longest stream", at_least=1)
-    laws: bool = option(True, "whether the laws on quadratics are checked too")
+    laws: bool = option(True, "whether the laws on quadratic problems are checked too")
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:

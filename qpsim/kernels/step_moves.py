@@ -1,9 +1,10 @@
 """A search over the order of a schedule's steps: each step is removed and inserted at its best place.
 
-A sweep (:mod:`qpsim.kernels.step_sweeps`) changes sizes in their order. Without noise the order is free, and with noise
-it decides how much of it is left, so that the value has a local minimum for very many orders. With the moments before
-each place of the other n - 1 steps, and the adjoint after it, the value of a step put in there is a parabola in its
-size: the best place and size of one step cost as much as two passes through the run.
+A sweep (:mod:`qpsim.kernels.step_sweeps`) changes the sizes of steps, but not their order. Without noise the order does
+not matter; with noise it decides how much noise remains at the end, so that very many orders have a local minimum of
+their own. If one step is removed and inserted at another place, the value is a parabola in its size, whose coefficients
+follow from the moments before that place and the adjoint after it. So the best place and size of one step take as long
+as two passes through the run.
 
 The recursion of the moments is that of :mod:`qpsim.theory.recursion`; a step's coefficients do not depend on its place.
 """
@@ -59,7 +60,7 @@ def retreat(after, now, step, curvature, coefficients, blur, half):
 
 @jit_inner
 def blown_in(by, step, variance, coefficients, blur):
-    """What the noise of a step adds to the value, by the adjoint (3, d) after it."""
+    """The part of the value that is due to the noise of a step, from the adjoint (3, d) after it."""
     d0, s0 = coefficients[0], coefficients[2]
     k = -step * d0
     p, q, r = 0.0, 0.0, 0.0
@@ -72,7 +73,7 @@ def blown_in(by, step, variance, coefficients, blur):
 
 @jit_inner
 def best_here(now, by, curvature, variance, coefficients, blur, scratch):
-    """Size of the best step between moments (3, d) and an adjoint (3, d), and the value there but for what is fixed."""
+    """Best step size between moments (3, d) and an adjoint (3, d), and the part of the value that depends on it."""
     d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     plain = d1 == 0.0 and s0 == 0.0 and s1 == 0.0
     for i in range(curvature.size):
@@ -102,7 +103,7 @@ def best_here(now, by, curvature, variance, coefficients, blur, scratch):
 def put_in_again(
     curvature, variance, coefficients, weight, start, steps, order, blur, least, rounding
 ):
-    """Take out and put in again the steps of these numbers (k,), one after another; `steps` is changed in place.
+    """Remove and insert again the steps with these numbers (k,), one after another; `steps` is changed in place.
 
     Parameters
     ----------
@@ -111,18 +112,18 @@ def put_in_again(
     coefficients : (4,)
         d0, d1, s0 and s1 of every step.
     weight : (n_steps,)
-        What the loss after each step counts.
+        Weight of the loss after each step.
     blur : float
         Variance of the steps' relative errors.
     least : float
-        A move has to gain this share of the value.
+        Smallest gain of a move, as a fraction of the value.
     rounding : float
-        The largest share of a value that may be rounding, in units of the machine's precision.
+        Largest tolerated rounding error of a value, in units of the machine's precision.
 
     Returns
     -------
     int
-        How many steps were moved.
+        Number of moved steps.
     """
     arguments_are_apart()
     n, d = steps.size, curvature.size
@@ -138,7 +139,7 @@ def put_in_again(
     for number in order:
         others[:number] = steps[:number]
         others[number : n - 1] = steps[number + 1 :]
-        # `before` is what the losses before a place count, `noise` what the noise of all later steps adds.
+        # `before` is the value of the losses before a place, `noise` that of the noise of all later steps.
         for t in range(n - 1):
             advance(moments[t], moments[t + 1], others[t], curvature, variance, coefficients, blur)
             before[t + 1] = before[t]
@@ -179,7 +180,7 @@ def put_in_again(
 
 @jit_inner
 def _weighed(curvature, variance, coefficients, weight, steps, moments, adjoint, scratch, blur):
-    """The value of steps (n,), and what rounding may have changed in it: the sum of |moment x derivative|."""
+    """The value of steps (n,), and a measure of its rounding error: the sum of |moment x derivative|."""
     n, d = steps.size, curvature.size
     adjoint[n] = 0.0
     adjoint[n, 0] = 0.5 * weight[n - 1] * curvature

@@ -1,28 +1,28 @@
 """Coordinate descent on a schedule: each step size in turn is set to its best value, given the others.
 
-With h, c, d0, d1, s0 and s1 as in :mod:`qpsim.theory.recursion` and the derivatives p, q of the value by E[e^2] and
-E[e r] after a step, the value is a parabola in that step's size a, since E[e^2] is one in a, E[e r] is linear, and all
-that follows is linear in them:
+With h, c, d0, d1, s0 and s1 as in :mod:`qpsim.theory.recursion` and the derivatives p, q of the value by E[e^2] and E[e
+r] after a step, the value is a parabola in that step's size a: E[e^2] is quadratic in a, E[e r] is linear, and
+everything after the step is linear in these two:
 
     value = const + a b1 + a^2 b2,      b2 = sum of p E[z^2],
     b1 = - sum of (2 p E[e z] + q E[z r']),
 
-z being the direction and r' the new state in each eigen-direction. A pass back through the run computes p and q, a pass
-forth the moments, and either may set each step to its best on its way. If steps are off by independent random shares of
-themselves, of variance `blur`, b2 is (1 + blur) times as large.
+z being the direction and r' the new state in each eigen-direction. A backward pass through the run computes p and q, a
+forward pass the moments, and either may replace each step by its best size. If steps have independent relative errors
+of variance `blur`, b2 is multiplied by 1 + blur.
 """
 
 import numpy as np
 
 from qpsim.kernels.jit import arguments_are_apart, jit, jit_inline
 
-# What is smaller is 0: subnormal numbers cost many times as much.
+# Smaller numbers become 0: subnormal numbers are many times slower.
 _TINY = 1e-300
 
 
 @jit_inline
 def total(values):
-    """Sum of an array (d,), in four chains that a processor adds side by side."""
+    """Sum of an array (d,), in four independent sums, which a processor adds in parallel."""
     a, b, c, e = 0.0, 0.0, 0.0, 0.0
     fours = values.size // 4 * 4
     for i in range(0, fours, 4):
@@ -56,7 +56,7 @@ def best_step(now, by, curvature, variance, coefficients, blur, old, scratch):
 
 @jit
 def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, update, blur):
-    """Write the adjoint of a run from its last step to its first, with the steps changed on the way if `update`.
+    """Write the adjoint of a run from its last step to its first; if `update`, also replace each step by the best.
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, updat
         As in :func:`qpsim.kernels.second_moments.losses_and_gradient`.
     moments, adjoint : (n_steps + 1, 3, d)
         E[e^2], E[e r], E[r^2] before each step and after the last, and the derivatives of the value by them. The last
-        row of the adjoint has to be 0 but for the first of its three, 0.5 h times the last weight.
+        row of the adjoint must be given: 0.5 h times the last weight for E[e^2], 0 for the others.
     blur : float
         Variance of the steps' relative errors.
     """
@@ -94,10 +94,10 @@ def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, updat
 
 @jit
 def sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, update, blur):
-    """Write the moments of a run from its first step to its last, with the steps changed on the way if `update`.
+    """Write the moments of a run from its first step to its last; if `update`, also replace each step by the best.
 
-    The arguments are those of `sweep_back`. Returns the value, and what rounding may have changed in it, in units of
-    the machine's precision: the sum of |moment x derivative| over all steps.
+    The arguments are those of `sweep_back`. Returns the value, and a measure of its rounding error in units of the
+    machine's precision: the sum of |moment x derivative| over all steps.
     """
     arguments_are_apart()
     n, d = steps.size, curvature.size
