@@ -1,4 +1,4 @@
-"""What holds for all tests: Ctrl-C works, whatever the process that started them has made of it, and garbage is collected rarely."""
+"""What holds for all tests: Ctrl-C works, whatever has started them, and garbage is collected rarely."""
 
 import gc
 import signal
