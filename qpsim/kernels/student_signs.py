@@ -211,12 +211,19 @@ def add_pairs(table, own, weights, signs, scale, pair, rows):
                             add_chebyshev(terms, m + n, at_j, sum_j, last_j)
                         else:
                             for lane in range(lanes):
-                                sum_i[lane] = four_terms(sum_i[lane], terms, k + n, lane, at_i[lane])
-                                sum_j[lane] = four_terms(sum_j[lane], terms, m + n, lane, at_j[lane])
+                                sum_i[lane] = four_terms(
+                                    sum_i[lane], terms, k + n, lane, at_i[lane]
+                                )
+                                sum_j[lane] = four_terms(
+                                    sum_j[lane], terms, m + n, lane, at_j[lane]
+                                )
                     for lane in range(lanes):
                         u, v = at_i[lane], at_j[lane]
                         if size > MOST_POWERS:
-                            x, y = fma(-u, last_i[lane], sum_i[lane]), fma(-v, last_j[lane], sum_j[lane])
+                            x, y = (
+                                fma(-u, last_i[lane], sum_i[lane]),
+                                fma(-v, last_j[lane], sum_j[lane]),
+                            )
                         else:
                             x = twelve_terms(sum_i[lane], terms, k + 12, lane, u)
                             x = twelve_terms(x, terms, k, lane, u)
@@ -265,27 +272,49 @@ def four_terms(value, terms, row, lane, x):
 
 
 @jit_inline
+def by_halves(even, odd, terms, row, lane, square):
+    """Two steps of Horner's rule for the even and two for the odd terms, of the coefficients from ``row`` on."""
+    even = fma(even, square, terms[row + 2, lane])
+    odd = fma(odd, square, terms[row + 3, lane])
+    return fma(even, square, terms[row, lane]), fma(odd, square, terms[row + 1, lane])
+
+
+@jit_inline
 def eight_terms(value, terms, row, lane, x):
-    """Eight steps of Horner's rule, down to the coefficient at ``row``."""
-    return four_terms(four_terms(value, terms, row + 4, lane, x), terms, row, lane, x)
+    """The polynomial of eight coefficients from ``row`` on, and x^8 times a value."""
+    even, odd = by_halves(value, 0.0, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inline
 def twelve_terms(value, terms, row, lane, x):
-    """Twelve steps of Horner's rule, down to the coefficient at ``row``."""
-    return eight_terms(four_terms(value, terms, row + 8, lane, x), terms, row, lane, x)
+    """The same of twelve coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inline
 def sixteen_terms(value, terms, row, lane, x):
-    """Sixteen steps of Horner's rule, down to the coefficient at ``row``."""
-    return eight_terms(eight_terms(value, terms, row + 8, lane, x), terms, row, lane, x)
+    """The same of sixteen coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 12, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inline
 def twenty_terms(value, terms, row, lane, x):
-    """Twenty steps of Horner's rule, down to the coefficient at ``row``."""
-    return twelve_terms(eight_terms(value, terms, row + 12, lane, x), terms, row, lane, x)
+    """The same of twenty coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 16, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 12, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inner

@@ -97,7 +97,11 @@ def _error(degrees: float, base: int, n_basis: int, coefficients: np.ndarray) ->
     c = np.maximum(c, 1e-12)
     made = _basis(degrees, n_basis, coefficients.shape[1] - n_basis, c) @ coefficients.T
     y = 2.0 * x - 1.0
-    matrix = np.vander(y, n_terms, True) if n_terms <= MOST_POWERS else chebyshev.chebvander(y, n_terms - 1)
+    matrix = (
+        np.vander(y, n_terms, True)
+        if n_terms <= MOST_POWERS
+        else chebyshev.chebvander(y, n_terms - 1)
+    )
     parts = (made[:, :-1] @ matrix.T - _integrals(degrees, base, c, x)) * np.sqrt(1.0 - x * x)
     means = made[:, -1] - _mean_signs(degrees, c)
     sine = np.sqrt((1.0 - c) * (1.0 + c))
@@ -132,7 +136,11 @@ def _integrals(degrees: float, base: int, c: np.ndarray, x: np.ndarray) -> np.nd
     flat = np.abs(logarithm) < 1e-14
     logarithm[flat] = -1.0
     # z^b (1 - z^(k-b)) / (1 - z^2), without cancellation at z = 1
-    value = np.exp(base * logarithm) * np.expm1((degrees - base) * logarithm) / np.expm1(2.0 * logarithm)
+    value = (
+        np.exp(base * logarithm)
+        * np.expm1((degrees - base) * logarithm)
+        / np.expm1(2.0 * logarithm)
+    )
     value[flat] = 0.5 * (degrees - base)
     return 2.0 / math.pi * (value * weights).sum(axis=-1)
 
@@ -141,4 +149,9 @@ def _mean_signs(degrees: float, c: np.ndarray) -> np.ndarray:
     """E[s] / (a c): the integral of cos^(k-1) up to atan(a), a share of that up to pi/2."""
     cosine, weights = _rule(np.arccos(c))
     half = math.lgamma(0.5 * degrees + 0.5) - math.lgamma(0.5 * degrees)
-    return 2.0 / math.sqrt(math.pi) * math.exp(half) * (cosine ** (degrees - 1.0) * weights).sum(axis=1)
+    return (
+        2.0
+        / math.sqrt(math.pi)
+        * math.exp(half)
+        * (cosine ** (degrees - 1.0) * weights).sum(axis=1)
+    )
