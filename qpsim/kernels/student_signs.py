@@ -272,27 +272,49 @@ def four_terms(value, terms, row, lane, x):
 
 
 @jit_inline
+def by_halves(even, odd, terms, row, lane, square):
+    """Two steps of Horner's rule for the even and two for the odd terms, of the coefficients from ``row`` on."""
+    even = fma(even, square, terms[row + 2, lane])
+    odd = fma(odd, square, terms[row + 3, lane])
+    return fma(even, square, terms[row, lane]), fma(odd, square, terms[row + 1, lane])
+
+
+@jit_inline
 def eight_terms(value, terms, row, lane, x):
-    """Eight steps of Horner's rule, down to the coefficient at ``row``."""
-    return four_terms(four_terms(value, terms, row + 4, lane, x), terms, row, lane, x)
+    """The polynomial of eight coefficients from ``row`` on, and x^8 times a value."""
+    even, odd = by_halves(value, 0.0, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inline
 def twelve_terms(value, terms, row, lane, x):
-    """Twelve steps of Horner's rule, down to the coefficient at ``row``."""
-    return eight_terms(four_terms(value, terms, row + 8, lane, x), terms, row, lane, x)
+    """The same of twelve coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inline
 def sixteen_terms(value, terms, row, lane, x):
-    """Sixteen steps of Horner's rule, down to the coefficient at ``row``."""
-    return eight_terms(eight_terms(value, terms, row + 8, lane, x), terms, row, lane, x)
+    """The same of sixteen coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 12, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inline
 def twenty_terms(value, terms, row, lane, x):
-    """Twenty steps of Horner's rule, down to the coefficient at ``row``."""
-    return twelve_terms(eight_terms(value, terms, row + 12, lane, x), terms, row, lane, x)
+    """The same of twenty coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 16, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 12, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inner
