@@ -1,4 +1,4 @@
-"""What holds for all tests: Ctrl-C works, whatever the process that started them has made of it."""
+"""Settings for all tests: Ctrl-C works, also if the parent process ignores or blocks it."""
 
 import signal
 

@@ -1,4 +1,4 @@
-"""Numbers and files of one version, for a later version to give again bit for bit.
+"""Records numbers and files of one version, which later versions must give again bit for bit.
 
     python -m tests.golden record FOLDER
     python -m tests.golden check FOLDER [--exact] [--quick] [--only TEXT] [--processes N]

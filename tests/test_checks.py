@@ -1,4 +1,4 @@
-"""Whatever is given, a check returns its one form of it or raises the error asked for, in one line."""
+"""Checks return one standard type or raise the given error with a one-line message, for any value."""
 
 import math
 from decimal import Decimal

@@ -1,7 +1,10 @@
-"""The command line: one command a file; numbers on stdout, everything else on stderr.
+"""The command line: one command a file; results on stdout, everything else on stderr.
 
-Exit codes: 0 done, 1 a statement does not hold, 2 something is wrong with what was asked, 130
-stopped by Ctrl-C. Nothing heavy is imported before a command runs.
+``report_errors`` prints tables, JSON, errors and warnings, ``shared`` has the options that several commands have,
+``reference`` the HTML page of ``qpsim docs``. A new command is a file with one function, named in ``__init__``.
+
+Exit codes: 0 done; 1 a statement does not hold, or an optimizer does not conform; 2 a mistake in what was asked; 130
+stopped by Ctrl-C. A command imports what it needs when it runs, so that ``--help`` is fast.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ __all__ = ["app", "main"]
 
 
 class Commands(TyperGroup):
-    """Commands that answer a user's mistake with one line and an exit code."""
+    """Commands that report a user's mistake in one line, with an exit code."""
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""
@@ -53,7 +56,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
-    # Plain text needs a tenth of the time that rich needs to be imported.
+    # Plain text, since importing rich takes ten times as long.
     rich_markup_mode=None,
 )
 
@@ -126,12 +129,12 @@ app.command("info", cls=Command, short_help="Print versions and caches, or the l
 )
 
 
-# Whatever an orderly stop waits for, nobody waits longer than this; files are whole at any moment.
+# Longest time of an orderly stop after Ctrl-C; then the process exits. Files are complete at any moment.
 _PATIENCE_SECONDS = 20.0
 
 
 def _interrupt(number: int, frame: Any) -> None:
-    """Stop in order, and leave without it if that does not come to an end."""
+    """Stop in order, and exit if that takes too long."""
     last = threading.Timer(_PATIENCE_SECONDS, os._exit, (130,))
     last.daemon = True
     last.start()

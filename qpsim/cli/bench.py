@@ -1,4 +1,4 @@
-"""``qpsim bench``: how fast this machine runs the package, its peers, and its own limits."""
+"""``qpsim bench``: speed of the package on this machine, of its peers, and the machine's limits."""
 
 from __future__ import annotations
 

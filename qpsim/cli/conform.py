@@ -1,4 +1,4 @@
-"""``qpsim conform``: hold an optimizer that Python can import to a method's exact numbers."""
+"""``qpsim conform``: compare an optimizer that Python can import with the exact numbers of a method."""
 
 from __future__ import annotations
 
@@ -137,7 +137,7 @@ def _imported(target: str) -> Any:
 
 
 def _choose_backend() -> None:
-    """Keras looks for TensorFlow unless it is told otherwise: name what is installed."""
+    """Choose an installed backend, since Keras looks for TensorFlow by default."""
     for library, backend in (("tensorflow", ""), ("torch", "torch"), ("jax", "jax")):
         if library in sys.modules or find_spec(library):
             if backend:

@@ -79,7 +79,7 @@ def info(
 
 
 def _timings() -> dict[str, float]:
-    """Run what every simulation runs, tiny, and ask the compiler's clock."""
+    """Run a tiny simulation and report the compile times."""
     from qpsim.kernels import machine_code
     from qpsim.problem.random import random_problem
     from qpsim.simulation.run import simulate

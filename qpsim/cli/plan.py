@@ -36,16 +36,14 @@ def plan(
 ) -> None:
     """Which step sizes should a run have? Schedules with their expected final loss.
 
-    Takes the file of qpsim simulate. For sgd, m-sgd, nesterov and damped-m-sgd on a quadratic
-    problem, and for ssd on a diagonal one, nothing is simulated. Rows: the planned schedule, every
-    step free; greedy steps, each the best for the loss right after it (Eq. 10); the best constant
-    step; the best schedule of each family. Of the planned one it is told how far its searches
-    disagree: the highest value in which one ended over the lowest, minus 1. For every other method,
-    and on other problems, the best schedule of each family is searched by simulation, all under the
-    same noise, and judged under other noise: the standard error of its loss is told. The highest
-    expected loss on the way is there too: what is best for the end alone may rise high before. The
-    file's step sizes play no part; with step_size = "planned" in it, qpsim simulate takes the
-    planned ones.
+    Takes the file of qpsim simulate. For sgd, m-sgd, nesterov and damped-m-sgd on a quadratic problem, and for ssd on a
+    diagonal one, nothing is simulated. Rows: the planned schedule, every step free; greedy steps, each the best for the
+    loss right after it (Eq. 10); the best constant step; the best schedule of each family. For the planned one the
+    disagreement of its searches is printed: the highest final value of a search over the lowest, minus 1. For all other
+    methods, and on other problems, the best schedule of each family is searched by simulation, all with the same noise,
+    and evaluated with other noise; the standard error of its loss is printed. The table also has the highest expected
+    loss during the run, since a schedule that is best at the end may have a high loss before. The file's own step sizes
+    are not used. With step_size = "planned" in the file, qpsim simulate uses the planned ones.
 
     \b
     Examples:
@@ -56,7 +54,7 @@ def plan(
     from qpsim.simulation.spec import read
 
     experiment = read(spec, n_steps=n_steps, rng=rng, step_size=0.0)
-    problem = experiment.problem
+    problem: Any = experiment.problem
     tables: dict[str, dict[str, Any]] = {}
     rows: list[list[str]] = []
     remarks = []

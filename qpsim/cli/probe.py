@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import assignments, file_lines, print_json, print_table, say
-from qpsim.cli.shared import methods_beginning, tasks_beginning
+from qpsim.cli.shared import TaskData, methods_beginning, tasks_beginning
 
 
 def probe(
@@ -33,9 +33,7 @@ def probe(
         bool, typer.Option(help="Measure c of each layer's parameters alone too.")
     ] = True,
     seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
-    ] = None,
+    data: TaskData = None,
     workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
     out: Annotated[Path, typer.Option(help="Folder for what is measured.")] = Path("probe"),
     resume: Annotated[
@@ -69,10 +67,10 @@ def probe(
     hyper = assignments(set_, list(method_of(method).rule.defaults))
     run = nn.Run(chosen, method_of(method, **hyper), step_size, seed)
     sizes = Sizes(n_examples=n_examples, n_gradients=n_gradients, by_layer=by_layer)
-    # Whatever can be refused is refused before the folder is made.
+    # All checks before the folder is made.
     refuse_unmeasured(run.method)
     dataset = chosen.load(data)
-    # The number of steps decides nothing about a point: a later one may be added.
+    # Without the number of steps, on which points do not depend, so that later points can be added.
     key = {"run": run.record(), "sizes": vars(sizes), "data": dataset.fingerprint()}
     if max(steps) > chosen.n_steps:
         run = nn.Run(replace(chosen, n_steps=max(steps)), run.method, step_size, seed)

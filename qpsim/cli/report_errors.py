@@ -1,4 +1,4 @@
-"""How the command line speaks: a mistake or a warning is one line on stderr, never a traceback."""
+"""Output of the command line: errors and warnings as one line on stderr, tables and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _WARNINGS = tuple(
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn errors of the user's making into one line and an exit code, warnings into one line."""
+    """Turn errors of the user into one line and an exit code, and warnings into one line."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
         for category in _WARNINGS:
@@ -41,7 +41,7 @@ def one_line_errors() -> Iterator[None]:
             raise typer.Exit(USER_ERROR) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
-                # The reader, such as head, has seen enough: typer ends quietly.
+                # The reader of a pipe, such as head, has ended; typer exits without a message.
                 raise
             where = f"{error.filename}: " if error.filename is not None else ""
             reason = f"{where}{error.strerror or error}."
@@ -57,10 +57,10 @@ def one_line_errors() -> Iterator[None]:
 
 
 def make_streams_safe() -> None:
-    """Let nothing be lost to a print.
+    """Make printing safe in any terminal.
 
-    A character that the terminal's encoding does not have is written as an escape. A stream that
-    was closed before the program started is replaced: its number would go to the next file opened.
+    A character that the terminal's encoding does not have is written as an escape. A stream that was closed before the
+    program started is replaced, since the next opened file would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
@@ -85,7 +85,7 @@ def print_json(data: Any) -> None:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     """A table on stdout: the first column to the left, the others to the right.
 
-    It takes the width that it needs: a cell that wraps cannot be copied.
+    Cells are not wrapped, so that they can be copied.
     """
     from rich import box
     from rich.console import Console

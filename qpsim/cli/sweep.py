@@ -17,7 +17,7 @@ class RunUnlessNamed(TyperGroup):
     """``qpsim sweep SPEC.toml`` is ``qpsim sweep run SPEC.toml``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default command's name before arguments that name none."""
+        """Add the default command's name to arguments without a command."""
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -61,8 +61,8 @@ def run(
 ) -> None:
     """Run every cell of a sweep that its store does not hold yet.
 
-    Killed at any moment, the same command goes on where it stopped; the final data are the same
-    byte for byte. Exit code 1 if any cell has failed. A file with everything that there is:
+    After an interrupt at any moment the same command continues; the final data are the same byte
+    for byte. Exit code 1 if any cell has failed. A file with everything that there is:
 
     \b
       [fixed]                      # what all cells share; the defaults are

@@ -30,7 +30,7 @@ app = typer.Typer(
       qpsim theory errata
     """,
 )
-# A first number may be negative: it is no option.
+# A first number may be negative, which must not be read as an option.
 _NUMBERS = {"ignore_unknown_options": True}
 
 Hessian = Annotated[

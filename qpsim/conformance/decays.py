@@ -1,4 +1,4 @@
-"""A decay of the weights that nobody declared: the usual values are tried, and the one that fits best."""
+"""Undeclared weight decay: tries the usual values, and the value that fits best."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 """Public optimizers held to the exact rules of their methods: which conform, and how others differ.
 
-Each is checked by :func:`qpsim.conformance.check`. What is not installed is said so.
+Each is checked by :func:`qpsim.conformance.check`. A package that is not installed, or cannot be imported, has no
+rows: it is listed at the end of the table with the reason.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qpsim.conformance import Report, check
-from qpsim.conformance.public import PACKAGES, PUBLIC, Public, installed
+from qpsim.conformance.public import PACKAGES, PUBLIC, Public, why_missing
 from qpsim.conformance.snippets import snippet
 from qpsim.errors import ConformanceError, FigureError, nearest
 from qpsim.figures.data import Data
@@ -51,7 +53,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         ``conforms`` (optimizer,): 1 or 0; ``streams`` (optimizer, outcome): how many streams passed,
         differ or fail, and cannot be given; ``law`` (optimizer, law): standard errors off, NaN where
         none was taken. Labels: package, version, method, diagnosis, snippet (which shows a difference without qpsim),
-        and the packages that are missing.
+        and the packages that are missing, with the reason.
     """
     began = time.perf_counter()
     for name in options.packages:
@@ -59,7 +61,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
             raise FigureError(
                 f"Figure conformance knows no package {name!r}; {nearest(name, PACKAGES)}"
             )
-    versions = {name: installed(name) for name in options.packages}
+    missing = {name: why for name in options.packages if (why := why_missing(name))}
+    versions = {name: None if name in missing else version(name) for name in options.packages}
     chosen = [one for one in PUBLIC if versions.get(one.package)]
     reports = [_checked(one, options) for one in chosen]
     arrays = {
@@ -85,7 +88,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
             "" if report.conforms else snippet(one.package, one.name) or ""
             for one, report in zip(chosen, reports, strict=True)
         ],
-        "missing": [name for name, version in versions.items() if version is None],
+        "missing": list(missing),
+        "why_missing": list(missing.values()),
     }
     provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
     provenance["packages"] = versions
@@ -114,10 +118,10 @@ def _laws(report: Report) -> list[float]:
 
 
 def _how(data: Data, k: int) -> str:
-    """What is different, without what the row says already."""
+    """The difference as text, without what is in the row already."""
     if data["conforms"][k]:
         return "conforms"
-    # What a stream is for stands in the data, not in the table.
+    # The purpose of a stream is left out of the table.
     text = re.sub(r"(stream '[^']*') \([^)]*\)", r"\1", str(data.labels["diagnosis"][k]))
     return text.removeprefix(f"equals {data.labels['rule'][k]}").lstrip(" ,")
 
@@ -134,12 +138,21 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
         ]
         for k in range(len(data.labels["optimizer"]))
     ]
-    rows += [[name, "not installed", "", "", ""] for name in data.labels["missing"]]
+    rows += [[name, why, "", "", ""] for name, why in _missing(data)]
     return ["optimizer", "version", "method", "conforms", "how it differs"], rows
 
 
+def _missing(data: Data) -> list[tuple[str, str]]:
+    """Packages that could not be checked, and why."""
+    names = data.labels["missing"]
+    # Data of an earlier version say no reason.
+    return list(
+        zip(names, data.labels.get("why_missing", ["not installed"] * len(names)), strict=True)
+    )
+
+
 def _lines(data: Data, width: float) -> Iterator[tuple[str, Any]]:
-    """What stands in each line: a package's heading, or a row's number, and the lines of its text."""
+    """The content of each line: a package's heading, or a row's number, and the lines of its text."""
     ems = width * 72 / _size(width)
     room = int((ems - _columns(width)[3] - 0.6) / _LETTER)
     last = None
@@ -149,8 +162,8 @@ def _lines(data: Data, width: float) -> Iterator[tuple[str, Any]]:
             last = package
         text = textwrap.shorten(_how(data, k), 4 * room, placeholder=" ...")
         yield "row", (k, textwrap.wrap(text, room))
-    for name in data.labels["missing"]:
-        yield "package", f"{name}: not installed, or cannot be imported"
+    for name, why in _missing(data):
+        yield "package", f"{name}: {why}"
 
 
 def _columns(width: float) -> tuple[float, ...]:

@@ -1,7 +1,7 @@
-"""The step loop for problems whose coordinates couple through the step size alone.
+"""The step loop for problems whose coordinates are coupled only by the step size.
 
 These are a diagonal Hessian under any noise, and any Hessian in its eigenbasis for a rule that commutes with rotations.
-Only the noise may correlate the coordinates: the moments of a step are sums over coordinates all the same (Eq. 11).
+The noise may be correlated between coordinates: the moments of a step are sums over coordinates in any case (Eq. 11).
 """
 
 from typing import Any, NamedTuple

@@ -1,4 +1,4 @@
-"""Draws of least squares with Gaussian data: the gradient's noise depends on where one stands.
+"""Random draws for least squares with Gaussian data, where the gradient noise depends on theta.
 
 With x ~ N(0, K), y = x^T theta* + N(0, s^2) and e = theta - theta* the exact gradient is h = K e, and a residual has
 the variance v = e^T K e + s^2. Let w = chi^2_B / B. Given w the mean gradient of a minibatch of B draws is Gaussian

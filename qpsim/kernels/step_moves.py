@@ -1,4 +1,4 @@
-"""Each step of a schedule in turn taken out and put in again where it serves best: a search that sweeps cannot do.
+"""A search over the order of a schedule's steps: each step is removed and inserted at its best place.
 
 A sweep (:mod:`qpsim.kernels.step_sweeps`) changes sizes in their order. Without noise the order is free, and with noise
 it decides how much of it is left, so that the value has a local minimum for very many orders. With the moments before

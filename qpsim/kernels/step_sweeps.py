@@ -1,4 +1,4 @@
-"""Every step size of a run in turn at its own minimum, the other steps given: Gauss-Seidel on the expected loss.
+"""Coordinate descent on a schedule: each step size in turn is set to its best value, given the others.
 
 With h, c, d0, d1, s0 and s1 as in :mod:`qpsim.theory.recursion` and the derivatives p, q of the value by E[e^2] and
 E[e r] after a step, the value is a parabola in that step's size a, since E[e^2] is one in a, E[e r] is linear, and all

@@ -1,7 +1,4 @@
-"""Moments of directions of two values under Student's t: closed forms for whole degrees of freedom.
-
-The closed forms are those of :mod:`qpsim.kernels.student_signs`.
-"""
+"""Moments of directions of two values under Student's t, by the pairs of :mod:`qpsim.kernels.student_signs`."""
 
 import math
 from typing import Any

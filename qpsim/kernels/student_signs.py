@@ -1,24 +1,28 @@
-"""E[s_i s_j] for signs under Student's t with a whole number of degrees of freedom, in closed form.
+"""E[s_i s_j] for signs under Student's t with any degrees of freedom.
 
 Let s_i = sign(a_i chi + Z_i), where Z_i and Z_j are normal with correlation r, and chi^2 is chi-square with k degrees
-of freedom: Student's t with the scaled mean sqrt(k) a_i. The densities of chi-square obey p_{k+2} = p_k - 2 p_{k+2}',
-so that E_{k+2}[f] = E_k[f] + 2 E_{k+2}[f'] for a function f of chi^2. For F_k = E[s_i s_j] the derivative is a normal
-density times the mean of one sign. Its average over chi is again the mean of a sign under Student's t. Hence a finite
-sum, as Dunnett & Sobel (1954, Biometrika 41, 153-169) have one for the bivariate distribution function:
+of freedom: Student's t with the scaled mean sqrt(k) a_i. Given chi, the derivative of E[s_i s_j] along a is a normal
+density times the mean of one sign. Integrated from a = 0, and averaged over chi with E[exp(-chi^2 x / 2)] =
+(1 + x)^(-k/2), it gives E[s_i s_j] as a function F_k of k with
 
-    F_{k+2} = F_k + C_k (w_k(a_i) A_{k+1}(t_i) + w_k(a_j) A_{k+1}(t_j)),
-    F_0 = (2/pi) asin r,    F_1 = (2/pi) asin((r + a_i a_j) c_i c_j),
-    C_k = Gamma((k+1)/2) / (sqrt(pi) Gamma(k/2 + 1)),    c = 1 / sqrt(1 + a^2),    w_k(a) = a c^(k+1).
+    F_k = F_b + S(a_i, t_i) + S(a_j, t_j),    F_0 = (2/pi) asin r,    F_1 = (2/pi) asin((r + a_i a_j) c_i c_j),
+    S(a, t) = (2/pi) a c (integral over t' from 0 to t of (z^b - z^k) / (1 - z^2)),    z = c cos(t'),
 
-A_m(t) = E[erf(tan(t) chi_m / sqrt 2)] is the mean of a sign with m degrees of freedom, and the angles are
+where c = 1 / sqrt(1 + a^2), b is 0 or 1, and the angles are
 
     sin t_i = (a_j - r a_i) / sqrt(D),    cos t_i = sqrt((1 - r^2) (1 + a_i^2) / D),
     D = (1 - r^2) (1 + a_i^2) + (a_j - r a_i)^2,
 
-where D stays the same if i and j are exchanged. A_1 = 2 t / pi, A_2 = sin t, and A_{m+2} - A_m is a number times
-sin(t) cos(t)^m. So what a coordinate adds to a pair is a polynomial in cos^2 t_i, whose coefficients depend on a_i
-alone and are computed once. What is left for a pair is a root, one arcsine if k is odd and two if k is even, and two
-polynomials.
+where D stays the same if i and j are exchanged. For whole k these are the sums of Dunnett & Sobel (1954, Biometrika 41,
+153-169).
+
+Divided by a c sin t, S is a smooth function of c and of x = cos t, both from 0 to 1: next to a power x^(k+1) its
+nearest singularity is x = -1. So it is a polynomial in 2 x - 1 of a dozen terms, whose coefficients depend on c. They
+are made once a coordinate; what is left for a pair is a root and two polynomials. :mod:`qpsim.kernels.student_table`
+makes the table and measures its error.
+
+b = 0 is taken where r is that of the problem. Where the noise's correlation changes with the state, on least squares,
+(r + a_i a_j) c_i c_j is the correlation of the data, and b = 1: then neither F_b changes with the state.
 """
 
 import math
@@ -26,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpsim.kernels.elementary import fma, polynomial
+from qpsim.kernels.elementary import exp, fma, log
 from qpsim.kernels.forms import lane_array
 from qpsim.kernels.jit import (
     arguments_are_apart,
@@ -36,63 +40,17 @@ from qpsim.kernels.jit import (
     wide_vectors,
 )
 
-# From here on a noise is as good as none: the sign errs by 1 / a with one degree of freedom.
+# Largest |a|; beyond it noise is negligible: with one degree of freedom it changes a mean sign by 1 / a.
 FARTHEST = 1e12
-# Degrees of freedom up to which a sum of so many terms is less work than averages over the scale.
-MOST_DEGREES = 256
-_TWO_OVER_PI = 0.6366197723675814
-_HALF_PI = 1.5707963267948966
+# Coefficients of a coordinate come by fours. With more than so many they are of Chebyshev polynomials, since those of
+# powers would be too large.
+MOST_POWERS = 32
+# Coefficients that stay in the first cache.
+_CACHED_TERMS = 1 << 12
 # Keeps D in the range of single precision, where its root begins.
 _LEAST = 1e-30
 # A correlation whose sqrt(1 - r^2) is below this is 1 or -1 up to rounding.
 _DEPENDENT = 3e-8
-# asin(sqrt(y)) / sqrt(y) on 0 <= y <= 1/2: Chebyshev interpolation, relative error 7e-11
-ARCSINE = (
-    1.0000000000353153,
-    0.16666664960612718,
-    0.07500135192415226,
-    0.04460142088360356,
-    0.031026955686869917,
-    0.016586305874402952,
-    0.049172747019893895,
-    -0.09567911791029521,
-    0.24457373405691585,
-    -0.274530531552789,
-    0.16832766779064512,
-)
-_arcsine = polynomial(ARCSINE)
-
-
-def closed_degrees(degrees: float) -> int:
-    """The degrees of freedom, if they are a whole number for which there is a closed form here; else 0."""
-    return int(degrees) if degrees <= MOST_DEGREES and degrees == round(degrees) else 0
-
-
-def term_factors(degrees: int) -> np.ndarray:
-    """Factors (n, steps) of w_k in the coefficients of a coordinate's polynomial, for k = degrees - 2, degrees - 4, ...
-
-    Row n belongs to the n-th of the terms of A: of odd degrees sin(t) cos(t)^(2n); of even degrees t, and then
-    sin(t) cos(t)^(2n-1).
-    """
-    odd = degrees % 2
-    below = np.arange(degrees - 2, -1, -2, dtype=float)
-    steps = np.array(
-        [math.exp(math.lgamma(0.5 * k + 0.5) - math.lgamma(0.5 * k + 1.0)) for k in below]
-    )
-    steps /= math.sqrt(math.pi)
-    # At least one term for the polynomial, be it 0.
-    n_terms = max(below.size, 2 - odd)
-    own = np.empty(n_terms)
-    value = 1.0 if odd else _TWO_OVER_PI
-    for n in range(n_terms):
-        own[n] = value
-        if odd:
-            value *= (2.0 * n + 1.0) / (2.0 * n + 2.0)
-        elif n > 0:
-            value *= 2.0 * n / (2.0 * n + 1.0)
-    # A_{k+1} has the terms n <= (k - 1) / 2 of odd k, n <= k / 2 of even k.
-    taken = np.arange(n_terms)[:, None] <= (below[None, :] - odd) / 2
-    return np.where(taken, own[:, None] * steps[None, :], 0.0)
 
 
 @jit_inline
@@ -102,45 +60,34 @@ def inverse_root(x):
     return start * fma(-0.5 * x * start, start, 1.5)
 
 
-@jit_inline
-def angle(sine, cosine):
-    """The angle from -pi/2 to pi/2 that has this sine and this cosine, within 6e-11."""
-    size = abs(sine)
-    small = size <= cosine
-    short = size if small else cosine
-    value = short * _arcsine(short * short)
-    return math.copysign(value if small else _HALF_PI - value, sine)
-
-
 class StudentTable(NamedTuple):
     """What is tabulated of signs under Student's t.
 
     Attributes
     ----------
-    degrees : int
-        Degrees of freedom k.
-    factors : array (n, steps)
-        `term_factors` of k.
+    degrees : float
+        Degrees of freedom k; 0 where there is no table.
+    n_basis : int
+        Functions of a coordinate's c from which its coefficients are made: a c times Chebyshev polynomials in 2 c - 1.
+    n_powers : int
+        The same times c^k, for k that is not a whole number.
+    coefficients : array (n + 1, n_basis + n_powers)
+        Of the coefficients of a coordinate's polynomial, and at last of its mean sign. All sizes are multiples of 4.
     correlation, root, arcsine : array (d, d)
-        r_ij, sqrt(1 - r_ij^2) and (2 / pi) asin r_ij.
+        The noise's r_ij, or with ``own`` that of the data; sqrt(1 - r_ij^2) and (2 / pi) asin r_ij.
     """
 
-    degrees: int
-    factors: np.ndarray
+    degrees: float
+    n_basis: int
+    n_powers: int
+    coefficients: np.ndarray
     correlation: np.ndarray
     root: np.ndarray
     arcsine: np.ndarray
 
 
-def student_table(degrees: int, correlation: np.ndarray) -> StudentTable:
-    """The table for so many degrees of freedom and a correlation (d, d)."""
-    r = np.clip(correlation, -1.0, 1.0)
-    root = np.sqrt((1.0 - r) * (1.0 + r))
-    return StudentTable(degrees, term_factors(degrees), r, root, _TWO_OVER_PI * np.arcsin(r))
-
-
 class _Signs(NamedTuple):
-    """Coordinates as the pairs need them: a and c (d, lanes), and the coefficients (n * d, lanes)."""
+    """Coordinates as the pairs need them: a and c (d, lanes), and the coefficients (d * n, lanes)."""
 
     a: np.ndarray
     cosine: np.ndarray
@@ -148,18 +95,19 @@ class _Signs(NamedTuple):
 
 
 class _Pair(NamedTuple):
-    """Work arrays (lanes,) of one pair.
+    """Work arrays (lanes,) of one pair: factors and arguments of both polynomials, and what is summed of them.
 
-    E[s_i s_j] without the polynomials; of each polynomial its factor, its argument and its value.
+    With Chebyshev polynomials that is the last two terms of their recurrence.
     """
 
-    start: np.ndarray
-    factor_i: np.ndarray
-    factor_j: np.ndarray
-    square_i: np.ndarray
-    square_j: np.ndarray
+    sine_i: np.ndarray
+    sine_j: np.ndarray
+    at_i: np.ndarray
+    at_j: np.ndarray
     sum_i: np.ndarray
     sum_j: np.ndarray
+    last_i: np.ndarray
+    last_j: np.ndarray
 
 
 @jit
@@ -172,127 +120,125 @@ def student_signs(table, own, weights, a, scale, mean, out):
     """
     wide_vectors()
     d, lanes = a.shape
-    n_terms = table.factors.shape[0]
-    near, cosine = lane_array(d, lanes), lane_array(d, lanes)
-    terms = lane_array(n_terms * d, lanes)
+    n_terms = table.coefficients.shape[0] - 1
+    near, cosine, rows = lane_array(d, lanes), lane_array(d, lanes), lane_array(d, lanes)
+    terms = lane_array(d * n_terms, lanes)
     for i in range(d):
         for lane in range(lanes):
             near[i, lane] = min(max(a[i, lane], -FARTHEST), FARTHEST)
-    fill_terms_of_signs(table.degrees, table.factors, near, cosine, terms, mean)
+    fill_terms_of_signs(table, near, cosine, terms, mean)
     for i in range(d):
         for lane in range(lanes):
             mean[i, lane] *= scale[i, lane]
     work = lane_array(np.int64(8), lanes)
-    pair = _Pair(work[0], work[1], work[2], work[3], work[4], work[5], work[6])
-    row = work[7]
-    signs = _Signs(near, cosine, terms)
+    pair = _Pair(work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[7])
+    rows[:] = 0.0
+    add_pairs(table, own, weights, _Signs(near, cosine, terms), scale, pair, rows)
     out[:] = 0.0
     for i in range(d):
-        add_row(table, own, weights, signs, scale, i, pair, row)
         for lane in range(lanes):
-            value = fma(2.0, row[lane], weights[i, i] * scale[i, lane])
+            value = fma(2.0, rows[i, lane], weights[i, i] * scale[i, lane])
             out[lane] = fma(scale[i, lane], value, out[lane])
 
 
 @jit_inner
-def add_row(table, own, weights, signs, scale, i, pair, row):
-    """The sum over j < i of weights_ij scale_j E[s_i s_j] in every lane, row (lanes,)."""
+def add_pairs(table, own, weights, signs, scale, pair, rows):
+    """Add the sum over j < i of weights_ij scale_j E[s_i s_j] to row i of ``rows`` (d, lanes)."""
     arguments_are_apart()
     wide_vectors()
     # Taken out of their tuples here: in the loops numba would count a reference at each.
     correlation, roots, arcsines = table.correlation, table.root, table.arcsine
     a, cosine, terms = signs.a, signs.cosine, signs.terms
-    start, sum_i, sum_j = pair.start, pair.sum_i, pair.sum_j
-    factor_i, factor_j, square_i, square_j = (
-        pair.factor_i,
-        pair.factor_j,
-        pair.square_i,
-        pair.square_j,
-    )
-    d, lanes = a.shape
-    odd, n_terms = table.degrees % 2 == 1, table.factors.shape[0]
-    first, last = 0 if odd else 1, (n_terms - 1) * d
-    row[:] = 0.0
-    for j in range(i):
-        weight = weights[i, j]
-        if weight == 0.0:
-            continue
-        fixed, root, arcsine = correlation[i, j], roots[i, j], arcsines[i, j]
-        if own is not None and root < _DEPENDENT:
-            # One coordinate is a multiple of the other.
-            same = 1.0 if fixed > 0.0 else -1.0
-            for lane in range(lanes):
-                row[lane] = fma(weight * same, scale[j, lane], row[lane])
-            continue
-        if odd:
-            for lane in range(lanes):
-                x, y = a[i, lane], a[j, lane]
-                size = cosine[i, lane] * cosine[j, lane]
-                if own is None:
-                    left = root * root
-                    from_i, from_j = fma(-fixed, x, y), fma(-fixed, y, x)
-                    whole = fma(left, fma(x, x, 1.0), fma(from_i, from_i, _LEAST))
-                    inverse = inverse_root(whole)
-                    value = _TWO_OVER_PI * angle(fma(x, y, fixed) * size, whole * inverse * size)
+    at_i, at_j, sum_i, sum_j = pair.at_i, pair.at_j, pair.sum_i, pair.sum_j
+    sine_i, sine_j, last_i, last_j = pair.sine_i, pair.sine_j, pair.last_i, pair.last_j
+    d, lanes = rows.shape
+    size = table.coefficients.shape[0] - 1
+    # So many j at once that their coefficients stay in the first cache while all i meet them.
+    at_once = max(_CACHED_TERMS // (size * lanes), 1)
+    for first in range(0, d, at_once):
+        for i in range(first + 1, d):
+            for j in range(first, min(i, first + at_once)):
+                weight = weights[i, j]
+                if weight == 0.0:
+                    continue
+                fixed, root, arcsine = correlation[i, j], roots[i, j], arcsines[i, j]
+                k, m = i * size, j * size
+                if own is not None and root < _DEPENDENT:
+                    # One coordinate is a multiple of the other.
+                    same = 1.0 if fixed > 0.0 else -1.0
+                    for lane in range(lanes):
+                        rows[i, lane] = fma(weight * same, scale[j, lane], rows[i, lane])
+                elif size == 4:
+                    for lane in range(lanes):
+                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
+                        value = fma(s, four_terms(0.0, terms, k, lane, u), arcsine)
+                        value = fma(t, four_terms(0.0, terms, m, lane, v), value)
+                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                elif size == 12:
+                    for lane in range(lanes):
+                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
+                        value = fma(s, twelve_terms(0.0, terms, k, lane, u), arcsine)
+                        value = fma(t, twelve_terms(0.0, terms, m, lane, v), value)
+                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
                 else:
-                    r = own_correlation(fixed, own[i, lane], own[j, lane], x * y)
-                    left = (1.0 - r) * (1.0 + r)
-                    from_i, from_j = fma(-r, x, y), fma(-r, y, x)
-                    # D (c_i c_j)^2 = 1 - correlation_ij^2, and F_1 is that of the correlation.
-                    inverse = size * (1.0 / root)
-                    value = arcsine
-                share = left * inverse * inverse
-                start[lane] = value
-                sum_i[lane], sum_j[lane] = terms[last + i, lane], terms[last + j, lane]
-                square_i[lane], square_j[lane] = share * fma(x, x, 1.0), share * fma(y, y, 1.0)
-                factor_i[lane], factor_j[lane] = from_i * inverse, from_j * inverse
-        else:
-            for lane in range(lanes):
-                x, y = a[i, lane], a[j, lane]
-                if own is None:
-                    size_i = fma(x, x, 1.0)
-                    from_i, from_j = fma(-fixed, x, y), fma(-fixed, y, x)
-                    inverse = inverse_root(fma(root * root, size_i, fma(from_i, from_i, _LEAST)))
-                    value = arcsine
-                    # sqrt(1 + a^2) = (1 + a^2) c
-                    share = root * inverse
-                    cosine_i = share * (size_i * cosine[i, lane])
-                    cosine_j = share * (fma(y, y, 1.0) * cosine[j, lane])
-                else:
-                    r = own_correlation(fixed, own[i, lane], own[j, lane], x * y)
-                    from_i, from_j = fma(-r, x, y), fma(-r, y, x)
-                    inverse = cosine[i, lane] * cosine[j, lane] * (1.0 / root)
-                    left = (1.0 - r) * (1.0 + r)
-                    own_root = left * inverse_root(left + _LEAST)
-                    value = _TWO_OVER_PI * angle(r, own_root)
-                    share = own_root * (1.0 / root)
-                    cosine_i, cosine_j = share * cosine[j, lane], share * cosine[i, lane]
-                sine_i, sine_j = from_i * inverse, from_j * inverse
-                value = fma(terms[i, lane], angle(sine_i, cosine_i), value)
-                start[lane] = fma(terms[j, lane], angle(sine_j, cosine_j), value)
-                sum_i[lane], sum_j[lane] = terms[last + i, lane], terms[last + j, lane]
-                square_i[lane], square_j[lane] = cosine_i * cosine_i, cosine_j * cosine_j
-                factor_i[lane], factor_j[lane] = sine_i * cosine_i, sine_j * cosine_j
-        # The polynomials by Horner's rule, four terms at once.
-        n = n_terms - 1
-        while n >= first + 4:
-            n -= 4
-            at_i, at_j = n * d + i, n * d + j
-            for lane in range(lanes):
-                x, y, v, w = square_i[lane], square_j[lane], sum_i[lane], sum_j[lane]
-                v, w = fma(v, x, terms[at_i + 3 * d, lane]), fma(w, y, terms[at_j + 3 * d, lane])
-                v, w = fma(v, x, terms[at_i + 2 * d, lane]), fma(w, y, terms[at_j + 2 * d, lane])
-                v, w = fma(v, x, terms[at_i + d, lane]), fma(w, y, terms[at_j + d, lane])
-                sum_i[lane] = fma(v, x, terms[at_i, lane])
-                sum_j[lane] = fma(w, y, terms[at_j, lane])
-        while n > first:
-            n -= 1
-            for lane in range(lanes):
-                sum_i[lane] = fma(sum_i[lane], square_i[lane], terms[n * d + i, lane])
-                sum_j[lane] = fma(sum_j[lane], square_j[lane], terms[n * d + j, lane])
-        for lane in range(lanes):
-            value = fma(sum_j[lane], factor_j[lane], fma(sum_i[lane], factor_i[lane], start[lane]))
-            row[lane] = fma(weight * scale[j, lane], value, row[lane])
+                    for lane in range(lanes):
+                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
+                        at_i[lane], at_j[lane], sine_i[lane], sine_j[lane] = u, v, s, t
+                        sum_i[lane], sum_j[lane], last_i[lane], last_j[lane] = 0.0, 0.0, 0.0, 0.0
+                    n = size
+                    while n > 12 or (n > 0 and size > MOST_POWERS):
+                        n -= 4
+                        if size > MOST_POWERS:
+                            add_chebyshev(terms, k + n, at_i, sum_i, last_i)
+                            add_chebyshev(terms, m + n, at_j, sum_j, last_j)
+                        else:
+                            for lane in range(lanes):
+                                sum_i[lane] = four_terms(
+                                    sum_i[lane], terms, k + n, lane, at_i[lane]
+                                )
+                                sum_j[lane] = four_terms(
+                                    sum_j[lane], terms, m + n, lane, at_j[lane]
+                                )
+                    for lane in range(lanes):
+                        u, v = at_i[lane], at_j[lane]
+                        if size > MOST_POWERS:
+                            x, y = (
+                                fma(-u, last_i[lane], sum_i[lane]),
+                                fma(-v, last_j[lane], sum_j[lane]),
+                            )
+                        elif size == 8:
+                            x = four_terms(
+                                four_terms(0.0, terms, k + 4, lane, u), terms, k, lane, u
+                            )
+                            y = four_terms(
+                                four_terms(0.0, terms, m + 4, lane, v), terms, m, lane, v
+                            )
+                        else:
+                            x = twelve_terms(sum_i[lane], terms, k, lane, u)
+                            y = twelve_terms(sum_j[lane], terms, m, lane, v)
+                        value = fma(sine_j[lane], y, fma(sine_i[lane], x, arcsine))
+                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+
+
+@jit_inline
+def angles(own, a, cosine, fixed, root, i, j, lane):
+    """2 cos(t_i) - 1 and 2 cos(t_j) - 1, sin(t_i) and sin(t_j) of a pair in one lane."""
+    x, y = a[i, lane], a[j, lane]
+    if own is None:
+        # sqrt(1 + a^2) = (1 + a^2) c
+        size_i, size_j = fma(x, x, 1.0), fma(y, y, 1.0)
+        from_i, from_j = fma(-fixed, x, y), fma(-fixed, y, x)
+        inverse = inverse_root(fma(root * root, size_i, fma(from_i, from_i, _LEAST)))
+        share = 2.0 * root * inverse
+        u = fma(share, size_i * cosine[i, lane], -1.0)
+        v = fma(share, size_j * cosine[j, lane], -1.0)
+        return u, v, from_i * inverse, from_j * inverse
+    r = own_correlation(fixed, own[i, lane], own[j, lane], x * y)
+    # D (c_i c_j)^2 = 1 - correlation_ij^2
+    inverse = cosine[i, lane] * cosine[j, lane] * (1.0 / root)
+    share = 2.0 / root * math.sqrt((1.0 - r) * (1.0 + r))
+    u, v = fma(share, cosine[j, lane], -1.0), fma(share, cosine[i, lane], -1.0)
+    return u, v, fma(-r, x, y) * inverse, fma(-r, y, x) * inverse
 
 
 @jit_inline
@@ -304,39 +250,75 @@ def own_correlation(fixed, own_i, own_j, product):
 
 
 @jit_inline
-def mean_of_sign(degrees, sine, cosine):
-    """A_k at the angle with this sine and cosine: E[sign(a chi + Z)] if tan of the angle is a."""
-    odd = degrees % 2 == 1
-    total = _TWO_OVER_PI * angle(sine, cosine) if odd else 0.0
-    term = _TWO_OVER_PI * sine * cosine if odd else sine
-    for n in range(degrees // 2):
-        total += term
-        even = 2.0 * n + 1.0
-        term *= cosine * cosine * ((even + 1.0) / (even + 2.0) if odd else even / (even + 1.0))
-    return total
+def four_terms(value, terms, row, lane, x):
+    """Four steps of Horner's rule, from the coefficient at row + 3 down to that at ``row``."""
+    value = fma(value, x, terms[row + 3, lane])
+    value = fma(value, x, terms[row + 2, lane])
+    value = fma(value, x, terms[row + 1, lane])
+    return fma(value, x, terms[row, lane])
+
+
+@jit_inline
+def twelve_terms(value, terms, row, lane, x):
+    """Twelve steps of Horner's rule, down to the coefficient at ``row``."""
+    value = four_terms(value, terms, row + 8, lane, x)
+    return four_terms(four_terms(value, terms, row + 4, lane, x), terms, row, lane, x)
+
+
+@jit_inner
+def add_chebyshev(terms, row, at, this, last):
+    """Four steps of Clenshaw's rule, of the rows from row + 3 down to ``row``."""
+    wide_vectors()
+    for lane in range(at.size):
+        twice, x, y = 2.0 * at[lane], this[lane], last[lane]
+        y = fma(twice, x, terms[row + 3, lane] - y)
+        x = fma(twice, y, terms[row + 2, lane] - x)
+        y = fma(twice, x, terms[row + 1, lane] - y)
+        this[lane], last[lane] = fma(twice, y, terms[row, lane] - x), y
 
 
 @jit
-def fill_terms_of_signs(degrees, factors, a, cosine, terms, mean):
-    """Write c (d, lanes), the coefficients of the polynomials (n * d, lanes) and the means of the signs (d, lanes)."""
+def fill_terms_of_signs(table, a, cosine, terms, mean):
+    """Write c (d, lanes), the coefficients of the polynomials (d * n, lanes) and the means of the signs (d, lanes)."""
     wide_vectors()
     d, lanes = a.shape
-    n_terms = factors.shape[0]
-    odd = degrees % 2 == 1
+    coefficients, n_basis = table.coefficients, table.n_basis
+    n_terms, size = coefficients.shape[0] - 1, coefficients.shape[1]
+    basis = lane_array(size, lanes)
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
             c = 1.0 / math.sqrt(fma(x, x, 1.0))
             cosine[i, lane] = c
-            mean[i, lane] = mean_of_sign(degrees, x * c, c)
-        for n in range(n_terms):
+            basis[0, lane], basis[1, lane] = x * c, x * c * fma(2.0, c, -1.0)
+        for p in range(2, n_basis):
             for lane in range(lanes):
-                terms[n * d + i, lane] = 0.0
-            for k in range(factors.shape[1]):
-                # Horner's rule in c^2, from the highest power down.
-                for lane in range(lanes):
-                    square = cosine[i, lane] * cosine[i, lane]
-                    terms[n * d + i, lane] = fma(terms[n * d + i, lane], square, factors[n, k])
+                twice = fma(4.0, cosine[i, lane], -2.0)
+                basis[p, lane] = fma(twice, basis[p - 1, lane], -basis[p - 2, lane])
+        if table.n_powers > 0:
             for lane in range(lanes):
-                sine = a[i, lane] * cosine[i, lane]
-                terms[n * d + i, lane] *= sine * cosine[i, lane] if odd else sine
+                power = exp(table.degrees * log(cosine[i, lane]))
+                for p in range(table.n_powers):
+                    basis[n_basis + p, lane] = power * basis[p, lane]
+        for n in range(0, n_terms, 2):
+            add_combination(coefficients[n], coefficients[n + 1], basis, terms, i * n_terms + n)
+        mean[i] = 0.0
+        for p in range(size):
+            for lane in range(lanes):
+                mean[i, lane] = fma(coefficients[n_terms, p], basis[p, lane], mean[i, lane])
+
+
+@jit_inner
+def add_combination(first, second, basis, out, row):
+    """Write the sums of ``basis`` (size, lanes) with these coefficients (size,) to two rows from ``row`` on."""
+    wide_vectors()
+    lanes = basis.shape[1]
+    for lane in range(lanes):
+        out[row, lane], out[row + 1, lane] = 0.0, 0.0
+    for p in range(0, basis.shape[0], 4):
+        for lane in range(lanes):
+            w, x, y, z = basis[p, lane], basis[p + 1, lane], basis[p + 2, lane], basis[p + 3, lane]
+            value = fma(first[p + 1], x, fma(first[p], w, out[row, lane]))
+            out[row, lane] = fma(first[p + 3], z, fma(first[p + 2], y, value))
+            value = fma(second[p + 1], x, fma(second[p], w, out[row + 1, lane]))
+            out[row + 1, lane] = fma(second[p + 3], z, fma(second[p + 2], y, value))

@@ -1,4 +1,4 @@
-"""Training: a run is a function of its `Run` and the data, bit for bit, however often it is interrupted."""
+"""``train``: the results depend only on the `Run` and the data, bit for bit, also after interruptions."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ __all__ = ["Trained", "train"]
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A run that came to its end.
+    """A finished run.
 
     Attributes
     ----------
     run : Run
     history : History
     network : Network
-        As it was after the last step; ``network.save(path)`` keeps its parameters.
+        The network after the last step; ``network.save(path)`` saves its parameters.
     provenance : dict
         Versions, machine, the data's name and fingerprint, wall time.
     """
@@ -101,14 +101,13 @@ def train(
     workers : int or None
         Threads of the network; the numbers do not depend on it. None means one per core.
     checkpoint : path, optional
-        File in which to keep where the run stands; if it is there already, the run goes on from
-        it, to the same bits as a run that was never interrupted. Only ``n_steps`` may be another,
-        to go on for longer. It stays, complete, when the run is done, and is written also when
-        the run is interrupted. Each write replaces the file as a whole.
+        File in which the state of the run is saved. If it exists, the run continues from it, with the same bits as an
+        uninterrupted run; only ``n_steps`` may differ, to continue for longer. It is written also when the run is
+        interrupted, and is kept when the run is done. Each write is atomic.
     checkpoint_every : float, default 60
         Seconds between two writes of the checkpoint.
     stop : callable, optional
-        Asked between steps; when it says True the run is interrupted.
+        Called between steps; if it returns True the run is interrupted.
 
     Returns
     -------
@@ -123,8 +122,7 @@ def train(
     DataError
         The data are missing or malformed.
     KeyboardInterrupt
-        Ctrl-C, after the current step is done and the checkpoint is written; a second Ctrl-C does
-        not wait.
+        Ctrl-C, raised after the current step is done and the checkpoint is written; a second Ctrl-C is raised at once.
 
     Examples
     --------

@@ -1,8 +1,8 @@
-"""The covariance of a gradient's noise: six families, each with a Gaussian, Student-t or Laplace law.
+"""Gradient noise: six families of covariances, each Gaussian, Student t or Laplace.
 
-A noise belongs to no problem yet: what it is for a Hessian Q it answers when given the problem. One draw's noise has
-the matrix ``C = level^2 U``, U the unit matrix of its family; a minibatch of B draws has C / B. C is the covariance of
-a Gaussian or Laplace noise, and the scale matrix of Student's t, whose covariance is df / (df - 2) C.
+A noise is made without a problem; its methods take the problem, and so the Hessian Q, as an argument. The noise of one
+draw has the matrix ``C = level^2 U``, where U depends on the family; a minibatch of B draws has C / B. C is the
+covariance of Gaussian and Laplace noise, and the scale matrix of Student's t, whose covariance is df / (df - 2) C.
 
 | function | U | source |
 |---|---|---|
@@ -54,7 +54,7 @@ __all__ = [
     "white",
 ]
 
-# Rounding that a covariance computed by its user may carry, relative to its largest eigenvalue.
+# Tolerated rounding errors of a given covariance, relative to its largest entry.
 _ROUNDING = 1e-10
 
 
@@ -254,7 +254,7 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
             )
         else:
             made = family(0.0, make_law(**keywords))
-        # A heavy-tailed noise of a minibatch has another law than that of one draw.
+        # The mean of a minibatch of heavy-tailed draws has another law than one draw.
         batch = checks.count("batch_size", description.get("batch_size", 1), ProblemError)
         return replace(made, level=_level(description["level"]), law=made.law.mean_of(batch))
     except (KeyError, TypeError) as error:
@@ -262,7 +262,7 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
 
 
 def register(family: type[Noise]) -> type[Noise]:
-    """Make a class of noise of your own known by its name, so that saved results come back with it.
+    """Register a class of noise of your own by its name, so that saved results with it can be loaded.
 
     The class derives from `Noise` and defines ``family``, its name, and the four functions unit_variances,
     unit_covariance, unit_eigen_std and unit_factor of a problem. One that holds arrays derives from ``GivenNoise`` of
@@ -271,7 +271,7 @@ def register(family: type[Noise]) -> type[Noise]:
     Returns
     -------
     type
-        The class, so that this may be its decorator.
+        The class, so that this function can be used as a decorator.
 
     Raises
     ------
@@ -303,7 +303,7 @@ def register(family: type[Noise]) -> type[Noise]:
     if not family.family:
         raise ProblemError(f"{family.__name__} has no name; set its attribute family.")
     known = FAMILIES.setdefault(family.family, family)
-    # The same class defined again, as in a notebook, takes the place of the former one.
+    # The same class defined again, as in a notebook, replaces the former one.
     if (known.__module__, known.__qualname__) != (family.__module__, family.__qualname__):
         raise ProblemError(
             f"There is a noise of family {family.family!r} already; give yours another name."

@@ -1,4 +1,4 @@
-"""Random problems: a spectrum, an eigenbasis and an optimum, each from a stream of its own.
+"""Random problems: a spectrum, an eigenbasis and an optimum, each drawn from its own random stream.
 
 The spectra and the rotation of Section 2.2, the rotations between the identity and it, and spectra
 of a given condition number.

@@ -1,8 +1,8 @@
-"""Sign descent with a schedule on a diagonal Hessian: the exact law of a walk whose steps are multiples of one spacing.
+"""Exact risk of sign descent on a diagonal Hessian, with step sizes that are multiples of one spacing.
 
-Steps that are halved, warmed up in equal rises or cut by tenths are whole multiples of a common number, so that the
-offset stays on the sites e_0 + spacing Z; its law is moved by as many sites as a step is long (compare
-:mod:`qpsim.theory.lattice`, where all steps are one site). Other schedules have :mod:`qpsim.theory.sign_law`.
+Steps that are halved, increased linearly or divided by ten are multiples of a common spacing, so that the offset stays
+on the lattice e_0 + spacing Z. A step moves its distribution by several sites (in :mod:`qpsim.theory.lattice` all steps
+are one site). Other schedules have :mod:`qpsim.theory.sign_law`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# The smallest step may be this many sites long; the walk may reach this many sites; and what counts as whole.
+# Most sites of the smallest step, most sites that the walk may reach, and the tolerance for integers.
 _FINEST, _MOST_SITES, _WHOLE = 64, 50_000, 1e-9
 
 
@@ -44,7 +44,7 @@ def scheduled_sign_risk(
 
 
 def _walk(loss: Array, up: Array, down: Array, lengths: NDArray[np.int_]) -> Array:
-    """Expected loss of a walk from the middle site; what goes neither up nor down stays."""
+    """Expected loss of a walk from the middle site. Mass that moves neither up nor down stays."""
     middle = loss.size // 2
     mass, risk, far = np.zeros(loss.size), [loss[middle]], 0
     mass[middle] = 1.0
@@ -64,7 +64,7 @@ def _walk(loss: Array, up: Array, down: Array, lengths: NDArray[np.int_]) -> Arr
 
 
 def common_spacing(steps: Array) -> tuple[float, NDArray[np.int_]] | None:
-    """A number of which all steps are whole multiples, and the multiples; None if there is none, or too small a one."""
+    """A number of which all steps are integer multiples, and the multiples; None if there is none, or too small a one."""
     smallest = float(steps[steps > 0.0].min())
     for parts in range(1, _FINEST + 1):
         spacing = smallest / parts

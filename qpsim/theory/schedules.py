@@ -1,4 +1,4 @@
-"""The schedule of step sizes that makes the exact expected excess loss of a whole run smallest.
+"""The schedule of step sizes that minimises the exact expected excess loss of a whole run.
 
 Eq. 11's step is the best for the loss after one step, and not for the end of a run: the short-horizon bias of Wu et
 al. (2018). Here all steps are chosen at once. Second moments of methods that are linear in the gradient obey an exact
@@ -18,7 +18,7 @@ from qpsim.errors import MethodError, ProblemError, StepSizeError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.methods import Method, plain
 from qpsim.methods import method as method_of
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import has_additive_noise
 from qpsim.theory import arguments as check
 from qpsim.theory import families
 from qpsim.theory.recursion import Recursion
@@ -27,6 +27,8 @@ from qpsim.theory.sign_law import SignLaw
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
+
+    from qpsim.problem.quadratic import QuadraticProblem
 
     Array = NDArray[np.float64]
 
@@ -230,7 +232,7 @@ def is_linear(method: Method) -> bool:
 
 def is_planned(problem: Any, method: Method) -> bool:
     """Whether :func:`best_schedule` takes this method on this problem."""
-    return isinstance(problem, QuadraticProblem) and (
+    return has_additive_noise(problem) and (
         is_linear(method) or (method.rule is plain.ssd and problem.is_diagonal)
     )
 

@@ -1,8 +1,8 @@
-"""What a verdict is: a statement, where it was made, what was measured, by which rule it is judged.
+"""``Verdict``: a statement, its source, the measured numbers, and the rule by which it is judged.
 
 A statement covers one or more cases (a noise level, a theorem's inequality); each is one
-:class:`Measurement`. The statement holds if every deciding measurement does. The rule is
-part of the record, so that a reader who would draw the line elsewhere can do so.
+:class:`Measurement`. The statement holds if every deciding measurement does. The rule is part of
+the record, so that a reader can apply another one.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number that bears on a statement.
+    """One number measured for a statement.
 
     Attributes
     ----------
@@ -26,9 +26,9 @@ class Measurement:
     interval : (low, high) or None
         95 % interval, where the value is an estimate.
     z : float or None
-        Deviation from what is claimed in standard errors, where a claim names a number.
+        Deviation from the claimed number in standard errors, if a number is claimed.
     holds : bool or None
-        Whether the rule is met; None for a number that informs and does not decide.
+        Whether the rule is met; None for numbers that are for information only.
     claimed : float or None
         The number that is claimed, if one is.
     error : float or None
@@ -98,7 +98,7 @@ class Verdict:
 
     @property
     def deciding(self) -> tuple[Measurement, ...]:
-        """The measurements that the verdict rests on."""
+        """The measurements that decide the verdict."""
         return tuple(m for m in self.measurements if m.holds is not None)
 
     @property

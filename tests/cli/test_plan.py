@@ -1,4 +1,4 @@
-"""The command plan: the library's table, and one line for a mistake."""
+"""``qpsim plan``: the numbers of the library, and one-line errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""``qpsim train`` and ``qpsim tune``: tables, JSON, files, exit codes, one line for a mistake."""
+"""``qpsim train`` and ``qpsim tune``: tables, JSON, files, exit codes, one-line errors."""
 
 import json
 

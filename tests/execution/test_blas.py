@@ -1,4 +1,4 @@
-"""BLAS has one thread while anything of ours runs, and its own number of threads afterwards."""
+"""BLAS has one thread while the package computes, and its former number of threads afterwards."""
 
 import multiprocessing
 import os

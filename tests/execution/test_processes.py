@@ -1,4 +1,4 @@
-"""Worker processes: they end when their parent does, leave Ctrl-C to it, and start or say why not."""
+"""Worker processes: they end with their parent, ignore Ctrl-C, and start or give an error."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""Small data for every figure, and what a drawing shows: for tests that hold for all of them."""
+"""Small data for every figure, and helpers to read drawings, for tests of all figures."""
 
 from functools import cache
 
@@ -79,6 +79,7 @@ def conformance():
         "diagnosis": said,
         "snippet": ["", "", "import optax"],
         "missing": ["timm"],
+        "why_missing": ["not installed"],
     }
     return Data("conformance", figures.module("conformance").Options(), arrays, axes, labels)
 

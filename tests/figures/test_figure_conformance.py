@@ -10,11 +10,11 @@ from tests.figures import small
 def test_a_package_that_cannot_be_imported_is_said_so(monkeypatch):
     from qpsim.figures import figure_conformance
 
-    monkeypatch.setattr(figure_conformance, "installed", lambda name: None)
+    monkeypatch.setattr(figure_conformance, "why_missing", lambda name: f"no {name} here")
     data = figures.compute("conformance", packages=["timm", "optax"])
     assert data.labels["missing"] == ["timm", "optax"] and data["conforms"].shape == (0,)
     _, rows = figures.table(data)
-    assert [row[:2] for row in rows] == [["timm", "not installed"], ["optax", "not installed"]]
+    assert [row[:2] for row in rows] == [["timm", "no timm here"], ["optax", "no optax here"]]
     figures.draw(data)
 
 

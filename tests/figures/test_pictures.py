@@ -1,4 +1,4 @@
-"""What holds for every figure: it can be read, in grey and in a column; it says what is drawn."""
+"""All figures are readable, also in grey and in a narrow column, and have labels."""
 
 import itertools
 import os

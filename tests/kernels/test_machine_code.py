@@ -1,4 +1,4 @@
-"""The machine-code cache: used when it may be, never stale, and harmless whatever happens to it.
+"""The machine-code cache: used when possible, never out of date, and damage to it has no effect.
 
 A small copy of the package, with a toy rule in ``methods`` and a generic kernel that finds it by
 its hyper-parameters' type, is run in fresh processes.

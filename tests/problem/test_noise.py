@@ -1,4 +1,4 @@
-"""Gradient noise: six families and three laws, against draws, symmetries, and every bad input by its own sentence."""
+"""Gradient noise: six families and three laws, against draws and symmetries, and the error of every bad input."""
 
 import itertools
 import tracemalloc

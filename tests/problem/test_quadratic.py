@@ -1,4 +1,4 @@
-"""Problems: the formulas, the random laws, and every bad input by its own sentence."""
+"""Quadratic problems: formulas, random problems, and the error of every bad input."""
 
 import copy
 import math

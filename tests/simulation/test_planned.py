@@ -1,4 +1,4 @@
-"""Planned step sizes in a simulation: the schedule's own, whatever happens to the run."""
+"""Planned step sizes in a simulation are those of the schedule."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Whatever a file or a specification holds: one sentence or a right answer, and nothing else touched.
+"""Random files and specifications: an error or a right result, and no other file changed.
 
 Long mode (-m long) runs ten times as many cases.
 """

@@ -1,8 +1,8 @@
-"""A data set: training and test examples with their targets, and a name and fingerprint to tell it.
+"""``Dataset``: training and test examples with their targets, a name and a fingerprint.
 
-Images are kept as ``uint8`` where they are distributed so, in (example, row, column, channel)
+Images are stored as ``uint8`` if they are distributed so, in (example, row, column, channel)
 order, and become ``float32`` one batch at a time: CIFAR then takes 184 MB of memory, not 737.
-Everything else is kept as ``float32``.
+Everything else is stored as ``float32``.
 """
 
 from __future__ import annotations
@@ -217,8 +217,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of all examples and targets, 32 hexadecimal digits.
 
-        It says what the data are, whatever their name, and whether the examples are kept as images
-        or as vectors.
+        It depends on the data, not on their name, and on whether the examples are images or
+        vectors.
 
         Examples
         --------

@@ -1,7 +1,7 @@
-"""The steps of :func:`qpsim.best_schedule`: together they minimise the expected loss after the last one.
+"""The step sizes of :func:`qpsim.best_schedule`, which minimise the expected loss after the last step.
 
-They follow from the problem, the method, the number of steps and the start alone. They are found before the run and
-kept with it, as if they had been given.
+They depend on the problem, the method, the number of steps and the start. They are computed before the run and stored
+with it, as if they had been given.
 """
 
 from __future__ import annotations
@@ -17,29 +17,28 @@ from qpsim.simulation.stepsize.policy import Policy, chosen
 
 if TYPE_CHECKING:
     from qpsim.methods import Method
-    from qpsim.problem.interface import Problem
 
 NAME = "planned"
 
 
 def policy(n_steps: int) -> Policy:
-    """The policy for so many steps, which :func:`planned` has to fill in."""
+    """The policy for ``n_steps`` steps, without step sizes; :func:`planned` fills them in."""
     return chosen(NAME, codes.GIVEN, n_steps)
 
 
 def planned(
-    empty: Policy, problem: Problem, method: Method, theta0: np.ndarray, batch_size: int
+    empty: Policy, problem: Any, method: Method, theta0: np.ndarray, batch_size: int
 ) -> Policy:
-    """The policy with its steps.
+    """The policy with its step sizes.
 
     Parameters
     ----------
     empty : Policy
-        Of :func:`policy`.
+        As :func:`policy` returns it.
     problem : Problem
     method : Method
     theta0 : ndarray, shape (d,) or (n_replicates, d)
-        Of several starts the mean expected loss is minimised.
+        With several starts the mean of their expected losses is minimised.
     batch_size : int
 
     Raises

@@ -1,4 +1,4 @@
-"""Every formula of the theory, 1 % wrong under its public name, is caught by a statement that needs no luck.
+"""Every formula of the theory, made wrong by 1 %, is found by a statement that does not depend on chance.
 
 Exact statements compare with sums and integrals that do not use the formula, so that what catches an
 error of 1 % catches it for every seed. ``CAUGHT`` lists them.

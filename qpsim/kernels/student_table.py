@@ -1,0 +1,157 @@
+"""The table of :mod:`qpsim.kernels.student_signs`, and how far it is from what it stands for."""
+
+import math
+from functools import cache
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from qpsim.kernels.student_signs import MOST_POWERS, StudentTable
+
+# The error that ends the search for a longer polynomial, of whole degrees and of others, and the largest that is taken.
+_ENOUGH_OF_WHOLE, _ENOUGH, _MOST = 1e-9, 2.5e-9, 4e-9
+# Coefficients of a coordinate: at least, where there is no shorter exact polynomial, at most.
+_LEAST_TERMS, _USUAL_TERMS, _MOST_TERMS = 4, 12, 64
+# Degrees of freedom from which on a polynomial would be longer.
+MOST_DEGREES = 256
+# Chebyshev polynomials that multiply c^k.
+_POWERS = 8
+# Gauss-Legendre nodes of an integral over t', and the power that crowds them where cos(t') may vanish.
+_NODES, _CROWDING = 64, 4
+
+
+def student_table(degrees: float, correlation: np.ndarray, *, own: bool = False) -> StudentTable:
+    """The table for so many degrees of freedom and a correlation (d, d); ``own`` where it is that of least squares.
+
+    Degrees for which `error` is infinite give an empty table, of degree 0.
+    """
+    n_basis, n_powers, coefficients, size = _coefficients(float(degrees), own)
+    r = np.clip(correlation, -1.0, 1.0)
+    root = np.sqrt((1.0 - r) * (1.0 + r))
+    return StudentTable(
+        float(degrees) if size < math.inf else 0.0,
+        n_basis,
+        n_powers,
+        coefficients.copy(),
+        r,
+        root,
+        2.0 / math.pi * np.arcsin(r),
+    )
+
+
+def error(degrees: float, *, own: bool = False) -> float:
+    """The largest error of one of the two parts of E[s_i s_j], on a grid; infinite where there is no table.
+
+    >>> error(3.0) < 1e-9, error(2.5) < 4e-9, error(0.5), error(1e4)
+    (True, True, inf, inf)
+    """
+    return _coefficients(float(degrees), own)[3]
+
+
+@cache
+def _coefficients(degrees: float, own: bool) -> tuple[int, int, np.ndarray, float]:
+    """n_basis, n_powers, coefficients and their error."""
+    best = (4, 0, np.zeros((5, 4)), math.inf)
+    if not 1.0 <= degrees <= MOST_DEGREES:
+        return best
+    base = 1 if own else 0
+    whole = degrees == round(degrees)
+    # Of odd degrees and base 1 the polynomial is exact.
+    exact = own and whole and degrees % 2 == 1
+    n_terms = max(_USUAL_TERMS, 4 * math.isqrt(int(degrees)))
+    if exact and degrees - 1 <= _USUAL_TERMS:
+        n_terms = max(_LEAST_TERMS, -(int(1 - degrees) // 4 * 4))
+    while n_terms <= _MOST_TERMS:
+        n_basis, n_powers = max(n_terms, _USUAL_TERMS), 0 if whole else _POWERS
+        found = _fitted(degrees, base, n_terms, n_basis, n_powers)
+        size = _error(degrees, base, n_basis, found)
+        if size <= _MOST and size < best[3]:
+            best = (n_basis, n_powers, found, size)
+        if size <= (_ENOUGH_OF_WHOLE if whole else _ENOUGH):
+            break
+        n_terms += 4
+    best[2].flags.writeable = False
+    return best
+
+
+def _fitted(degrees: float, base: int, n_terms: int, n_basis: int, n_powers: int) -> np.ndarray:
+    """The coefficients (n_terms + 1, n_basis + n_powers): interpolation in x, least squares in c."""
+    c, x = _chebyshev_nodes(4 * (n_basis + n_powers)), _chebyshev_nodes(n_terms)
+    values = np.column_stack([_integrals(degrees, base, c, x), _mean_signs(degrees, c)])
+    sine = np.sqrt((1.0 - c) * (1.0 + c))[:, None]
+    basis = _basis(degrees, n_basis, n_powers, c)
+    solution = np.linalg.lstsq(sine * basis, sine * values, rcond=1e-13)[0].T
+    series = chebyshev.chebfit(2.0 * x - 1.0, solution[:-1], n_terms - 1)
+    if n_terms <= MOST_POWERS:
+        powers = np.zeros((n_terms, n_terms))
+        for n in range(n_terms):
+            powers[: n + 1, n] = chebyshev.cheb2poly(np.eye(n_terms)[n, : n + 1])
+        series = powers @ series
+    return np.ascontiguousarray(np.vstack([series, solution[-1:]]))
+
+
+def _error(degrees: float, base: int, n_basis: int, coefficients: np.ndarray) -> float:
+    """How much S and the mean signs differ from what the coefficients give, at most on a grid of c and x."""
+    n_terms = coefficients.shape[0] - 1
+    c, x = (0.5 - 0.5 * np.cos(np.linspace(0.0, math.pi, n + 1)) for n in (40, 3 * n_terms))
+    c = np.maximum(c, 1e-12)
+    made = _basis(degrees, n_basis, coefficients.shape[1] - n_basis, c) @ coefficients.T
+    y = 2.0 * x - 1.0
+    matrix = (
+        np.vander(y, n_terms, True)
+        if n_terms <= MOST_POWERS
+        else chebyshev.chebvander(y, n_terms - 1)
+    )
+    parts = (made[:, :-1] @ matrix.T - _integrals(degrees, base, c, x)) * np.sqrt(1.0 - x * x)
+    means = made[:, -1] - _mean_signs(degrees, c)
+    sine = np.sqrt((1.0 - c) * (1.0 + c))
+    return float(np.abs(sine * np.column_stack([parts, means]).T).max())
+
+
+def _basis(degrees: float, n_basis: int, n_powers: int, c: np.ndarray) -> np.ndarray:
+    """The functions of c (c, n_basis + n_powers), without the factor a c."""
+    polynomials = chebyshev.chebvander(2.0 * c - 1.0, n_basis - 1)
+    return np.column_stack([polynomials, c[:, None] ** degrees * polynomials[:, :n_powers]])
+
+
+def _chebyshev_nodes(n: int) -> np.ndarray:
+    return 0.5 - 0.5 * np.cos((np.arange(n) + 0.5) * math.pi / n)
+
+
+def _rule(t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Nodes cos(t') and weights (t, nodes) for integrals over t' from 0 to t, divided by sin t."""
+    y, weights = np.polynomial.legendre.leggauss(_NODES)
+    y = 0.5 + 0.5 * y
+    weights = 0.5 * weights * _CROWDING * y ** (_CROWDING - 1)
+    away = t[:, None] * y**_CROWDING
+    cosine = np.cos(t)[:, None] * np.cos(away) + np.sin(t)[:, None] * np.sin(away)
+    ratio = np.where(t > 0.0, t / np.where(t > 0.0, np.sin(t), 1.0), 1.0)
+    return cosine, ratio[:, None] * weights
+
+
+def _integrals(degrees: float, base: int, c: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """S / (a c sin t), array (c, x)."""
+    cosine, weights = _rule(np.arccos(x))
+    logarithm = np.log(c[:, None, None] * cosine)
+    flat = np.abs(logarithm) < 1e-14
+    logarithm[flat] = -1.0
+    # z^b (1 - z^(k-b)) / (1 - z^2), without cancellation at z = 1
+    value = (
+        np.exp(base * logarithm)
+        * np.expm1((degrees - base) * logarithm)
+        / np.expm1(2.0 * logarithm)
+    )
+    value[flat] = 0.5 * (degrees - base)
+    return 2.0 / math.pi * (value * weights).sum(axis=-1)
+
+
+def _mean_signs(degrees: float, c: np.ndarray) -> np.ndarray:
+    """E[s] / (a c): the integral of cos^(k-1) up to atan(a), a share of that up to pi/2."""
+    cosine, weights = _rule(np.arccos(c))
+    half = math.lgamma(0.5 * degrees + 0.5) - math.lgamma(0.5 * degrees)
+    return (
+        2.0
+        / math.sqrt(math.pi)
+        * math.exp(half)
+        * (cosine ** (degrees - 1.0) * weights).sum(axis=1)
+    )
