@@ -67,7 +67,8 @@ def simulate(
         A registry name, a method with its hyper-parameters, or a rule, which has its defaults.
     step_size : {"optimal", "bound", "line-search", "planned"}, float, array_like or callable, default "optimal"
         See :mod:`qpsim.simulation.stepsize`. A callable is called with t = 1, ..., n_steps. "planned" takes the steps
-        of :func:`qpsim.best_schedule`, for methods linear in the gradient on a QuadraticProblem.
+        of :func:`qpsim.best_schedule`, for methods linear in the gradient on a QuadraticProblem and for ssd on a
+        diagonal one.
     n_steps, n_replicates : int, default 100 and 256
     theta0 : array_like, shape (d,) or (n_replicates, d), default zeros
         Starting point, common or one for each replicate.

@@ -2,7 +2,7 @@
 
 Steps that are halved, increased linearly or divided by ten are multiples of a common spacing, so that the offset stays
 on the lattice e_0 + spacing Z. A step moves its distribution by several sites (in :mod:`qpsim.theory.lattice` all steps
-are one site).
+are one site). Other schedules have :mod:`qpsim.theory.sign_law`.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-
-from qpsim.errors import StepSizeError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -24,19 +22,14 @@ if TYPE_CHECKING:
 _FINEST, _MOST_SITES, _WHOLE = 64, 50_000, 1e-9
 
 
-def scheduled_sign_risk(p: QuadraticProblem, offset: Array, steps: Array) -> Array:
-    """E[excess loss] (n_steps + 1,) of ssd with these steps (n_steps,); cost O(d n_steps sites).
-
-    Raises
-    ------
-    StepSizeError
-        The steps have no common spacing, or one that is too fine.
-    """
-    spacing, lengths = _common_spacing(steps)
+def scheduled_sign_risk(
+    p: QuadraticProblem, offset: Array, spacing: float, lengths: NDArray[np.int_]
+) -> Array:
+    """E[excess loss] (n_steps + 1,) of ssd with steps of so many (n_steps,) spacings; cost O(d n_steps sites)."""
     ratio = np.where(p.hessian > 0.0, p.hessian, 0.0)
     scale = p.gradient_scale()
     reach = int(lengths.sum())
-    risk = np.zeros(steps.size + 1)
+    risk = np.zeros(lengths.size + 1)
     for q, e, sigma in zip(ratio.tolist(), offset.tolist(), scale.tolist(), strict=True):
         if q > 0.0:
             at = e + spacing * np.arange(-reach, reach + 1.0)
@@ -70,21 +63,13 @@ def _walk(loss: Array, up: Array, down: Array, lengths: NDArray[np.int_]) -> Arr
     return np.array(risk)
 
 
-def _common_spacing(steps: Array) -> tuple[float, NDArray[np.int_]]:
-    """A number of which all steps are integer multiples, and the multiples."""
+def common_spacing(steps: Array) -> tuple[float, NDArray[np.int_]] | None:
+    """A number of which all steps are integer multiples, and the multiples; None if there is none, or too small a one."""
     smallest = float(steps[steps > 0.0].min())
     for parts in range(1, _FINEST + 1):
         spacing = smallest / parts
         multiples = steps / spacing
         whole = np.rint(multiples)
         if (np.abs(multiples - whole) <= _WHOLE * np.maximum(whole, 1.0)).all():
-            if whole.sum() > _MOST_SITES:
-                raise StepSizeError(
-                    f"The exact risk of ssd with this schedule would need {2.0 * whole.sum():.3g} sites, above "
-                    f"{2 * _MOST_SITES}; use qpsim.simulate."
-                )
-            return spacing, whole.astype(int)
-    raise StepSizeError(
-        "The exact risk of ssd with a schedule needs step sizes that are whole multiples of one number, such as those "
-        "that are halved; use qpsim.simulate for others."
-    )
+            return (spacing, whole.astype(int)) if whole.sum() <= _MOST_SITES else None
+    return None

@@ -37,10 +37,11 @@ from qpsim.theory.eigen_moments import (
     one_step,
 )
 from qpsim.theory.lattice import sign_descent_risk
-from qpsim.theory.lattice_schedule import scheduled_sign_risk
+from qpsim.theory.lattice_schedule import common_spacing, scheduled_sign_risk
 from qpsim.theory.law_grid import grid_risk, has_grid
 from qpsim.theory.least_squares import sgd_risk
 from qpsim.theory.momentum_lattice import momentum_sign_risk
+from qpsim.theory.sign_law import SignLaw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,8 +86,7 @@ def expected_excess_loss(
     theta0 : array_like, shape (d,)
         Starting point; the state starts at zero.
     step_size : float, array of n_steps, or callable t -> float (t = 1, 2, ...)
-        Finite and >= 0. For m-ssd and signum one number, the spacing of their lattice; for ssd also whole multiples
-        of one number, as when steps are halved.
+        Finite and >= 0. For m-ssd and signum one number, the spacing of their lattice.
     n_steps : int
     pruning : float, default 1e-18
         ssd only. Lattice sites of negligible mass are dropped, so that the cost is O(d n_steps width) with the walk's
@@ -108,8 +108,8 @@ def expected_excess_loss(
         Expected excess loss, infinite from where a divergent run leaves the floating-point range.
     error_bound : ndarray, shape (n_steps + 1,), if asked for
         The exact value lies in [risk, risk + error_bound], except for rounding; zero except for ssd. For m-ssd and
-        signum it is an estimate of the absolute error, from the lost mass; for adam and the others on a grid, from a
-        coarser grid.
+        signum it is an estimate of the absolute error, from the lost mass; for adam and the others on a grid, and for
+        ssd with steps that are no multiples of one number, from a coarser grid.
 
     Raises
     ------
@@ -118,8 +118,7 @@ def expected_excess_loss(
     MethodError
         Unknown method, or one whose risk has no exact recursion.
     StepSizeError
-        A step size that is negative, not finite or not one a step; a schedule for m-ssd or signum, or one
-        for ssd whose steps have no common spacing.
+        A step size that is negative, not finite or not one a step; a schedule for m-ssd or signum.
     TheoryError
         n_steps below 1, a negative pruning, an unknown law, or a bound or average that it does not have.
 
@@ -129,7 +128,7 @@ def expected_excess_loss(
         The risk overflowed, or a constant step of sgd or m-sgd is not below
         :func:`qpsim.theory.largest_stable_step_size`.
     PrecisionWarning
-        The error estimate of adam and the others on a grid is above 5 % of the risk.
+        The error estimate of adam and the others on a grid, or of ssd, is above 5 % of the risk.
 
     Notes
     -----
@@ -170,7 +169,12 @@ def expected_excess_loss(
             risk, bound = sign_descent_risk(p, offset, float(steps[0]), n, pruning)
         else:
             check.amount(pruning, "The pruning")
-            risk, bound = scheduled_sign_risk(p, offset, steps), np.zeros(n + 1)
+            lattice = common_spacing(steps)
+            if lattice is None:
+                risk, bound = SignLaw(p, start, n, averaged=False).risk_and_error(steps)
+                _note_coarse_grid(chosen, risk, bound)
+            else:
+                risk, bound = scheduled_sign_risk(p, offset, *lattice), np.zeros(n + 1)
     elif chosen.rule in (plain.m_ssd, momentum.signum):
         offset = _walking_offset(p, chosen, start)
         step = _one_step_size(chosen, steps)

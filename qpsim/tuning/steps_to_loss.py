@@ -135,18 +135,16 @@ def steps_to_loss(
         p = problem.at_batch(batch_size)
         steps = steps_until(p, chosen, goal, grid, theta0, initial_square=initial_square)
         spread = None
+    elif initial_square is not None:
+        raise SimulationError(
+            f"initial_square serves exact counts of methods linear in the gradient, not of {chosen.name}; give theta0."
+        )
     elif law is not None:
-        if initial_square is not None:
-            raise SimulationError("initial_square serves counts of linear methods; give theta0.")
         p = problem.at_batch(batch_size)
         start = np.zeros(problem.dim) if theta0 is None else theta0
         steps, spread = _by_law(p, chosen, goal, grid, start, n_steps, law)
         exact = law == "exact"
     else:
-        if initial_square is not None:
-            raise SimulationError(
-                f"initial_square serves exact counts, which {chosen.name} has not; give theta0."
-            )
         steps, spread = _on_ensembles(
             problem, chosen, goal, grid, theta0, batch_size, n_steps, n_replicates, rng, workers
         )

@@ -13,7 +13,6 @@ import numpy as np
 
 from qpsim.errors import StepSizeError
 from qpsim.kernels import policy as codes
-from qpsim.problem.interface import has_additive_noise
 from qpsim.simulation.stepsize.policy import Policy, chosen
 
 if TYPE_CHECKING:
@@ -45,13 +44,13 @@ def planned(
     Raises
     ------
     StepSizeError
-        The expected loss has no exact recursion for this method or problem.
+        The expected loss is not known for this method or problem.
     ProblemError
-        The noise has an infinite variance.
+        The noise has an infinite variance, or is too small for the law of ssd.
     """
     from qpsim.theory.schedules import PLANNED, best_schedule, is_planned
 
-    if not has_additive_noise(problem) or not is_planned(method):
+    if not is_planned(problem, method):
         raise StepSizeError(
             f"The step-size policy 'planned' takes {PLANNED} on a QuadraticProblem, not {method.name} on "
             f"a {type(problem).__name__}; take 'optimal', or given steps."
@@ -59,5 +58,6 @@ def planned(
     if not np.any(problem.excess_loss(theta0)):
         # No step improves a run that starts at the optimum.
         return empty
-    best = best_schedule(problem.at_batch(batch_size), method, empty.given.size, theta0)
+    quadratic: Any = problem
+    best = best_schedule(quadratic.at_batch(batch_size), method, empty.given.size, theta0)
     return replace(empty, given=best.step_size)

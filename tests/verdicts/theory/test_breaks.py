@@ -62,6 +62,7 @@ CAUGHT = {
         "": {
             "risk-exact",
             "sign-risk-exact",
+            "sign-schedules-exact",
             "momentum-sign-risk-exact",
             "noise-risk-exact",
             "least-squares-risk-exact",
@@ -88,9 +89,9 @@ CAUGHT = {
         )
     },
     "compare_schedules": {
-        "expected_excess_loss": {"schedules-exact"},
-        "over_planned": {"schedules-exact"},
-        "steps_to_target": {"schedules-exact"},
+        "expected_excess_loss": {"schedules-exact", "sign-schedules-exact"},
+        "over_planned": {"schedules-exact", "sign-schedules-exact"},
+        "steps_to_target": {"schedules-exact", "sign-schedules-exact"},
     },
     "optimal_run": {
         part: {"optimal-run-exact"}
