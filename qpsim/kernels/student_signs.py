@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpsim.kernels.elementary import exp, fma, log
+from qpsim.kernels.elementary import exp, fma, inverse_root, log
 from qpsim.kernels.forms import lane_array
 from qpsim.kernels.jit import (
     arguments_are_apart,
@@ -51,13 +51,6 @@ _CACHED_TERMS = 1 << 12
 _LEAST = 1e-30
 # A correlation whose sqrt(1 - r^2) is below this is 1 or -1 up to rounding.
 _DEPENDENT = 3e-8
-
-
-@jit_inline
-def inverse_root(x):
-    """1 / sqrt(x) within 1e-13 relatively, for x from 1e-37 to 1e37: Newton's step from single precision."""
-    start = np.float64(np.float32(1.0) / np.sqrt(np.float32(x)))
-    return start * fma(-0.5 * x * start, start, 1.5)
 
 
 class StudentTable(NamedTuple):
