@@ -23,9 +23,11 @@ from qpsim.problem.matrices import (
     check_coordinates,
     eigenbasis,
     frozen,
+    precision,
     real_array,
     semidefinite,
     square_or_diagonal,
+    without_negative,
 )
 from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic_loss import QuadraticLoss
@@ -86,7 +88,8 @@ class QuadraticProblem(Simulated, QuadraticLoss):
             self._set(semidefinite(matrix, True), None, optimum, chosen)
         else:
             values, vectors = np.linalg.eigh(matrix)
-            self._set(matrix, (semidefinite(values, False), vectors), optimum, chosen)
+            matrix, values = without_negative(matrix, values, vectors, precision(hessian))
+            self._set(matrix, (values, vectors), optimum, chosen)
 
     def _set(
         self,

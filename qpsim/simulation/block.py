@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.stopping import stop_flag, stop_requested
+from qpsim.execution.stopping import interruptible, stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 from qpsim.simulation.step_check import Sums, is_wanted, next_look
@@ -212,13 +212,14 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
 def _first_call(*arguments: Any) -> Iterator[bool]:
     """Whether kernels are called with these types for the first time; if so, other threads wait.
 
-    Numba then compiles the kernels or loads them from disk, which has failed when two threads did it at once.
+    Numba then compiles the kernels or loads them from disk, which has failed when two threads did it at once. A
+    compilation may take a minute on a busy machine; Ctrl-C ends it.
     """
     kinds = _kinds(arguments)
     if kinds in _called:
         yield False
         return
-    with _calling:
+    with _calling, interruptible():
         yield True
         _called.add(kinds)
 
