@@ -20,6 +20,8 @@ _REACH = 6.5
 # Number of gradients at which mean squares are compared, their distance in standard deviations, and the largest ratio
 # of mean squares for which the Gauss-Hermite rule is used.
 _PROBES, _PROBE_SPACING, _STEEP = 5, 1.5, 2.0
+# How far beside the turn, in deviations, a direction is compared, and what share of both a sharp turn changes.
+_BESIDE, _SHARP = 0.5, 0.5
 
 
 @jit
@@ -78,6 +80,15 @@ def images(
                 value = states[s, 0, 0]
                 steep = steep or (probe > 0 and max(value, last) > _STEEP * min(value, last))
                 last = value
+        # A direction may turn sharply where no square changes: signs, and averages that vanish.
+        last = 0.0
+        for side in range(2 if abs(turn) < _REACH else 0):
+            for other in range(n_states):
+                states[other, 0, 0] = before[other]
+            gradient = mean + std * (turn + _BESIDE * (2 * side - 1))
+            z = dispatch.move(hyper, gradient, 0.0, states, 0, 0, t)
+            steep = steep or (side == 1 and abs(z - last) > _SHARP * (abs(z) + abs(last)))
+            last = z
         size = 0
         if steep:
             for panel in range(panels):

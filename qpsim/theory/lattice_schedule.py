@@ -64,7 +64,7 @@ def _walk(loss: Array, up: Array, down: Array, lengths: NDArray[np.int_]) -> Arr
 
 
 def common_spacing(steps: Array) -> tuple[float, NDArray[np.int_]] | None:
-    """A number of which all steps are integer multiples, and the multiples; None if there is none of fair size."""
+    """A number of which all steps are integer multiples, and the multiples; None if there is none above a bound."""
     smallest = float(steps[steps > 0.0].min())
     for parts in range(1, _FINEST + 1):
         spacing = smallest / parts

@@ -38,6 +38,7 @@ STATES = {
     "adam": (False, True),
     "adamw": (False, True),
     "adabelief": (False, True),
+    "adam*": (False, True),
     "m-svag": (False, True),
     "svag-ema": (False, True),
 }

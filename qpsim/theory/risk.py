@@ -81,8 +81,8 @@ def expected_excess_loss(
     method : str or Method
         sgd and heavy-ball m-sgd (r = mu r + g, theta -= step r) or any rule declared ``equivariant``, on any Hessian;
         ssd on a diagonal Hessian, and under Gaussian noise m-ssd and signum, whose momentum is integrated
-        (:mod:`qpsim.theory.momentum_lattice`), and adam, adamw, adabelief, m-svag, svag-ema, rmsprop and adagrad, on a
-        grid of offset and state (:mod:`qpsim.theory.law_grid`). Simulate all others.
+        (:mod:`qpsim.theory.momentum_lattice`), and adam, adam*, adamw, adabelief, m-svag, svag-ema, rmsprop and
+        adagrad, on a grid of offset and state (:mod:`qpsim.theory.law_grid`). Simulate all others.
     theta0 : array_like, shape (d,)
         Starting point; the state starts at zero.
     step_size : float, array of n_steps, or callable t -> float (t = 1, 2, ...)
