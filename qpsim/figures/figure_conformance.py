@@ -1,7 +1,8 @@
 """Public optimizers held to the exact rules of their methods: which conform, and how others differ.
 
 Each is checked by :func:`qpsim.conformance.check`. A package that is not installed, or cannot be imported, has no
-rows: it stands at the end of the table with the reason.
+rows: it stands at the end of the table with the reason. The option ``keep`` takes such rows from the data of an
+earlier run, so that packages that cannot be installed beside each other stand in one table.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from qpsim.conformance.public import PACKAGES, PUBLIC, Public, why_missing
 from qpsim.conformance.snippets import snippet
 from qpsim.errors import ConformanceError, FigureError, nearest
 from qpsim.execution import progress
-from qpsim.figures.data import Data
+from qpsim.figures.data import Data, load
 from qpsim.figures.options import BaseOptions, option
 from qpsim.provenance import environment
 
@@ -37,6 +38,7 @@ _LETTER, _NAME_LETTER = 0.52, 0.58
 # Lines left empty before each kind of entry.
 _AIR = {"package": 0.45, "yes": 0.12, "no": 0.12}
 _N_LAWS = 4
+_OF_ROWS = ("optimizer", "package", "name", "version", "method", "rule", "diagnosis", "snippet")
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,7 @@ class Options(BaseOptions):
     packages: tuple[str, ...] = option(PACKAGES, "packages whose optimizers are checked")
     n_long: int = option(100_000, "steps of the longest stream", at_least=1)
     laws: bool = option(True, "whether the laws on quadratics are checked too")
+    keep: str = option("", "data (.npz) of an earlier run, whose rows of other packages are kept")
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -65,6 +68,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
             raise FigureError(
                 f"Figure conformance knows no package {name!r}; {nearest(name, PACKAGES)}"
             )
+    before = _before(options) if options.keep else None
     missing = {name: why for name in options.packages if (why := why_missing(name))}
     versions = {name: None if name in missing else version(name) for name in options.packages}
     chosen = [one for one in PUBLIC if versions.get(one.package)]
@@ -101,7 +105,45 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     }
     provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
     provenance["packages"] = versions
-    return Data("conformance", options, arrays, axes, labels, provenance)
+    data = Data("conformance", options, arrays, axes, labels, provenance)
+    return data if before is None else merged(data, before)
+
+
+def _before(options: Options) -> Data:
+    """The data of an earlier run, which must have been checked for as long."""
+    data = load(options.keep, "conformance", Options)
+    given = data.options
+    if (given.n_long, given.laws) != (options.n_long, options.laws):
+        raise FigureError(
+            f"{options.keep} was computed with n_long {given.n_long} and laws {given.laws}, not with "
+            f"{options.n_long} and {options.laws}; rows of both in one table would not mean the same."
+        )
+    return data
+
+
+def merged(data: Data, before: Data) -> Data:
+    """All rows of some data, and those of earlier data that are of other packages; each has its version.
+
+    Packages stand in the order of :data:`qpsim.conformance.public.PACKAGES`.
+    """
+    own = set(data.labels["package"])
+    rows = [(data, k) for k in range(len(data.labels["package"]))]
+    rows += [(before, k) for k, name in enumerate(before.labels["package"]) if name not in own]
+    rows.sort(key=lambda row: PACKAGES.index(row[0].labels["package"][row[1]]))
+    arrays = {
+        name: np.array([source[name][k] for source, k in rows], float) if rows else old
+        for name, old in data.arrays.items()
+    }
+    labels = {
+        name: [source.labels[name][k] for source, k in rows] if name in _OF_ROWS else values
+        for name, values in data.labels.items()
+    }
+    found = set(labels["package"])
+    left = [(name, why) for name, why in _missing(data) if name not in found]
+    labels |= {"missing": [name for name, _ in left], "why_missing": [why for _, why in left]}
+    versions = dict(zip(labels["package"], labels["version"], strict=True))
+    provenance = {**data.provenance, "packages": versions}
+    return Data("conformance", data.options, arrays, data.axes, labels, provenance)
 
 
 def _checked(one: Public, options: Options) -> Report:
