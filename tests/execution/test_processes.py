@@ -125,8 +125,15 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("what", CALLS)
-@pytest.mark.parametrize("stdin", [False, True], ids=["no main guard", "from stdin"])
+@pytest.mark.parametrize(
+    ("what", "stdin"),
+    [
+        *((what, False) for what in CALLS),
+        ("a pool", True),
+        # What refuses is the pool; these use it.
+        *(pytest.param(what, True, marks=pytest.mark.long) for what in ("a sweep", "a tuning")),
+    ],
+)
 def test_a_program_that_workers_cannot_import_is_told_so_in_one_sentence(tmp_path, what, stdin):
     imports, call = CALLS[what]
     call = call.replace("STORE", repr(str(tmp_path / "store")))

@@ -128,7 +128,14 @@ def test_a_figure_that_is_shown_later_keeps_its_style():
     np.testing.assert_array_equal(fig.canvas.buffer_rgba(), plain.canvas.buffer_rgba())
 
 
-@pytest.mark.parametrize("backend", ["inline", "module://matplotlib_inline.no_such", "nonsense"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("inline", marks=pytest.mark.long),
+        pytest.param("module://matplotlib_inline.no_such", marks=pytest.mark.long),
+        "nonsense",
+    ],
+)
 def test_no_backend_of_the_environment_stands_in_the_way(backend, tmp_path):
     (tmp_path / "matplotlibrc").write_text("axes.facecolor: black\ntext.usetex: True\n")
     code = (
