@@ -350,8 +350,8 @@ def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol)
         shares = grids.chosen_shares(scores, np.mean)
         return [numbers[index] for index in grids.central(shares)]
 
-    walk = grids.search(first, _LOWEST, _HIGHEST, protocol.orders, likely)
-    tried = yield from grids.translated(walk, runs, found)
+    questions = grids.search(first, _LOWEST, _HIGHEST, protocol.orders, likely)
+    tried = yield from grids.translated(questions, runs, found)
     chosen, largest = grids.best(tried), grids.largest_stable(tried)
     if chosen is None or largest is None:
         raise TrainingError(
