@@ -75,8 +75,10 @@ class Scratch(NamedTuple):
 
 def advance(
     hyper: Any, problem: DiagonalProblem, lanes: Lanes, steps: Steps, record: Record
-) -> None:
+) -> np.ndarray:
     """Take ``steps.given.size`` steps of the rule of ``hyper`` in every lane.
+
+    Returns the excess loss (lanes,) after the last step; no steps leave it unset.
 
     The lanes are updated in place, the record is written; see :mod:`qpsim.kernels.arguments` for their shapes.
     """
@@ -96,6 +98,7 @@ def advance(
         loss=np.empty(count),
     )
     walk(hyper, problem, lanes, steps, record, scratch)
+    return scratch.loss
 
 
 @jit
@@ -142,10 +145,11 @@ def walk(hyper, problem, lanes, steps, record, scratch):
             ratio_or_zero(numerator, denominator, alpha)
             record_error(hyper, error, denominator, step, record.moment_error)
         elif policy == GIVEN:
-            alpha[:] = given[step]
-        numerator[:] = 0.0
-        denominator[:] = 0.0
-        loss[:] = 0.0
+            for lane in range(count):
+                alpha[lane] = given[step]
+        # Assignments of whole arrays would be ten times as long in LLVM's language.
+        for lane in range(count):
+            numerator[lane], denominator[lane], loss[lane] = 0.0, 0.0, 0.0
         following = exact and not ahead and step + 1 < given.size
         for first in range(0, d, rows):
             last = min(first + rows, d)

@@ -36,6 +36,29 @@ def total(values):
 
 
 @jit_inline
+def moments_after(h, c, ee, er, rr, w, k, s0, s1, blur):
+    """E[e^2], E[e r] and E[r^2] after a step, from those before it, in one eigen-direction: w = -a d1, k = -a d0."""
+    kh, pull = k * h, s0 * h
+    u = 1.0 + kh
+    x = (u * u + blur * kh * kh) * ee + 2.0 * w * (u + blur * kh) * er
+    x += (1.0 + blur) * (w * w * rr + k * k * c)
+    y = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c
+    return x, y, pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c
+
+
+@jit_inline
+def derivatives_before(h, p, q, r, w, k, s0, s1, blur):
+    """Derivatives of the value by the three moments before a step, from those after it, without the loss before it."""
+    kh, pull = k * h, s0 * h
+    u = 1.0 + kh
+    x = (u * u + blur * kh * kh) * p + u * pull * q + pull * pull * r
+    y = 2.0 * w * (u + blur * kh) * p + (s1 * u + w * pull) * q + 2.0 * s1 * pull * r
+    z = (1.0 + blur) * w * w * p + w * s1 * q + s1 * s1 * r
+    x, y = x if abs(x) > _TINY else 0.0, y if abs(y) > _TINY else 0.0
+    return x, y, z if abs(z) > _TINY else 0.0
+
+
+@jit_inline
 def best_step(now, by, curvature, variance, coefficients, blur, old, scratch):
     """The step that minimises the value, given the moments (3, d) before it and the adjoint (3, d) after it.
 
@@ -82,14 +105,8 @@ def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, updat
         half = 0.5 * weight[t - 1] if t > 0 else 0.0
         for i in range(d):
             p, q, r = adjoint[t + 1, 0, i], adjoint[t + 1, 1, i], adjoint[t + 1, 2, i]
-            kh, pull = k * curvature[i], s0 * curvature[i]
-            u = 1.0 + kh
-            x = (u * u + blur * kh * kh) * p + u * pull * q + pull * pull * r
-            y = 2.0 * w * (u + blur * kh) * p + (s1 * u + w * pull) * q + 2.0 * s1 * pull * r
-            z = (1.0 + blur) * w * w * p + w * s1 * q + s1 * s1 * r
-            adjoint[t, 0, i] = (x if abs(x) > _TINY else 0.0) + half * curvature[i]
-            adjoint[t, 1, i] = y if abs(y) > _TINY else 0.0
-            adjoint[t, 2, i] = z if abs(z) > _TINY else 0.0
+            x, y, z = derivatives_before(curvature[i], p, q, r, w, k, s0, s1, blur)
+            adjoint[t, 0, i], adjoint[t, 1, i], adjoint[t, 2, i] = x + half * curvature[i], y, z
 
 
 @jit
@@ -110,14 +127,8 @@ def sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, upda
             steps[t] = best_step(now, by, curvature, variance, maps[t], blur, steps[t], scratch)
         w, k = -steps[t] * d1, -steps[t] * d0
         for i in range(d):
-            h, c = curvature[i], variance[i]
             ee, er, rr = moments[t, 0, i], moments[t, 1, i], moments[t, 2, i]
-            kh, pull = k * h, s0 * h
-            u = 1.0 + kh
-            x = (u * u + blur * kh * kh) * ee + 2.0 * w * (u + blur * kh) * er
-            x += (1.0 + blur) * (w * w * rr + k * k * c)
-            y = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c
-            z = pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c
+            x, y, z = moments_after(curvature[i], variance[i], ee, er, rr, w, k, s0, s1, blur)
             moments[t + 1, 0, i], moments[t + 1, 1, i], moments[t + 1, 2, i] = x, y, z
             lost[i] += (
                 abs(x * adjoint[t + 1, 0, i])
