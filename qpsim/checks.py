@@ -279,7 +279,11 @@ def _unwrapped(values: Any) -> Any:
     if "scipy.sparse" in sys.modules and sys.modules["scipy.sparse"].issparse(values):
         return values.toarray()
     if hasattr(values, "detach") and hasattr(values, "cpu"):
-        return values.detach().cpu()
+        plain = values.detach().cpu()
+        if getattr(plain, "layout", None) is not None and "strided" not in str(plain.layout):
+            plain = plain.to_dense()
+        # NumPy has no number format of 16 bits with an exponent of 8.
+        return plain.float() if str(getattr(plain, "dtype", "")) == "torch.bfloat16" else plain
     return values
 
 

@@ -26,16 +26,17 @@ def conform(
     ],
     method: Annotated[
         str,
-        typer.Option(help="What it should be.", autocompletion=methods_beginning),
+        typer.Option(help="Method that the optimizer should be.", autocompletion=methods_beginning),
     ] = "adam",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the method."),
     ] = None,
     step_size: Annotated[
-        float | None, typer.Option(help="Its step size.", show_default="what it says, or what fits")
+        float | None,
+        typer.Option(help="Step size of the optimizer.", show_default="what it says, or what fits"),
     ] = None,
-    weight_decay: Annotated[float, typer.Option(help="Its decay of the parameters.")] = 0.0,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay of the optimizer.")] = 0.0,
     decay_form: Annotated[
         str, typer.Option(help="decoupled, or coupled: added to the gradient.")
     ] = "decoupled",

@@ -33,7 +33,7 @@ CHANGES = Path(__file__).parent.parent / "CHANGES.md"
 def info(
     timings: Annotated[
         bool,
-        typer.Option("--timings", help="Also get the kernels ready, and say what that took."),
+        typer.Option("--timings", help="Also compile the kernels, and print the time."),
     ] = False,
     changes: Annotated[
         bool, typer.Option("--changes", help="Print what has changed from version to version.")

@@ -17,6 +17,8 @@ from qpsim import errors
 from qpsim.errors import QpsimError
 
 NOT_TRUE, USER_ERROR, INTERRUPTED = 1, 2, 130
+# Letters of a cell that is no number.
+_SENTENCE = 30
 _WARNINGS = tuple(
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Warning)
 )
@@ -83,7 +85,7 @@ def print_json(data: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: the first column to the left, the others to the right.
+    """A table on stdout: the first column and columns of sentences to the left, the others to the right.
 
     Cells are not wrapped, so that they can be copied.
     """
@@ -94,7 +96,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for k, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if k == 0 else "right", no_wrap=True)
+        is_left = k == 0 or any(len(row[k]) > _SENTENCE for row in rows)
+        table.add_column(Text(column), justify="left" if is_left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
     Console(width=1000, soft_wrap=True, highlight=False).print(table)

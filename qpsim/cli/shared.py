@@ -26,22 +26,20 @@ def tasks_beginning(incomplete: str) -> list[str]:
     return [name for name in task_names() if name.startswith(incomplete)]
 
 
-Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
+Workers = Annotated[int | None, typer.Option(help="Number of threads.", show_default="all cores")]
 Rng = Annotated[
     int | None,
-    typer.Option("--rng", help="Seed: the same one gives the same bits.", show_default="0"),
+    typer.Option("--rng", help="Seed; equal seeds give equal bits.", show_default="0"),
 ]
 # The option of qpsim verify's topics is named seed.
 Seed = Rng
-DataFolder = Annotated[
-    Path | None, typer.Option(help="Folder of MNIST and CIFAR, for what is about networks.")
-]
+DataFolder = Annotated[Path | None, typer.Option(help="Folder of MNIST and CIFAR, for networks.")]
 CacheFolder = Annotated[
     Path | None,
     typer.Option(help="Folder of finished network runs.", show_default="the user's cache"),
 ]
 # Options of the commands that train a network.
-TaskSteps = Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")]
+TaskSteps = Annotated[int | None, typer.Option(help="Number of steps.", show_default="the task's")]
 TaskBatchSize = Annotated[
     int | None, typer.Option(help="Examples in a batch.", show_default="the task's")
 ]

@@ -37,12 +37,10 @@ app = typer.Typer(
     """,
 )
 
-StoreArgument = Annotated[
-    Path, typer.Argument(metavar="STORE", help="Folder that a sweep has written.")
-]
+StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a sweep.")]
 
 
-@app.command("run", cls=Command, short_help="Run the cells that the store does not hold yet.")
+@app.command("run", cls=Command, short_help="Run the cells that are not in the store yet.")
 def run(
     spec: Annotated[str, typer.Argument(metavar="SPEC.toml", help="Sweep; - for stdin.")],
     store: Annotated[
@@ -168,7 +166,7 @@ def status(
 def table(
     store: StoreArgument,
     steps: Annotated[
-        bool, typer.Option("--steps", help="One row a cell and step, not one a cell.")
+        bool, typer.Option("--steps", help="One row for each cell and step, not for each cell.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="A .csv or .parquet file.", show_default="CSV on stdout")

@@ -47,18 +47,20 @@ def train(
         ),
     ] = None,
     divisor: Annotated[
-        float | None, typer.Option(help="By how much.", show_default="the task's")
+        float | None, typer.Option(help="Divisor of the step size.", show_default="the task's")
     ] = None,
     evaluate_every: Annotated[
         int | None, typer.Option(help="Steps between tests.", show_default="the task's")
     ] = None,
-    seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
+    seed: Annotated[int, typer.Option("--rng", help="Seed; equal seeds give equal bits.")] = 0,
     data: TaskData = None,
-    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of threads.", show_default="all cores")
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="File in which to keep where the run stands; if it is there, the run goes on from it."
+            help="File for the state of the run; if it exists, the run continues from it."
         ),
     ] = None,
     checkpoint_every: Annotated[

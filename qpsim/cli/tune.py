@@ -40,7 +40,7 @@ def tune(
     orders: Annotated[
         int | None,
         typer.Option(
-            help="Orders of magnitude below the largest stable step size to search; the paper's are 2.",
+            help="Orders of magnitude below the largest stable step size to search; 2 in the paper.",
             show_default="down to where nothing is learned",
         ),
     ] = None,
@@ -52,14 +52,17 @@ def tune(
         typer.Option(help="test-accuracy or training-loss.", show_default="the task's"),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--rng", help="First seed: those of the search, then the others.")
+        int,
+        typer.Option(
+            "--rng", help="First seed; the search uses the first ones, the replicates the next."
+        ),
     ] = 0,
     data: TaskData = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of finished runs.", show_default="the user's cache")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes.", show_default="all cores")
+        int | None, typer.Option(help="Number of processes.", show_default="all cores")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = Path("figures"),
     json_: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,

@@ -37,7 +37,9 @@ def verify(
         ),
     ] = None,
     n_steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
-    dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default="100")] = None,
+    dim: Annotated[
+        int | None, typer.Option(help="Number of coordinates.", show_default="100")
+    ] = None,
     scale: Annotated[
         float | None,
         typer.Option(help="Starting offsets are U[-scale, scale].", show_default="10"),

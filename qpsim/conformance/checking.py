@@ -16,6 +16,7 @@ from qpsim.conformance.play import Played, play, why_not
 from qpsim.conformance.report import Report, StreamOutcome
 from qpsim.conformance.streams import LONG, Stream, streams
 from qpsim.errors import ConformanceError
+from qpsim.execution import progress
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 
@@ -128,17 +129,19 @@ def check(
     outcomes: list[StreamOutcome] = []
     played: list[Played] = []
     broken: list[Played] = []
-    for stream in wanted:
-        one = play(subject, stream)
-        if one is None:
-            outcomes.append(
-                _outcome(stream, "not applicable", None, note=why_not(subject, stream) or "")
-            )
-        elif one.wrong is not None:
-            broken.append(one)
-            outcomes.append(_outcome(stream, "fails", one))
-        else:
-            played.append(one)
+    with progress.bar("conform", len(wanted)) as bar:
+        for stream in wanted:
+            one = play(subject, stream)
+            if one is None:
+                outcomes.append(
+                    _outcome(stream, "not applicable", None, note=why_not(subject, stream) or "")
+                )
+            elif one.wrong is not None:
+                broken.append(one)
+                outcomes.append(_outcome(stream, "fails", one))
+            else:
+                played.append(one)
+            bar.tick(f"stream {stream.name!r}")
     versions = _versions(optimizer)
     if not played or played[0].stream.name != "normal":
         first = broken[0]

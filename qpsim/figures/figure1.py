@@ -43,7 +43,7 @@ class Options(BaseOptions):
     """Options of Figure 1."""
 
     samples: int = option(120, "stochastic gradients drawn", at_least=1)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:

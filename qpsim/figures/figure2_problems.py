@@ -44,7 +44,7 @@ class EnsembleOptions(BaseOptions):
     n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 @dataclass(frozen=True)

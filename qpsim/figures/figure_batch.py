@@ -56,7 +56,7 @@ class Options(BaseOptions):
 
     dim: int = option(10_000, "number of coordinates", at_least=1)
     bins: int = option(100, "number of different curvatures", at_least=2)
-    target: float = option(0.01, "excess loss that is to be reached", at_least=0.0)
+    target: float = option(0.01, "excess loss to be reached", at_least=0.0)
     batch_sizes: tuple[int, ...] = option(tuple(2**k for k in range(21)), "batch sizes", at_least=1)
     momentum: float = option(0.9, "momentum of M-SGD", at_least=0.0)
     n_pieces: int = option(10, "constant pieces of equal length of a schedule", at_least=1)

@@ -41,13 +41,13 @@ class Options(BaseOptions):
     tasks: tuple = option(PROBLEMS, "problems, see train --list", text=networks.task_text)
     n_points: int = option(4, "points along each training, evenly spaced from step 0", at_least=2)
     last_step: int = option(200, "step of the last point", at_least=1)
-    step_size: float = option(0.003, "step size of Adam, which trains", at_least=0.0)
+    step_size: float = option(0.003, "step size of the training by Adam", at_least=0.0)
     n_gradients: int = option(64, "minibatches at each point", at_least=8)
     n_examples: int = option(512, "examples whose loss is measured", at_least=2)
     n_rows: int = option(32, "rows of the Hessian for c, if it is not formed", at_least=3)
     n_steps: int = option(50, "steps of the race from each point", at_least=1)
-    by_layer: bool = option(False, "measure c of each layer's parameters alone too")
-    rng: int = option(0, "seed of everything random", at_least=0)
+    by_layer: bool = option(False, "also measure c of each layer's parameters")
+    rng: int = option(0, "seed", at_least=0)
     data: str = option("", "folder of MNIST, CIFAR-10 or CIFAR-100; without it, the digits")
 
     def to_dict(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ class Options(BaseOptions):
     ssd_step: float = option(0.5, "d times the step size of sign descent", at_least=0.0)
     label_noise_std: float = option(0.5, "standard deviation of the labels", at_least=0.0)
     condition: float = option(10.0, "condition number of the covariance", at_least=1.0)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 class _Found(NamedTuple):

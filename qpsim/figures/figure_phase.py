@@ -64,7 +64,9 @@ class Options(BaseOptions):
         at_least=0.0,
     )
     condition_noise: float = option(0.1, "noise level of the second map", at_least=0.0)
-    rng: int = option(0, "seed of the first problem; the next have the next ones", at_least=0)
+    rng: int = option(
+        0, "seed of the first problem; the others have the following ones", at_least=0
+    )
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:

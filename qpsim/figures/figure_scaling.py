@@ -44,16 +44,16 @@ _BASES = {"axis": "diagonal", "haar": "rotated"}
 class Options(BaseOptions):
     """Options of the figure."""
 
-    dim: int = option(100, "coordinates where they do not vary", at_least=1)
-    n_replicates: int = option(1024, "replicates where they do not vary", at_least=1)
-    n_steps: int = option(100, "steps where they do not vary", at_least=1)
+    dim: int = option(100, "coordinates in panels where they are fixed", at_least=1)
+    n_replicates: int = option(1024, "replicates in panels where they are fixed", at_least=1)
+    n_steps: int = option(100, "steps in panels where they are fixed", at_least=1)
     dims: tuple = option((10, 30, 100, 300), "numbers of coordinates", at_least=1)
     replicate_counts: tuple = option(
         (64, 256, 1024, 4096, 16_384), "numbers of replicates", at_least=1
     )
     step_counts: tuple = option((10, 30, 100, 300, 1000), "numbers of steps", at_least=1)
     worker_counts: tuple = option((1, 2, 4), "numbers of threads", at_least=1)
-    rounds: int = option(5, "runs of each, in turns", at_least=1)
+    rounds: int = option(5, "rounds", at_least=1)
     rng: int = option(0, "seed of problems and noise", at_least=0)
 
 

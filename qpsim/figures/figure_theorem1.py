@@ -44,7 +44,7 @@ class Options(BaseOptions):
     smallest: float = option(0.5, "smallest eigenvalue; the largest is 1", at_least=1e-6)
     noise_std: float = option(1.0, "noise of the data, nu", at_least=1e-6)
     scale: float = option(3.0, "the starting offset is U[-scale, scale]", at_least=1e-6)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:

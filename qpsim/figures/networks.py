@@ -55,7 +55,7 @@ class Options(BaseOptions):
         0, "steps of each run, drops of the step size in proportion; 0: as the task says",
         at_least=0,
     )  # fmt: skip
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
     data: str = option("", "folder of MNIST, CIFAR-10 and CIFAR-100; without it, the digits")
     cache: str = option("", "folder of finished runs; by default the user's cache folder")
 

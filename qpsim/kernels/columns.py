@@ -6,7 +6,8 @@ from qpsim.kernels.jit import jit_inner
 @jit_inner
 def inner(a, b, out):
     """Write the inner products sum_i a_i b_i of each lane to out (lanes,)."""
-    out[:] = 0.0
+    for lane in range(out.size):
+        out[lane] = 0.0
     add_inner(a, b, out)
 
 

@@ -12,6 +12,7 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.columns import inner
+from qpsim.kernels.dense import evaluate, multiply
 from qpsim.kernels.jit import OVERLOAD, jit, jit_inline
 from qpsim.kernels.observed import relative_variance
 from qpsim.kernels.problems import ProblemKernels, register
@@ -126,17 +127,6 @@ def _fill_row_gradient(problem, k, offset, gradient, lane, out):
     return regression if problem.instance_class is RegressionProblem else sample
 
 
-def _evaluate(problem, offset, gradient, loss):
-    np.dot(problem.hessian, offset, gradient)
-    inner(offset, gradient, loss)
-    for lane in range(loss.size):
-        loss[lane] *= 0.5
-
-
-def _multiply(problem, direction, image):
-    np.dot(problem.hessian, direction, image)
-
-
 def _choose_noise(problem: Any, hyper: Any) -> Any:
     observes = dispatch.rule_of_type(hyper).observes
     return {None: _plain, "relative_variance": _oracle, "variance_estimate": _estimated}[observes]
@@ -240,4 +230,4 @@ def _single_rows(problem, hyper, step, policy, moments):
 
 
 for _problem_class in (RegressionProblem, SampleProblem):
-    register(_problem_class, ProblemKernels(_evaluate, _choose_noise, _multiply, _choose_moments))
+    register(_problem_class, ProblemKernels(evaluate, _choose_noise, multiply, _choose_moments))

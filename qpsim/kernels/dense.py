@@ -50,14 +50,16 @@ class DenseProblem(NamedTuple):
     transposed_factor: np.ndarray
 
 
-def _evaluate(problem, offset, gradient, loss):
+def evaluate(problem, offset, gradient, loss):
+    """Gradient Q offset (d, lanes) and loss (lanes,), for a problem with a ``hessian`` (d, d)."""
     np.dot(problem.hessian, offset, gradient)
     inner(offset, gradient, loss)
     for lane in range(loss.size):
         loss[lane] *= 0.5
 
 
-def _multiply(problem, direction, image):
+def multiply(problem, direction, image):
+    """The Hessian times the direction (d, lanes)."""
     np.dot(problem.hessian, direction, image)
 
 
@@ -140,4 +142,4 @@ def _averaged_moments(problem, hyper, step, policy, moments):
         moments.error[lane] /= moments.denominator[lane]
 
 
-register(DenseProblem, ProblemKernels(_evaluate, _choose_noise, _multiply, _choose_moments))
+register(DenseProblem, ProblemKernels(evaluate, _choose_noise, multiply, _choose_moments))

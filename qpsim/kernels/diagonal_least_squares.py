@@ -112,7 +112,7 @@ def _two_valued(problem, hyper, step, policy, moments):
 
 @jit_inline
 def own_scale(problem, i, h, square):
-    """tau_i with tau_i^2 = K_ii - h_i^2 / v, 0 where that is rounding."""
+    """tau_i with tau_i^2 = K_ii - h_i^2 / v; 0 where this is a rounding error."""
     k = problem.variance[i]
     left = k - h * h / square if square > 0.0 else 0.0
     return math.sqrt(left) if left > NOISELESS * k else 0.0

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numba.extending import overload
 
-from qpsim.kernels.elementary import bits_of, log, quick_erf
+from qpsim.kernels.elementary import bits_of, fma, inverse_root, log, quick_erf
 from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
 from qpsim.kernels.noise import fill_normals, fill_raw
 
@@ -53,6 +53,31 @@ class Mixture(NamedTuple):
     scales: np.ndarray
     weights: np.ndarray
     cells: np.ndarray
+
+
+class Student(NamedTuple):
+    """Student's t of one draw, the distribution of whose coordinates is a polynomial.
+
+    Attributes
+    ----------
+    variance, degrees, batch_size, scales, weights
+        As in `Mixture`.
+    unit : float
+        1 / sqrt(degrees).
+    has_root : bool
+        Whether the polynomial is one in sqrt(c), as some degrees ask for that are no whole number.
+    terms : tuple of 14 numbers
+        Its coefficients: see `sign_from_polynomial`.
+    """
+
+    variance: float
+    degrees: float
+    batch_size: int
+    scales: np.ndarray
+    weights: np.ndarray
+    unit: float
+    has_root: bool
+    terms: tuple[float, ...]
 
 
 def draw_scales(law, stream, scales):
@@ -123,7 +148,30 @@ def _mean_sign(law, mean, std):
     def tabulated(law, mean, std):
         return sign_from_cells(law.cells, mean * min(1.0 / std, LARGEST_INVERSE))
 
-    return tabulated
+    def student(law, mean, std):
+        # Not the law itself: in the loops numba would count a reference at each of its arrays.
+        a = mean * min(law.unit / std, LARGEST_INVERSE)
+        return sign_from_polynomial(law.terms, law.has_root, a)
+
+    return student if law.instance_class is Student else tabulated
+
+
+# From here on a noise is as good as none.
+_FARTHEST = 1e12
+
+
+@jit_inline
+def sign_from_polynomial(terms, has_root, a):
+    """2 F(a sqrt(k)) - 1 of Student's t: a c P(2 c - 1), or a c P(2 sqrt(c) - 1), with c = 1 / sqrt(1 + a^2)."""
+    x = min(max(a, -_FARTHEST), _FARTHEST)
+    c = inverse_root(fma(x, x, 1.0))
+    y = fma(2.0, math.sqrt(c) if has_root else c, -1.0)
+    square = y * y
+    even = fma(fma(fma(terms[12], square, terms[10]), square, terms[8]), square, terms[6])
+    even = fma(fma(fma(even, square, terms[4]), square, terms[2]), square, terms[0])
+    odd = fma(fma(fma(terms[13], square, terms[11]), square, terms[9]), square, terms[7])
+    odd = fma(fma(fma(odd, square, terms[5]), square, terms[3]), square, terms[1])
+    return x * c * fma(odd, y, even)
 
 
 # Each doubling of 1 + |a| has 2^7 cells of the table, selected by the first seven bits of the fraction.

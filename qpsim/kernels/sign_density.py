@@ -1,25 +1,27 @@
-"""The law of sign descent in one coordinate as masses on a fixed grid, step by step, and the adjoint of that.
+"""Sign descent in one coordinate: its distribution on a fixed grid after each step, and the derivative by the steps.
 
-In units of the noise's scale over the curvature the offset x goes to x - a with probability F(x) and to x + a with
-F(-x), F being the distribution of the noise. The grid is {spacing j}, j whole, so that all nodes move by the same share
-of a cell: the mass of an image goes to the six nodes around it with the same six weights of Lagrange's interpolation
-for all, which keep the mean of every polynomial of degree 5.
+In units of the noise's scale over the curvature, the offset x goes to x - a with probability F(x) and to x + a with
+probability F(-x), where F is the distribution function of the noise. The nodes are x_j = spacing j for integers j, so a
+step moves all nodes by the same fraction of a cell. The mass at an image point is distributed to the six nodes around
+it by the weights of Lagrange interpolation, which preserve the mean of every polynomial of degree 5. With w_k these
+weights and n = floor(a / spacing): new[j + n + k] += w_k mass[j] F(-x_j) and new[j - n - k] += w_k mass[j] F(x_j), k =
+-2, ..., 3.
 """
 
 import numpy as np
 
 from qpsim.kernels.jit import arguments_are_apart, jit, jit_inner
 
-# Nodes of the interpolation.
+# Number of nodes of the interpolation.
 ORDER = 6
-# A step of a whole number of cells has masses at all six nodes too: where they are 0 they would be dropped, and the
-# derivative by the step be lost with them. It is taken to be longer by this share of a cell.
+# A step of a whole number of cells would have weight 0 at five nodes; such nodes at the ends would be dropped, and with
+# them the derivative by the step. The step is lengthened by this fraction of a cell.
 _LEAST_SHARE = 1e-11
 
 
 @jit_inner
 def _weights(share, weights, slopes):
-    """Lagrange's weights (6,) of nodes -2, ..., 3 at a share of a cell in [0, 1), and their derivatives by it."""
+    """Lagrange weights (6,) of the nodes -2, ..., 3 for the point ``share`` in [0, 1), and their derivatives by it."""
     for k in range(ORDER):
         value, slope = 1.0, 0.0
         for other in range(ORDER):
@@ -32,7 +34,7 @@ def _weights(share, weights, slopes):
 
 @jit_inner
 def _split(mass, low, table, up, down):
-    """The parts of masses that go up in sign and down; table (n,) is F at nodes 0, 1, ..., the last for all beyond."""
+    """Masses of positive and negative gradient sign: mass F(x) and mass F(-x); table (n,): F at 0, 1, ..."""
     far = table.size - 1
     for j in range(mass.size):
         node = low + j
@@ -44,7 +46,7 @@ def _split(mass, low, table, up, down):
 
 @jit
 def forth(table, spacing, first, mass, lengths, negligible, lows, begins, held, losses):
-    """Write the law before each step and after the last, and the sum of mass x^2 of each.
+    """Write the distribution before each step and after the last, and the sum of mass x^2 of each.
 
     Parameters
     ----------
@@ -54,25 +56,25 @@ def forth(table, spacing, first, mass, lengths, negligible, lows, begins, held, 
     first : int
         Number of the node at which `mass` begins.
     mass : array (k,)
-        At the start.
+        Masses at the start.
     lengths : array (n_steps,)
         Steps a, in the units of x.
     negligible : float
         Nodes at both ends are dropped while mass (1 + x^2) is below it.
     lows : array (n_steps + 1,) of int
-        Number of the first node of each law.
+        Number of the first node of each distribution.
     begins : array (n_steps + 2,) of int
-        Where each law begins in `held`.
+        Index in `held` at which each distribution begins.
     held : array (room,)
-        The masses, one law after the other.
+        The masses of all distributions, in sequence.
     losses : array (n_steps + 1,)
 
     Returns
     -------
     bool
-        Whether the room was enough; if not, what was written is of no use.
+        Whether `held` was long enough; if not, the results are incomplete.
     float
-        Sum of |mass| (1 + x^2) of all that was dropped.
+        Sum of |mass| (1 + x^2) of all nodes that were dropped.
     """
     arguments_are_apart()
     weights, slopes = np.empty(ORDER), np.empty(ORDER)
@@ -96,7 +98,7 @@ def forth(table, spacing, first, mass, lengths, negligible, lows, begins, held, 
         cells = lengths[t] / spacing
         whole = int(np.floor(cells))
         _weights(max(cells - whole, _LEAST_SHARE), weights, slopes)
-        # From the image of the first node down, less 3, to that of the last one up, more 3.
+        # From 3 nodes below the lowest image to 3 nodes above the highest.
         wide = size + 2 * whole + ORDER
         if begins[t + 1] + wide > held.size:
             return False, lost
@@ -135,9 +137,9 @@ def forth(table, spacing, first, mass, lengths, negligible, lows, begins, held, 
 
 @jit
 def back(table, spacing, lengths, weight, lows, begins, held, gradient):
-    """Add to `gradient` (n_steps,) the derivatives by the lengths of the sum of weight times loss after each step.
+    """Add the derivatives of sum_t weight_t loss_t by the steps to `gradient` (n_steps,).
 
-    The other arguments are what `forth` was given and wrote; weight (n_steps,).
+    The backward pass of `forth`: ``weight`` is (n_steps,), the other arguments are those that `forth` took and wrote.
     """
     arguments_are_apart()
     n = lengths.size
@@ -153,7 +155,7 @@ def back(table, spacing, lengths, weight, lows, begins, held, gradient):
         whole = int(np.floor(cells))
         _weights(max(cells - whole, _LEAST_SHARE), weights, slopes)
         wide = size + 2 * whole + ORDER
-        # What was dropped after this step counts for nothing.
+        # Nodes dropped after this step have derivative 0.
         around = np.zeros(wide)
         start = lows[t + 1] - (low - whole - 3)
         around[start : start + later.size] = later

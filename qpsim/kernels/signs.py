@@ -28,7 +28,7 @@ from qpsim.kernels.forms import (
     lane_array,
     padded,
 )
-from qpsim.kernels.jit import jit, jit_inner, jit_spliced, wide_vectors
+from qpsim.kernels.jit import jit_inner, jit_spliced, wide_vectors
 from qpsim.kernels.sign_table import GROWTH, HALF_LOG2_E, TWICE_DENSITY_AT_0
 
 # Beyond 40 deviations every integrand is below 1e-300; infinite a (no noise) is clipped to it.
@@ -43,7 +43,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 _TERMS_AT_ONCE = 8
 
 
-@jit
+@jit_spliced
 def sign_integrals(table, a, scale, out):
     """out[l] = sum over i < j of 2 q_ij s_i s_j (E[sgn_i sgn_j] - e_i e_j), for each lane l.
 

@@ -30,7 +30,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from qpsim.kernels.elementary import exp, fma, log
+from qpsim.kernels.elementary import exp, fma, inverse_root, log
 from qpsim.kernels.forms import lane_array
 from qpsim.kernels.jit import (
     arguments_are_apart,
@@ -40,7 +40,7 @@ from qpsim.kernels.jit import (
     wide_vectors,
 )
 
-# Largest |a|; beyond it noise is negligible: with one degree of freedom it changes a mean sign by 1 / a.
+# From here on a noise is as good as none: the sign errs by 1 / a with one degree of freedom.
 FARTHEST = 1e12
 # Coefficients of a coordinate come by fours. With more than so many they are of Chebyshev polynomials, since those of
 # powers would be too large.
@@ -51,13 +51,6 @@ _CACHED_TERMS = 1 << 12
 _LEAST = 1e-30
 # A correlation whose sqrt(1 - r^2) is below this is 1 or -1 up to rounding.
 _DEPENDENT = 3e-8
-
-
-@jit_inline
-def inverse_root(x):
-    """1 / sqrt(x) within 1e-13 relatively, for x from 1e-37 to 1e37: Newton's step from single precision."""
-    start = np.float64(np.float32(1.0) / np.sqrt(np.float32(x)))
-    return start * fma(-0.5 * x * start, start, 1.5)
 
 
 class StudentTable(NamedTuple):
@@ -174,11 +167,29 @@ def add_pairs(table, own, weights, signs, scale, pair, rows):
                         value = fma(s, four_terms(0.0, terms, k, lane, u), arcsine)
                         value = fma(t, four_terms(0.0, terms, m, lane, v), value)
                         rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                elif size == 8:
+                    for lane in range(lanes):
+                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
+                        value = fma(s, eight_terms(0.0, terms, k, lane, u), arcsine)
+                        value = fma(t, eight_terms(0.0, terms, m, lane, v), value)
+                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
                 elif size == 12:
                     for lane in range(lanes):
                         u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
                         value = fma(s, twelve_terms(0.0, terms, k, lane, u), arcsine)
                         value = fma(t, twelve_terms(0.0, terms, m, lane, v), value)
+                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                elif size == 16:
+                    for lane in range(lanes):
+                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
+                        value = fma(s, sixteen_terms(0.0, terms, k, lane, u), arcsine)
+                        value = fma(t, sixteen_terms(0.0, terms, m, lane, v), value)
+                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                elif size == 20:
+                    for lane in range(lanes):
+                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
+                        value = fma(s, twenty_terms(0.0, terms, k, lane, u), arcsine)
+                        value = fma(t, twenty_terms(0.0, terms, m, lane, v), value)
                         rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
                 else:
                     for lane in range(lanes):
@@ -186,7 +197,7 @@ def add_pairs(table, own, weights, signs, scale, pair, rows):
                         at_i[lane], at_j[lane], sine_i[lane], sine_j[lane] = u, v, s, t
                         sum_i[lane], sum_j[lane], last_i[lane], last_j[lane] = 0.0, 0.0, 0.0, 0.0
                     n = size
-                    while n > 12 or (n > 0 and size > MOST_POWERS):
+                    while n > 24 or (n > 0 and size > MOST_POWERS):
                         n -= 4
                         if size > MOST_POWERS:
                             add_chebyshev(terms, k + n, at_i, sum_i, last_i)
@@ -206,16 +217,11 @@ def add_pairs(table, own, weights, signs, scale, pair, rows):
                                 fma(-u, last_i[lane], sum_i[lane]),
                                 fma(-v, last_j[lane], sum_j[lane]),
                             )
-                        elif size == 8:
-                            x = four_terms(
-                                four_terms(0.0, terms, k + 4, lane, u), terms, k, lane, u
-                            )
-                            y = four_terms(
-                                four_terms(0.0, terms, m + 4, lane, v), terms, m, lane, v
-                            )
                         else:
-                            x = twelve_terms(sum_i[lane], terms, k, lane, u)
-                            y = twelve_terms(sum_j[lane], terms, m, lane, v)
+                            x = twelve_terms(sum_i[lane], terms, k + 12, lane, u)
+                            x = twelve_terms(x, terms, k, lane, u)
+                            y = twelve_terms(sum_j[lane], terms, m + 12, lane, v)
+                            y = twelve_terms(y, terms, m, lane, v)
                         value = fma(sine_j[lane], y, fma(sine_i[lane], x, arcsine))
                         rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
 
@@ -259,10 +265,49 @@ def four_terms(value, terms, row, lane, x):
 
 
 @jit_inline
+def by_halves(even, odd, terms, row, lane, square):
+    """Two steps of Horner's rule for the even and two for the odd terms, of the coefficients from ``row`` on."""
+    even = fma(even, square, terms[row + 2, lane])
+    odd = fma(odd, square, terms[row + 3, lane])
+    return fma(even, square, terms[row, lane]), fma(odd, square, terms[row + 1, lane])
+
+
+@jit_inline
+def eight_terms(value, terms, row, lane, x):
+    """The polynomial of eight coefficients from ``row`` on, and x^8 times a value."""
+    even, odd = by_halves(value, 0.0, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
+
+
+@jit_inline
 def twelve_terms(value, terms, row, lane, x):
-    """Twelve steps of Horner's rule, down to the coefficient at ``row``."""
-    value = four_terms(value, terms, row + 8, lane, x)
-    return four_terms(four_terms(value, terms, row + 4, lane, x), terms, row, lane, x)
+    """The same of twelve coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
+
+
+@jit_inline
+def sixteen_terms(value, terms, row, lane, x):
+    """The same of sixteen coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 12, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
+
+
+@jit_inline
+def twenty_terms(value, terms, row, lane, x):
+    """The same of twenty coefficients."""
+    even, odd = by_halves(value, 0.0, terms, row + 16, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 12, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
 
 
 @jit_inner
@@ -277,14 +322,15 @@ def add_chebyshev(terms, row, at, this, last):
         this[lane], last[lane] = fma(twice, y, terms[row, lane] - x), y
 
 
-@jit
+@jit_inner
 def fill_terms_of_signs(table, a, cosine, terms, mean):
     """Write c (d, lanes), the coefficients of the polynomials (d * n, lanes) and the means of the signs (d, lanes)."""
+    arguments_are_apart()
     wide_vectors()
     d, lanes = a.shape
     coefficients, n_basis = table.coefficients, table.n_basis
     n_terms, size = coefficients.shape[0] - 1, coefficients.shape[1]
-    basis = lane_array(size, lanes)
+    basis, power = lane_array(size, lanes), lane_array(np.int64(1), lanes)[0]
     for i in range(d):
         for lane in range(lanes):
             x = a[i, lane]
@@ -297,28 +343,36 @@ def fill_terms_of_signs(table, a, cosine, terms, mean):
                 basis[p, lane] = fma(twice, basis[p - 1, lane], -basis[p - 2, lane])
         if table.n_powers > 0:
             for lane in range(lanes):
-                power = exp(table.degrees * log(cosine[i, lane]))
-                for p in range(table.n_powers):
-                    basis[n_basis + p, lane] = power * basis[p, lane]
-        for n in range(0, n_terms, 2):
-            add_combination(coefficients[n], coefficients[n + 1], basis, terms, i * n_terms + n)
-        mean[i] = 0.0
-        for p in range(size):
-            for lane in range(lanes):
-                mean[i, lane] = fma(coefficients[n_terms, p], basis[p, lane], mean[i, lane])
+                power[lane] = exp(table.degrees * log(cosine[i, lane]))
+            for p in range(table.n_powers):
+                for lane in range(lanes):
+                    basis[n_basis + p, lane] = power[lane] * basis[p, lane]
+        add_combination(coefficients, n_terms, basis, mean, i)
+        for n in range(n_terms):
+            add_combination(coefficients, n, basis, terms, i * n_terms + n)
 
 
-@jit_inner
-def add_combination(first, second, basis, out, row):
-    """Write the sums of ``basis`` (size, lanes) with these coefficients (size,) to two rows from ``row`` on."""
-    wide_vectors()
-    lanes = basis.shape[1]
+@jit_inline
+def add_combination(coefficients, n, basis, out, row):
+    """Write the sum of ``basis`` (size, lanes) with row n of the coefficients to a row of ``out``."""
+    size, lanes = basis.shape
+    a, b, c, d = coefficients[n, 0], coefficients[n, 1], coefficients[n, 2], coefficients[n, 3]
+    e, f, g, h = coefficients[n, 4], coefficients[n, 5], coefficients[n, 6], coefficients[n, 7]
+    w, x, y, z = coefficients[n, 8], coefficients[n, 9], coefficients[n, 10], coefficients[n, 11]
     for lane in range(lanes):
-        out[row, lane], out[row + 1, lane] = 0.0, 0.0
-    for p in range(0, basis.shape[0], 4):
+        first = fma(b, basis[1, lane], a * basis[0, lane])
+        first = fma(d, basis[3, lane], fma(c, basis[2, lane], first))
+        first = fma(f, basis[5, lane], fma(e, basis[4, lane], first))
+        first = fma(h, basis[7, lane], fma(g, basis[6, lane], first))
+        first = fma(x, basis[9, lane], fma(w, basis[8, lane], first))
+        out[row, lane] = fma(z, basis[11, lane], fma(y, basis[10, lane], first))
+    for p in range(12, size, 4):
+        w, x, y, z = (
+            coefficients[n, p],
+            coefficients[n, p + 1],
+            coefficients[n, p + 2],
+            coefficients[n, p + 3],
+        )
         for lane in range(lanes):
-            w, x, y, z = basis[p, lane], basis[p + 1, lane], basis[p + 2, lane], basis[p + 3, lane]
-            value = fma(first[p + 1], x, fma(first[p], w, out[row, lane]))
-            out[row, lane] = fma(first[p + 3], z, fma(first[p + 2], y, value))
-            value = fma(second[p + 1], x, fma(second[p], w, out[row + 1, lane]))
-            out[row + 1, lane] = fma(second[p + 3], z, fma(second[p + 2], y, value))
+            value = fma(x, basis[p + 1, lane], fma(w, basis[p, lane], out[row, lane]))
+            out[row, lane] = fma(z, basis[p + 3, lane], fma(y, basis[p + 2, lane], value))

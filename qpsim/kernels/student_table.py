@@ -15,7 +15,9 @@ _LEAST_TERMS, _USUAL_TERMS, _MOST_TERMS = 4, 12, 64
 # Degrees of freedom from which on a polynomial would be longer.
 MOST_DEGREES = 256
 # Chebyshev polynomials that multiply c^k.
-_POWERS = 8
+_POWERS = 4
+# Coefficients of mean signs alone.
+_OF_MEANS = 14
 # Gauss-Legendre nodes of an integral over t', and the power that crowds them where cos(t') may vanish.
 _NODES, _CROWDING = 64, 4
 
@@ -49,9 +51,38 @@ def error(degrees: float, *, own: bool = False) -> float:
 
 
 @cache
+def mean_sign_polynomial(degrees: float) -> tuple[bool, tuple[float, ...]] | None:
+    """Whether it is one in sqrt(c), and the 14 coefficients of :func:`qpsim.kernels.laws.sign_from_polynomial`.
+
+    None if none of so many is within 1e-9.
+    """
+    if not 1.0 <= degrees <= MOST_DEGREES:
+        return None
+    x, check = _chebyshev_nodes(4 * _OF_MEANS), np.linspace(1e-4, 1.0, 500)
+    for has_root in (False, True):
+        c, at = (x**2, check**2) if has_root else (x, check)
+        sine = np.sqrt((1.0 - c) * (1.0 + c))
+        basis = chebyshev.chebvander(2.0 * x - 1.0, _OF_MEANS - 1)
+        values = sine * _mean_signs(degrees, c)
+        solution = np.linalg.lstsq(sine[:, None] * basis, values, rcond=1e-13)[0]
+        missed = chebyshev.chebval(2.0 * check - 1.0, solution) - _mean_signs(degrees, at)
+        if np.abs(np.sqrt((1.0 - at) * (1.0 + at)) * missed).max() < _ENOUGH_OF_WHOLE:
+            return has_root, tuple((_in_powers(_OF_MEANS) @ solution).tolist())
+    return None
+
+
+def _in_powers(n: int) -> np.ndarray:
+    """The matrix (n, n) from coefficients of Chebyshev polynomials to those of powers."""
+    matrix = np.zeros((n, n))
+    for k in range(n):
+        matrix[: k + 1, k] = chebyshev.cheb2poly(np.eye(n)[k, : k + 1])
+    return matrix
+
+
+@cache
 def _coefficients(degrees: float, own: bool) -> tuple[int, int, np.ndarray, float]:
     """n_basis, n_powers, coefficients and their error."""
-    best = (4, 0, np.zeros((5, 4)), math.inf)
+    best = (_USUAL_TERMS, 0, np.zeros((5, _USUAL_TERMS)), math.inf)
     if not 1.0 <= degrees <= MOST_DEGREES:
         return best
     base = 1 if own else 0
@@ -83,10 +114,7 @@ def _fitted(degrees: float, base: int, n_terms: int, n_basis: int, n_powers: int
     solution = np.linalg.lstsq(sine * basis, sine * values, rcond=1e-13)[0].T
     series = chebyshev.chebfit(2.0 * x - 1.0, solution[:-1], n_terms - 1)
     if n_terms <= MOST_POWERS:
-        powers = np.zeros((n_terms, n_terms))
-        for n in range(n_terms):
-            powers[: n + 1, n] = chebyshev.cheb2poly(np.eye(n_terms)[n, : n + 1])
-        series = powers @ series
+        series = _in_powers(n_terms) @ series
     return np.ascontiguousarray(np.vstack([series, solution[-1:]]))
 
 

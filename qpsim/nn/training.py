@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.cores import worker_count
 from qpsim.execution.interrupts import deferred
+from qpsim.files.plain import plain
 from qpsim.nn import checkpoint as files
 from qpsim.nn.data import Dataset
 from qpsim.nn.loop import Loop
@@ -63,19 +63,19 @@ class Trained:
             "diverged_at": history.diverged_at,
             "steps": len(history.batch_loss),
             "parameters": int(self.parameters.size),
-            "mean_training_loss": _finite(history.mean_loss),
+            "mean_training_loss": plain(history.mean_loss),
             "evaluations": {
                 "step": history.evaluated,
-                "training_loss": [None, *map(_finite, history.interval_loss())],
+                "training_loss": [None, *plain(history.interval_loss())],
                 "training_accuracy": [
                     None,
                     *(
-                        _finite(float(np.mean(history.batch_accuracy[a:b])))
+                        plain(float(np.mean(history.batch_accuracy[a:b])))
                         for a, b in zip(history.evaluated, history.evaluated[1:], strict=False)
                     ),
                 ],
-                "test_loss": [_finite(loss) for loss in history.test_loss],
-                "test_accuracy": [_finite(share) for share in history.test_accuracy],
+                "test_loss": plain(history.test_loss),
+                "test_accuracy": plain(history.test_accuracy),
             },
             "provenance": self.provenance,
         }
@@ -174,7 +174,3 @@ def train(
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
     return Trained(run, loop.history, loop.network, provenance)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -8,6 +8,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.interface import Prepared
 from qpsim.problem.matrices import frozen, real_array, semidefinite, square_or_diagonal
 from qpsim.problem.quadratic_loss import QuadraticLoss
@@ -66,6 +67,7 @@ class DataProblem(QuadraticLoss):
 
     kind = "data"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         X: ArrayLike,

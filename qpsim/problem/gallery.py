@@ -8,6 +8,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise
 from qpsim.problem.data import DataProblem
 from qpsim.problem.quadratic import QuadraticProblem
@@ -93,6 +94,7 @@ _DEEPOBS_DIM, _DEEPOBS_ROWS, DEEPOBS_BATCH_SIZE, _DEEPOBS_STD = 100, 1000, 128, 
 _DEEPOBS_PROBLEM_SEED, _DEEPOBS_TRAIN_SEED, _DEEPOBS_TEST_SEED = 42, 42, 43
 
 
+@one_blas_thread(load_scipy=False)
 def deepobs_quadratic(seed: int = 0, *, order: str = "fixed") -> DataProblem:
     """DeepOBS's ``quadratic_deep`` (Schneider, Balles & Hennig, 2019): a finite sample of 1000 draws in 100 dimensions.
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import ProblemError
+from qpsim.problem.matrices import frozen
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -216,7 +217,7 @@ def _inverted(log_transform: Any, w: Array) -> Array:
 @cache
 def _quadrature(law: Law) -> tuple[Array, Array]:
     if law.is_gaussian:
-        return _frozen(np.ones(1)), _frozen(np.ones(1))
+        return frozen(np.ones(1)), frozen(np.ones(1))
     low, high = _range(law)
     spacing = _SPACING
     while True:
@@ -233,7 +234,7 @@ def _quadrature(law: Law) -> tuple[Array, Array]:
             )
         spacing /= 2.0
     kept = weights > 1e-18
-    return _frozen(np.exp(0.5 * nodes[kept])), _frozen(weights[kept] / total)
+    return frozen(np.exp(0.5 * nodes[kept])), frozen(weights[kept] / total)
 
 
 def _range(law: Law) -> tuple[float, float]:
@@ -268,7 +269,7 @@ def _cells(law: Law) -> Array:
     left, right = slope[:-1] * width, slope[1:] * width
     rise = np.diff(value)
     table = np.stack([value[:-1], left, 3.0 * rise - 2.0 * left - right, left + right - 2.0 * rise])
-    return _frozen(np.ascontiguousarray(table.T))
+    return frozen(np.ascontiguousarray(table.T))
 
 
 def _coordinate_density(law: Law, a: Array) -> Array:
@@ -284,8 +285,3 @@ def _coordinate_density(law: Law, a: Array) -> Array:
     with np.errstate(over="ignore", under="ignore"):
         values = np.exp(-0.5 * (a[:, None] / scales) ** 2) / scales
     return values @ weights / math.sqrt(2.0 * math.pi)
-
-
-def _frozen(array: Array) -> Array:
-    array.flags.writeable = False
-    return array

@@ -16,14 +16,17 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.interface import Prepared
 from qpsim.problem.laws import Law
 from qpsim.problem.matrices import (
     check_coordinates,
     frozen,
+    precision,
     real_array,
     semidefinite,
     square_or_diagonal,
+    without_negative,
 )
 from qpsim.problem.quadratic_loss import QuadraticLoss
 
@@ -85,6 +88,7 @@ class LeastSquares(QuadraticLoss):
 
     kind = "least-squares"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         covariance: ArrayLike,
@@ -96,7 +100,11 @@ class LeastSquares(QuadraticLoss):
         # A diagonal K is stored as a vector, so that a million coordinates are possible.
         values, vectors = (given, None) if self._is_diagonal else np.linalg.eigh(given)
         try:
-            self._eigenvalues = frozen(semidefinite(values, self._is_diagonal))
+            if vectors is None:
+                checked = semidefinite(values, True)
+            else:
+                given, checked = without_negative(given, values, vectors, precision(covariance))
+            self._eigenvalues = frozen(checked)
         except ProblemError:
             raise ProblemError(
                 "The covariance must be positive semi-definite, but its smallest eigenvalue is "

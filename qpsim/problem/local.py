@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.matrices import frozen, real_array, square_or_diagonal
 from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic import QuadraticProblem
@@ -53,6 +54,7 @@ class LocalModel(QuadraticProblem):
 
     kind = "local"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(self, gradient: ArrayLike, hessian: ArrayLike, noise: Noise) -> None:
         matrix = square_or_diagonal(hessian)
         slope = real_array(gradient, "The gradient")

@@ -98,13 +98,22 @@ def symmetric(matrix: Array, precision: np.dtype, what: str = "The Hessian") -> 
     return 0.5 * (matrix + matrix.T)
 
 
+def precision(values: Any, what: str = "The Hessian") -> float:
+    """The relative rounding of the numbers of an array: that of single precision if they are held so."""
+    given = checks.array(what, values, ProblemError).dtype
+    return max(_EPSILON, float(np.finfo(given).eps)) if given.kind == "f" else _EPSILON
+
+
 def rounding_of_eigenvalues(eigenvalues: Array) -> float:
     """Rounding error of the eigenvalues of a dense matrix in double precision: d eps lambda_max."""
     return eigenvalues.size * _EPSILON * float(np.abs(eigenvalues).max())
 
 
-def semidefinite(eigenvalues: Array, is_diagonal: bool) -> Array:
+def semidefinite(eigenvalues: Array, is_diagonal: bool, rounding: float = _EPSILON) -> Array:
     """Eigenvalues of a positive semi-definite Hessian; those of the size of rounding errors become 0.
+
+    ``rounding`` is the :func:`precision` of the matrix. That of single precision makes larger negative eigenvalues 0,
+    but no positive ones.
 
     Raises
     ------
@@ -113,14 +122,29 @@ def semidefinite(eigenvalues: Array, is_diagonal: bool) -> Array:
     """
     smallest = float(eigenvalues.min())
     limit = 0.0 if is_diagonal else rounding_of_eigenvalues(eigenvalues)
-    if smallest < -limit:
+    if smallest < -limit * rounding / _EPSILON:
         raise ProblemError(
             "The Hessian must be positive semi-definite, but its smallest eigenvalue is "
             f"{smallest:.3g}; for one step on an indefinite Hessian use qpsim.LocalModel."
         )
     if smallest > limit or is_diagonal:
         return eigenvalues
-    return np.where(np.abs(eigenvalues) <= limit, 0.0, eigenvalues)
+    return np.where(eigenvalues <= limit, 0.0, eigenvalues)
+
+
+def without_negative(
+    matrix: Array, eigenvalues: Array, eigenvectors: Array, rounding: float
+) -> tuple[Array, Array]:
+    """A matrix, and its eigenvalues checked by :func:`semidefinite`.
+
+    Of a matrix in single precision, negative eigenvalues are taken out of the matrix itself: they are large enough to
+    show in its losses.
+    """
+    checked = semidefinite(eigenvalues, False, rounding)
+    if float(eigenvalues.min()) < -rounding_of_eigenvalues(eigenvalues):
+        product = (eigenvectors * checked) @ eigenvectors.T
+        matrix = 0.5 * (product + product.T)
+    return matrix, checked
 
 
 def frozen(array: Array) -> Array:

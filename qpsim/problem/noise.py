@@ -24,7 +24,7 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.problem.laws import GAUSSIAN, make_law
-from qpsim.problem.matrices import LARGEST, frozen, real_array
+from qpsim.problem.matrices import LARGEST, frozen, precision, real_array
 from qpsim.problem.noise_families import (
     FAMILIES,
     DataNoise,
@@ -56,6 +56,7 @@ __all__ = [
 
 # Tolerated rounding errors of a given covariance, relative to its largest entry.
 _ROUNDING = 1e-10
+_ROUNDING_ERRORS = 256
 
 
 def data(std: float = 0.1, *, df: float | None = None, law: str | None = None) -> Noise:
@@ -158,20 +159,23 @@ def dense(covariance: ArrayLike, *, df: float | None = None, law: str | None = N
     array([[1. , 0.5],
            [0.5, 1. ]])
     """
-    matrix = real_array(covariance, "The covariance")
+    given = checks.array("The covariance", covariance, ProblemError)
+    matrix = real_array(given, "The covariance")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
         raise ProblemError(
             f"The covariance must be a square matrix (d, d), not of shape {matrix.shape}."
         )
     size = float(np.abs(matrix).max())
     asymmetry = float(np.abs(matrix - matrix.T).max())
-    if asymmetry > _ROUNDING * size:
+    # Single precision leaves about as many of its rounding errors as there are rows.
+    rounding = max(_ROUNDING, max(_ROUNDING_ERRORS, matrix.shape[0]) * precision(given))
+    if asymmetry > rounding * size:
         raise ProblemError(
             f"The covariance must be symmetric, but entries differ from their mirror images by up to {asymmetry:.3g}."
         )
     matrix = 0.5 * (matrix + matrix.T)
     smallest = float(np.linalg.eigvalsh(matrix).min())
-    if smallest < -_ROUNDING * size:
+    if smallest < -rounding * size:
         raise ProblemError(
             f"The covariance must be positive semi-definite, but its smallest eigenvalue is {smallest:.3g}."
         )

@@ -9,6 +9,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise as noises
 from qpsim.problem.matrices import real_array, symmetric
 
@@ -49,6 +50,7 @@ class Preconditioned:
         return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
 
 
+@one_blas_thread(load_scipy=False)
 def preconditioned(problem: Quadratic, preconditioner: Any) -> Preconditioned:
     """The parts of :meth:`qpsim.QuadraticProblem.preconditioned`."""
     root, inverse = _roots(problem, preconditioner)

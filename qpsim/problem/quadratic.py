@@ -16,15 +16,18 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise as noises
 from qpsim.problem.matrices import (
     LARGEST,
     check_coordinates,
     eigenbasis,
     frozen,
+    precision,
     real_array,
     semidefinite,
     square_or_diagonal,
+    without_negative,
 )
 from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic_loss import QuadraticLoss
@@ -70,6 +73,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
     (array([-1.,  2.]), array([1.11803399, 1.58113883]))
     """
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         hessian: ArrayLike,
@@ -84,7 +88,8 @@ class QuadraticProblem(Simulated, QuadraticLoss):
             self._set(semidefinite(matrix, True), None, optimum, chosen)
         else:
             values, vectors = np.linalg.eigh(matrix)
-            self._set(matrix, (semidefinite(values, False), vectors), optimum, chosen)
+            matrix, values = without_negative(matrix, values, vectors, precision(hessian))
+            self._set(matrix, (values, vectors), optimum, chosen)
 
     def _set(
         self,
@@ -110,6 +115,7 @@ class QuadraticProblem(Simulated, QuadraticLoss):
         self._noise = noise
 
     @classmethod
+    @one_blas_thread(load_scipy=False)
     def from_eigenbasis(
         cls,
         eigenvalues: ArrayLike,

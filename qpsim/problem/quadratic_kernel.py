@@ -81,21 +81,19 @@ def prepared(
 
 def kernel_law(noise: Noise) -> Any:
     """The law as a tuple of :mod:`qpsim.kernels.laws`."""
-    from qpsim.kernels.laws import Gaussian, Mixture
+    from qpsim.kernels.laws import Gaussian, Mixture, Student
+    from qpsim.kernels.student_table import mean_sign_polynomial
 
     law = noise.law
     if law.is_gaussian:
         return Gaussian()
-    scales, weights = law.quadrature()
+    scales, weights = (np.array(some) for some in law.quadrature())
     degrees = law.df if law.name == "student" else 0.0
-    return Mixture(
-        law.variance,
-        degrees,
-        law.batch_size,
-        np.array(scales),
-        np.array(weights),
-        np.array(law.cells()),
-    )
+    polynomial = mean_sign_polynomial(float(degrees)) if law.batch_size == 1 else None
+    if polynomial is not None:
+        unit = 1.0 / math.sqrt(degrees)
+        return Student(law.variance, degrees, 1, scales, weights, unit, *polynomial)
+    return Mixture(law.variance, degrees, law.batch_size, scales, weights, np.array(law.cells()))
 
 
 def _by_coordinate(problem: Quadratic, noise: Noise, method: Any, batch_size: int) -> Prepared:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.stopping import stop_flag, stop_requested
+from qpsim.execution.stopping import interruptible, stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 from qpsim.simulation.step_check import Sums, is_wanted, next_look
@@ -142,24 +142,27 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     moments_for = policy.code if with_moments else None
     stop = stop_flag()
 
-    def advance(window: slice) -> None:
+    def advance(window: slice, offset: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        lanes = Lanes(offset, here.states, here.stream, here.diverged)
         steps = Steps(window.start, policy.code, policy.given[window], moments_for, stop)
         after = slice(window.start + 1, window.stop + 1)
         record = Record(here.losses[after], here.steps[window], here.errors[window])
         if by_coordinate:
-            diagonal.advance(hyper, problem, lanes, steps, record)
-        else:
-            coupled.advance(hyper, problem, prepared.n_normals, lanes, gradient, steps, record)
+            return diagonal.advance(hyper, problem, lanes, steps, record)
+        return coupled.advance(hyper, problem, prepared.n_normals, lanes, gradient, steps, record)
+
+    def evaluate(offset: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Excess loss (lanes,) at an offset from the optimum; coupled problems write the gradient there."""
+        loss = np.empty(here.diverged.size)
+        if by_coordinate:
+            diagonal.excess_loss(problem.eigenvalues, offset, loss)
+            return loss
+        return advance(slice(here.t, here.t), offset, gradient)
 
     with _first_call(hyper, problem, plan.dtype, moments_for) as is_first:
         here = _start(plan, first, count, basis) if state is None else state
-        lanes = Lanes(here.offset, here.states, here.stream, here.diverged)
         gradient = np.empty((0, 0) if by_coordinate else here.offset.shape)
-        loss = np.empty(here.diverged.size)
-        if by_coordinate:
-            diagonal.excess_loss(problem.eigenvalues, here.offset, loss)
-        else:
-            coupled.start(problem, here.offset, gradient, loss)
+        loss = evaluate(here.offset, gradient)
         if state is None:
             record_loss(loss, here.diverged, here.losses[0])
             _record_theta(plan, here, basis)
@@ -167,7 +170,7 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
                 here.average[:] = here.offset
                 here.averaged[0] = here.losses[0]
         if is_first:
-            advance(slice(here.t, here.t))
+            advance(slice(here.t, here.t), here.offset, gradient)
     length = _chunk_length(plan, here.losses.shape[1])
     check, checks_steps = Sums(), is_wanted(plan)
     while here.t < plan.n_steps:
@@ -180,18 +183,21 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             end, before = here.t + 1, here.offset.copy()
         elif checks_steps:
             end = min(end, next_look(here.t))
-        advance(slice(here.t, end))
+        advance(slice(here.t, end), here.offset, gradient)
         if stop[0]:
             raise Interrupted
         here.t = end
         if looks:
             before -= here.offset
-            of_step = _excess_loss(problem, before)
+            of_step = evaluate(before, np.empty_like(before))
             was, now = here.losses[end - 1, :count], here.losses[end, :count]
             check = check.with_step(was, now, of_step[:count])
         _record_theta(plan, here, basis)
         if plan.average is not None:
-            _follow_average(plan.average, here, problem)
+            _follow_average(plan.average, here)
+            value = evaluate(here.average, np.empty_like(here.average))
+            # An average may overflow before the iterate does; its lane goes on all the same.
+            record_loss(value, here.diverged.copy(), here.averaged[here.t])
         watcher = _watchers.get((plan.token, os.getpid()))
         if watcher is not None:
             watcher(first, here)
@@ -212,13 +218,14 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
 def _first_call(*arguments: Any) -> Iterator[bool]:
     """Whether kernels are called with these types for the first time; if so, other threads wait.
 
-    Numba then compiles the kernels or loads them from disk, which has failed when two threads did it at once.
+    Numba then compiles the kernels or loads them from disk, which has failed when two threads did it at once. A
+    compilation may take a minute on a busy machine; Ctrl-C ends it.
     """
     kinds = _kinds(arguments)
     if kinds in _called:
         yield False
         return
-    with _calling:
+    with _calling, interruptible():
         yield True
         _called.add(kinds)
 
@@ -311,27 +318,11 @@ def _record_theta(plan: Plan, here: BlockState, basis: np.ndarray | None) -> Non
     here.theta[k][:, here.diverged != 0] = np.inf
 
 
-def _excess_loss(problem: Any, offset: np.ndarray) -> np.ndarray:
-    """Excess loss in every lane at an offset (d, lanes) from the optimum."""
-    from qpsim.kernels import coupled, diagonal
-
-    loss = np.empty(offset.shape[1])
-    if isinstance(problem, diagonal.DiagonalProblem):
-        diagonal.excess_loss(problem.eigenvalues, offset, loss)
-    else:
-        coupled.start(problem, offset, np.empty_like(offset), loss)
-    return loss
-
-
-def _follow_average(average: Average, here: BlockState, problem: Any) -> None:
-    """Add the iterate after step here.t to the average, and record the average's loss."""
-    from qpsim.kernels.record import record_loss
-
+def _follow_average(average: Average, here: BlockState) -> None:
+    """Add the iterate after step here.t to the average."""
     kept = average.kept(here.t)
     here.average *= kept
     here.average += (1.0 - kept) * here.offset
-    # If the average overflows before the iterate does, the lane continues.
-    record_loss(_excess_loss(problem, here.average), here.diverged.copy(), here.averaged[here.t])
 
 
 def _prepare(plan: Plan) -> Prepared:

@@ -1,4 +1,4 @@
-"""Parameters above 0 that make a positive loss least: L-BFGS-B on the logarithms of both."""
+"""Minimise a positive loss over positive parameters: L-BFGS-B on the logarithms of both."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# What a search sees where a loss is far outside of the floating-point range.
+# The value given to the optimiser where the loss overflows.
 _PLATEAU = 1e3
 
 
@@ -24,10 +24,11 @@ def descend(
     bounds: tuple[float, float] = (-100.0, 100.0),
     memory: int = 10,
 ) -> Array:
-    """Parameters (k,) where a search from `begin` ends, of a loss and its gradient by them.
+    """The parameters (k,) at the end of a search from ``begin`` (k,).
 
-    ``bounds`` are of the parameters' logarithms, ``most`` is the number of steps, ``memory`` that of the pairs of
-    L-BFGS.
+    ``value_and_gradient`` maps parameters (k,) to the loss and its gradient (k,). ``bounds`` are those of the
+    parameters' logarithms, ``most`` is the largest number of iterations, ``memory`` the number of pairs that L-BFGS
+    keeps.
     """
     from scipy.optimize import minimize
 
@@ -48,7 +49,7 @@ def descend(
 
 
 def _logarithm(value: float, gradient: Array) -> tuple[float, Array]:
-    """log of a loss and its gradient; far outside of the floating-point range a high plateau."""
+    """log of a loss and its gradient; a high constant with gradient 0 where the loss overflows."""
     if not np.isfinite(value) or not np.isfinite(gradient).all():
         return _PLATEAU, np.zeros_like(gradient)
     floor = max(value, 1e-300)

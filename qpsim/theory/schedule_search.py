@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Law: TypeAlias = Recursion | SignLaw
 
-# Restarts from the best schedule so far, and the spread of the factors that perturb it within a family. A free search
-# makes them where its first ends are further apart than this share.
+# Restarts from the best schedule so far, and the spread of the factors that perturb it within a family. A search with
+# free steps restarts only if the relative difference of its first results exceeds _ALIKE.
 _RESTARTS, _SPREAD, _ALIKE = 3, 0.03, 0.01
-# Steps of the search in a family from which a free one begins.
+# Iterations of the search within a family whose result is a start of the search with free steps.
 _BRIEF = 60
 # More different eigenvalues than these are interpolated while searching; fewer are left where sweeps over so many steps
 # would keep more numbers than fit into a gigabyte.
@@ -72,7 +72,7 @@ def _coarse(law: Law) -> Law:
 
 
 def _swept(law: Recursion, begins: list[Array]) -> list[Array]:
-    """Where sweeps and moves end from each start, and from the best so far if these ends are far apart."""
+    """The steps at the end of sweeps and moves from each start, and from the best if these results differ."""
     sweeps = Sweeps(law)
     most = int(np.clip(_SWEPT / (law.n_steps * law.curvature.size), *_SWEEPS))
     found = [sweeps.search_orders(begin, most, seed) for seed, begin in enumerate(begins)]

@@ -1,15 +1,15 @@
 """Sign descent on a diagonal Hessian under any step sizes: its law on a grid, and its risk's derivative by each step.
 
-Given its steps ssd moves every coordinate on its own. Let q be a coordinate's curvature and s the scale of its
-gradient's noise. In units of s / q all coordinates move alike: the offset x goes to x - a with probability F(x) and to
-x + a with F(-x), a being the step times q / s and F the distribution of the noise. Coordinates of equal s / q (all of
-them where the noise is that of the data) therefore have one law, with masses s^2 / 2 q in place of 1; its second moment
-is the expected excess loss.
+With given steps the coordinates are independent. Let q be a coordinate's curvature and s the scale of its gradient's
+noise. In units of s / q all coordinates follow one rule: the offset x goes to x - a with probability F(x) and to x + a
+with F(-x), a being the step times q / s and F the distribution of the noise. Coordinates of equal s / q (all of them
+where the noise is that of the data) therefore share one distribution, whose total mass is the sum of their s^2 / 2 q
+instead of 1; its second moment is the expected excess loss.
 
-That law is held on a grid whose spacing is a fixed part of the unit (:mod:`qpsim.kernels.sign_density`). The loss that
-is to be expected later is a smooth function of x, as F is; it is interpolated at six nodes, so that the error falls
-with the sixth power of the spacing. It is told from a coarser grid. The derivative by a step is that of what is
-computed, exactly, by one pass back through the run.
+The distribution is stored on a grid whose spacing is a fixed fraction of the unit (:mod:`qpsim.kernels.sign_density`).
+The expected later loss is a smooth function of x, as F is; it is interpolated at six nodes, so that the error is of
+sixth order in the spacing. The error is estimated from a coarser grid. The derivatives by all steps are the exact ones
+of the computed value, from one backward pass (reverse-mode differentiation).
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Cells of a unit: of what is returned, of the grid that tells its error, and of the one to search on.
+# Cells per unit: of the returned values, of the coarser grid for the error estimate, and of the grid for searches.
 FINE, CHECK, SEARCH = 24.0, 18.0, 6.0
-# (4/3)^6 - 1 is 4.6: the fine grid errs by a fifth of the difference if the order is 6. Where F has a kink it is lower.
+# The error of the finer grid is the difference / ((24/18)^6 - 1 = 4.6) at order 6; the order is lower where F has a
+# kink.
 _SAFETY = 2.0
-# Ends of a law are dropped where their share of mass (1 + x^2) is below this.
+# Nodes at the ends of a distribution are dropped if their share of the sum of mass (1 + x^2) is below this.
 _NEGLIGIBLE = 1e-15
-# Nodes of all laws of a run together, at most, and of the table of F.
+# Most nodes of all distributions of a run together, and of the table of F.
 _MOST_NODES, _MOST_TABLE = 30_000_000, 1_000_000
-# Units of different coordinates that differ by less than this share are one.
+# Units s / q with a relative difference below this are treated as equal.
 _SAME = 1e-12
 
 
 class LawSizeError(ProblemError):
-    """A law takes more numbers than there is room for."""
+    """The distributions of a run need more nodes than the limit."""
 
 
 class _Kind(NamedTuple):
-    """Coordinates of one unit s / q: where they start and the masses that they count with."""
+    """Coordinates of equal unit s / q: their starts and masses."""
 
     unit: float
     places: Array
@@ -55,7 +56,7 @@ class _Kind(NamedTuple):
 
 
 class _Run(NamedTuple):
-    """What :func:`qpsim.kernels.sign_density.forth` wrote and told."""
+    """Arguments and results of :func:`qpsim.kernels.sign_density.forth`."""
 
     lows: NDArray[np.int64]
     begins: NDArray[np.int64]
@@ -67,29 +68,30 @@ class _Run(NamedTuple):
 class SignLaw:
     """Expected excess loss of ssd from one or more starts as a function of all step sizes.
 
-    It has what :class:`qpsim.theory.recursion.Recursion` has for methods that are linear in the gradient.
+    It has the interface of :class:`qpsim.theory.recursion.Recursion`, which is for methods that are linear in the
+    gradient.
 
     Parameters
     ----------
     p : QuadraticProblem
         Diagonal, with any noise.
     theta0 : ndarray, shape (d,) or (n, d)
-        Of several starts the mean loss is followed.
+        Start, or n starts whose mean loss is computed.
     n_steps : int
     averaged : bool
         Whether the value is the mean loss over the steps, instead of the last one.
     cells : float
-        Of the grid, in a unit.
+        Cells of the grid per unit s / q.
 
     Attributes
     ----------
     weight : ndarray, shape (n_steps,)
-        What the loss after each step counts in the value.
+        The value is the sum of weight times the loss after each step.
     initial_loss : float
     longest : float
-        A step size that is as long as the way to the optimum, or as the noise's unit.
+        A step size as large as the distance to the optimum, or as the noise's unit s / q.
     distance : float
-        The longest way to the optimum of a coordinate with noise, in its unit.
+        The largest distance from the optimum of a coordinate with noise, in its unit s / q.
 
     Examples
     --------
@@ -117,7 +119,7 @@ class SignLaw:
         self._law, self._cells = p.noise.law, cells
         scale, moving = p.gradient_scale(), p.hessian > 0.0
         noisy, certain = moving & (scale > 0.0), moving & (scale == 0.0)
-        # Without noise there is one path.
+        # Coordinates without noise: one path, no distribution.
         self._sure = offset[:, certain], 0.5 * p.hessian[certain] / offset.shape[0]
         self._noisy = p.hessian[noisy], scale[noisy], offset[:, noisy]
         self._kinds = _kinds(*self._noisy)
@@ -133,11 +135,11 @@ class SignLaw:
         return not self._kinds
 
     def coarse(self) -> SignLaw:
-        """The same law on a grid that is good enough to search on."""
+        """The same law on a coarser grid, for searches."""
         return self._on(SEARCH)
 
     def noisier(self, factor: float) -> SignLaw:
-        """The law if the noise were so many times as large."""
+        """The law with the noise multiplied by ``factor``."""
         found = self._on(self._cells)
         curvature, scale, offset = self._noisy
         found._kinds = _kinds(curvature, factor * scale, offset)
@@ -152,23 +154,23 @@ class SignLaw:
         """Expected excess loss, shape (n_steps + 1,)."""
         if not steps.any():
             return np.full(steps.size + 1, self.initial_loss)
-        # Masses may be negative, by rounding.
+        # Masses can be slightly negative due to rounding.
         return np.maximum(self._losses(steps, None), 0.0)
 
     def risk_and_error(self, steps: Array) -> tuple[Array, Array]:
         """Expected excess loss and an estimate of the grid's error, both (n_steps + 1,)."""
         risk = self.risk(steps)
         difference = np.abs(risk - self._on(CHECK).risk(steps))
-        # The difference changes its sign now and then, the error does so at other times.
+        # The running maximum, since difference and error may change their signs at different times.
         share = np.maximum.accumulate(difference / np.maximum(risk, np.finfo(float).tiny))
         return risk, _SAFETY * share * risk
 
     def value_of(self, risk: Array) -> float:
-        """What is minimised, of a risk (n_steps + 1,)."""
+        """The value to minimise, from a risk (n_steps + 1,)."""
         return float(risk[1:] @ self.weight)
 
     def value(self, steps: Array) -> float:
-        """What is minimised, at steps (n_steps,); infinite if the law takes too many numbers."""
+        """The value to minimise at steps (n_steps,); infinite if the distributions need too many nodes."""
         try:
             return self.value_of(self.risk(steps))
         except LawSizeError:
@@ -214,12 +216,12 @@ class SignLaw:
     def _after(
         self, kind: _Kind, low: int, mass: Array, step: float, table: Array
     ) -> tuple[int, Array]:
-        """The law after one step."""
+        """The distribution after one step: number of its first node, and masses."""
         run = self._run(kind, np.array([step / kind.unit]), low, mass, table)
         return int(run.lows[1]), run.held[run.begins[1] : run.begins[2]]
 
     def _run(self, kind: _Kind, lengths: Array, first: int, mass: Array, table: Array) -> _Run:
-        """The laws of a run, one after the other."""
+        """The distributions before each step and after the last."""
         n = lengths.size
         lows, begins = np.empty(n + 1, dtype=np.int64), np.empty(n + 2, dtype=np.int64)
         losses, spacing = np.empty(n + 1), 1.0 / self._cells
@@ -272,7 +274,7 @@ class SignLaw:
         return risk
 
     def _distribution(self, reach: float) -> Array:
-        """F at 0, 1, ... cells; at least as far as the law may come in units of noise, within bounds."""
+        """F at 0, 1, ... cells, up to the largest x that the run can reach (at most _MOST_TABLE values)."""
         far = max((kind.places.max() + reach / kind.unit for kind in self._kinds), default=1.0)
         size = int(min((far + 1.0) * self._cells + 2.0 * ORDER, _MOST_TABLE))
         if self._table.size < size:
@@ -282,7 +284,7 @@ class SignLaw:
 
 
 def _kinds(curvature: Array, scale: Array, offset: Array) -> list[_Kind]:
-    """Coordinates (d,) and their starts (n, d) in groups of one unit."""
+    """Coordinates (d,) with starts (n, d), grouped by their unit s / q."""
     units = scale / curvature
     masses = 0.5 * scale * units / offset.shape[0]
     order = np.argsort(units)
@@ -303,13 +305,13 @@ def _kinds(curvature: Array, scale: Array, offset: Array) -> list[_Kind]:
 
 
 def _placed(kind: _Kind, spacing: float) -> tuple[int, Array]:
-    """The starts on the grid: number of the first node, and masses that keep all means up to degree 5."""
+    """The starts on the grid: number of the first node, and masses that preserve all moments up to degree 5."""
     at = kind.places / spacing
     whole = np.floor(at)
     first, last = int(whole.min()) - 2, int(whole.max()) + 3
     mass = np.zeros(min(last - first + 1, _MOST_NODES))
     if mass.size == _MOST_NODES:
-        # Too many in any run.
+        # More than any run may have; _run refuses it.
         return first, mass
     for k in range(-2, 4):
         share = np.ones_like(at)
@@ -321,8 +323,8 @@ def _placed(kind: _Kind, spacing: float) -> tuple[int, Array]:
 
 
 def _room(lengths: Array, size: int, cells: float) -> int:
-    """Numbers that a run's laws take in all likelihood."""
+    """Estimated number of nodes of all distributions of a run."""
     longest = float(np.max(lengths, initial=0.0))
     wide = size + 40.0 * cells + 4.0 * cells * math.sqrt(longest + 1.0)
-    # Far more than can be held is as good as the truth.
+    # Any number far above the limit has the same effect.
     return int(min((lengths.size + 2) * wide + 2.0 * cells * longest, 1e15))

@@ -1,9 +1,10 @@
-"""Free schedules of sign descent: from much noise to the noise that there is.
+"""Best steps of sign descent with every step free: a continuation from large noise to the given noise.
 
-With little noise the loss has a local minimum for every way in which paths of signs may meet the optimum. With noise as
-large as the way to the optimum these are smoothed away. So a search begins with the noise multiplied by a large number,
-and goes on to smaller ones, each time from where it was (a continuation; Allgower & Georg, 1990). Others go straight
-down from their starts, and from changes of the best so far.
+With little noise the loss as a function of the steps has many local minima, about one for each sequence of signs that
+leads to the optimum. With noise as large as the distance to the optimum they are smoothed away. So one search begins
+with the noise multiplied by a large factor, which is reduced in stages; each stage starts at the previous result (a
+continuation; Allgower & Georg, 1990). Other searches use the given noise from the beginning, from each start and from
+perturbations of the best result.
 """
 
 from __future__ import annotations
@@ -21,19 +22,20 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# The first noise is as large as this part of the longest way to the optimum, the next ones are divided by _RATIO.
+# The first noise as a fraction of the largest distance from the optimum; each stage divides the noise by _RATIO.
 _PART, _RATIO = 1 / 3, 2.5
-# Steps of each search, pairs of gradients that it keeps, and shortest and longest step, in units of the way.
+# Iterations and memory of L-BFGS; smallest and largest step size as multiples of ``law.longest``.
 _MOST, _MEMORY, _SHORTEST, _LONGEST = 300, 30, 1e-9, 10.0
-# Random changes of the best schedule, the spread of the factors in each, and a last step over the one before.
+# Number of random perturbations of the best schedule, the standard deviation of their log factors, and the ratio of a
+# moved last step to the one before.
 _CHANGES, _SPREAD, _LAST = 3, 0.3, 0.1
 
 
 def free_schedules(law: SignLaw, begins: list[Array]) -> list[Array]:
-    """Steps (n_steps,) in which the searches end: the continuation's from the first start, then one from each start.
+    """The steps (n_steps,) at the end of each search: of the continuation from the first start, then from each start.
 
-    After these come one from the best with its smallest step taken out and put in at the end, where a search that never
-    goes through 0 cannot bring it, and some from random changes of the best.
+    Then one from the best with its smallest step moved to the end (a search in the logarithms of steps cannot exchange
+    them, as a step would have to pass 0), and ``_CHANGES`` from random perturbations of the best.
     """
     found = [_continued(law, begins[0])]
     found += [_nearest(law, begin) for begin in begins]
@@ -49,7 +51,7 @@ def free_schedules(law: SignLaw, begins: list[Array]) -> list[Array]:
 
 
 def _continued(law: SignLaw, begin: Array) -> Array:
-    """Where a search ends that begins with much noise."""
+    """The steps at the end of the continuation from ``begin``."""
     factor, steps = 1.0, begin
     while _PART * law.distance > factor:
         factor *= _RATIO
@@ -60,7 +62,7 @@ def _continued(law: SignLaw, begin: Array) -> Array:
 
 
 def _nearest(law: SignLaw, begin: Array) -> Array:
-    """Where a search from here ends; the start itself if that is no better."""
+    """The steps at the end of a search from ``begin``; ``begin`` itself if they are no better."""
     bounds = np.log(_SHORTEST * law.longest), np.log(_LONGEST * law.longest)
     inside = np.clip(begin, *np.exp(bounds))
     end = descend(law.value_and_gradient, inside, _MOST, bounds, _MEMORY)

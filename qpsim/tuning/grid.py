@@ -205,26 +205,26 @@ def central(shares: np.ndarray, level: float = 0.95) -> np.ndarray:
     return np.array([np.argmax(below > tail), shares.size - 1 - np.argmax(above > tail)])
 
 
-def answered(walk: Generator[Any, Any, Result], answer: Callable[[Any], Any]) -> Result:
+def answered(questions: Generator[Any, Any, Result], answer: Callable[[Any], Any]) -> Result:
     """Run a search: ``answer`` gives the results of its questions. Returns what the search returns."""
     try:
-        question = next(walk)
+        question = next(questions)
         while True:
-            question = walk.send(answer(question))
+            question = questions.send(answer(question))
     except StopIteration as end:
         return end.value
 
 
 def translated(
-    walk: Generator[Any, Any, Result],
+    questions: Generator[Any, Any, Result],
     ask: Callable[[Any], Any],
     understand: Callable[[Any, Any], Any],
 ) -> Generator[Any, Any, Result]:
     """A search with questions converted by ``ask``, and answers converted back by ``understand``."""
     try:
-        question = next(walk)
+        question = next(questions)
         while True:
-            question = walk.send(understand(question, (yield ask(question))))
+            question = questions.send(understand(question, (yield ask(question))))
     except StopIteration as end:
         return end.value
 

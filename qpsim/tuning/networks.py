@@ -27,6 +27,7 @@ from qpsim import checks
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
 from qpsim.execution.processes import processes
+from qpsim.files.plain import plain
 from qpsim.methods import Method, method
 from qpsim.nn.cells import default_cache, score
 from qpsim.nn.data import Dataset
@@ -206,8 +207,8 @@ class Tuned:
             "grid": [
                 {
                     "step_size": point.step_size,
-                    "score": _finite(point.score),
-                    "scores": [_finite(value) for value in point.scores],
+                    "score": plain(point.score),
+                    "scores": plain(point.scores),
                     "diverged": point.diverged,
                 }
                 for point in self.grid
@@ -216,9 +217,9 @@ class Tuned:
             "diverged": sum(h.diverged_at is not None for h in self.histories),
             **{
                 name: {
-                    "mean": _finite(float(np.mean(values))),
-                    "std": _finite(_std(values)),
-                    "values": [_finite(value) for value in values],
+                    "mean": plain(float(np.mean(values))),
+                    "std": plain(_std(values)),
+                    "values": plain(values),
                 }
                 for name, values in measures.items()
             },
@@ -349,8 +350,8 @@ def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol)
         shares = grids.chosen_shares(scores, np.mean)
         return [numbers[index] for index in grids.central(shares)]
 
-    walk = grids.search(first, _LOWEST, _HIGHEST, protocol.orders, likely)
-    tried = yield from grids.translated(walk, runs, found)
+    questions = grids.search(first, _LOWEST, _HIGHEST, protocol.orders, likely)
+    tried = yield from grids.translated(questions, runs, found)
     chosen, largest = grids.best(tried), grids.largest_stable(tried)
     if chosen is None or largest is None:
         raise TrainingError(
@@ -388,7 +389,3 @@ def _last(history: History, values: list[float], otherwise: float) -> float:
 
 def _std(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -7,11 +7,12 @@ the record, so that a reader can apply another one.
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from qpsim.files.plain import plain
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not finite becomes None."""
-        return {
-            "what": self.what,
-            "value": _finite(self.value),
-            "interval": None if self.interval is None else [_finite(x) for x in self.interval],
-            "z": None if self.z is None else _finite(self.z),
-            "holds": self.holds,
-            "claimed": None if self.claimed is None else _finite(self.claimed),
-            "error": None if self.error is None else _finite(self.error),
-        }
+        return dict(plain(self))
 
 
 @dataclass(frozen=True)
@@ -159,7 +152,3 @@ class Report:
         from qpsim.files.writing import write_json
 
         return write_json(Path(folder) / f"{self.topic}-verdicts.json", self.to_dict())
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -33,3 +33,20 @@ def test_the_table_says_what_the_drawing_says():
 def test_an_unknown_package_is_refused():
     with pytest.raises(FigureError, match="did you mean 'optax'"):
         figures.compute("conformance", packages=["optx"])
+
+
+def test_rows_of_packages_that_are_not_installed_are_kept(monkeypatch, tmp_path):
+    """Of two runs each has its own versions; a run that was shorter is not mixed with a longer one."""
+    from qpsim.figures import figure_conformance as figure
+
+    monkeypatch.setattr(figure, "why_missing", lambda name: "not installed")
+    small.data("conformance").save(tmp_path, "old")
+    old = str(tmp_path / "old.npz")
+    data = figures.compute("conformance", packages=["torch", "timm"], keep=old)
+    assert data.labels["package"] == ["torch", "torch", "optax"]
+    assert data.labels["version"] == ["2.0", "2.0", "0.2"] and data.labels["missing"] == ["timm"]
+    assert data["streams"].tolist() == small.data("conformance")["streams"].tolist()
+    assert data.provenance["packages"] == {"torch": "2.0", "optax": "0.2"}
+    figures.draw(data)
+    with pytest.raises(FigureError, match="computed with n_long 100000 and laws True, not with 7"):
+        figures.compute("conformance", packages=["timm"], keep=old, n_long=7)

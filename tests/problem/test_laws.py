@@ -10,7 +10,8 @@ from scipy.integrate import quad
 
 from qpsim.errors import ProblemError
 from qpsim.kernels import jit
-from qpsim.kernels.laws import sign_from_cells
+from qpsim.kernels.laws import sign_from_cells, sign_from_polynomial
+from qpsim.kernels.student_table import mean_sign_polynomial
 from qpsim.problem.laws import GAUSSIAN, Law, make_law
 
 SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
@@ -135,6 +136,24 @@ def test_the_table_of_signs_is_within_its_accuracy(law):
     np.testing.assert_allclose(out, law.mean_sign(a), rtol=0, atol=1e-8)
     assert np.abs(out).max() <= 1.0 + 1e-12
     assert out[PLACES.size] == 0.0
+
+
+@jit.jit
+def from_polynomial(terms, has_root, places, out):
+    for k in range(places.size):
+        out[k] = sign_from_polynomial(terms, has_root, places[k])
+
+
+@pytest.mark.parametrize("df", [1.0, 1.5, 2.0, 2.5, 3.0, 3.7, 8.0, 12.5])
+def test_the_polynomial_of_signs_is_within_its_accuracy(df):
+    a = np.concatenate([-PLACES, PLACES, np.random.default_rng(0).uniform(0.0, 20.0, 2000)])
+    a = np.append(a, [1e12, -1e200, 1e300])
+    out = np.empty_like(a)
+    has_root, terms = mean_sign_polynomial(df)
+    from_polynomial(terms, has_root, a / math.sqrt(df), out)
+    np.testing.assert_allclose(out, Law("student", df).mean_sign(a), rtol=0, atol=2e-9)
+    assert out[PLACES.size] == 0.0
+    assert mean_sign_polynomial(0.5) is None
 
 
 def test_the_average_that_nobody_knows_is_refused_in_one_sentence():

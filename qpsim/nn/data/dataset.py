@@ -270,7 +270,7 @@ class Dataset:
 def _targets(values: Any) -> NDArray[Any]:
     """Class labels (n,) int64, or targets of a regression (n, k) float32."""
     found = checks.array("the array of labels", values, DataError)
-    # A nullable column of integers, which NumPy knows as objects only, is one of integers still.
+    # A nullable column of integers becomes an object array in NumPy; it counts as integers here.
     whole = getattr(getattr(values, "dtype", None), "kind", found.dtype.kind) in "iu"
     if found.ndim == 2 and found.shape[1] == 1 and (whole or found.dtype.kind in "iu"):
         found = found[:, 0]
