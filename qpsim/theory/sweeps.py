@@ -34,8 +34,10 @@ _SMALLEST_GAIN = 1e-5
 # Largest share of a value that may be rounding.
 _MOST_ROUNDING = 1e-3
 # Coordinate-updates of all moves from one start, how many rounds of moves and sweeps follow each other at most, what a
-# round has to gain, and how many random changes are tried.
-_MOVED, _ROUNDS, _ROUND_GAIN, _CHANGES = 5e7, 30, 1e-4, 12
+# round has to gain.
+_MOVED, _ROUNDS, _ROUND_GAIN = 5e7, 30, 1e-4
+# How many random changes are tried, without a state and with one: then the order of steps matters even without noise.
+_CHANGES, _CHANGES_OF_STATE = 12, 400
 # Which share of the steps a random change takes, and the blur from which sweeps follow it.
 _CHANGED, _AFTER_CHANGE = 0.1, (1e-2, 1e-3, 1e-4)
 
@@ -55,7 +57,9 @@ class Sweeps:
         # Steps may change places where all do alike.
         self._alike = bool((recursion.maps == recursion.maps[0]).all())
         # A move is two passes through the run, of one moment without a state and of three with one.
-        self._price = (6.0 if recursion.maps[0, 1:].any() else 2.0) * n * n * d
+        has_state = bool(recursion.maps[0, 1:].any())
+        self._price = (6.0 if has_state else 2.0) * n * n * d
+        self._changes = _CHANGES_OF_STATE if has_state else _CHANGES
         self._moments = np.zeros((n + 1, 3, d))
         self._moments[0, 0] = recursion.square
         self._adjoint = np.zeros((n + 1, 3, d))
@@ -78,7 +82,7 @@ class Sweeps:
             return best
         rng = np.random.Generator(np.random.PCG64(seed))
         best, lowest, work = self._settled(best, most, work, rng)
-        for _ in range(_CHANGES):
+        for _ in range(self._changes):
             if work < price:
                 break
             changed = self.search(_changed(best, rng), most, _AFTER_CHANGE)
