@@ -138,7 +138,7 @@ def rule(
         closed_form_at_first_step=closed_form_at_first_step,
         ranges={key: known[key] for key in defaults if key in known},
         ordered=read_order(title, defaults, ordered),
-        module=function.__module__,
+        module=function.__module__ or "__main__",
         attribute=function.__name__,
     )
     _check_output(made)
