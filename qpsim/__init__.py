@@ -1,4 +1,4 @@
-"""qpsim: stochastic quadratic problems, and the Adam optimizer taken apart on them.
+"""qpsim: simulation and theory of stochastic quadratic problems, to study which parts of Adam help and when.
 
 The flow is one way: ``problem + method + step-size policy -> simulate -> result``.
 Names are imported when first used, so that ``import qpsim`` stays cheap.

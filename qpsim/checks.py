@@ -1,8 +1,8 @@
-"""Checks of what a user gives: counts, numbers, arrays, names and paths, each written once.
+"""Checks of a user's arguments: counts, numbers, arrays, names and paths.
 
-Every check takes what the value is called, the value, and the error to raise. It returns the value
-in the one form that the rest of the package works with, or raises the error with one sentence: what
-is wrong, and what would be right. Text, booleans and missing entries never pass for numbers.
+Every check takes the name of the argument, its value, and the class of error to raise. It returns
+the value converted to one standard type, or raises the error with one sentence: what is wrong, and
+what would be right. Text, booleans and missing entries are never accepted as numbers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     Refusal = type[QpsimError]
 
-# More than fits into any memory: a mistyped number is refused here, not where it overflows.
+# An upper limit for counts, so that a mistyped number is refused here and not by an overflow later.
 LARGEST_COUNT = 10**9
 _LONGEST_SHOWN = 60
 # Names of version 0.1 in specifications and sweeps, and what they are called now.
@@ -52,7 +52,7 @@ def count(
     """
     try:
         number = None if isinstance(value, (bool, np.bool_)) else index(value)
-    except Exception:  # another library's scalar may refuse with an error of its own
+    except Exception:  # scalars of other libraries raise errors of their own
         number = None
     if number is None or number < low:
         raise error(f"{what} must be a whole number of at least {low}, not {shown(value)}.")
@@ -81,7 +81,7 @@ def number(what: str, value: Any, error: Refusal, interval: str = "(-inf, inf)")
     below = found <= high if with_high else found < high
     if not (math.isfinite(found) and above and below):
         raise error(f"{what} must be {_wanted(interval)}, not {shown(value)}.")
-    # Adding 0 turns -0.0 into 0.0, which is written and hashed otherwise.
+    # Adding 0 turns -0.0 into 0.0: the two are printed and hashed differently.
     return found + 0.0
 
 
@@ -91,11 +91,10 @@ def is_number(value: Any) -> bool:
 
 
 def array(what: str, values: Any, error: Refusal) -> NDArray[Any]:
-    """Real numbers as a NumPy array of their own precision, not copied where they are one already.
+    """Real numbers as a NumPy array of the same precision; an array is not copied.
 
-    Lists, NumPy arrays, sparse matrices, data frames and series (with nullable or Arrow columns
-    too), and PyTorch tensors are taken. NaN and infinities may be among the numbers; text, booleans,
-    complex numbers and missing entries may not.
+    Accepts lists, NumPy arrays, sparse matrices, data frames and series (also with nullable or Arrow columns), and
+    PyTorch tensors. NaN and infinities are allowed; text, booleans, complex numbers and missing entries are not.
     """
     if np.ma.is_masked(values):
         raise error(f"{what} has masked entries; fill them or leave them out.")
@@ -105,7 +104,7 @@ def array(what: str, values: Any, error: Refusal) -> NDArray[Any]:
         raise error(f"{what} must be a rectangular array of real numbers.") from None
     except MemoryError:
         raise error(f"{what} is too large to be held as a dense array.") from None
-    except Exception as reason:  # what another library's array raises when asked for its numbers
+    except Exception as reason:  # arrays of other libraries raise errors of their own
         raise error(f"{what} does not convert to a NumPy array: {reason}") from reason
     if found.dtype.kind == "O":
         found = _from_objects(what, found, error)
@@ -126,7 +125,7 @@ def numbers(what: str, values: Any, error: Refusal) -> NDArray[np.float64]:
     found = array(what, values, error)
     if found.dtype == np.float64:
         return found
-    # An entry beyond double precision becomes infinite, whatever NumPy is told to do about it.
+    # An entry too large for double precision becomes infinite, also if NumPy is set to raise errors.
     with np.errstate(all="ignore"):
         return found.astype(np.float64)
 
@@ -190,10 +189,10 @@ def instance(what: str, value: Any, kind: type, error: Refusal, such_as: str) ->
 
 
 def present_names(given: Mapping[Any, Any], error: Refusal, told: bool = True) -> dict[Any, Any]:
-    """A table whose replaced keys (:data:`RENAMED`) have their present names.
+    """A copy of a table in which old keys (:data:`RENAMED`) have their new names.
 
-    Each replaced key is told of in a :class:`~qpsim.errors.RenamedWarning`, unless the table was
-    written by the package itself (``told=False``).
+    Each old key gives a :class:`~qpsim.errors.RenamedWarning`, unless ``told`` is False, as for tables that the package
+    itself has written.
 
     Examples
     --------
@@ -233,7 +232,7 @@ def path(what: str, value: Any, error: Refusal) -> Path:
 
 
 def shown(value: Any) -> str:
-    """A value in an error sentence: one line, and not a long one.
+    """A value as text for an error message: one short line.
 
     >>> shown([0] * 100)
     '[0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,...'
@@ -242,7 +241,9 @@ def shown(value: Any) -> str:
         return "a huge number"
     try:
         text = " ".join(repr(value).split())
-    except Exception:  # a number of thousands of digits inside a list, or another class's own
+    except (
+        Exception
+    ):  # repr may fail: a number of thousands of digits, or an error of the value's class
         text = f"a {type(value).__name__}"
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
@@ -274,16 +275,20 @@ def _wanted(interval: str) -> str:
 
 
 def _unwrapped(values: Any) -> Any:
-    """Other libraries' arrays as what NumPy can convert."""
+    """Arrays of other libraries, turned into something that NumPy can convert."""
     if "scipy.sparse" in sys.modules and sys.modules["scipy.sparse"].issparse(values):
         return values.toarray()
     if hasattr(values, "detach") and hasattr(values, "cpu"):
-        return values.detach().cpu()
+        plain = values.detach().cpu()
+        if getattr(plain, "layout", None) is not None and "strided" not in str(plain.layout):
+            plain = plain.to_dense()
+        # NumPy has no number format of 16 bits with an exponent of 8.
+        return plain.float() if str(getattr(plain, "dtype", "")) == "torch.bfloat16" else plain
     return values
 
 
 def _from_objects(what: str, values: NDArray[Any], error: Refusal) -> NDArray[Any]:
-    """Numbers that NumPy holds as Python objects: of nullable columns, fractions, large integers."""
+    """Numbers that NumPy holds as Python objects: nullable columns, fractions, large integers."""
     flat = values.ravel().tolist()
     for item in flat:
         if not isinstance(item, Real) or isinstance(item, bool):
@@ -299,7 +304,7 @@ def _from_objects(what: str, values: NDArray[Any], error: Refusal) -> NDArray[An
 
 
 def _holds_boolean(values: Any) -> bool:
-    """Whether a list hides True or False among its numbers: NumPy would make them 1 and 0."""
+    """Whether a list has True or False among its numbers, which NumPy would turn into 1 and 0."""
     if isinstance(values, (list, tuple)):
         return any(map(_holds_boolean, values))
     return isinstance(values, (bool, np.bool_))

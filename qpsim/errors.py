@@ -1,7 +1,7 @@
-"""What can be wrong with a user's input, as exceptions whose message is one clear sentence.
+"""Exceptions for mistakes in a user's input; the message is one sentence. Also the warnings.
 
-Every one of them is a ``ValueError``, so that code which knows nothing of qpsim can catch them;
-the command line prints the sentence and exits with code 2.
+All derive from ``ValueError``, so that other code can catch them without importing qpsim. The command line prints the
+sentence and exits with code 2.
 """
 
 from collections.abc import Iterable
@@ -29,15 +29,15 @@ class SimulationError(QpsimError):
 
 
 class ExecutionError(QpsimError):
-    """Workers that cannot be had or have died."""
+    """Workers that cannot be started or have died."""
 
 
 class WorkerLost(ExecutionError):
-    """A worker process died whenever it was given a certain task, even with no other beside it."""
+    """A worker process died of one certain task, also when no other task was running."""
 
 
 class ForeignWorker(ExecutionError):
-    """A worker that runs another qpsim than the program that uses it."""
+    """A worker runs another version of qpsim than the program that uses it."""
 
 
 class FileError(QpsimError):
@@ -49,7 +49,7 @@ class SpecError(QpsimError):
 
 
 class SweepError(QpsimError):
-    """A sweep whose store is busy or another's."""
+    """A sweep whose store is in use, or belongs to another sweep."""
 
 
 class DataError(QpsimError):
@@ -73,11 +73,11 @@ class FigureError(QpsimError):
 
 
 class VerdictError(QpsimError):
-    """A statement or topic that nobody can verify."""
+    """An unknown statement or topic."""
 
 
 class ConformanceError(QpsimError):
-    """Something that is no optimizer, or one that cannot be given a stream of gradients."""
+    """Something that is not an optimizer, or an optimizer that cannot be run on a stream of gradients."""
 
 
 class TheoryError(QpsimError):
@@ -85,27 +85,27 @@ class TheoryError(QpsimError):
 
 
 class DivergenceWarning(RuntimeWarning):
-    """A simulated run or an exact risk left the finite numbers: its step size is too large."""
+    """A simulated run or an exact risk became infinite or NaN: its step size is too large."""
 
 
 class ArtefactWarning(RuntimeWarning):
-    """A setting for which the result says something about the setting, not about the method."""
+    """A special setting that decides the result, so that it says little about the method."""
 
 
 class StoreWarning(UserWarning):
-    """A sweep's store that works, but not with all that it promises elsewhere."""
+    """A sweep's store on a file system that lacks something, such as locks."""
 
 
 class RenamedWarning(FutureWarning):
-    """A name that was replaced, and that is still understood in this version."""
+    """An old name that was replaced, and that this version still accepts."""
 
 
 class PrecisionWarning(RuntimeWarning):
-    """A result that is known less precisely than was asked; it says how precisely."""
+    """A result is less precise than was asked for; the message says how precise it is."""
 
 
 class InfiniteVarianceWarning(RuntimeWarning):
-    """A step is 0 because the noise has no variance: gradients of heavy tails, and a method linear in them."""
+    """A step is 0 because the noise's variance is infinite (heavy tails) and the method is linear in the gradient."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
@@ -118,13 +118,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     known = list(known)
     close = get_close_matches(name, known, n=5, cutoff=0.5)
-    # Letters in another order are the commonest slip.
+    # Names with the same letters in another order come first: that is the most common mistake.
     close.sort(key=lambda one: sorted(one) != sorted(name))
     return f"did you mean {close[0]!r}?" if close else f"known are: {', '.join(known)}."
 
 
 def first_line(error: BaseException) -> str:
-    """An error's class and the first line of its text, without a mark at its end."""
+    """An error's class and the first line of its text, without its final full stop."""
     lines = str(error).strip().splitlines()
     text = lines[0].rstrip(" .:;,") if lines else ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -12,7 +12,8 @@ def imported(package: str, modules: Mapping[str, str], name: str) -> Any:
     Parameters
     ----------
     package : str
-        The package's ``__name__``. The value is kept there, so that it is looked for once.
+        The package's ``__name__``. The value is stored in the package, so that it is looked up
+        once.
     modules : mapping of str to str
         For each public name the module that defines it.
     name : str

@@ -1,7 +1,7 @@
-"""The ``rng`` argument of every function that draws: a seed, in any of the forms that NumPy takes.
+"""The ``rng`` argument of every function that draws random numbers: a seed in any form that NumPy accepts.
 
-SPEC 7 of the Scientific Python project says what users may expect: the same seed gives the same
-numbers, and a generator that is used twice does not give the same numbers twice.
+As SPEC 7 of the Scientific Python project asks, the same seed gives the same numbers, and a generator that is passed
+twice gives other numbers the second time.
 """
 
 from __future__ import annotations
@@ -23,12 +23,11 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
     Parameters
     ----------
     rng : None, int, sequence of int, SeedSequence, BitGenerator or Generator
-        None takes fresh entropy from the operating system. A generator is spawned from, so that its
-        next use gives another seed: from its seed sequence, as :meth:`numpy.random.Generator.spawn`
-        does, if its state is known to come from there. For all others (``Philox(key=...)``,
-        ``PCG64(1).jumped()``, a state that was restored, an SFC64 or MT19937 that has already been
-        drawn from) the seed is made of the next numbers that the generator draws: the same state
-        gives the same seed.
+        None takes fresh entropy from the operating system. From a generator a new seed is spawned, so that its next use
+        gives another one: from its seed sequence, as :meth:`numpy.random.Generator.spawn` does, if its state comes from
+        there. For all others (``Philox(key=...)``, ``PCG64(1).jumped()``, a state that was restored, an SFC64 or
+        MT19937 that has already been drawn from) the seed consists of the next numbers that the generator draws: the
+        same state gives the same seed.
 
     Raises
     ------

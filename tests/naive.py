@@ -1,4 +1,4 @@
-"""Obvious loop twins of what the package computes cleverly: slow, short, and compared with it."""
+"""Simple, slow versions of the package's algorithms in plain loops, for comparison."""
 
 import math
 from itertools import pairwise

@@ -1,4 +1,4 @@
-"""Keeps the README and the gallery page true: examples are run, tables are made by the program.
+"""Keeps the README and the gallery page up to date: runs their examples, and makes their tables.
 
 ``python -m tests.readme`` says what is not up to date, ``python -m tests.readme --write`` mends it.
 

@@ -1,4 +1,4 @@
-"""Whatever is given, a check returns its one form of it or raises the error asked for, in one line."""
+"""Checks return one standard type or raise the given error with a one-line message, for any value."""
 
 import math
 from decimal import Decimal
@@ -213,3 +213,12 @@ def test_a_hessian_in_single_precision_may_be_as_asymmetric_as_its_rounding():
 def test_a_noise_level_of_any_precision(kind):
     assert qpsim.QuadraticProblem([1.0], noise_std=kind(0.5)).noise_std == 0.5
     assert qpsim.random_problem("mild", 2, kind(0.5), kind(0.5), scale=kind(2), rng=0).dim == 2
+
+
+@pytest.mark.peer
+def test_tensors_that_numpy_has_no_format_for():
+    torch = pytest.importorskip("torch")
+    values = torch.tensor([[1.0, 0.5], [0.0, 2.0]])
+    for tensor in (values.bfloat16().requires_grad_(), values.to_sparse()):
+        found = checks.numbers("it", tensor, ProblemError)
+        assert found.tolist() == [[1.0, 0.5], [0.0, 2.0]]

@@ -9,7 +9,7 @@ import pytest
 import qpsim
 from qpsim import sweep
 from qpsim.errors import SweepError
-from tests import golden
+from tests import golden, golden_cases
 
 FOLDER = Path(__file__).parent / "data" / "golden"
 FILES = FOLDER / "files"
@@ -35,15 +35,15 @@ def changed_on_purpose(name, found):
     ends of double precision, and strongly correlated pairs are integrated with fewer nodes: both moved the last digits.
     """
     integrated = "dense, optimal, spectrum structured, noise 4.0, dim 6" in name
-    if integrated and found < golden.ROUNDING:
+    if integrated and found < golden_cases.ROUNDING:
         return True
-    if name.startswith("theory") and found < golden.ROUNDING:
+    if name.startswith("theory") and found < golden_cases.ROUNDING:
         return True
     single = name.startswith("simulate") and "dtype float32" in name
     return single or name in ("simulate, divergence", "simulate, the best constant step")
 
 
-def assert_same(now, recorded, tolerance=golden.TOLERANCE):
+def assert_same(now, recorded, tolerance=golden_cases.TOLERANCE):
     """Equal bits in the environment of the recording, equal numbers elsewhere."""
     if EXACT:
         np.testing.assert_array_equal(now, recorded)
@@ -67,19 +67,19 @@ def test_all_cases_come_out_as_recorded():
 
 
 def test_every_recorded_case_is_still_computed():
-    assert list(golden.read(FOLDER)["cases"]) == [case.name for case in golden.cases()]
+    assert list(golden.read(FOLDER)["cases"]) == [case.name for case in golden_cases.cases()]
 
 
 def test_a_saved_result_loads_and_runs_again(files):
     loaded = qpsim.load(files / "result.npz")
-    for again in (qpsim.rerun(loaded, workers=1), golden.small_simulation(workers=1)):
+    for again in (qpsim.rerun(loaded, workers=1), golden_cases.small_simulation(workers=1)):
         for name in ("excess_loss", "step_size", "moment_error", "theta"):
             assert_same(getattr(again, name), getattr(loaded, name))
     assert loaded.method.hyper_parameters["b1"] == 0.8
 
 
 def test_a_saved_state_loads():
-    loaded, made = qpsim.State.load(FILES / "state.npz"), golden.small_state()
+    loaded, made = qpsim.State.load(FILES / "state.npz"), golden_cases.small_state()
     assert loaded.t == made.t and list(loaded.arrays) == list(made.arrays)
     for name, array in made.arrays.items():
         np.testing.assert_array_equal(loaded[name], array)
@@ -88,14 +88,14 @@ def test_a_saved_state_loads():
 def test_a_simulations_checkpoint_is_refused_by_a_sentence_that_names_the_version(files):
     path = files / "simulation.checkpoint"
     with pytest.raises(qpsim.QpsimError, match=r"was written by qpsim 0\.1"):
-        golden.small_continued(workers=1, checkpoint=path)
+        golden_cases.small_continued(workers=1, checkpoint=path)
 
 
 def test_the_checkpoint_of_an_earlier_training_is_refused_by_its_version(files):
     """It does not say what data it was trained on."""
     pytest.importorskip("sklearn")
     with pytest.raises(qpsim.QpsimError, match=r"training\.checkpoint was written by qpsim 0\.1"):
-        golden.small_training(20, files / "training.checkpoint")
+        golden_cases.small_training(20, files / "training.checkpoint")
 
 
 def test_a_store_of_a_sweep_is_read_but_not_gone_on_with(files, tmp_path):
@@ -103,10 +103,10 @@ def test_a_store_of_a_sweep_is_read_but_not_gone_on_with(files, tmp_path):
     assert store.version == "0.1.0" and store.status() == (6, 6, 0, [])
     rows = {
         name: [golden.digest(whole), *few.tolist()]
-        for name, (whole, few) in golden.numbers_of_store(store).items()
+        for name, (whole, few) in golden_cases.numbers_of_store(store).items()
     }
     assert golden.read(FOLDER)["cases"]["sweep, six cells"] == rows
-    again = golden.small_sweep(tmp_path)
+    again = golden_cases.small_sweep(tmp_path)
     assert [record.id for record in store] == [cell.id for cell in again]
     with pytest.raises(SweepError, match=r"begun by qpsim 0\.1\.0"):
         sweep.run(again, files / "store", workers=1, progress=None)
@@ -120,8 +120,8 @@ def test_the_checker_tells_bits_rounding_and_difference_apart(damage):
         now = whole * (1 + damage)
         return {"numbers": (now, now[:2])}
 
-    marked = golden.Case("simulate, marked", compute, rounding=True)
-    plain = golden.Case("simulate, plain", compute)
+    marked = golden_cases.Case("simulate, marked", compute, rounding=True)
+    plain = golden_cases.Case("simulate, plain", compute)
     recorded = {"numbers": [golden.digest(whole), 1.0, 2.0]}
     found = golden.difference(recorded, golden.computed(plain))
     expected = {
@@ -135,7 +135,7 @@ def test_the_checker_tells_bits_rounding_and_difference_apart(damage):
 
 
 def test_a_bit_outside_of_the_kept_numbers_is_seen():
-    case = golden.Case("theory", lambda workers: {"a": (np.array([1.0, 3.0]), np.ones(1))})
+    case = golden_cases.Case("theory", lambda workers: {"a": (np.array([1.0, 3.0]), np.ones(1))})
     recorded = {"a": [golden.digest(np.array([1.0, 2.0])), 1.0]}
     assert golden.difference(recorded, golden.computed(case)) == 0.0
     assert golden.difference({}, golden.computed(case)) == float("inf")

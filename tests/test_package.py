@@ -1,4 +1,4 @@
-"""The package's public face: what importing it costs, and that its names mean what they say."""
+"""The package's public names, and the cost of importing it."""
 
 import subprocess
 import sys

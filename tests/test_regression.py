@@ -1,4 +1,4 @@
-"""The stored numbers come out again."""
+"""The numbers are those of the stored file."""
 
 from tests import regression
 

@@ -1,4 +1,4 @@
-"""What a notebook shows of an object is short, however many numbers it holds."""
+"""The repr of every object is short, for any number of elements."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""What an ``rng`` argument gives: the same seed for the same state, and another at the next use."""
+"""``rng`` arguments: equal seeds for equal states, and another seed at the next use of a generator."""
 
 import pickle
 

@@ -1,4 +1,4 @@
-"""The house keeps its structure: imports run downwards through the rooms, and no files import each other in a circle.
+"""The structure of the package: imports go only to lower subpackages ("rooms"), without circles between files.
 
 Every import counts: at the top of a file, inside a function, for type checking only, or named as text for a
 later import.
@@ -10,7 +10,7 @@ from pathlib import Path
 import qpsim
 
 PACKAGE = Path(qpsim.__file__).parent
-# From the ground up: a room may import from itself and from the rooms before it.
+# From the lowest up: a room may import from itself and from the rooms before it.
 ROOMS = (
     "lazy",
     "errors",
@@ -63,7 +63,7 @@ def imports(path, known):
 
 
 def room(module):
-    """The room of a module; None for the package's face."""
+    """The room of a module; None for the package itself."""
     return module.split(".")[1] if "." in module and module != "qpsim.__main__" else None
 
 
@@ -84,7 +84,7 @@ def test_imports_run_downwards_through_the_rooms():
 
 def test_no_files_import_each_other_in_a_circle():
     known = modules()
-    # A package's face only hands on names of its own room.
+    # An ``__init__`` only makes names of its own room available.
     arrows = {m: imports(p, known) - {m} for m, p in known.items() if p.name != "__init__.py"}
     done, path = set(), []
 

@@ -47,7 +47,7 @@ def normals_per_second(workers: int) -> float:
 def _filled() -> Any:
     """A kernel that fills an array many times.
 
-    One fill is so short that the threads would mostly wait for each other between two calls.
+    A single fill is too short: threads would mostly wait for each other.
     """
     import numba
 

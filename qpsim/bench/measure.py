@@ -1,8 +1,8 @@
-"""Timing: in every round each program runs once, and ratios are taken within a round.
+"""Timing: in every round each program runs once, and ratios are computed within a round.
 
 Other work on the machine slows down programs that run shortly after each other by about the same
-factor, so that the median of such ratios is more reliable than a single time. All programs are held
-to the same cores.
+factor, so that the median of such ratios is more reliable than a single time. All programs run on
+the same cores.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run(
     quick : bool, default False
         The core workloads with an eighth of the replicates and two rounds.
     groups : sequence of {"core", "shape", "scale", "noise", "start"}, default ("core", "shape")
-        "start" has no workloads: it is how long new processes take until they work.
+        "start" has no workloads: it measures start-up times of new processes.
     only : sequence of str, optional
         Names of workloads, of any group.
     peers : sequence of {"numpy", "numba", "jax", "torch"}, default all
@@ -184,7 +184,7 @@ def same_median(a: np.ndarray, b: np.ndarray) -> bool:
 def _median_error(sample: np.ndarray) -> float:
     """Standard error of a median: half the distance of the order statistics around it.
 
-    With fewer than eight values that is unknown, and their size is taken instead.
+    With fewer than eight values it is unknown, and their size is returned instead.
     """
     n = sample.size
     if n < 8:

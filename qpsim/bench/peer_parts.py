@@ -1,4 +1,4 @@
-"""What the peers' steps are written with: a problem's arrays in their library, and its functions."""
+"""Arrays of a problem and functions of a library, with which the peers' steps are written."""
 
 from __future__ import annotations
 

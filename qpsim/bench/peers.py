@@ -236,11 +236,8 @@ def _numpy(
     return run
 
 
-def _numba(
-    workload: Workload, problem: QuadraticProblem | LeastSquares, workers: int
-) -> Callable[[int], np.ndarray]:
+def _numba(workload: Workload, problem: Any, workers: int) -> Callable[[int], np.ndarray]:
     constants = constants_of(workload, problem, Library(np, error_function(), np.asarray))
-    assert isinstance(problem, QuadraticProblem)
     return loops.prepare(workload, problem, float(constants.quadratic), workers)
 
 

@@ -76,13 +76,13 @@ def table(report: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
 
 
 def starts(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """How long new processes take until they work; empty if that was not measured."""
+    """Start-up times of new processes; empty if not measured."""
     found: list[dict[str, Any]] = report.get("start", [])
     return found
 
 
 def remarks(report: Mapping[str, Any]) -> list[str]:
-    """What the table leaves out: the conditions, peers that were skipped, peers that disagree."""
+    """Remarks below the table: the conditions, peers that were skipped, peers that disagree."""
     about, results = report["environment"], report["results"]
     lines = [
         f"{about['cpu']}, {report['workers']} workers on {report['cores']} cores; medians of "
@@ -138,7 +138,7 @@ def _markdown(columns: list[str], rows: list[list[str]]) -> str:
 
 
 def compare(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    """What moved between two reports, as columns and rows of text.
+    """The changes between two reports, as columns and rows of text.
 
     Times of different machines, or of a busy and an idle one, say little: the last columns compare
     what each machine's own limit was used for, and the ratios to JAX.

@@ -1,4 +1,4 @@
-"""``qpsim bench``: how fast this machine runs the package, its peers, and its own limits."""
+"""``qpsim bench``: speed of the package on this machine, of its peers, and the machine's limits."""
 
 from __future__ import annotations
 
@@ -31,10 +31,13 @@ def bench(
             help="numpy, numba, jax, torch or none; may be repeated.", show_default="all installed"
         ),
     ] = None,
-    rounds: Annotated[int | None, typer.Option(help="Turns of each.", show_default="7")] = None,
-    workers: Annotated[int, typer.Option(help="Threads, and cores for everybody.")] = 2,
+    rounds: Annotated[int | None, typer.Option(help="Number of rounds.", show_default="7")] = None,
+    workers: Annotated[
+        int, typer.Option(help="Number of threads, and of cores for all programs.")
+    ] = 2,
     compare: Annotated[
-        Path | None, typer.Option(metavar="OLD.json", help="Also print what moved since then.")
+        Path | None,
+        typer.Option(metavar="OLD.json", help="Also print the changes since that report."),
     ] = None,
     report: Annotated[
         Path | None,

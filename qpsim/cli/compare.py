@@ -13,14 +13,14 @@ from qpsim.cli.shared import Methods, NoiseLevels, Problems, Workers, given
 
 def compare(
     n_replicates: Annotated[int, typer.Option(help="Runs of each method and problem.")] = 64,
-    n_draws: Annotated[int, typer.Option(help="Draws of spectrum and rotation.")] = 8,
+    n_draws: Annotated[int, typer.Option(help="Number of draws of spectrum and rotation.")] = 8,
     n_steps: Annotated[int, typer.Option(help="Steps of a run.")] = 100,
-    dim: Annotated[int, typer.Option(help="Coordinates.")] = 100,
+    dim: Annotated[int, typer.Option(help="Number of coordinates.")] = 100,
     scale: Annotated[float, typer.Option(help="Starting offsets are U[-scale, scale].")] = 10.0,
     tolerance: Annotated[
         float, typer.Option(help="Fraction of the initial loss to be reached.")
     ] = 0.01,
-    rng: Annotated[int, typer.Option(help="Seed: the same one gives the same bits.")] = 0,
+    rng: Annotated[int, typer.Option(help="Seed; equal seeds give equal bits.")] = 0,
     problem: Problems = None,
     noise_std: NoiseLevels = None,
     method: Methods = None,

@@ -1,4 +1,4 @@
-"""``qpsim conform``: hold an optimizer that Python can import to a method's exact numbers."""
+"""``qpsim conform``: compare an optimizer that Python can import with the exact numbers of a method."""
 
 from __future__ import annotations
 
@@ -26,16 +26,17 @@ def conform(
     ],
     method: Annotated[
         str,
-        typer.Option(help="What it should be.", autocompletion=methods_beginning),
+        typer.Option(help="Method that the optimizer should be.", autocompletion=methods_beginning),
     ] = "adam",
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter of the method."),
     ] = None,
     step_size: Annotated[
-        float | None, typer.Option(help="Its step size.", show_default="what it says, or what fits")
+        float | None,
+        typer.Option(help="Step size of the optimizer.", show_default="what it says, or what fits"),
     ] = None,
-    weight_decay: Annotated[float, typer.Option(help="Its decay of the parameters.")] = 0.0,
+    weight_decay: Annotated[float, typer.Option(help="Weight decay of the optimizer.")] = 0.0,
     decay_form: Annotated[
         str, typer.Option(help="decoupled, or coupled: added to the gradient.")
     ] = "decoupled",
@@ -137,7 +138,7 @@ def _imported(target: str) -> Any:
 
 
 def _choose_backend() -> None:
-    """Keras looks for TensorFlow unless it is told otherwise: name what is installed."""
+    """Choose an installed backend, since Keras looks for TensorFlow by default."""
     for library, backend in (("tensorflow", ""), ("torch", "torch"), ("jax", "jax")):
         if library in sys.modules or find_spec(library):
             if backend:

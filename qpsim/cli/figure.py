@@ -38,10 +38,13 @@ def figure(
         int | None, typer.Option(help="Runs of each method and panel.", show_default=_OWN)
     ] = None,
     n_draws: Annotated[
-        int | None, typer.Option(help="Draws of spectrum and rotation.", show_default=_OWN)
+        int | None,
+        typer.Option(help="Number of draws of spectrum and rotation.", show_default=_OWN),
     ] = None,
     n_steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default=_OWN)] = None,
-    dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default=_OWN)] = None,
+    dim: Annotated[
+        int | None, typer.Option(help="Number of coordinates.", show_default=_OWN)
+    ] = None,
     scale: Annotated[
         float | None,
         typer.Option(help="Starting offsets are U[-scale, scale].", show_default=_OWN),
@@ -75,7 +78,7 @@ def figure(
     list_: Annotated[
         bool, typer.Option("--list", help="Print the figures and their options.")
     ] = False,
-    json_: Annotated[bool, typer.Option("--json", help="Describe the result as JSON.")] = False,
+    json_: Annotated[bool, typer.Option("--json", help="Print the result as JSON.")] = False,
 ) -> None:
     """Make figures: their data (.npz, and .json for where they come from) and images.
 

@@ -33,7 +33,7 @@ CHANGES = Path(__file__).parent.parent / "CHANGES.md"
 def info(
     timings: Annotated[
         bool,
-        typer.Option("--timings", help="Also get the kernels ready, and say what that took."),
+        typer.Option("--timings", help="Also compile the kernels, and print the time."),
     ] = False,
     changes: Annotated[
         bool, typer.Option("--changes", help="Print what has changed from version to version.")
@@ -79,7 +79,7 @@ def info(
 
 
 def _timings() -> dict[str, float]:
-    """Run what every simulation runs, tiny, and ask the compiler's clock."""
+    """Run a tiny simulation and report the compile times."""
     from qpsim.kernels import machine_code
     from qpsim.problem.random import random_problem
     from qpsim.simulation.run import simulate

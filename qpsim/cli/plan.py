@@ -10,6 +10,7 @@ from qpsim.cli.report_errors import print_json, print_table, say
 
 if TYPE_CHECKING:
     from qpsim.simulation.plan import Plan
+    from qpsim.theory.schedule_table import ScheduleTable
     from qpsim.theory.schedules import Schedule
 
 
@@ -20,7 +21,7 @@ def plan(
     target: Annotated[
         float | None,
         typer.Option(
-            help="Expected excess loss; adds the fewest steps to it, up to --n-steps, where losses are exact."
+            help="Expected excess loss; adds the fewest steps to it, up to --n-steps, where none is simulated."
         ),
     ] = None,
     n_replicates: Annotated[
@@ -35,15 +36,14 @@ def plan(
 ) -> None:
     """Which step sizes should a run have? Schedules with their expected final loss.
 
-    Takes the file of qpsim simulate. For sgd, m-sgd, nesterov and damped-m-sgd on a quadratic problem
-    nothing is simulated. Rows: the planned schedule, every step free; greedy steps, each the best for
-    the loss right after it (Eq. 10); the best constant step; the best schedule of each family. Of the
-    planned one it is told how far its searches disagree: the highest value in which one ended over the
-    lowest, minus 1. For every other method, and on other problems, the best schedule of each family is
-    searched by simulation, all under the same noise, and judged under other noise: the standard error
-    of its loss is told. The highest expected loss on the way is there too: what is best for the end
-    alone may rise high before. The file's step sizes play no part; with step_size = "planned" in it,
-    qpsim simulate takes the planned ones.
+    Takes the file of qpsim simulate. For sgd, m-sgd, nesterov and damped-m-sgd on a quadratic problem, and for ssd on a
+    diagonal one, nothing is simulated. Rows: the planned schedule, every step free; greedy steps, each the best for the
+    loss right after it (Eq. 10); the best constant step; the best schedule of each family. For the planned one the
+    disagreement of its searches is printed: the highest final value of a search over the lowest, minus 1. For all other
+    methods, and on other problems, the best schedule of each family is searched by simulation, all with the same noise,
+    and evaluated with other noise; the standard error of its loss is printed. The table also has the highest expected
+    loss during the run, since a schedule that is best at the end may have a high loss before. The file's own step sizes
+    are not used. With step_size = "planned" in the file, qpsim simulate uses the planned ones.
 
     \b
     Examples:
@@ -51,26 +51,16 @@ def plan(
       qpsim plan experiment.toml --n-steps 500 --target 0.01
       qpsim plan experiment.toml --json | jq .methods.sgd.schedules.planned.step_size
     """
-    from qpsim.problem.quadratic import QuadraticProblem
     from qpsim.simulation.spec import read
-    from qpsim.theory.schedule_table import compare_schedules
-    from qpsim.theory.schedules import is_planned
 
     experiment = read(spec, n_steps=n_steps, rng=rng, step_size=0.0)
-    problem = experiment.problem
+    problem: Any = experiment.problem
     tables: dict[str, dict[str, Any]] = {}
     rows: list[list[str]] = []
     remarks = []
     for label, p in experiment.plans.items():
-        if is_planned(p.method) and isinstance(problem, QuadraticProblem):
-            table = compare_schedules(
-                problem.at_batch(p.batch_size),
-                p.method,
-                p.n_steps,
-                p.theta0,
-                n_pieces=n_pieces,
-                target=target,
-            )
+        table = _planned(problem, p, n_pieces, target)
+        if table is not None:
             tables[label] = table.to_dict()
             for row in table.rows:
                 more = [row.over_planned]
@@ -79,6 +69,8 @@ def plan(
                 rows.append([label, row.name, *_numbers(row.schedule), *(f"{x:.4g}" for x in more)])
             best = table.rows[0].schedule
             end = f"searches disagree by {best.disagreement:.2g}."
+            if best.grid_error is not None:
+                end += f" The grid of the law errs by some {best.grid_error[-1]:.1g}."
         else:
             say(f"{label}: searching by simulation")
             found = _simulated(problem, p, n_pieces, n_replicates)
@@ -117,21 +109,42 @@ def _numbers(schedule: Schedule) -> list[str]:
     return [f"{number:.4g}" for number in numbers]
 
 
-def _simulated(problem: Any, plan: Plan, n_pieces: int, n_replicates: int) -> list[Schedule]:
-    """The best schedule of each family of a method whose risk has no exact recursion."""
-    from qpsim.theory.families import NAMES
-    from qpsim.tuning.schedules import best_schedule
+def _planned(problem: Any, plan: Plan, n_pieces: int, target: float | None) -> ScheduleTable | None:
+    """All kinds of schedules of a method whose expected loss is known without simulation; None for others."""
+    from qpsim.theory.schedule_table import compare_schedules
+    from qpsim.theory.schedules import is_planned
+    from qpsim.theory.sign_law import LawSizeError
 
-    return [
-        best_schedule(
-            problem,
+    if not is_planned(problem, plan.method):
+        return None
+    try:
+        return compare_schedules(
+            problem.at_batch(plan.batch_size),
             plan.method,
             plan.n_steps,
             plan.theta0,
-            family=name,
             n_pieces=n_pieces,
-            n_replicates=n_replicates,
-            batch_size=plan.batch_size,
+            target=target,
         )
-        for name in NAMES
-    ]
+    except LawSizeError:
+        return None
+
+
+def _simulated(problem: Any, plan: Plan, n_pieces: int, n_replicates: int) -> list[Schedule]:
+    """The best schedule of each family of any other method."""
+    from qpsim.theory.families import NAMES
+    from qpsim.tuning.schedules import simulated_schedules
+
+    return simulated_schedules(
+        problem,
+        plan.method,
+        plan.n_steps,
+        plan.theta0,
+        NAMES,
+        n_pieces=n_pieces,
+        objective="final",
+        n_replicates=n_replicates,
+        rng=0,
+        workers=None,
+        batch_size=plan.batch_size,
+    )

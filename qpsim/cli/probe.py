@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import assignments, file_lines, print_json, print_table, say
-from qpsim.cli.shared import methods_beginning, tasks_beginning
+from qpsim.cli.shared import TaskData, methods_beginning, tasks_beginning
 
 
 def probe(
@@ -19,27 +19,27 @@ def probe(
         typer.Argument(help="Problem; train --list shows all.", autocompletion=tasks_beginning),
     ],
     method: Annotated[
-        str, typer.Option(help="Method that trains.", autocompletion=methods_beginning)
+        str, typer.Option(help="Method of the training.", autocompletion=methods_beginning)
     ] = "adam",
-    step_size: Annotated[float, typer.Option(help="Its step size.")] = 0.001,
+    step_size: Annotated[float, typer.Option(help="Step size of the optimizer.")] = 0.001,
     set_: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter, such as b2=0.99."),
     ] = None,
-    at: Annotated[str, typer.Option(help="Steps after which is measured.")] = "0,50,200",
+    at: Annotated[str, typer.Option(help="Steps at which to measure.")] = "0,50,200",
     n_examples: Annotated[int, typer.Option(help="Examples whose loss is measured.")] = 512,
-    n_gradients: Annotated[int, typer.Option(help="Minibatches at each point.")] = 64,
+    n_gradients: Annotated[int, typer.Option(help="Number of minibatches at each point.")] = 64,
     by_layer: Annotated[
-        bool, typer.Option(help="Measure c of each layer's parameters alone too.")
+        bool, typer.Option(help="Also measure c of each layer's parameters.")
     ] = True,
-    seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
+    seed: Annotated[int, typer.Option("--rng", help="Seed; equal seeds give equal bits.")] = 0,
+    data: TaskData = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of threads.", show_default="all cores")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
-    out: Annotated[Path, typer.Option(help="Folder for what is measured.")] = Path("probe"),
+    out: Annotated[Path, typer.Option(help="Folder for the measurements.")] = Path("probe"),
     resume: Annotated[
-        bool, typer.Option("--resume", help="Keep the points that the folder holds already.")
+        bool, typer.Option("--resume", help="Keep the points that are in the folder already.")
     ] = False,
     json_: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
 ) -> None:
@@ -69,10 +69,10 @@ def probe(
     hyper = assignments(set_, list(method_of(method).rule.defaults))
     run = nn.Run(chosen, method_of(method, **hyper), step_size, seed)
     sizes = Sizes(n_examples=n_examples, n_gradients=n_gradients, by_layer=by_layer)
-    # Whatever can be refused is refused before the folder is made.
+    # All checks before the folder is made.
     refuse_unmeasured(run.method)
     dataset = chosen.load(data)
-    # The number of steps decides nothing about a point: a later one may be added.
+    # Without the number of steps, on which points do not depend, so that later points can be added.
     key = {"run": run.record(), "sizes": vars(sizes), "data": dataset.fingerprint()}
     if max(steps) > chosen.n_steps:
         run = nn.Run(replace(chosen, n_steps=max(steps)), run.method, step_size, seed)

@@ -1,7 +1,7 @@
 """The reference as one HTML page: what can be imported, every command, and the gallery.
 
-Docstrings are rendered by pdoc, an extra. What is public is asked of the package itself: the names
-in ``__all__``, the registered methods, the commands and their help.
+Docstrings are rendered by pdoc, an extra. The public names are those in ``__all__``, the registered methods, and the
+commands with their help.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def reference(figures: Path) -> str:
 
 
 def modules() -> dict[str, str]:
-    """Modules with public names: what they are called by users, and where they are."""
+    """Modules with public names: the name for users, and the module."""
     found = {"qpsim": "qpsim"}
     found |= {f"qpsim.{name}": path for name, path in qpsim._MODULES.items()}
     found["qpsim.methods"] = "qpsim.methods"
@@ -86,7 +86,7 @@ def _module(shown: str, name: str) -> Section:
         key for key, value in vars(module).items() if inspect.isclass(value)
     ]
     values = {key: getattr(module, key) for key in known}
-    # Submodules have a section of their own, errors are told of once.
+    # Submodules have their own sections, and errors are listed once.
     described = {
         key: value
         for key, value in values.items()
@@ -263,14 +263,14 @@ def _markdown(text: str) -> str:
 
 
 def _linked(page: str, sections: list[Section]) -> str:
-    """The page with every mention of a public name, written as code, leading to it."""
+    """The page, with a link from every mention of a public name, written as code."""
     entries = [entry for section in sections for entry in section.entries]
     anchors = {entry.anchor for entry in entries}
     anchors |= {member.anchor for entry in entries for member in entry.members}
 
     def link(match: re.Match[str]) -> str:
         name = match[1].removesuffix("()")
-        # Names are often written by the module that defines them, which is not where they are public.
+        # Names are often written with the module that defines them instead of the public one.
         last = name.rpartition(".")[2]
         known = [a for a in (name, f"qpsim.{last}") if a in anchors] if "." in name else []
         return f'<a href="#{known[0]}">{match[0]}</a>' if known else match[0]

@@ -1,4 +1,4 @@
-"""How the command line speaks: a mistake or a warning is one line on stderr, never a traceback."""
+"""Output of the command line: errors and warnings as one line on stderr, tables and JSON on stdout."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from qpsim import errors
 from qpsim.errors import QpsimError
 
 NOT_TRUE, USER_ERROR, INTERRUPTED = 1, 2, 130
+# Letters of a cell that is no number.
+_SENTENCE = 30
 _WARNINGS = tuple(
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Warning)
 )
@@ -24,7 +26,7 @@ _WARNINGS = tuple(
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn errors of the user's making into one line and an exit code, warnings into one line."""
+    """Turn errors of the user into one line and an exit code, and warnings into one line."""
     with warnings.catch_warnings():
         warnings.showwarning = _warn  # type: ignore[assignment]
         for category in _WARNINGS:
@@ -41,7 +43,7 @@ def one_line_errors() -> Iterator[None]:
             raise typer.Exit(USER_ERROR) from None
         except OSError as error:
             if error.errno == errno.EPIPE:
-                # The reader, such as head, has seen enough: typer ends quietly.
+                # The reader of a pipe, such as head, has ended; typer exits without a message.
                 raise
             where = f"{error.filename}: " if error.filename is not None else ""
             reason = f"{where}{error.strerror or error}."
@@ -57,10 +59,10 @@ def one_line_errors() -> Iterator[None]:
 
 
 def make_streams_safe() -> None:
-    """Let nothing be lost to a print.
+    """Make printing safe in any terminal.
 
-    A character that the terminal's encoding does not have is written as an escape. A stream that
-    was closed before the program started is replaced: its number would go to the next file opened.
+    A character that the terminal's encoding does not have is written as an escape. A stream that was closed before the
+    program started is replaced, since the next opened file would get its number.
     """
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         stream = getattr(sys, name)
@@ -83,9 +85,9 @@ def print_json(data: Any) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table on stdout: the first column to the left, the others to the right.
+    """A table on stdout: the first column and columns of sentences to the left, the others to the right.
 
-    It takes the width that it needs: a cell that wraps cannot be copied.
+    Cells are not wrapped, so that they can be copied.
     """
     from rich import box
     from rich.console import Console
@@ -94,7 +96,8 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
     for k, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if k == 0 else "right", no_wrap=True)
+        is_left = k == 0 or any(len(row[k]) > _SENTENCE for row in rows)
+        table.add_column(Text(column), justify="left" if is_left else "right", no_wrap=True)
     for row in rows:
         table.add_row(*map(Text, row))
     Console(width=1000, soft_wrap=True, highlight=False).print(table)

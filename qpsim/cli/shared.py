@@ -1,4 +1,4 @@
-"""Options that mean the same in several commands, and how figures and topics take theirs."""
+"""Options that several commands have, and the options of figures and topics."""
 
 from __future__ import annotations
 
@@ -26,21 +26,27 @@ def tasks_beginning(incomplete: str) -> list[str]:
     return [name for name in task_names() if name.startswith(incomplete)]
 
 
-Workers = Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")]
+Workers = Annotated[int | None, typer.Option(help="Number of threads.", show_default="all cores")]
 Rng = Annotated[
     int | None,
-    typer.Option("--rng", help="Seed: the same one gives the same bits.", show_default="0"),
+    typer.Option("--rng", help="Seed; equal seeds give equal bits.", show_default="0"),
 ]
-# Topics of qpsim verify name theirs seed.
+# The option of qpsim verify's topics is named seed.
 Seed = Rng
-DataFolder = Annotated[
-    Path | None, typer.Option(help="Folder of MNIST and CIFAR, for what is about networks.")
-]
+DataFolder = Annotated[Path | None, typer.Option(help="Folder of MNIST and CIFAR, for networks.")]
 CacheFolder = Annotated[
     Path | None,
     typer.Option(help="Folder of finished network runs.", show_default="the user's cache"),
 ]
-
+# Options of the commands that train a network.
+TaskSteps = Annotated[int | None, typer.Option(help="Number of steps.", show_default="the task's")]
+TaskBatchSize = Annotated[
+    int | None, typer.Option(help="Examples in a batch.", show_default="the task's")
+]
+TaskL2 = Annotated[
+    float | None, typer.Option(help="L2 factor of the weights.", show_default="the task's")
+]
+TaskData = Annotated[Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")]
 
 Problems = Annotated[
     list[str] | None,
@@ -74,7 +80,7 @@ Methods = Annotated[
 ]
 
 
-# Options of earlier versions, by what they are called now.
+# Option names of earlier versions, with the present ones.
 _FORMER = {
     "--replicates": "--n-replicates",
     "--steps": "--n-steps",
@@ -88,7 +94,7 @@ _FORMER = {
 
 
 class Command(TyperCommand):
-    """A command that understands the option names of earlier versions, and says the present ones."""
+    """A command that accepts the option names of earlier versions, with a hint to the present ones."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Read the command line."""
@@ -116,11 +122,11 @@ def given(options: Mapping[str, Any]) -> dict[str, Any]:
 def chosen_options(
     common: Mapping[str, Any], more: Sequence[str] | None, known: Mapping[str, Sequence[str]]
 ) -> dict[str, dict[str, Any]]:
-    """What was given on the command line, for each of the things asked for.
+    """The options given on the command line, for each figure or topic.
 
-    ``common`` has the named options, None where not given, ``more`` the NAME=VALUE pairs, ``known``
-    each thing's own options. Of several things each takes what it knows; a single one is given all,
-    to say itself what it does not know.
+    ``common`` has the named options, None where not given, ``more`` the NAME=VALUE pairs, ``known`` each thing's own
+    options. With several figures or topics each gets the options that it has; a single one gets all, and reports
+    unknown ones.
     """
     named = given(common)
     named |= assignments(more, sorted({key for names in known.values() for key in names}))
@@ -135,6 +141,6 @@ def chosen_options(
 
 
 def _present_name(key: str, names: Sequence[str]) -> str:
-    """An option's name as it is called now, for things that have it under that name."""
+    """The present name of an option, for figures or topics that have it under that name."""
     now = _FORMER.get(f"--{key}", f"--{key}").removeprefix("--").replace("-", "_")
     return now if key not in names and now in names else key

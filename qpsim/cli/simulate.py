@@ -26,8 +26,8 @@ def simulate(
         float | None,
         typer.Option(
             metavar="SECONDS",
-            help="Keep in the folder --out where the run stands, this often; after a kill the "
-            "same command goes on from there, to the same bits.",
+            help="Seconds between checkpoints in the folder --out; after an interrupt the same command "
+            "continues from there, with the same bits.",
         ),
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print the summary as JSON.")] = False,

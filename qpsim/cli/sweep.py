@@ -17,7 +17,7 @@ class RunUnlessNamed(TyperGroup):
     """``qpsim sweep SPEC.toml`` is ``qpsim sweep run SPEC.toml``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put the default command's name before arguments that name none."""
+        """Add the default command's name to arguments without a command."""
         if args and args[0] not in self.commands and args[0] not in ("-h", "--help"):
             args = ["run", *args]
         return super().parse_args(ctx, args)
@@ -37,12 +37,10 @@ app = typer.Typer(
     """,
 )
 
-StoreArgument = Annotated[
-    Path, typer.Argument(metavar="STORE", help="Folder that a sweep has written.")
-]
+StoreArgument = Annotated[Path, typer.Argument(metavar="STORE", help="Folder of a sweep.")]
 
 
-@app.command("run", cls=Command, short_help="Run the cells that the store does not hold yet.")
+@app.command("run", cls=Command, short_help="Run the cells that are not in the store yet.")
 def run(
     spec: Annotated[str, typer.Argument(metavar="SPEC.toml", help="Sweep; - for stdin.")],
     store: Annotated[
@@ -61,8 +59,8 @@ def run(
 ) -> None:
     """Run every cell of a sweep that its store does not hold yet.
 
-    Killed at any moment, the same command goes on where it stopped; the final data are the same
-    byte for byte. Exit code 1 if any cell has failed. A file with everything that there is:
+    After an interrupt at any moment the same command continues; the final data are the same byte
+    for byte. Exit code 1 if any cell has failed. A file with everything that there is:
 
     \b
       [fixed]                      # what all cells share; the defaults are
@@ -168,7 +166,7 @@ def status(
 def table(
     store: StoreArgument,
     steps: Annotated[
-        bool, typer.Option("--steps", help="One row a cell and step, not one a cell.")
+        bool, typer.Option("--steps", help="One row for each cell and step, not for each cell.")
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="A .csv or .parquet file.", show_default="CSV on stdout")

@@ -30,7 +30,7 @@ app = typer.Typer(
       qpsim theory errata
     """,
 )
-# A first number may be negative: it is no option.
+# A first number may be negative, which must not be read as an option.
 _NUMBERS = {"ignore_unknown_options": True}
 
 Hessian = Annotated[
@@ -42,7 +42,9 @@ Hessian = Annotated[
 Noise = Annotated[float, typer.Option(help="Standard deviation nu of the data.")]
 Theta = Annotated[
     str,
-    typer.Option(metavar="FILE|a,b,c|random", help="Point; random: U[-10, 10] off the optimum."),
+    typer.Option(
+        metavar="FILE|a,b,c|random", help="Point; by default the optimum plus U[-10, 10]."
+    ),
 ]
 Optimum = Annotated[
     str | None, typer.Option(metavar="FILE|a,b,c", help="Minimiser.", show_default="zeros")
@@ -94,7 +96,10 @@ def improvement(
 @app.command(cls=Command, context_settings=_NUMBERS)
 def success(
     gradient: Annotated[str, typer.Argument(metavar="GRADIENT", help="Numbers a,b,c or a file.")],
-    std: Annotated[str, typer.Argument(metavar="STD", help="Deviations, one or as many.")],
+    std: Annotated[
+        str,
+        typer.Argument(metavar="STD", help="Standard deviations: one, or one for each gradient."),
+    ],
     json_: Json = False,
 ) -> None:
     """How often a Gaussian gradient's sign is right.
@@ -181,7 +186,7 @@ def risk(
         str,
         typer.Argument(
             metavar="METHOD",
-            help="sgd, m-sgd; on a diagonal Hessian ssd, m-ssd, adam, rmsprop and their kind.",
+            help="sgd, m-sgd; on a diagonal Hessian also ssd, m-ssd, adam, rmsprop and others.",
             autocompletion=methods_beginning,
         ),
     ],

@@ -9,7 +9,14 @@ from typing import Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import assignments, file_lines, print_json, print_table, say
-from qpsim.cli.shared import methods_beginning, tasks_beginning
+from qpsim.cli.shared import (
+    TaskBatchSize,
+    TaskData,
+    TaskL2,
+    TaskSteps,
+    methods_beginning,
+    tasks_beginning,
+)
 
 _ROWS = 12
 
@@ -29,14 +36,9 @@ def train(
         list[str] | None,
         typer.Option("--set", metavar="NAME=VALUE", help="A hyper-parameter, such as b2=0.99."),
     ] = None,
-    n_steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Examples in a batch.", show_default="the task's")
-    ] = None,
-    l2: Annotated[
-        float | None,
-        typer.Option(help="L2 factor of the weights.", show_default="the task's"),
-    ] = None,
+    n_steps: TaskSteps = None,
+    batch_size: TaskBatchSize = None,
+    l2: TaskL2 = None,
     divide_after: Annotated[
         list[int] | None,
         typer.Option(
@@ -45,20 +47,20 @@ def train(
         ),
     ] = None,
     divisor: Annotated[
-        float | None, typer.Option(help="By how much.", show_default="the task's")
+        float | None, typer.Option(help="Divisor of the step size.", show_default="the task's")
     ] = None,
     evaluate_every: Annotated[
         int | None, typer.Option(help="Steps between tests.", show_default="the task's")
     ] = None,
-    seed: Annotated[int, typer.Option("--rng", help="Seed: the same one gives the same bits.")] = 0,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
+    seed: Annotated[int, typer.Option("--rng", help="Seed; equal seeds give equal bits.")] = 0,
+    data: TaskData = None,
+    workers: Annotated[
+        int | None, typer.Option(help="Number of threads.", show_default="all cores")
     ] = None,
-    workers: Annotated[int | None, typer.Option(help="Threads.", show_default="all cores")] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            help="File in which to keep where the run stands; if it is there, the run goes on from it."
+            help="File for the state of the run; if it exists, the run continues from it."
         ),
     ] = None,
     checkpoint_every: Annotated[
@@ -73,9 +75,8 @@ def train(
 ) -> None:
     """Train a network; a table of losses and accuracies over steps.
 
-    The training columns are means over the batches since the test before, as training saw them;
-    the test columns are of the whole test set. With --checkpoint the same command goes on from
-    where the run was interrupted, to the same bits.
+    The training columns are means over the batches since the last test; the test columns are of the whole test set.
+    With --checkpoint the same command continues an interrupted run, with the same bits.
 
     \b
     Examples:

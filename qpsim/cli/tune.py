@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from qpsim.cli.report_errors import file_lines, print_json, print_table, say
-from qpsim.cli.shared import methods_beginning, tasks_beginning
+from qpsim.cli.shared import (
+    TaskBatchSize,
+    TaskData,
+    TaskL2,
+    TaskSteps,
+    methods_beginning,
+    tasks_beginning,
+)
 
 if TYPE_CHECKING:
     from qpsim.tuning.networks import Tuned
@@ -33,33 +40,29 @@ def tune(
     orders: Annotated[
         int | None,
         typer.Option(
-            help="Orders of magnitude below the largest stable step size to search; the paper's are 2.",
+            help="Orders of magnitude below the largest stable step size to search; 2 in the paper.",
             show_default="down to where nothing is learned",
         ),
     ] = None,
-    n_steps: Annotated[int | None, typer.Option(help="Steps.", show_default="the task's")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Examples in a batch.", show_default="the task's")
-    ] = None,
-    l2: Annotated[
-        float | None,
-        typer.Option(help="L2 factor of the weights.", show_default="the task's"),
-    ] = None,
+    n_steps: TaskSteps = None,
+    batch_size: TaskBatchSize = None,
+    l2: TaskL2 = None,
     criterion: Annotated[
         str | None,
         typer.Option(help="test-accuracy or training-loss.", show_default="the task's"),
     ] = None,
     seed: Annotated[
-        int, typer.Option("--rng", help="First seed: those of the search, then the others.")
+        int,
+        typer.Option(
+            "--rng", help="First seed; the search uses the first ones, the replicates the next."
+        ),
     ] = 0,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder with the files of MNIST or CIFAR.")
-    ] = None,
+    data: TaskData = None,
     cache: Annotated[
         Path | None, typer.Option(help="Folder of finished runs.", show_default="the user's cache")
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(help="Processes.", show_default="all cores")
+        int | None, typer.Option(help="Number of processes.", show_default="all cores")
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the table and the plot.")] = Path("figures"),
     json_: Annotated[bool, typer.Option("--json", help="Print every number as JSON.")] = False,
@@ -67,9 +70,9 @@ def tune(
     """Find the best step size of each method: try one of every order of magnitude, then those
     of the grid 6, 3, 1 x 10^m around the best, and run replicates at the best.
 
-    Finished runs are kept: a tuning that was stopped goes on from there. Writes
-    tune-TASK.json and a plot of how sensitive each method is to its step size; if the files read
-    hold other data than the task's, such as Fashion-MNIST, their name comes behind TASK.
+    Finished runs are stored, so that an interrupted tuning can continue. Writes tune-TASK.json and a plot of how
+    sensitive each method is to its step size; if the files contain other data than the task's, such as Fashion-MNIST,
+    their name is appended to TASK.
 
     \b
     Examples:
@@ -125,7 +128,7 @@ def tune(
 
 
 def _stem(tuned: Tuned) -> str:
-    """The files' name: the task's, and what was trained on if the files of a task were others'.
+    """The name of the files: the task's, and that of the data if it is another data set.
 
     Tunings of one task on MNIST and on Fashion-MNIST must not overwrite each other.
     """

@@ -37,7 +37,9 @@ def verify(
         ),
     ] = None,
     n_steps: Annotated[int | None, typer.Option(help="Steps of a run.", show_default="100")] = None,
-    dim: Annotated[int | None, typer.Option(help="Coordinates.", show_default="100")] = None,
+    dim: Annotated[
+        int | None, typer.Option(help="Number of coordinates.", show_default="100")
+    ] = None,
     scale: Annotated[
         float | None,
         typer.Option(help="Starting offsets are U[-scale, scale].", show_default="10"),
@@ -55,8 +57,8 @@ def verify(
 ) -> None:
     """Measure the paper's statements; exit with 1 if one of them does not hold.
 
-    The theory is every formula of Sections 1 to 3, B and C: what is claimed, the mean of draws that
-    do not use the formula, its standard error, and how many of those lie between the two (z).
+    The topic theory has every formula of Sections 1 to 3, B and C: the claimed number, the mean of
+    independent draws, its standard error, and their difference in standard errors (z).
 
     \b
     Examples:

@@ -1,7 +1,15 @@
-"""Other people's optimizers held to the rules: gradient streams, laws, and a diagnosis.
+"""Optimizers of other programs compared with the rules of this package: on gradient streams, and by their loss.
 
-A method is one scalar rule here, so it is a yardstick for any implementation of it.
-:func:`check` reports, :func:`assert_conforms` fails a test, ``qpsim conform`` is the command.
+:func:`check` returns a report, :func:`assert_conforms` fails a test, ``qpsim conform`` is the command.
+
+- ``checking``: both functions. ``adapters/``: optimizers of PyTorch, optax and Keras under one interface; a further
+  library is a file there.
+- ``streams``: fixed sequences of gradients; ``play`` gives one to an optimizer; ``expectation`` computes what the rule
+  does, and how far rounding may take an optimizer from it; ``dtypes`` has the types of numbers.
+- ``laws``: the mean loss on small stochastic problems. ``counters``: errors of state and step counters.
+- ``diagnosis``: which known variant explains a difference. ``variant``, ``variants``, ``variants_adam``,
+  ``variants_other``, ``written``, ``decays``: the variants; a new one is a function in one of these files.
+- ``public``, ``snippets``: published optimizers and their known differences. ``report``: the results.
 """
 
 from qpsim.conformance.checking import assert_conforms, check

@@ -1,4 +1,4 @@
-"""An optimizer held to a rule: streams, then laws; and a diagnosis where it differs."""
+"""``check``: compares an optimizer with a rule on streams and laws, and diagnoses differences."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ import numpy as np
 
 from qpsim import __version__, checks
 from qpsim.conformance import adapters, laws
-from qpsim.conformance.diagnosis import best_step_sizes, candidate_of, diagnose
+from qpsim.conformance.diagnosis import UNKNOWN, best_step_sizes, candidate_of, diagnose
 from qpsim.conformance.expectation import COUPLED, DECOUPLED, Difference
 from qpsim.conformance.play import Played, play, why_not
 from qpsim.conformance.report import Report, StreamOutcome
 from qpsim.conformance.streams import LONG, Stream, streams
 from qpsim.errors import ConformanceError
+from qpsim.execution import progress
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 
-# A power of two is the same number in every type; these two carry the unit of theta themselves.
+# Step sizes: a power of two, which is exact in every type; and 1 for AdaDelta and Rprop, whose directions have the unit
+# of theta.
 _RATE, _RATE_ONE = 2.0**-7, 1.0
 _OF_RATE_ONE = ("rprop", "adadelta")
 
@@ -36,31 +38,29 @@ def check(
     n_long: int = LONG,
     **hyper: Any,
 ) -> Report:
-    """Hold an optimizer to a method's exact numbers.
+    """Compare an optimizer with the exact numbers of a method.
 
-    It is given fixed streams of gradients (:func:`qpsim.conformance.streams`), and every move of its
-    parameters is compared with the rule's. A difference is forgiven where rounding explains it: the
-    rule runs again with every gradient and state off by one rounding error of the type in use, and 16
-    times the effect, plus the rounding of the parameters, is the tolerance of that step. Then its mean
-    excess loss on noisy quadratics is compared with the rule's, within 4.5 standard errors; one of
-    them is dense where the rule depends on the basis.
+    It is given fixed streams of gradients (:func:`qpsim.conformance.streams`), and every move of its parameters is
+    compared with the rule's. The tolerance for rounding is computed: the rule runs again with every gradient and state
+    changed by one rounding error of the type in use, and 16 times the effect, plus the rounding of the parameters, is
+    the tolerance of each step. Then its mean excess loss on noisy quadratics is compared with the rule's, within 4.5
+    standard errors; one of them is dense where the rule depends on the basis.
 
     Parameters
     ----------
     optimizer
-        A class of torch optimizers, or a factory ``params -> optimizer``; an optax transformation, or
-        a function of optax; a Keras optimizer or its class; or a pair ``(init, update)`` with
-        ``init(params) -> state`` and ``update(gradient, state, params) -> (params, state)`` on NumPy
-        arrays. A class or function is called with the method's hyper-parameters, under the names that
-        its signature has for them, and with no weight decay unless you say so; everything else is
-        taken as it is.
+        A class of torch optimizers, or a factory ``params -> optimizer``; an optax transformation, or a function of
+        optax; a Keras optimizer or its class; or a pair ``(init, update)`` with ``init(params) -> state`` and
+        ``update(gradient, state, params) -> (params, state)`` on NumPy arrays. A class or function is called with the
+        method's hyper-parameters, under the names in its signature, and with a weight decay of 0 unless one is given;
+        other optimizers are used as they are.
     method : str, Method or Rule, default "adam"
-        What it should be.
+        The method with which it is compared.
     step_size : float, sequence or callable t -> float, optional
-        The step size, or a schedule of it (t = 1, 2, ...). By default that which the optimizer says
-        it has, or one number that fits; a negative one means that it ascends.
+        The step size, or a schedule of it (t = 1, 2, ...). By default the optimizer's own, if it states one, or a
+        fitted number; negative for an optimizer that ascends.
     weight_decay : float, default 0
-        Rules know no parameters, so a decay acts beside the rule.
+        Weight decay, which is applied in addition to the rule.
     decay_form : {"decoupled", "coupled"}
         theta (1 - step size x weight decay), or weight decay x theta added to the gradient.
     only : sequence of str, optional
@@ -78,15 +78,15 @@ def check(
     Raises
     ------
     ConformanceError
-        No optimizer, one that needs a closure or has complex parameters, or a factory that fails.
+        Not an optimizer, one that needs a closure or has complex parameters, or a factory that fails.
     MethodError
         An unknown method or hyper-parameter, or a method that observes a variance.
 
     Notes
     -----
-    Covered: every element by itself. Not covered: what acts on several elements at once, such as
-    clipping by a norm, centralised gradients and LAMB's trust ratio (they are reported as differences),
-    closures, sparse gradients, and devices other than the processor.
+    Checked are elementwise updates. Not covered: updates that combine several elements, such as clipping by a norm,
+    centralised gradients and LAMB's trust ratio (they are reported as differences), closures, sparse gradients, and
+    devices other than the CPU.
 
     Examples
     --------
@@ -129,23 +129,25 @@ def check(
     outcomes: list[StreamOutcome] = []
     played: list[Played] = []
     broken: list[Played] = []
-    for stream in wanted:
-        one = play(subject, stream)
-        if one is None:
-            outcomes.append(
-                _outcome(stream, "not applicable", None, note=why_not(subject, stream) or "")
-            )
-        elif one.wrong is not None:
-            broken.append(one)
-            outcomes.append(_outcome(stream, "fails", one))
-        else:
-            played.append(one)
+    with progress.bar("conform", len(wanted)) as bar:
+        for stream in wanted:
+            one = play(subject, stream)
+            if one is None:
+                outcomes.append(
+                    _outcome(stream, "not applicable", None, note=why_not(subject, stream) or "")
+                )
+            elif one.wrong is not None:
+                broken.append(one)
+                outcomes.append(_outcome(stream, "fails", one))
+            else:
+                played.append(one)
+            bar.tick(f"stream {stream.name!r}")
     versions = _versions(optimizer)
     if not played or played[0].stream.name != "normal":
         first = broken[0]
-        said = f"{first.wrong} (step {first.step} of stream {first.stream.name!r})"
+        wrong = f"{first.wrong} (step {first.step} of stream {first.stream.name!r})"
         return Report(
-            False, said, repr(chosen), subject.kind, "unknown", tuple(outcomes), (), versions
+            False, wrong, repr(chosen), subject.kind, "unknown", tuple(outcomes), (), versions
         )
     base = candidate_of(chosen, amount, decay_form)
     text, steps, found = best_step_sizes(base, played, declared)
@@ -159,6 +161,11 @@ def check(
     held: list[Any] = []
     if found:
         diagnosis = diagnose(chosen, base, played, declared)
+        if diagnosis.startswith(UNKNOWN) and _goes_elsewhere(subject, played[0]):
+            diagnosis += (
+                "; given the same gradients again it goes elsewhere: it draws random numbers, or keeps "
+                "something from one run to the next"
+            )
     else:
         diagnosis = f"equals {base.text} on {len(played)} streams"
         if run_laws and not amount:
@@ -172,6 +179,9 @@ def check(
                 )
             elif held:
                 diagnosis += f" and in {len(held)} laws"
+        said, real = played[0].rate, float(steps(1)[0])
+        if said and declared is None and abs(real / said - 1.0) > 1e-6:
+            diagnosis += f", with a step size of {real:.6g} where it says {said:.6g}"
     if broken:
         one = broken[0]
         diagnosis += f"; on stream {one.stream.name!r} ({one.stream.purpose}) at step {one.step}: {one.wrong}"
@@ -226,6 +236,11 @@ def assert_conforms(
         ]
         raise AssertionError("\n".join([f"not {report.method}: {report.diagnosis}", *lines]))
     return report
+
+
+def _goes_elsewhere(subject: adapters.Subject, one: Played) -> bool:
+    again = play(subject, one.stream)
+    return again is not None and not np.array_equal(again.theta, one.theta, equal_nan=True)
 
 
 def _outcome(

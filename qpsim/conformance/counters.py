@@ -1,4 +1,4 @@
-"""What goes wrong between steps, whatever the method: counters, states that are lost, gradients that are absent."""
+"""Errors that any method may have: wrong step counters, lost states, missing gradients."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 from qpsim.conformance.dtypes import rounded
 from qpsim.conformance.expectation import Candidate, compare, expected
 from qpsim.conformance.play import Played
-from qpsim.conformance.streams import FROZEN, NO_GRADIENT, SAVE
+from qpsim.conformance.streams import FROZEN, GROUPS, NO_GRADIENT, SAVE
 from qpsim.conformance.variants import written_out
 
 # Step sizes of a stream, from its number of steps.
@@ -24,10 +24,10 @@ _STARTS = (2, 3, 4, 5, 10, 100, 1000)
 
 
 def with_other_counters(base: Candidate) -> Iterator[Candidate]:
-    """The rule with a counter or a state that is wrong from the start.
+    """The rule with a wrong counter or state from the start.
 
-    A rule may keep averages that are corrected already, and most programs keep others: which of the
-    two matters for a counter that stands still, so that both are tried.
+    With a wrong counter it matters whether a program stores bias-corrected averages or others, so
+    that both forms are tried.
     """
     for function in dict.fromkeys((base.function, written_out(base.function))):
         yield from _with_other_counters(replace(base, function=function))
@@ -43,6 +43,8 @@ def _with_other_counters(base: Candidate) -> Iterator[Candidate]:
         return replace(base, text=f"{base.text} with a counter {text}", function=other)
 
     yield counted("from 0", lambda t: t - 1.0)
+    # A correction by 1 - b^0 = 0 is left out; 1 - b^t is 1 where t is large.
+    yield counted("from 0, the first step uncorrected", lambda t: t - 1.0 if t > 1.0 else 1e9)
     yield counted("one step ahead", lambda t: t + 1.0)
     yield counted("that stays at 1", lambda t: 1.0)
     yield counted("that counts each step twice", lambda t: 2.0 * t)
@@ -76,7 +78,7 @@ def with_state_of_low_precision(base: Candidate) -> Iterator[Candidate]:
 def event(
     candidate: Candidate, one: Played, steps: StepSizes, before: Sequence[Played] = ()
 ) -> str | None:
-    """What is known to go wrong on one stream, for an optimizer that is the rule on others.
+    """The known error that explains one stream, for an optimizer that follows the rule on others.
 
     Parameters
     ----------
@@ -90,7 +92,7 @@ def event(
     Returns
     -------
     str or None
-        What stands after "where"; None if nothing that is known fits.
+        The text after "where"; None if no known error fits.
     """
 
     def fits(played: Played, restart: _Restart) -> bool:
@@ -138,11 +140,17 @@ def event(
         as_zero = replace(one, stream=replace(one.stream, gradients=filled, given=None))
         if fits(as_zero, lambda k, s, t: (s, t)):
             return "no gradient is taken as a gradient of 0"
-    elif _fits_when_tensors_are_counted(one, fits):
-        return "the counter counts each tensor as a step"
-    earlier = sum(each.stream.gradients.shape[0] * len(each.stream.shapes) for each in before)
+    earlier = sum(_n_given(each) for each in before)
+    after = ", and goes on from the runs before"
+    if one.stream.given is None:
+        for start, more in ((0, ""), *(((earlier, after),) if earlier else ())):
+            if _fits_when_tensors_are_counted(one, fits, start):
+                return f"the counter counts each tensor as a step{more}"
     if earlier and fits(one, lambda k, s, t: (s, earlier + k)):
         return "the counter goes on from the runs before, instead of from 0"
+    still = standing_still(candidate, one, steps)
+    if still:
+        return still
     if one.stream.event == "two":
         return "two optimizers disturb each other"
     rows = one.theta
@@ -154,7 +162,42 @@ def event(
     return None
 
 
-def _fits_when_tensors_are_counted(one: Played, fits: Callable[[Played, _Restart], bool]) -> bool:
+def standing_still(candidate: Candidate, one: Played, steps: StepSizes) -> str | None:
+    """What does not move although the rule does: tensors, parts of them, or all from some step on."""
+    n_steps = one.stream.gradients.shape[0]
+    moved = np.diff(one.theta, axis=0) != 0.0
+    said = expected(candidate, one.stream, one.theta, one.dtype).direction
+    with np.errstate(all="ignore"):
+        # What is lost in the rounding of a parameter is no fault.
+        least = 16.0 * candidate.precision(one.dtype).roundoff * np.abs(one.theta[:-1])
+        should = np.abs(steps(n_steps)[:, None] * said) > least
+    still = ~moved.any(axis=0) & should.any(axis=0)
+    if still.all():
+        return None
+    if still.any():
+        whole = sum(bool(still[c].all()) for c in one.stream.columns if c.stop > c.start)
+        n = len(one.stream.columns)
+        if whole:
+            what = "groups" if one.stream.needs == GROUPS else "tensors"
+            return f"{whole} of {n} {what} {'do' if whole > 1 else 'does'} not move"
+        return "some elements of a tensor do not move"
+    last = int(np.flatnonzero(moved.any(axis=1))[-1]) + 1
+    if n_steps - last > 3 and should[last:].any(axis=1).all():
+        return f"the parameters do not move any more from step {last + 1} on"
+    return None
+
+
+def _n_given(one: Played) -> int:
+    """How many times a tensor was given a gradient."""
+    stream = one.stream
+    if stream.given is None:
+        return stream.gradients.shape[0] * len(stream.shapes)
+    return sum(int(stream.given[:, c].all(axis=1).sum()) for c in stream.columns)
+
+
+def _fits_when_tensors_are_counted(
+    one: Played, fits: Callable[[Played, _Restart], bool], start: int
+) -> bool:
     stream = one.stream
     n = len(stream.shapes)
     if n < 2:
@@ -168,6 +211,6 @@ def _fits_when_tensors_are_counted(one: Played, fits: Callable[[Played, _Restart
             given=None,
         )
         alone = replace(one, stream=part, theta=one.theta[:, columns])
-        if not fits(alone, lambda k, s, t, j=j: (s, n * k + j)):  # type: ignore[misc]
+        if not fits(alone, lambda k, s, t, j=j: (s, start + n * k + j)):  # type: ignore[misc]
             return False
     return True

@@ -1,4 +1,4 @@
-"""A decay of the weights that nobody declared: the usual values are tried, and the one that fits best."""
+"""Undeclared weight decay: tries the usual values, and the value that fits best."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _DIGITS = 4
 
 
 def decayed(base: Candidate, normal: Played) -> Iterator[Candidate]:
-    """The rule with a decay in the other form, without it, with usual ones, and with the best in each form."""
+    """The rule with a decay in the other form, without one, with usual values, and with the best value of each form."""
     if base.weight_decay:
         other = COUPLED if base.decay == DECOUPLED else DECOUPLED
         yield replace(base, text=f"{base.text}, but {other}", decay=other)
@@ -31,13 +31,13 @@ def decayed(base: Candidate, normal: Played) -> Iterator[Candidate]:
 
 
 def _best(base: Candidate, normal: Played) -> float:
-    """The decay with which the rule moves most nearly as the optimizer did, to four digits."""
+    """The decay with which the rule fits the optimizer's moves best, to four digits."""
 
     def off(power: float) -> float:
         candidate = replace(base, weight_decay=10.0**power)
         return misfit(candidate, normal.stream, normal.theta)
 
-    # The misfit has one minimum, but is flat far from it: look around the best of a few.
+    # The misfit has one minimum, but is flat far from it; so the search begins at the best of a few values.
     powers = np.linspace(-6.0, 0.0, 13)
     best = float(powers[int(np.argmin([off(power) for power in powers]))])
     found = minimize_scalar(

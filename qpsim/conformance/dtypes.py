@@ -1,4 +1,4 @@
-"""The four types of numbers that optimizers are held to, and how far each may round."""
+"""The four types of numbers in which optimizers are tested, with their rounding errors."""
 
 from __future__ import annotations
 

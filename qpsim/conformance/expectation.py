@@ -1,12 +1,12 @@
-"""What a rule does on a stream, and how far rounding may take an optimizer from it.
+"""What a rule does on a stream, and the tolerance for rounding errors.
 
-The rule runs as ordinary Python, one coordinate after the other. Its tolerance is measured, not
-chosen: the rule runs again with each gradient and each number of its state off by one rounding error
-of the type, up or down at random, and its hyper-parameters off by one of the scalars'. A hyper-parameter of a
-variant whose name begins with "_" is 1: a factor that stands for the rounding of what it multiplies. A bias correction
-1 - b^t has a rounding error of u / (1 - b^t) relative to itself, if the power has one of u. A
-gradient of the smallest numbers may have been multiplied by a small step size first. ``SAFETY``
-times the sum of these effects, and the rounding of the parameters, is what is forgiven at a step.
+The rule runs as ordinary Python, one coordinate after the other. The tolerance is computed: the rule runs again with
+each gradient and each number of its state changed by one rounding error of the type, up or down at random, and its
+hyper-parameters by one of the scalars' type. A hyper-parameter of a variant whose name begins with "_" is 1: a factor
+that stands for the rounding of what it multiplies. A bias correction 1 - b^t has a rounding error of u / (1 - b^t)
+relative to itself, if the power has one of u. A gradient of the smallest numbers may have been multiplied by a small
+step size first. ``SAFETY`` times the sum of these effects, plus the rounding of the parameters, is the tolerance of a
+step.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Candidate:
         Whether they are in the precision of the parameters, half precision too.
     single_state : bool
         Whether the state is kept in single precision whatever the parameters are in.
+    in_single : bool
+        Whether all is computed in single precision where the parameters are in double precision.
     """
 
     text: str
@@ -62,10 +64,11 @@ class Candidate:
     single_scalars: bool = False
     own_scalars: bool = False
     single_state: bool = False
+    in_single: bool = False
 
     def precision(self, dtype: str) -> Precision:
         """How far the parameters' type and the scalars round."""
-        found = PRECISIONS[dtype]
+        found = PRECISIONS["float32" if self.in_single and dtype == "float64" else dtype]
         scalar = found.scalar_roundoff
         if self.single_scalars:
             scalar = max(scalar, 2.0**-24)
@@ -188,10 +191,14 @@ def _moved(value: Any, roundoff: float, rng: np.random.Generator, least: float) 
 
 @dataclass(frozen=True)
 class Difference:
-    """Where an optimizer leaves a rule: the first step (from 1), and the largest relative difference there."""
+    """Where an optimizer leaves a rule: the first step (from 1), and the largest relative difference there.
+
+    ``largest`` is that of any step; what differs little at first may differ much later.
+    """
 
     step: int
     size: float
+    largest: float = math.nan
 
 
 def compare(
@@ -238,10 +245,13 @@ def compare(
     if rows.size == 0:
         return None
     k = int(rows[0])
-    unit = np.nanmax(np.abs(move[k]), initial=0.0)
-    worst = np.where(wrong[k], off[k], 0.0).max()
-    size = float(worst / unit) if unit > 0.0 else math.inf if worst > 0.0 else math.nan
-    return Difference(k + 1, size if math.isfinite(worst) else math.nan)
+    with np.errstate(all="ignore"):
+        units = np.nanmax(np.abs(move), axis=1, initial=0.0)
+        worst = np.where(wrong, off, 0.0).max(axis=1)
+        sizes = np.where(units > 0.0, worst / units, np.where(worst > 0.0, math.inf, math.nan))
+        sizes[~np.isfinite(worst)] = math.nan
+        seen = sizes[rows][np.isfinite(sizes[rows])]
+    return Difference(k + 1, float(sizes[k]), float(seen.max(initial=0.0)))
 
 
 def fitted_step_size(candidate: Candidate, stream: Stream, theta: np.ndarray) -> float:

@@ -1,12 +1,12 @@
-"""Laws on stochastic quadratics: what a fixed stream misses, the loss after many steps may show.
+"""Compares the mean loss after many steps on small stochastic quadratics, which may show what fixed streams do not.
 
-An optimizer runs on many replicates of a noisy quadratic at once, their coordinates beside each other
-in one tensor. Its mean excess loss is set beside that of the rule: exact where the theory has it, and
-otherwise an ensemble of its own, 2000 replicates with other random numbers (one jitted step; the
-kernels of :func:`qpsim.simulate` give the same law, but compile for a minute for some methods). It
-holds if the two are within ``STANDARD_ERRORS`` of their common standard error. Three Hessians are
-diagonal. A rule whose law depends on the basis also has one that is not: there the noise of the
-coordinates is correlated, and what is moved along one changes the gradients of the others.
+An optimizer runs on many replicates of a noisy quadratic at once, in one tensor. Its mean excess loss is compared with
+that of the rule: exact if the theory has a closed form (linear rules, sign descent), otherwise the mean of 20000 other
+replicates. These take single jitted steps: the kernels of :func:`qpsim.simulate` give the same law, but compile for a
+minute for some methods. The law of Adam's state on a grid would be exact too, but takes half a minute, and the standard
+error of 20000 replicates is a seventh of the optimizer's. The law holds if the difference is within ``STANDARD_ERRORS``
+standard errors. Three Hessians are diagonal. For rules whose loss depends on the basis there is also a dense one, where
+the noise is correlated between coordinates.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from qpsim.methods import Method
 from qpsim.problem.quadratic import QuadraticProblem
 
 STANDARD_ERRORS = 4.5
-_N_STEPS, _N_REPLICATES, _N_EXPECTED = 50, 400, 2000
+_N_STEPS, _N_REPLICATES, _N_EXPECTED = 50, 400, 20_000
 
 
 def problems() -> dict[str, tuple[QuadraticProblem, float]]:
@@ -59,7 +59,7 @@ def hold(subject: Subject, method: Method, step_size: np.ndarray | float) -> lis
     outcomes = []
     for k, (name, (problem, distance)) in enumerate(problems().items()):
         if method.equivariant and not problem.is_diagonal:
-            continue  # as in the own axes
+            continue  # the same as in the eigenbasis
         theta0 = distance * np.array([1.0, -0.7, 0.4])
         observed, error = _observed(subject, problem, theta0, side, seed=k)
         expected, other = _expected(method, problem, theta0, side * steps, seed=100 + k)
@@ -103,7 +103,8 @@ def _expected(
 ) -> tuple[float, float]:
     from qpsim import theory
 
-    if np.all(steps == steps[0]) and problem.is_diagonal:
+    has_closed_form = method.equivariant or method.name == "ssd"
+    if has_closed_form and np.all(steps == steps[0]) and problem.is_diagonal:
         try:
             risk = theory.expected_excess_loss(problem, method, theta0, float(steps[0]), _N_STEPS)
             return float(np.asarray(risk)[-1]), 0.0

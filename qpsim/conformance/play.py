@@ -1,4 +1,4 @@
-"""A stream given to an optimizer: where the parameters go, or what goes wrong on the way."""
+"""Runs an optimizer on a stream and records its parameters, or what fails."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def play(subject: Subject, stream: Stream) -> Played | None:
     theta = [np.array(stream.theta0)]
     wrong, k, rate = None, 0, None
     with np.errstate(all="ignore"), warnings.catch_warnings():
-        # What a library warns of is its user's affair, not the check's.
+        # Warnings of the library are not part of the check.
         warnings.simplefilter("ignore")
         try:
             values = [

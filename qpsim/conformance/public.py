@@ -1,8 +1,9 @@
-"""Public optimizers that claim to be a method that has a rule here, by package.
+"""A list of public optimizers, by package, each with the method that it should follow.
 
 Packages are imported only when asked for. Each optimizer is set as its users are told to, with the
 hyper-parameters of the method where it has arguments for them; what remains different is a
-difference of the implementation. ``timm`` is looked for too; it needs torchvision.
+difference of the implementation. Of ``timm`` the optimizers of its own are here: under the names "adam",
+"sgd" and the like it hands out those of torch.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
+
+from qpsim.errors import first_line
 
 RATE = 2.0**-7
 
@@ -53,14 +56,26 @@ def installed(package: str) -> str | None:
     >>> installed("numpy") is None
     True
     """
+    return None if why_missing(package) else version(package)
+
+
+def why_missing(package: str) -> str | None:
+    """Why a package's optimizers cannot be had, in a few words; None if they can.
+
+    >>> why_missing("numpy")
+    'no package of public optimizers'
+    """
     if package not in _MODULES:
-        return None
+        return "no package of public optimizers"
     try:
-        found = version(package)
+        version(package)
+    except PackageNotFoundError:
+        return "not installed"
+    try:
         imported(package)
-    except (PackageNotFoundError, ImportError, RuntimeError, AttributeError, OSError):
-        return None
-    return found
+    except (ImportError, RuntimeError, AttributeError, OSError) as error:
+        return f"cannot be imported: {first_line(error)}"
+    return None
 
 
 def _class(name: str, **settings: Any) -> Callable[[Any], Any]:
@@ -150,7 +165,11 @@ PUBLIC: tuple[Public, ...] = (
     Public("pytorch_optimizer", "AdamW", "adamw", {"weight_decay": 0.01}, _class("AdamW")),
     Public("timm", "Lion", "lion", {}, _class("Lion")),
     Public("timm", "AdaBelief", "adabelief", {}, _class("AdaBelief", rectify=False)),
-    Public("timm", "NAdamW", "nadam", {}, _class("NAdamW")),
+    Public("timm", "AdamWLegacy", "adamw", {"weight_decay": 0.01}, _class("AdamWLegacy")),
+    Public("timm", "NAdamW", "nadam", {"momentum_decay": 1e9}, _class("NAdamW", weight_decay=0.0)),
+    Public("timm", "NAdamLegacy", "nadam", {}, _class("NAdamLegacy")),
+    Public("timm", "RAdamLegacy", "radam", {}, _class("RAdamLegacy")),
     Public("timm", "RMSpropTF", "rmsprop", {}, _class("RMSpropTF")),
     Public("timm", "SGDW", "m-sgd", {}, _class("SGDW", momentum=0.9)),
+    Public("timm", "SGDW, nesterov", "nesterov", {}, _class("SGDW", momentum=0.9, nesterov=True)),
 )

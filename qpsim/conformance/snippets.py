@@ -191,3 +191,34 @@ assert abs(b.item()) < 0.9
 """
 for _name in ("AdaBelief", "AdaMax", "MSVAG"):
     SNIPPETS["pytorch_optimizer", _name] = _COUNTED.format(name=_name)
+SNIPPETS["timm", "RMSpropTF"] = """\
+import torch
+from timm.optim import RMSpropTF
+param = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+optimizer = RMSpropTF([param], lr=1.0, alpha=0.75, eps=0.0)
+param.grad = torch.full_like(param, 2.0)
+optimizer.step()
+print(param)  # v is 0.25 * 4 = 1, so that the first step is -2; here v starts at 1
+assert abs(param.item() + 2 / (0.75 + 0.25 * 4) ** 0.5) < 1e-9
+"""
+SNIPPETS["timm", "RAdamLegacy"] = """\
+import torch
+from timm.optim import RAdamLegacy
+param = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+optimizer = RAdamLegacy([param], lr=0.1)
+param.grad = torch.ones_like(param)
+optimizer.step()
+print(param)  # 0.1 in double precision: the step is made in single precision
+assert param.item() == float(param.float()) != -0.1
+"""
+SNIPPETS["timm", "NAdamW"] = """\
+import torch
+from timm.optim import NAdamW
+param = torch.zeros(1, dtype=torch.float64, requires_grad=True)
+optimizer = NAdamW([param], lr=1.0, eps=0.0, weight_decay=0.0)
+param.grad = torch.ones_like(param)
+optimizer.step()
+exact = 0.9 * 0.1 / (1 - 0.9**2) + 0.1 / (1 - 0.9)  # the next step's momentum is corrected as such
+print(param, -exact)  # here it is corrected as this step's: (0.9 * 0.1 + 0.1) / (1 - 0.9)
+assert abs(param.item() + 1.9) < 1e-9
+"""

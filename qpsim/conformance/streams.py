@@ -1,4 +1,4 @@
-"""Fixed streams of gradients, each with what it is for: the first half of what an optimizer is held to.
+"""Fixed streams of gradients on which optimizers are compared with rules, each with its purpose.
 
 A stream is a table of gradients, one row a step and one column a coordinate, with the shapes of the
 tensors that the columns are cut into. The gradients do not depend on what the optimizer does.

@@ -1,4 +1,4 @@
-"""One variant of a method: a rule that implementations take for it, and the list that all variants enter."""
+"""The class ``Variant``: a rule that implementations use in place of a method. Also the list of all variants."""
 
 from __future__ import annotations
 

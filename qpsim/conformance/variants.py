@@ -1,8 +1,8 @@
-"""What implementations get wrong, or do in another way: variants of the methods, each a scalar rule.
+"""Variants of the methods, right or wrong, that implementations have; each is a scalar rule.
 
-A variant has the form of a rule, (gradient, state ..., t, hyper-parameters ...) -> (direction, state
-...), and takes the hyper-parameters of its method by name. It is found by planting it: an optimizer
-made of it must be diagnosed as this variant (tests/conformance).
+A variant has the form of a rule, (gradient, state ..., t, hyper-parameters ...) -> (direction, state ...), and takes
+the hyper-parameters of its method by name. A test makes an optimizer of each variant, which must be diagnosed as this
+variant (tests/conformance).
 """
 
 from __future__ import annotations

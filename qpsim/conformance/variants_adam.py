@@ -70,6 +70,13 @@ def _late_variance(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
     return over(m / (1.0 - b1**t), sqrt(before) + eps), m, v
 
 
+@variant(_ADAM, "with m re-zeroed at each step")
+def _no_memory(gradient, v, t, b1=0.9, b2=0.999, eps=1e-8):
+    v = b2 * v + (1.0 - b2) * gradient * gradient
+    m = (1.0 - b1) * gradient / (1.0 - b1**t)
+    return over(m, sqrt(v / (1.0 - b2**t)) + eps), v
+
+
 @variant(_ADAM, "with |g| averaged instead of g^2")
 def _absolute(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
     m = b1 * m + (1.0 - b1) * gradient

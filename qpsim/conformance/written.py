@@ -1,4 +1,4 @@
-"""Rules that keep corrected averages, written as most programs have them: averages that are not corrected.
+"""Rules rewritten with averages that are not bias-corrected, as most programs store them.
 
 Both are the same while the counter is right. They differ where it is lost.
 """

@@ -1,7 +1,7 @@
-"""Hold BLAS to one thread while our own threads use the cores.
+"""Limit BLAS to one thread while the package's own threads use the cores.
 
-BLAS threads would compete with ours. They would also cut sums in other places on a machine with
-another number of cores, so that the last bits of a result would depend on the machine.
+BLAS threads would compete with ours for the cores. They also split sums according to the number of
+cores, so that the last bits of a result would depend on the machine.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ _SCIPY = "scipy.linalg.cython_blas"
 
 @contextmanager
 def one_blas_thread(*, load_scipy: bool = True) -> Iterator[None]:
-    """Hold BLAS to one thread while any such block runs in this process, in whatever thread.
+    """Limit BLAS to one thread while any such block runs in any thread of this process.
 
-    The first block that begins sets the limit. The last one that ends gives every library the
-    number of threads back that it had before, so that blocks may overlap in any order. A block
-    inside another costs some microseconds.
+    The first block that begins sets the limit. The last one that ends restores each library's
+    former number of threads, so that blocks may overlap in any order. A nested block costs some
+    microseconds.
 
     Parameters
     ----------
     load_scipy : bool, default True
-        NumPy and SciPy bring a BLAS each, and compiled code calls SciPy's. True loads that one
-        first, so that it is held as well. Code that only calls NumPy saves the time with False; a
-        library that is loaded later is held from the next block on.
+        NumPy and SciPy have a BLAS each, and compiled code calls SciPy's. True loads SciPy's before
+        the limit is set, so that it is limited too. False saves the time of loading, for code that
+        calls NumPy only; a library that is loaded later is limited from the next block on.
 
     Examples
     --------
@@ -49,16 +49,16 @@ def one_blas_thread(*, load_scipy: bool = True) -> Iterator[None]:
 
 
 def hold_blas_in_this_thread() -> None:
-    """For good, where each thread has its own limit: for threads that do nothing but our tasks."""
+    """Limit BLAS in this thread for good. For worker threads, where each thread has its own limit (OpenMP)."""
     _limit.enter()
     _limit.leave([])
 
 
 class _Limit:
-    """Counts the blocks that run, and knows how many threads each library had before them.
+    """Counts the running blocks, and stores how many threads each library had before.
 
-    Most libraries have one limit for the whole process. Those built on OpenMP have one for each
-    thread, which every block sets and restores in its own.
+    Most libraries have one limit for the whole process. Those built on OpenMP have one for each thread, so that every
+    block sets and restores the limit of its own thread.
     """
 
     def __init__(self) -> None:
@@ -70,7 +70,7 @@ class _Limit:
         self._known: tuple[bool, ...] = ()
 
     def enter(self) -> list[int]:
-        """Begin a block; how many threads the libraries that count by thread had in this one."""
+        """Begin a block. Returns the former limits, in this thread, of the libraries with one limit per thread."""
         with self._lock:
             loaded = (_SCIPY in sys.modules,)
             if loaded != self._known or self._blocks == 0:
@@ -78,7 +78,7 @@ class _Limit:
                     self._look()
                     self._known = loaded
                 for library in self._shared:
-                    # Of a library that is held already we know the number from when it was not.
+                    # For a library that is limited already, keep the number stored before the limit was set.
                     self._threads_before.setdefault(library.filepath, library.num_threads)
                     _set_threads(library, 1)
             self._blocks += 1
@@ -89,7 +89,7 @@ class _Limit:
 
     def leave(self, own_before: list[int]) -> None:
         """End a block."""
-        # One that was loaded meanwhile is not in the list: nothing was set.
+        # A library that was loaded meanwhile is not in the list, and its limit was not changed.
         for library, n_threads in zip(self._by_thread, own_before, strict=False):
             library.set_num_threads(n_threads)
         with self._lock:
@@ -100,27 +100,27 @@ class _Limit:
                 self._threads_before.clear()
 
     def forget_blocks(self) -> None:
-        """In a forked child: no block runs here, though BLAS may be held as it was in the parent.
+        """In a forked child process: no block runs here, though BLAS may still be limited as in the parent.
 
-        The numbers from before are kept; the child's first block restores them when it ends.
+        The former numbers are kept, and the child's first block restores them when it ends.
         """
         self._lock = threading.Lock()
         self._blocks = 0
         self._known = ()
 
     def _look(self) -> None:
-        """Find the libraries that are loaded, which takes some milliseconds."""
+        """Find the loaded libraries; this takes some milliseconds."""
         from threadpoolctl import ThreadpoolController
 
-        # Their own switches are a hundred times faster than ThreadpoolController.limit.
+        # Each library's own function is a hundred times faster than ThreadpoolController.limit.
         found = ThreadpoolController().select(user_api="blas").lib_controllers
         self._by_thread = [one for one in found if getattr(one, "threading_layer", "") == "openmp"]
         self._shared = [one for one in found if one not in self._by_thread]
 
 
 def _set_threads(library: Any, n_threads: int) -> None:
-    # threadpoolctl lets only one thread at a time set OpenBLAS's limit, and silently ignores the
-    # others. Here a limit may be set by one thread and taken away by another.
+    # threadpoolctl lets only one thread change OpenBLAS's limit and silently ignores the others. Here one thread may
+    # set a limit and another one remove it, so that the owner is cleared.
     clear = getattr(library, "clear_controlling_thread", None)
     if clear is not None:
         clear(force=True)

@@ -1,4 +1,4 @@
-"""How many cores there are, and whether a number of workers makes sense."""
+"""The number of available cores, and the check of a ``workers`` argument."""
 
 from __future__ import annotations
 

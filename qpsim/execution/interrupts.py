@@ -1,9 +1,8 @@
-"""Ctrl-C at a moment that leaves nothing half done.
+"""Delay Ctrl-C while something must not be left half done.
 
-Python raises KeyboardInterrupt wherever the main thread happens to be. Inside ``Executor.submit``
-that can be while a lock of the pool is held, for which its workers then wait without end, or before
-the caller has learned of the future. Within :func:`deferred` an interrupt is only noted; it is
-raised right after.
+Python raises KeyboardInterrupt at any point of the main thread. Inside ``Executor.submit`` this may
+be while the pool's lock is held, so that its workers wait for ever, or before the future is
+returned. Within :func:`deferred` an interrupt is only recorded, and raised at the end of the block.
 """
 
 from __future__ import annotations
@@ -17,16 +16,16 @@ from typing import Any
 
 @contextmanager
 def deferred(*, second_at_once: bool = False) -> Iterator[Callable[[], bool]]:
-    """Hold Ctrl-C back until the end of the block; the value says whether one has come.
+    """Delay Ctrl-C until the end of the block. The value is a function: whether Ctrl-C was pressed.
 
-    Only the main thread hears Ctrl-C, and only if the process does not ignore it: elsewhere the
-    block just runs.
+    Only the main thread receives Ctrl-C. In other threads, or if the process ignores Ctrl-C,
+    nothing is changed.
 
     Parameters
     ----------
     second_at_once : bool, default False
-        Raise a second Ctrl-C at once, for a block of more than a moment that looks between its
-        steps whether one has come.
+        Raise a second Ctrl-C at once. For long blocks that check between their steps whether one
+        was pressed.
 
     Examples
     --------
@@ -64,10 +63,10 @@ def deferred(*, second_at_once: bool = False) -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def blocked() -> Iterator[None]:
-    """Processes that are started in the block never hear Ctrl-C: it is for their parent to hear.
+    """Processes that are started in the block do not receive Ctrl-C; their parent handles it.
 
     A terminal sends Ctrl-C to all processes of a command. A worker that is still importing would
-    die of it with a traceback, and its pool with it. In this process an interrupt waits for the
+    end with a traceback, and its pool would break. In this process an interrupt is delayed to the
     end of the block.
     """
     if not hasattr(signal, "pthread_sigmask"):

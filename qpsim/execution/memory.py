@@ -1,4 +1,4 @@
-"""How much memory there is, so that work which needs more is refused before it begins."""
+"""How much memory is free, so that work which needs more is refused before it begins."""
 
 from __future__ import annotations
 
@@ -13,14 +13,13 @@ def available_memory(
 ) -> int | None:
     """Bytes that this process can still take; None if the system does not say.
 
-    It is the memory that no process uses, or what is left of a limit that holds for a group of
-    processes (a container, a batch job), whichever is less. Memory that only caches files counts as
-    free.
+    The smaller of two numbers: the free memory of the machine, and what is left of the limit of a
+    group of processes (a container, a batch job). Memory that only caches files counts as free.
 
     Parameters
     ----------
     proc, groups : path
-        Where Linux tells of its memory and of groups.
+        Where Linux reports its memory and its groups of processes.
 
     Examples
     --------

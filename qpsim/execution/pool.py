@@ -1,9 +1,8 @@
-"""Workers for independent tasks: this thread, threads, processes, or an executor of the caller's.
+"""Runs independent tasks: in this thread, in threads, in processes, or on a caller's executor.
 
-Simulations, networks and sweeps hand out their tasks here. Few are in flight at a time, so that
-memory stays flat and Ctrl-C is answered soon; results come back in the order in which they finish.
-A worker that dies costs a repetition: the tasks that were in flight run again, one at a time, and a
-task whose worker dies while it is alone has failed.
+Simulations, networks and sweeps submit their tasks here. Only a few tasks are submitted at a time, which limits memory
+and makes Ctrl-C take effect soon. Results are returned in the order in which they finish. If a worker process dies, the
+submitted tasks run again, one at a time; a task whose worker dies again has failed.
 """
 
 from __future__ import annotations
@@ -22,9 +21,11 @@ from qpsim.execution.cores import available_cores, worker_count
 from qpsim.execution.interrupts import deferred
 from qpsim.execution.sources import identity
 
-# Tasks in flight for each worker: the main thread gets little time to hand out more while the
+# Submitted tasks for each worker. More than one, since the main thread gets little time to submit more while the
 # workers use all cores.
 _AHEAD = 4
+# Long enough for a task that was interrupted to leave its calls one after the other.
+_SECONDS_UNTIL_SAID_AGAIN = 5.0
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -34,17 +35,16 @@ class WorkerPool:
     Parameters
     ----------
     executor : concurrent.futures.Executor or None
-        None runs every task at once in the calling thread.
+        None runs every task immediately, in the calling thread.
     width : int
         How many tasks run at a time.
     name : str, optional
-        What messages call it.
+        Its name in messages.
 
     Attributes
     ----------
     patience : float or None
-        Seconds for which an interrupted run waits for the tasks that are under way; None is for
-        as long as they take.
+        Seconds for which an interrupted run waits for its running tasks; None waits until they end.
     """
 
     patience: float | None = None
@@ -66,15 +66,15 @@ class WorkerPool:
     ) -> TaskRun:
         """Call a function for every task: a context manager, and an iterator over what has finished.
 
-        If the block ends before the tasks do, those that have not begun never will, and those under
-        way learn from :func:`qpsim.execution.stopping.stop_requested` that they may give up.
+        If the block ends before the tasks do, waiting tasks are cancelled, and for running ones
+        :func:`qpsim.execution.stopping.stop_requested` becomes True.
 
         Parameters
         ----------
         function : callable
             Called with a task's arguments; by processes it must be importable.
         tasks : iterable of (key, arguments)
-            Drawn as there is room for them. More may be added on the way.
+            Read only as workers become free. More tasks may be added later.
 
         Examples
         --------
@@ -87,7 +87,7 @@ class WorkerPool:
         return TaskRun(self, function, tasks)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        """Hand one task over."""
+        """Submit one task."""
         if self.executor is not None:
             return self.executor.submit(function, *arguments)
         future: Future[Any] = Future()
@@ -103,29 +103,29 @@ class WorkerPool:
         Raises
         ------
         ExecutionError
-            They are not ours to replace.
+            They belong to the caller's executor, and cannot be replaced here.
         """
         raise ExecutionError(f"The executor's workers died ({error}); give a new one.") from None
 
     def look(self) -> None:
-        """Called every second while results are waited for.
+        """Called every second while waiting for results.
 
         Raises
         ------
         ExecutionError
-            There is nothing to wait for any more.
+            No result can arrive any more.
         """
 
     def failed(self, error: BaseException) -> None:
-        """Called if a task has raised something, before its caller learns of it."""
+        """Called if a task has raised an exception, before that is returned."""
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
-        """Take back what has not begun: the run ends before its tasks do."""
+        """Cancel the tasks that have not begun, since the run ends early."""
         for future in futures:
             future.cancel()
 
     def gone(self, error: Exception | None = None) -> ExecutionError:
-        """What to say of workers that take no more tasks or give no more results."""
+        """The error for workers that accept no more tasks or return no more results."""
         reason = str(error).strip().splitlines() if error is not None else []
         return ExecutionError(
             f"{self.name} takes no more work ({reason[0] if reason else 'it was shut down'}); "
@@ -139,10 +139,10 @@ class _Task(NamedTuple):
 
 
 class TaskRun:
-    """Tasks that were handed out together, and their results. Made by :meth:`WorkerPool.run`.
+    """Tasks submitted together, and their results. Made by :meth:`WorkerPool.run`.
 
-    Iterating gives each task's key and its future, which is done. Leaving the block takes back what
-    has not begun, and waits until the rest has given up.
+    Iterating gives each task's key and its completed future. Leaving the block cancels the tasks that have not begun,
+    and waits until the running ones have ended.
     """
 
     def __init__(
@@ -153,12 +153,12 @@ class TaskRun:
     ) -> None:
         self._pool, self._function = pool, function
         self._runs = stopping.new_run()
-        # Threads of this process need not be asked which qpsim they run.
+        # Threads of this process run the same qpsim; other workers are checked.
         here = pool.executor is None or isinstance(pool.executor, ThreadPoolExecutor)
         self._expected = None if here else identity()
         self._source = iter(tasks)
         self._added: deque[_Task] = deque()
-        # What was in flight when a worker died.
+        # Tasks that were submitted when a worker died.
         self._suspects: deque[_Task] = deque()
         self._alone = False
         self._flying: dict[Future[Any], _Task] = {}
@@ -174,7 +174,7 @@ class TaskRun:
         Raises
         ------
         Exception
-            The first that a task has raised.
+            The first exception raised by a task.
         """
         early: dict[int, Any] = {}
         number = 0
@@ -213,7 +213,7 @@ class TaskRun:
             else:
                 self._suspects.extend([task, *self._flying.values()])
             alone, self._flying = self._alone, {}
-            # The futures that broke with it still arrive in the old queue.
+            # A new queue, since the broken futures still arrive in the old one.
             self._finished = queue.SimpleQueue()
             self._pool.renew(error)
             if alone:
@@ -226,9 +226,13 @@ class TaskRun:
         self._pool.abandon(self._flying)
         patience = self._pool.patience
         end = None if patience is None else time.monotonic() + patience
+        again = time.monotonic() + _SECONDS_UNTIL_SAID_AGAIN
         while not all(future.done() for future in self._flying):
             if end is not None and time.monotonic() > end:
                 return
+            if time.monotonic() > again:
+                stopping.stop(self._runs)
+                again = time.monotonic() + _SECONDS_UNTIL_SAID_AGAIN
             with suppress(queue.Empty):
                 self._finished.get(timeout=0.1)
         stopping.forget(self._runs)
@@ -249,15 +253,15 @@ class TaskRun:
         return None if drawn is None else _Task(*drawn)
 
     def _submit(self, task: _Task) -> bool:
-        """Hand a task over; False if it has to wait, since the workers turn out to have died."""
+        """Submit a task; False if it has to wait, because the workers have died."""
         work = stopping.call, self._runs, self._expected, self._function, *task.arguments
-        # What runs in this thread runs now, and Ctrl-C is to stop it.
+        # Without an executor the task runs right here, and Ctrl-C must stop it at once.
         with deferred() if self._pool.executor is not None else nullcontext():
             try:
                 future = self._pool.submit(*work)
             except BrokenExecutor as error:
                 self._added.appendleft(task)
-                # What is in flight will come back as broken, and is looked after then.
+                # Tasks already submitted will return as broken and are submitted again then.
                 if not self._flying:
                     self._pool.renew(error)
                 return not self._flying
@@ -277,12 +281,12 @@ class TaskRun:
 
 
 def in_this_thread() -> WorkerPool:
-    """No workers: every task runs at once, in the calling thread."""
+    """No workers: every task runs immediately, in the calling thread."""
     return WorkerPool(None, 1)
 
 
 def of_executor(executor: Executor) -> WorkerPool:
-    """The pool of a caller's executor, which stays open.
+    """A pool that uses the caller's executor, and leaves it open.
 
     Raises
     ------
@@ -297,12 +301,12 @@ def of_executor(executor: Executor) -> WorkerPool:
 
 @contextmanager
 def threads(workers: int | Executor | None = None) -> Iterator[WorkerPool]:
-    """So many threads for as long as the block lasts, or a caller's executor.
+    """A pool of threads for the duration of the block, or one that uses the caller's executor.
 
     Parameters
     ----------
     workers : None, int or concurrent.futures.Executor
-        None is a thread for each core.
+        Number of threads; None is one for each core.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""Worker processes of our own: they end when their parent does, and leave Ctrl-C to it."""
+"""Worker processes that end when their parent ends and leave Ctrl-C to it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ _NOT_STARTED = (
 def processes(
     workers: int | Executor | None = None, patience: float = 0.0, *, spare_one: bool = False
 ) -> Iterator[WorkerPool]:
-    """So many processes for as long as the block lasts, or a caller's executor.
+    """A pool of processes for the duration of the block, or one that uses the caller's executor.
 
     Parameters
     ----------
     workers : None, int or concurrent.futures.Executor
-        None is a process for each core.
+        Number of processes; None is one for each core.
     patience : float, default 0
-        Seconds that tasks under way have to give up when a run is interrupted, as they learn by
-        :func:`qpsim.execution.stopping.stop_requested`. Then their processes are ended.
+        Seconds that running tasks have to stop after an interrupt
+        (:func:`qpsim.execution.stopping.stop_requested`). Then their processes are ended.
     spare_one : bool, default False
-        Where there would be one worker only, run tasks in this thread instead.
+        If there would be only one worker, run the tasks in this thread instead.
 
     Raises
     ------
@@ -65,19 +65,20 @@ def processes(
 
 
 def check_program() -> None:
-    """Refuse to start processes where they could not import the program.
+    """Raise an error if worker processes could not import the program.
 
     Raises
     ------
     ExecutionError
-        The program was read from standard input, or it is being imported by a worker process
-        because nothing keeps it from starting workers when it is imported.
+        The program was read from standard input; or this is itself a worker process that is
+        importing the program, which starts workers at import (it lacks ``if __name__ ==
+        "__main__"``).
     """
     current = multiprocessing.current_process()
-    # True while a process that was started afresh imports the program.
+    # True while a spawned process imports the program.
     if getattr(current, "_inheriting", False):
         if current.name.startswith(_NAME):
-            # The process that started this one says what is wrong, once.
+            # The parent process prints the error, once.
             raise SystemExit(1)
         raise ExecutionError(_NOT_STARTED)
     program = sys.modules.get("__main__")
@@ -90,7 +91,7 @@ def check_program() -> None:
 
 
 class _Process(SpawnProcess):
-    """A process that can tell from its name that it is one of our workers."""
+    """A process whose name says that it is one of our workers."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -103,10 +104,11 @@ class _Context(SpawnContext):
 
 class _ProcessPool(WorkerPool):
     def __init__(self, count: int, patience: float) -> None:
-        # Started afresh, not forked: a fork copies locks that other threads hold, and neither
-        # BLAS's nor numba's threads survive it.
+        # Spawned, not forked: a fork copies locks that other threads hold, and the threads of BLAS
+        # and numba do not exist in the child.
         self._context = _Context()
-        # Workers end when the writing end is closed, by us or by the end of this process.
+        # Workers end when the writing end of this pipe is closed, by `end` or because this process
+        # ends.
         self._leash, self._lead = self._context.Pipe(duplex=False)
         self._stop = self._context.Event()
         super().__init__(None, count, "processes")
@@ -123,7 +125,7 @@ class _ProcessPool(WorkerPool):
         )
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
-        # It starts a process if there is none without work.
+        # Submitting may start a process.
         with blocked():
             return super().submit(function, *arguments)
 
@@ -134,13 +136,13 @@ class _ProcessPool(WorkerPool):
 
     def abandon(self, futures: Iterable[Future[Any]]) -> None:
         self._stop.set()
-        # Cancelled by the executor itself: if a worker dies meanwhile, it does not expect to find
-        # futures that someone else has cancelled.
+        # The executor itself cancels the futures: if a worker dies at the same time, it fails on
+        # futures that were cancelled by others.
         assert self.executor is not None
         self.executor.shutdown(wait=False, cancel_futures=True)
 
     def finish(self) -> None:
-        """Wait until all workers have ended in order."""
+        """Wait until all workers have ended normally."""
         assert self.executor is not None
         self.executor.shutdown(wait=True)
 
@@ -157,7 +159,7 @@ def _begin(leash: Connection, stop: Any, started: Any) -> None:
     import signal
 
     obey_parent(stop.is_set)
-    # Also where a signal cannot be blocked while the process starts.
+    # Needed where signals cannot be blocked while the process starts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.silence()
     threading.Thread(target=_end_with_parent, args=(leash,), daemon=True).start()

@@ -1,8 +1,7 @@
-"""How far long work has come: a bar on a terminal, a line a minute in a log, on stderr.
+"""Progress of long work, on stderr: a bar on a terminal, one line a minute in a log.
 
-Work of less than a second shows nothing. Of bars that are open inside each other only the outermost
-is shown: the inner ones' counts stand behind its title. Bars of other threads than the main one are
-not shown.
+Work of less than a second shows nothing. Of nested bars only the outermost is shown, with the counts of the inner ones
+behind its title. Only bars of the main thread are shown.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# Seconds before a bar is shown on a terminal, between two looks of it, and between two lines in a log.
+# Seconds before a bar is shown on a terminal, between two updates of it, and between two lines in a log.
 _DELAY, _REDRAWN, _MINUTE = 1.0, 0.1, 60.0
 
 
@@ -24,7 +23,7 @@ class Bar:
     Attributes
     ----------
     total : int
-        May be set anew at any time, if it turns out that there is more to do or less.
+        May be changed at any time, when the amount of work changes.
     done : int
     """
 
@@ -37,9 +36,9 @@ class Bar:
         self._next = self._began + (_DELAY if _is_terminal() else _MINUTE)
 
     def tick(self, note: str = "") -> None:
-        """One more is done; the note stands behind the title until the next one."""
+        """Count one more as done; the note stands behind the title until the next call."""
         self.done += 1
-        # No count is ever beyond its total, whoever estimated that.
+        # The total may be an estimate; the count never exceeds it.
         self.total = max(self.total, self.done)
         self._note = note
         if self in _bars:
@@ -86,16 +85,16 @@ class Bar:
 
 @contextmanager
 def bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
-    """A bar for as long as the block lasts.
+    """A progress bar for the duration of the block.
 
     Parameters
     ----------
     title : str
-        What is done.
+        Title of the bar.
     total : int
-        How many there are to do.
+        Number of items.
     done : int, default 0
-        How many were done before.
+        Number of items that were done before.
 
     Examples
     --------
@@ -119,7 +118,7 @@ def bar(title: str, total: int, done: int = 0) -> Iterator[Bar]:
 
 
 def refresh(note: str = "") -> None:
-    """Show the state of the outermost bar again, with what it waits for, if it is time to."""
+    """Update the outermost bar, if it is time; ``note`` says what is being waited for."""
     if _silent or not _bars or time.monotonic() < _bars[0]._next:
         return
     inner = [f"{one.title} {one.done}/{one.total}" for one in _bars[1:]]
@@ -129,7 +128,7 @@ def refresh(note: str = "") -> None:
 
 
 def say(text: str) -> None:
-    """Print a line at once, if there is a bar to whose reader it may matter."""
+    """Print a line at once if a bar is shown."""
     if _silent or not _bars or not _stderr_is_open():
         return
     shown = _bars[0]._shown
@@ -141,7 +140,7 @@ def say(text: str) -> None:
 
 
 def silence() -> None:
-    """Show no bar in this process from here on: it is a worker, and its parent has one."""
+    """Show no bars in this process from now on. For workers, whose parent shows one."""
     global _silent
     _silent = True
 

@@ -1,4 +1,4 @@
-"""A fingerprint of the package's source files: two programs with the same one compute the same."""
+"""A fingerprint of the package's source files: programs with equal fingerprints run the same code."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ PACKAGE = Path(__file__).resolve().parent.parent
 
 
 class Sources:
-    """The source files below some rooms of the package, as they are now.
+    """The source files of some subpackages, as they are now.
 
     Parameters
     ----------
     rooms : iterable of str
-        Folders below the package; "" is the whole package.
+        Names of subpackages; "" is the whole package.
 
     Attributes
     ----------
     digest : str or None
-        SHA-256 of all names and texts; None if they cannot be read.
+        SHA-256 of the names and contents of all files; None if they cannot be read.
     """
 
     def __init__(self, rooms: Iterable[str]) -> None:
@@ -54,7 +54,7 @@ class Sources:
         return digest.hexdigest()
 
     def unchanged(self) -> bool:
-        """Whether the files are still the same; once they were edited, never again."""
+        """Whether the files are still the same. Once False it stays False."""
         if self.digest is None or not self._stamps:
             return False
         stamps = self._look()
@@ -75,7 +75,7 @@ class Sources:
 
 @cache
 def source_fingerprint(*rooms: str) -> str:
-    """Hash of the sources of some rooms, or of the whole package if none is named.
+    """Hash of the sources of some subpackages, or of the whole package if none is named.
 
     Examples
     --------
@@ -87,7 +87,7 @@ def source_fingerprint(*rooms: str) -> str:
 
 
 def identity() -> str:
-    """Which qpsim this process runs: its version and its fingerprint.
+    """The version and the fingerprint of the qpsim that this process runs.
 
     Examples
     --------

@@ -1,15 +1,18 @@
-"""Telling tasks under way that nobody waits for their results any more.
+"""How running tasks learn that their results are no longer needed.
 
-A task that takes more than a moment asks :func:`stop_requested` now and then, in whatever thread or
-worker process it runs. Machine code, which cannot ask, looks at the :func:`stop_flag` that it is given.
+A long task calls :func:`stop_requested` from time to time, in a thread or a worker process. Compiled code cannot call
+it, and reads the :func:`stop_flag` that is passed to it. A compilation does neither, and runs within
+:func:`interruptible`.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from itertools import count
 from typing import Any
@@ -20,19 +23,21 @@ import numpy as np
 from qpsim.errors import ForeignWorker
 from qpsim.execution.sources import identity
 
-# The run that a task belongs to and, if that was itself started by a task, the runs around it.
+# The run that a task belongs to, after the runs whose tasks have started it.
 Runs = tuple[str, ...]
 _runs: ContextVar[Runs] = ContextVar("runs", default=())
 _stopped: set[str] = set()
 _numbers = count()
 _told_by_parent: Callable[[], bool] = bool
-# One for all tasks of a run, for as long as one of them holds it.
+# One flag for all tasks of a run; it exists as long as a task refers to it.
 _flags: WeakValueDictionary[Runs, np.ndarray] = WeakValueDictionary()
+# Threads within a block of `interruptible`, and the runs that they work for.
+_interruptible: dict[int, Runs] = {}
 _lock = threading.Lock()
 
 
 def stop_requested() -> bool:
-    """Whether the task that asks may give up.
+    """Whether the calling task should stop.
 
     Examples
     --------
@@ -44,10 +49,10 @@ def stop_requested() -> bool:
 
 
 def stop_flag() -> np.ndarray:
-    """Array (1,) of uint8 that becomes 1 when the task that asks is to give up.
+    """Array (1,) of uint8 that becomes 1 when the calling task should stop.
 
-    It is for code that keeps Python from running in its thread. Only threads of the process that stops the run see it
-    change: a worker process is ended by its parent.
+    For compiled code. Only threads of the process that stops the run see the change; a worker process is ended by its
+    parent.
 
     Examples
     --------
@@ -70,8 +75,38 @@ def stop_flag() -> np.ndarray:
     return flag
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Raise KeyboardInterrupt within the block, wherever it is, when the task that runs it is to give up.
+
+    It is for long work of Python code that does not ask, such as numba's compilation. Python raises it between two of
+    its own instructions, as it does Ctrl-C in the main thread, whose own Ctrl-C needs no help.
+
+    Examples
+    --------
+    >>> from qpsim.execution import stopping
+    >>> with stopping.interruptible():
+    ...     total = sum(range(10))
+    """
+    thread = threading.get_ident()
+    if threading.current_thread() is threading.main_thread() or thread in _interruptible:
+        yield
+        return
+    with _lock:
+        _interruptible[thread] = _runs.get()
+    try:
+        if stop_requested():
+            raise KeyboardInterrupt
+        yield
+    finally:
+        # An exception that comes just here has nothing left to end.
+        while thread in _interruptible:
+            with suppress(KeyboardInterrupt), _lock:
+                _interruptible.pop(thread, None)
+
+
 def new_run() -> Runs:
-    """A name for a run, behind those of the runs around it."""
+    """A new name for a run, appended to the names of the runs around it."""
     return (*_runs.get(), f"{os.getpid()}-{next(_numbers)}")
 
 
@@ -81,7 +116,7 @@ def call(runs: Runs, expected: str | None, function: Callable[..., Any], *argume
     Raises
     ------
     ForeignWorker
-        This process does not run the qpsim that is expected.
+        This process runs another qpsim than expected.
     """
     if expected is not None and identity() != expected:
         raise ForeignWorker(
@@ -96,20 +131,28 @@ def call(runs: Runs, expected: str | None, function: Callable[..., Any], *argume
 
 
 def stop(runs: Runs) -> None:
-    """Make the tasks of a run in this process give up, with those that they have started."""
+    """Make the tasks of a run in this process stop, and the tasks that they have started.
+
+    It may be called again: Python drops what is raised while it disposes of an object.
+    """
     _stopped.add(runs[-1])
     with _lock:
         for others, flag in _flags.items():
             if runs[-1] in others:
                 flag[0] = 1
+        for thread, others in _interruptible.items():
+            if runs[-1] in others:
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(
+                    ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt)
+                )
 
 
 def forget(runs: Runs) -> None:
-    """Nothing of a run is under way any more."""
+    """Forget a run: none of its tasks is running any more."""
     _stopped.discard(runs[-1])
 
 
 def obey_parent(told: Callable[[], bool]) -> None:
-    """In a worker process: how its parent says that all of its tasks may give up."""
+    """In a worker process: set the function by which the parent says that all tasks should stop."""
     global _told_by_parent
     _told_by_parent = told

@@ -1,6 +1,6 @@
-"""A loop over numbers, shared by threads: for work of less than a millisecond, many times a second.
+"""A loop whose iterations are divided among threads, for loops of less than a millisecond that run very often.
 
-What a task computes depends on its number only, so that the number of workers never shows in a bit.
+What an iteration computes depends only on its number, so that results are the same bits for any number of workers.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from qpsim.execution.interrupts import deferred
 def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
     """Call ``task(0) ... task(n_tasks - 1)`` on up to ``workers`` threads, this one included.
 
-    The threads are kept between calls. With more than one, Ctrl-C waits until all are done.
+    The threads are kept between calls. With more than one, Ctrl-C takes effect when all are done.
 
     Examples
     --------
@@ -39,10 +39,10 @@ def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
     if min(workers, n_tasks) < 2:
         work()
         return
-    # In copies of the caller's context, which is where NumPy keeps what errstate was told.
+    # Each thread runs in a copy of the caller's context, since NumPy stores its errstate there.
     contexts = [copy_context() for _ in range(min(workers, n_tasks) - 1)]
     helpers: list[Future[None]] = []
-    # A helper left behind would go on writing into arrays that the caller thinks are its own again.
+    # Wait for all threads before an interrupt: one that still ran would write into the caller's arrays.
     with deferred():
         try:
             for context in contexts:
@@ -62,6 +62,6 @@ def _threads() -> ThreadPoolExecutor:
     )
 
 
-# A forked child has none of its parent's threads.
+# The threads do not exist in a forked child process.
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_threads.cache_clear)

@@ -1,10 +1,15 @@
-"""The paper's figures, and more: one file a figure, one path from numbers to paper for all of them.
+"""The figures: one file a figure, ``compute -> data on disk -> draw -> image``.
 
-``compute -> data on disk -> draw -> image``. A new figure is one new file here, ``figure_tails.py``
-for ``qpsim figure tails``: its docstring's first line says what it shows; it has ``Options``
-(:class:`qpsim.figures.options.BaseOptions`), ``compute(options, workers=None) -> Data``,
-``aspect(data, width) -> float`` (height over width) and ``draw(data, fig) -> dict`` of artists, laid
-out with :class:`qpsim.figures.page.Page`. Command line, gallery and tests find it by its name.
+A new figure is one new file here, ``figure_tails.py`` for ``qpsim figure tails``. The first line of its docstring says
+what it shows. It has ``Options`` (:class:`qpsim.figures.options.BaseOptions`), ``compute(options, workers=None) ->
+Data``, ``aspect(data, width) -> float`` (height over width) and ``draw(data, fig) -> dict`` of artists, laid out with
+:class:`qpsim.figures.page.Page`. Command line, gallery and tests find it by its name. ``workers`` is
+None (a thread for each core), a number of threads, or an executor; the numbers do not depend on it.
+
+- For all figures: ``options``, ``choices`` (problems and methods from text), ``data``, ``canvas``, ``page``, ``style``.
+- For some: ``networks`` and ``network_panels``, ``figure2_problems`` and ``figure2_statements``,
+  ``conditions_panels``, ``phase_map``, ``probe_picture``.
+- ``gallery``: the page of all figures in a folder.
 """
 
 from __future__ import annotations

@@ -19,10 +19,10 @@ from matplotlib.figure import Figure  # noqa: E402
 
 
 class StyledFigure(Figure):
-    """A figure outside of pyplot's global state that is rendered in the package's style.
+    """A figure independent of pyplot's global state, rendered in the package's style.
 
-    Ticks and some texts are only made when a figure is rendered, and would otherwise take the
-    settings of that moment.
+    Ticks and some texts are made when a figure is rendered, and would otherwise use the global
+    settings at that time.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ class StyledFigure(Figure):
 
 
 def save(fig: Figure, path: Path, kind: str) -> Path:
-    """Write an image as a whole, the same bytes for the same drawing.
+    """Write an image atomically; equal drawings give equal bytes.
 
     Raises
     ------
@@ -55,7 +55,8 @@ def save(fig: Figure, path: Path, kind: str) -> Path:
     dates = {"pdf": {"CreationDate": None}, "svg": {"Date": None}, "png": {"Software": None}}
     picture = io.BytesIO()
     with style.use(fig.get_figwidth()):
-        # The backend is named, because a program can register another one for a file format.
+        # The backend is given explicitly, because a program may have registered another one for the
+        # file format.
         backend = "agg" if kind == "png" else kind
         fig.savefig(picture, format=kind, metadata=dates[kind], backend=backend)
     return write_bytes(path, picture.getvalue())

@@ -1,8 +1,8 @@
-"""The problems and methods that a user chooses for a figure, given as text or as objects.
+"""Converts the problems and methods that a user chooses for a figure, given as text or as objects.
 
 As text a problem is ``SPECTRUM/BASIS``, such as ``mild/haar``, ``log-uniform:1000/axis`` (with a
 condition number) or ``eigenvalues.npy/0.3``, or a file that holds a Hessian, such as ``H.csv``; a
-method is a name. In Python problems and arrays, methods and rules are taken as well.
+method is a name. In Python, problems, arrays, methods and rules are accepted too.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Row:
     ----------
     label : str
     spectrum : str
-        Label of its eigenvalues, which rows in several bases share.
+        Label of its spectrum; rows in different bases may have the same one.
     draw : callable
         From a dimension and a seed to a problem whose optimum is 0. A given Hessian is always the
         same, and so is the dimension of given eigenvalues.
@@ -43,7 +43,7 @@ class Row:
 
 
 def rows(given: Sequence[Any]) -> list[Row]:
-    """The problems of a figure, with labels of which no two are equal.
+    """The problems of a figure, with different labels.
 
     Raises
     ------
@@ -62,7 +62,7 @@ def rows(given: Sequence[Any]) -> list[Row]:
 
 
 def problem_text(value: Any) -> str:
-    """How a problem is called in a data file: a file goes by its name alone.
+    """The name of a problem in a data file; of a path only the file's name.
 
     >>> import numpy as np
     >>> [problem_text(p) for p in ("mild/haar", "my/H.npy", np.eye(3))]
@@ -73,7 +73,7 @@ def problem_text(value: Any) -> str:
         if _fraction(name) is not None:
             return f"{Path(folder).name}/{name}"
         return Path(value).name if Path(value).suffix.lower() in ENDINGS else value
-    dim = value.dim if isinstance(value, QuadraticProblem) else len(np.atleast_1d(value))
+    dim = value.dim if hasattr(value, "dim") else len(np.atleast_1d(value))
     return f"Hessian, d = {dim}"
 
 
@@ -97,7 +97,7 @@ def methods(given: Sequence[Any]) -> dict[str, Method]:
 
 
 def method_text(value: Any) -> str:
-    """How a method is called: its name, and the hyper-parameters that are not the defaults.
+    """The name of a method in a data file, with the hyper-parameters that are not the defaults.
 
     >>> import qpsim
     >>> method_text(qpsim.method("adam", b2=0.99)), method_text("ssd")
@@ -120,7 +120,7 @@ def _method(value: Any) -> Method:
 def _row(value: Any) -> Row:
     label = problem_text(value)
     if not isinstance(value, str):
-        problem = value if isinstance(value, QuadraticProblem) else QuadraticProblem(value)
+        problem = value if hasattr(value, "hessian") else QuadraticProblem(value)
         return _given(label, problem)
     if Path(value).suffix.lower() in ENDINGS:
         return _given(label, QuadraticProblem(read_array(value, Path(value))))

@@ -1,4 +1,4 @@
-"""The panels of the figure on Section 2's conditions: one line or cloud of points a problem."""
+"""Drawing of the figure on Section 2's conditions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-# What the paper says of c.
+# The range of c given by the paper.
 CLAIMED = (0.1, 0.6)
 _BAND = 0.25
 # Height over width of the six panels, and of those of the layers, at full width and in a column.
@@ -72,7 +72,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     upper, lower = page, None
     above, below = _parts(data, not page.narrow)
     if below:
-        # Legend and note have taken their share of the upper part.
+        # The legend and the note are in the upper part.
         upper, lower = page.split([above - 0.25, below], stacked=True)
     grid = upper.grid(
         6 // columns, columns, left=5.4, right=1.0, top=1.4, bottom=3.2, across=6.2, down=4.6
@@ -87,7 +87,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
 
 
 def _left_out(data: Data) -> str:
-    """What the last panel does not show."""
+    """A note on what the last panel does not show."""
     n = int(np.sum(np.isfinite(data["loss"]) & np.isnan(data["race"][..., 0])))
     shown = f" Not shown there: {n} point{'s' if n > 1 else ''} at which no loss falls."
     return shown if n else ""
@@ -100,10 +100,10 @@ def _over_steps(data: Data, values: np.ndarray, ax: Axes) -> dict[str, Any]:
     artists = {}
     for k, (name, shape) in enumerate(style.looks(data.labels["problem"]).items()):
         value, low, high = np.where(np.isfinite(values[k]), values[k], np.nan).T
-        # A bar without an end in sight goes to the edge of the panel.
+        # An infinite interval is drawn to the edge of the panel.
         high = np.where(np.isnan(high) & ~np.isnan(value), 1e300, high)
         low = np.where(low > 0.0, low, 1e-300)
-        # Beside each other: a bar hides no other one.
+        # Shifted, so that bars do not hide each other.
         x = data["step"] + (k - 1) * 0.012 * data["step"][-1]
         artists[name] = pages.line(ax, x, value, shape, markevery=1)
         ax.vlines(x, low, high, color=shape.color, linewidth=0.9)

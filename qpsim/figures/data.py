@@ -1,8 +1,8 @@
-"""What a figure is drawn from: arrays with a header, on disk before anything is drawn.
+"""``Data``: the numbers of a figure, which are saved before it is drawn.
 
-``<name>.npz`` holds all that drawing needs, so that a figure can be redrawn without computing;
-``<name>.json`` beside it holds the header and where the numbers come from, as text. For other
-programs the numbers can be written as CSV, and in Python they are given as an ``xarray.Dataset``.
+``<name>.npz`` has everything that drawing needs, so that a figure can be redrawn without computing
+it again; ``<name>.json`` has the header and the provenance as text. The numbers can also be written
+as CSV, or converted to an ``xarray.Dataset``.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Data:
     figure : str
         Registry name of the figure.
     options : BaseOptions
-        What it was asked for.
+        The options with which it was computed.
     arrays : dict of str to ndarray
     axes : dict of str to list of str
         Names of the arrays' axes.
@@ -76,7 +76,7 @@ class Data:
         }
 
     def save(self, folder: str | os.PathLike[str], stem: str) -> list[Path]:
-        """Write ``stem.npz`` and ``stem.json`` into a folder, each as a whole.
+        """Write ``stem.npz`` and ``stem.json`` into a folder, atomically.
 
         Raises
         ------
@@ -84,7 +84,7 @@ class Data:
             The folder cannot be written.
         """
         place = Path(folder)
-        # Only what decides the numbers goes into the .npz, so that equal numbers are equal bytes.
+        # The .npz contains only what the numbers depend on, so that equal numbers give equal bytes.
         head = {name: value for name, value in self.header.items() if name != "provenance"}
         return [
             write_arrays(place / f"{stem}.npz", _KIND, head, self.arrays),
@@ -94,8 +94,8 @@ class Data:
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write all arrays as one table of text, a row for each number.
 
-        Columns are ``array``, the names of all axes and ``value``; an axis that has labels is told
-        by them, another one by numbers from 0, and one that an array does not have is left empty.
+        Columns are ``array``, the names of all axes and ``value``. An axis with labels has these,
+        another one numbers from 0; axes that an array does not have are empty.
 
         Raises
         ------
@@ -151,7 +151,7 @@ class Data:
         return xarray.Dataset(variables, coordinates, {"figure": self.figure, **attributes})
 
     def _coordinates(self, axis: str, length: int) -> Any:
-        """Labels of an axis, or numbers from 0 where there are none for every place."""
+        """Labels of an axis, or numbers from 0 if there are no labels of this length."""
         labels = self.labels.get(axis, [])
         plain = all(isinstance(label, (str, int, float)) for label in labels)
         return labels if plain and len(labels) == length else range(length)

@@ -40,19 +40,14 @@ _MEAN: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What Figure 1 may be asked for."""
+    """Options of Figure 1."""
 
     samples: int = option(120, "stochastic gradients drawn", at_least=1)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Draw the gradients and adapt them.
-
-    Parameters
-    ----------
-    options : Options
-    workers : ignored; there is next to nothing to do.
 
     Returns
     -------
@@ -156,7 +151,7 @@ def draw_panel(data: Data, panel: int, ax: Axes) -> dict[str, Any]:
 
 
 def _handles() -> dict[str, Any]:
-    """What stands in the legend; an arrow and an ellipse are shown there as lines."""
+    """Entries of the legend, where an arrow and an ellipse are shown as lines."""
     from matplotlib.lines import Line2D
 
     return {

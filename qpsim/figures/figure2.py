@@ -33,19 +33,13 @@ METHODS = ("sgd", "ssd")
 
 @dataclass(frozen=True)
 class Options(PanelOptions):
-    """What Figure 2 may be asked for."""
+    """Options of Figure 2."""
 
     methods: tuple = option(METHODS, "methods to compare", text=choices.method_text)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Simulate all panels.
-
-    Parameters
-    ----------
-    options : Options
-    workers : None, int or concurrent.futures.Executor
-        Threads, or an executor of threads or processes; the numbers do not depend on it.
 
     Returns
     -------

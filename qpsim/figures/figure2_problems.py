@@ -1,9 +1,9 @@
 """An ensemble of runs on several problems and noise levels: those of Figure 2, or the user's own.
 
-Rows are problems (by default mild or structured spectrum; Haar or axis-aligned basis), columns noise
-levels. A replicate has its own starting offset, each coordinate U[-scale, scale], and its own noise;
-spectra and rotations are drawn anew every ``n_replicates / n_draws`` replicates. Methods, bases and
-noise levels share offsets and noise, so that ratios may be taken replicate by replicate.
+Rows are problems (by default mild or structured spectrum; Haar or axis-aligned basis), columns noise levels. Each
+replicate has its own starting offset, with coordinates U[-scale, scale], and its own noise; groups of ``n_replicates /
+n_draws`` replicates have the same spectrum and rotation. Methods, bases and noise levels have the same offsets and
+noise, so that ratios can be computed replicate by replicate.
 """
 
 from __future__ import annotations
@@ -31,25 +31,25 @@ LEVELS = (0.1, 0.25, 0.5, 0.75, 0.9)
 ROW_NAMES = [f"{spectrum}/{basis}" for spectrum, basis in ROWS]
 # log10 of zero loss would be -inf, between which quantiles cannot be interpolated.
 _SMALLEST_LOSS = 1e-300
-# A run that has left the finite numbers is drawn at the top, not left out.
+# Diverged runs are drawn at the top and not left out.
 _LARGEST_LOSS = 1e300
 
 
 @dataclass(frozen=True)
 class EnsembleOptions(BaseOptions):
-    """How many runs, from where, and on how large problems."""
+    """Options of an ensemble: number of runs, start, and size of the problems."""
 
     n_replicates: int = option(256, "runs of each method and panel", at_least=1)
     n_draws: int = option(8, "draws of spectrum and rotation among them", at_least=1)
     n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 @dataclass(frozen=True)
 class PanelOptions(EnsembleOptions):
-    """Also which problems and noise levels: a figure of rows and columns."""
+    """Also the problems and noise levels, for figures with rows and columns."""
 
     problems: tuple = option(
         tuple(ROW_NAMES),
@@ -63,7 +63,7 @@ WithNoise = Callable[[QuadraticProblem, int], QuadraticProblem]
 
 
 class Ensemble:
-    """Problems, starts and noise of the options' seed, ready to be run by any methods.
+    """Problems, starts and noise for the options' seed, on which any methods can be run.
 
     ``rows`` are the problems; ``problems`` (row, draw) are without noise and have their optimum at 0;
     ``sizes`` (draw) counts the replicates of each draw; ``of_replicate`` (replicate) says which draw
@@ -78,7 +78,7 @@ class Ensemble:
         self.sizes = _sizes(options)
         seeds = np.random.SeedSequence(options.rng).spawn(len(self.sizes))
         self._seeds = [seed.spawn(3) for seed in seeds]
-        # Problems are made with BLAS held to one thread, as they are simulated: the same bits anywhere.
+        # Problems are made with one BLAS thread, as in simulations, so that the bits are always the same.
         with one_blas_thread():
             self.problems = [
                 [row.draw(options.dim, seed[0]) for seed in self._seeds] for row in self.rows
@@ -107,7 +107,7 @@ class Ensemble:
 
     def start(self, row: int, draw: int) -> np.ndarray:
         """Starts of a draw's replicates, shape (replicate, coordinate)."""
-        # Drawn again for every panel: rows of one dimension start from the same points.
+        # Drawn again for every panel, so that rows of equal dimension start at the same points.
         generator = np.random.Generator(np.random.PCG64(self._seeds[draw][1]))
         size = (self.sizes[draw], self.problems[row][draw].dim)
         return generator.uniform(-self.options.scale, self.options.scale, size)
@@ -126,7 +126,7 @@ class Ensemble:
         jobs = [
             self._plans(panel, draw, methods) for panel in panels for draw in range(len(self.sizes))
         ]
-        # Closed here and not by the garbage collector: an interrupt must stop the workers at once.
+        # Closed explicitly, so that an interrupt stops the workers at once.
         with closing(_run_all(jobs, workers, title)) as losses:
             for panel in panels:
                 yield (
@@ -137,7 +137,7 @@ class Ensemble:
     def _plans(
         self, panel: tuple[int, ...], draw: int, methods: Mapping[str, Method]
     ) -> tuple[Plan, ...]:
-        """One plan a method, all with the same starts and noise: what a worker does at a time."""
+        """The plans of all methods, with the same starts and noise; one task of a worker."""
         row, column = panel
         problem = self.noisy(row, column, draw)
         return tuple(
@@ -160,7 +160,7 @@ def _at_level(level: float) -> WithNoise:
 
 
 def _sizes(options: EnsembleOptions) -> list[int]:
-    """Replicates of each problem draw, as even as can be."""
+    """Number of replicates of each problem draw, as equal as possible."""
     n = min(options.n_draws, options.n_replicates)
     return [options.n_replicates // n + (k < options.n_replicates % n) for k in range(n)]
 

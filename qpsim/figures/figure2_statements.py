@@ -1,6 +1,6 @@
 """The paper's five statements about Figure 2 as ratios of its curves, and where each ratio must lie.
 
-The words of Section 2.2 are given one meaning each, a convention of ours: "vastly" and "drastically" mean a factor of
+The words of Section 2.2 are translated into numbers by our own convention: "vastly" and "drastically" mean a factor of
 10 or more, "clearly" a factor of 2 or more, "almost even", "roughly equal" and "little effect" less than a factor of 2.
 Ratios are log10 of excess losses after the last step.
 """
@@ -53,7 +53,7 @@ class Case(NamedTuple):
 
 
 class Statement(NamedTuple):
-    """What Section 2.2 says, the cases that decide it, and what they are also compared with."""
+    """A statement of Section 2.2, the cases that decide it, and further comparisons."""
 
     name: str
     text: str

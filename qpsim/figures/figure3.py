@@ -27,7 +27,7 @@ METHODS = ("m-sgd", "m-svag", "m-ssd", "adam")
 
 @dataclass(frozen=True)
 class Options(networks.Options):
-    """What Figure 3 may be asked for."""
+    """Options of Figure 3."""
 
     tasks: tuple = option(PROBLEMS, "problems, see train --list", text=networks.task_text)
     methods: tuple = option(METHODS, "methods to compare", text=choices.method_text)

@@ -29,18 +29,13 @@ _SPAN = (-5.0, 7.0)
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What Figure 4 may be asked for."""
+    """Options of Figure 4."""
 
     points: int = option(601, "points of each curve", at_least=2)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Densities and success probabilities.
-
-    Parameters
-    ----------
-    options : Options
-    workers : ignored; there is next to nothing to do.
 
     Returns
     -------

@@ -34,7 +34,7 @@ _LABELS = {
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What Figure 5 may be asked for."""
+    """Options of Figure 5."""
 
     largest: float = option(5.0, "largest eta", at_least=2.0)
     points: int = option(1001, "points of each curve", at_least=2)
@@ -42,11 +42,6 @@ class Options(BaseOptions):
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """The three factors, the gap, and where the gap is largest in either direction.
-
-    Parameters
-    ----------
-    options : Options
-    workers : ignored; there is next to nothing to do.
 
     Returns
     -------

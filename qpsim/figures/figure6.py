@@ -26,7 +26,7 @@ METHODS = ("adam", "adam*", "adam*-mb")
 
 @dataclass(frozen=True)
 class Options(networks.Options):
-    """What Figure 6 may be asked for."""
+    """Options of Figure 6."""
 
     tasks: tuple = option(PROBLEMS, "problems, see train --list", text=networks.task_text)
     methods: tuple = option(METHODS, "methods to compare", text=choices.method_text)

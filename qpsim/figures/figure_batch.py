@@ -56,7 +56,7 @@ class Options(BaseOptions):
 
     dim: int = option(10_000, "number of coordinates", at_least=1)
     bins: int = option(100, "number of different curvatures", at_least=2)
-    target: float = option(0.01, "excess loss that is to be reached", at_least=0.0)
+    target: float = option(0.01, "excess loss to be reached", at_least=0.0)
     batch_sizes: tuple[int, ...] = option(tuple(2**k for k in range(21)), "batch sizes", at_least=1)
     momentum: float = option(0.9, "momentum of M-SGD", at_least=0.0)
     n_pieces: int = option(10, "constant pieces of equal length of a schedule", at_least=1)
@@ -136,7 +136,7 @@ def _model(options: Options) -> QuadraticProblem:
 def _counted(options: Options, batch_size: int) -> tuple[list[float], list[float], float]:
     """Fewest steps and their step size of every curve, and the best constant of averaging."""
     p = _model(options).at_batch(batch_size)
-    # In theta' = H^(1/4) theta the start N(0, I) has the squares h^(1/2), which are the new curvatures.
+    # In theta' = H^(1/4) theta the start N(0, I) has E[theta'^2] = h^(1/2), equal to the new curvatures.
     q = p.preconditioned(-0.5)
     grid = np.array(STEP_SIZES)
     momentum = qpsim.method("m-sgd", momentum=options.momentum)
@@ -205,7 +205,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
 
 
 def summary(data: Data) -> str:
-    """What was found, in one sentence."""
+    """The results in one sentence."""
     said = [
         f"{batch:.3g} for {shape.label}"
         for shape, batch in zip(_looks(data.labels["curve"]), critical_batches(data), strict=True)
@@ -216,7 +216,7 @@ def summary(data: Data) -> str:
 def critical_batches(data: Data) -> np.ndarray:
     """Batch size (curve,) beyond which B times the steps is more than twice what it is at the smallest batch.
 
-    Between batch sizes logarithms are interpolated; NaN where it never is, or where the target is not reached.
+    Interpolated between the logarithms of batch sizes; NaN if there is none, or the target is not reached.
     """
     logs = np.log(np.array(data.labels["batch"], dtype=float))
     found = np.full(len(data["steps"]), np.nan)
@@ -342,6 +342,6 @@ def _draw_scales(data: Data, ax: Axes, shapes: dict[str, style.Look]) -> dict[st
 
 
 def _looks(names: Any) -> list[style.Look]:
-    """Appearances of curves; the same whichever others are asked for."""
+    """Appearance of each curve, which does not depend on the other curves."""
     every = style.looks([_LABELS[name] for name in (*CURVES, "ssd")])
     return [every[_LABELS[name]] for name in names]

@@ -2,7 +2,7 @@
 
 Each network is trained with Adam. At some steps the Hessian and the noise of minibatches are measured
 (:mod:`qpsim.nn.measured`), and the improvement I(z) of Eq. 11 along the sign and along the gradient. From the same
-points both methods race over the next steps, each with its best constant step size.
+points both methods run for some steps, each with its best constant step size (the "race").
 """
 
 from __future__ import annotations
@@ -41,17 +41,17 @@ class Options(BaseOptions):
     tasks: tuple = option(PROBLEMS, "problems, see train --list", text=networks.task_text)
     n_points: int = option(4, "points along each training, evenly spaced from step 0", at_least=2)
     last_step: int = option(200, "step of the last point", at_least=1)
-    step_size: float = option(0.003, "step size of Adam, which trains", at_least=0.0)
+    step_size: float = option(0.003, "step size of the training by Adam", at_least=0.0)
     n_gradients: int = option(64, "minibatches at each point", at_least=8)
     n_examples: int = option(512, "examples whose loss is measured", at_least=2)
     n_rows: int = option(32, "rows of the Hessian for c, if it is not formed", at_least=3)
     n_steps: int = option(50, "steps of the race from each point", at_least=1)
-    by_layer: bool = option(False, "measure c of each layer's parameters alone too")
-    rng: int = option(0, "seed of everything random", at_least=0)
+    by_layer: bool = option(False, "also measure c of each layer's parameters")
+    rng: int = option(0, "seed", at_least=0)
     data: str = option("", "folder of MNIST, CIFAR-10 or CIFAR-100; without it, the digits")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the place on this machine, which decides no number."""
+        """Plain JSON values, without paths, on which no number depends."""
         return {**super().to_dict(), "data": "real" if self.data else ""}
 
 
@@ -134,7 +134,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
 def _arrays(
     found: list[list[Probe]], steps: list[int]
 ) -> tuple[dict[str, np.ndarray], dict[str, list[str]]]:
-    """The numbers of all points, NaN for points that a run did not come to."""
+    """The numbers of all points, NaN for points that a run did not reach."""
     picks: dict[str, tuple[Any, list[str]]] = {
         "loss": (lambda one: one.loss, []),
         "mass": (lambda one: one.curvature.diagonal_mass, ["estimate"]),
@@ -216,14 +216,14 @@ def _interval(values: np.ndarray) -> str:
 
 
 def winners(data: Data) -> tuple[int, int]:
-    """At how many points I(s) / I(g) names the method whose loss falls further, and of how many."""
+    """Number of points at which I(s) / I(g) predicts the method with the larger decrease, and number of all points."""
     predicted, ran = np.log(data["ratio"][..., 0]), data["race"][..., 0]
     known = np.isfinite(predicted) & ~np.isnan(ran)
     return int(np.sum((predicted[known] > 0.0) == (ran[known] > 0.0))), int(known.sum())
 
 
 def summary(data: Data) -> str:
-    """What was found, in one sentence."""
+    """The results in one sentence."""
     right, points = winners(data)
     return (
         f"I(s) / I(g) at a point names the method whose loss falls further over the next {data.options.n_steps} steps "

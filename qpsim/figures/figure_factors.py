@@ -1,9 +1,8 @@
 """What each method's effective variance adaptation factor does along a run, beside the oracle's.
 
-One run of each variance-adapted method that estimates its factors, on one problem. The oracle knows
-the exact relative variance at the same points (Lemma 1, Eq. 16 and 19). The minibatch methods see
-the mean of ``batch`` draws whose noise is the larger, so that all methods' gradients are equally
-noisy.
+One run of each variance-adapted method that estimates its factors, on one problem. The oracle's factor uses the exact
+relative variance at the same points (Lemma 1, Eq. 16 and 19). The minibatch methods have the mean of ``batch`` draws
+with larger noise, so that the gradients of all methods are equally noisy.
 """
 
 from __future__ import annotations
@@ -66,11 +65,11 @@ class Options(BaseOptions):
     n_steps: int = option(100, "steps of the run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "the optimum is U[-scale, scale]", at_least=0.0)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
-    """Run every method once and keep its factors and the oracle's.
+    """Run every method once and record its factors and the oracle's.
 
     Returns
     -------
@@ -126,7 +125,7 @@ def aspect(data: Data, width: float) -> float:
 
 
 def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
-    """A panel a method: gradients are adapted in the upper row, signs in the lower one.
+    """One panel for each method: adapted gradients in the upper row, adapted signs in the lower row.
 
     Returns
     -------
@@ -231,7 +230,7 @@ def adaptation_factors(
     Raises
     ------
     MethodError
-        The method adapts nothing to the variance: only those of Table 1 do, idealised or estimated.
+        The method has no variance adaptation factors, unlike those of Table 1.
 
     Examples
     --------

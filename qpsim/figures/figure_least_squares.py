@@ -49,11 +49,11 @@ class Options(BaseOptions):
     ssd_step: float = option(0.5, "d times the step size of sign descent", at_least=0.0)
     label_noise_std: float = option(0.5, "standard deviation of the labels", at_least=0.0)
     condition: float = option(10.0, "condition number of the covariance", at_least=1.0)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 class _Found(NamedTuple):
-    """What one draw of one dimension gives; leading axis: method."""
+    """Results of one draw of one dimension; the leading axis is the method."""
 
     losses: np.ndarray  # (method, replicate, point)
     curve: np.ndarray  # (method, point)
@@ -83,7 +83,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     began = time.perf_counter()
     n_draws = min(options.n_draws, options.n_replicates)
     jobs = [(options, dim, draw) for dim in options.dims for draw in range(n_draws)]
-    # The largest ones are begun first: they take longest.
+    # The largest dimensions first, since they take longest.
     order = sorted(range(len(jobs)), key=lambda k: -jobs[k][1])
     found: dict[int, _Found] = {}
     with (
@@ -138,7 +138,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
 
 
 def _points(options: Options, dim: int) -> np.ndarray:
-    """Steps of which the losses are kept."""
+    """Steps at which the losses are recorded."""
     return np.linspace(0, round(options.time * dim), _POINTS + 1).round().astype(int)
 
 
@@ -199,7 +199,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
 
 
 def summary(data: Data) -> str:
-    """What was found, in one sentence."""
+    """The results in one sentence."""
     said = []
     for k, shape in enumerate(style.looks(data.labels["method"]).values()):
         mean, (low, high) = mean_interval(data["exponent"][k])

@@ -1,8 +1,8 @@
 """All of Table 1, idealised and estimated, with exact optimal steps on Figure 2's problems.
 
-Idealised methods (sgd, ssd, svag, va-ssd) know the relative variance and have no momentum; their
-estimated counterparts (m-sgd, m-ssd, m-svag, adam) average past gradients. All see the same starts
-and noise (:mod:`qpsim.figures.figure2_problems`). Problems, noise levels and methods are options.
+Idealised methods (sgd, ssd, svag, va-ssd) know the relative variance and have no momentum; their estimated counterparts
+(m-sgd, m-ssd, m-svag, adam) average past gradients. All have the same starts and noise
+(:mod:`qpsim.figures.figure2_problems`). Problems, noise levels and methods are options.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _NAMES, _PLAIN = 7.0, 2.8
 
 @dataclass(frozen=True)
 class Options(PanelOptions):
-    """What the comparison may be asked for."""
+    """Options of the comparison."""
 
     n_replicates: int = option(64, "runs of each method and panel", at_least=1)
     methods: tuple = option(
@@ -47,12 +47,6 @@ class Options(PanelOptions):
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Simulate all methods on all problems.
-
-    Parameters
-    ----------
-    options : Options
-    workers : None, int or concurrent.futures.Executor
-        Threads, or an executor of threads or processes; the numbers do not depend on it.
 
     Returns
     -------
@@ -117,7 +111,7 @@ def first_step_below(log_loss: np.ndarray, tolerance: float) -> np.ndarray:
     """
     if tolerance <= 0.0:
         return np.full(log_loss.shape[:-1], np.inf)
-    # A loss that is exactly at the tolerance must not miss it by the rounding of a logarithm.
+    # With a margin for the rounding of logarithms, for losses exactly at the tolerance.
     below = log_loss <= log_loss[..., :1] + np.log10(tolerance) + 1e-12
     return np.where(below.any(axis=-1), np.argmax(below, axis=-1), np.inf)
 
@@ -125,7 +119,7 @@ def first_step_below(log_loss: np.ndarray, tolerance: float) -> np.ndarray:
 def rows(data: Data) -> list[dict[str, Any]]:
     """One row a problem, noise level and method: final loss and steps to tolerance with intervals.
 
-    Medians over replicates, with 95 % intervals that know of the variation between problem draws
+    Medians over replicates, with 95 % intervals that include the variation between problem draws
     (:mod:`qpsim.simulation.statistics`); plain JSON values, None for what is infinite or not reached.
 
     Examples
@@ -143,7 +137,7 @@ def rows(data: Data) -> list[dict[str, Any]]:
     for row, noise, k in np.ndindex(*data["final"].shape[:3]):
         final, ends = median_interval(data["final"][row, noise, k], data["problem"])
         reached = data["reached"][row, noise, k]
-        # A run that never gets there counts as later than all that do.
+        # Runs that do not reach it count as later than all others.
         steps, between = median_interval(np.minimum(reached, never), data["problem"])
         found.append(
             {
@@ -161,7 +155,7 @@ def rows(data: Data) -> list[dict[str, Any]]:
 
 
 def table(data: Data) -> tuple[list[str], list[list[str]]]:
-    """The same as columns and rows of text."""
+    """The table as columns and rows of text."""
     goal = f"steps to {data.options.tolerance:g}"
     columns = ["problem", "nu", "method", "log10 final loss", "95 %", goal, "95 %", "reached"]
     lines = []
@@ -279,7 +273,7 @@ def draw_panel(data: Data, row: int, noise: int, methods: list[str], ax: Axes) -
 
 
 def _groups(data: Data) -> list[tuple[str, list[str]]]:
-    """Methods without and with a state, and what stands above each."""
+    """Methods without and with a state, with a heading for each group."""
     methods = data.labels["method"]
     state = data.labels.get("has_state", [method in ESTIMATED for method in methods])
     titles = ("without averages of past gradients", "with averages of past gradients")

@@ -1,9 +1,9 @@
 """What of Figure 2 survives another noise: its twelve problems under four covariances of the gradient.
 
-The paper's noise is that of data, C = nu^2 QQ. Beside it stand C proportional to the Hessian Q (the noisy quadratic
-model of Zhang et al., 2019), white noise, and a diagonal of random variances that know nothing of Q. All are scaled to
-tr C = nu^2 tr QQ: the noise is as long on average as the paper's, and only its shape differs. Shown are the ratios by
-which the statements of Section 2.2 are judged (:mod:`qpsim.figures.figure2_statements`).
+The paper's noise is that of data, C = nu^2 QQ. The others are C proportional to the Hessian Q (the noisy quadratic
+model of Zhang et al., 2019), white noise, and a diagonal of random variances independent of Q. All are scaled to tr C =
+nu^2 tr QQ, so that the mean squared length of the noise is the paper's, and only its shape differs. Shown are the
+ratios by which the statements of Section 2.2 are judged (:mod:`qpsim.figures.figure2_statements`).
 """
 
 from __future__ import annotations
@@ -56,12 +56,6 @@ class Options(EnsembleOptions):
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Simulate Figure 2 under every family; its panels without noise are the same for all and run once.
 
-    Parameters
-    ----------
-    options : Options
-    workers : None, int or concurrent.futures.Executor
-        Threads, or an executor of threads or processes; the numbers do not depend on it.
-
     Returns
     -------
     Data
@@ -102,7 +96,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
 
 
 def judged(data: Data, case: Case, family: int) -> tuple[float, tuple[float, float], bool]:
-    """Median of a case's ratio under a family, its 95 % interval, and whether the whole of it is on its side."""
+    """Median of a case's ratio under a family, its 95 % interval, and whether the whole interval satisfies the case."""
     middle, interval = median_interval(case.ratios(data["final"][family]), data["problem"])
     return middle, interval, case.side.met_by(interval)
 
@@ -121,7 +115,7 @@ def _with_family(name: str, nu: float, options: Options) -> WithNoise:
 
 def _variances(problem: QuadraticProblem, draw: int, options: Options) -> np.ndarray:
     """Random variances of mean 1, shape (d,), which all rows of one draw share."""
-    # The first three streams of a draw are those of its problem, starts and noise.
+    # A fourth random stream; the first three are used for the problem, starts and noise of a draw.
     seed = np.random.SeedSequence(options.rng, spawn_key=(draw, 3))
     generator = np.random.Generator(np.random.PCG64(seed))
     values = np.exp(generator.uniform(0.0, math.log(options.spread), problem.dim))
@@ -144,7 +138,7 @@ _MAKERS: dict[str, Callable[[QuadraticProblem, float, np.ndarray], Noise]] = {
 
 
 def table(data: Data) -> tuple[list[str], list[list[str]]]:
-    """Which statement holds under which family."""
+    """A table of which statements hold under which family."""
     rows = [
         [s.name, *("yes" if holds(data, s, f) else "no" for f in range(len(FAMILIES)))]
         for s in STATEMENTS
@@ -235,7 +229,7 @@ def draw_statement(
 
 
 def _text(case: Case) -> str:
-    """A case without its spectrum, which the statement's title tells: SSD/SGD, haar, nu = 0.1."""
+    """A case without its spectrum, which is in the statement's title: SSD/SGD, haar, nu = 0.1."""
     problem, _, noise = case.where.partition(", nu = ")
     basis = problem.partition("/")[2]
     return f"{case.ratio}{', ' if basis else ''}{basis}, $\\nu = {noise}$"

@@ -1,11 +1,9 @@
 """Where does the sign win? Maps over noise, condition number and alignment, beside the theory.
 
-Colour is log10 of the first method's loss over the second's after all steps (SGD over SSD: above 0
-the sign wins), over the eigenbasis' angle tau from the axes (0) to a Haar rotation (1) and the
-noise level, on the structured spectrum; and over tau and the condition number of a log-uniform
-spectrum. Beside what was measured stands what is predicted without simulating: the ratio of the
-exact improvements (Eq. 11) at the start, and the ends of whole runs by
-:func:`qpsim.theory.optimal_run`.
+Colour is log10 of the first method's loss over the second's after all steps (SGD over SSD: above 0 the sign wins), over
+the eigenbasis' angle tau from the axes (0) to a Haar rotation (1) and the noise level, on the structured spectrum; and
+over tau and the condition number of a log-uniform spectrum. Two predictions without simulation are shown too: the ratio
+of the exact improvements (Eq. 11) at the start, and the final losses by :func:`qpsim.theory.optimal_run`.
 """
 
 from __future__ import annotations
@@ -41,7 +39,7 @@ _AXIS_LABELS = {"noise": r"noise $\nu$", "condition": r"condition number $\kappa
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What the maps may be asked for."""
+    """Options of the maps."""
 
     methods: tuple[str, ...] = option(("sgd", "ssd"), "the two methods that are compared")
     step_size: str = option("optimal", "optimal, bound or line-search")
@@ -66,7 +64,9 @@ class Options(BaseOptions):
         at_least=0.0,
     )
     condition_noise: float = option(0.1, "noise level of the second map", at_least=0.0)
-    rng: int = option(0, "seed of the first problem; the next have the next ones", at_least=0)
+    rng: int = option(
+        0, "seed of the first problem; the others have the following ones", at_least=0
+    )
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
@@ -146,7 +146,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
 def predicted(
     problem: Any, methods: tuple[Any, Any], step_size: str, n_steps: int
 ) -> tuple[float, float]:
-    """Log10 loss ratio that is predicted from the start alone, and from the laws of whole runs.
+    """Predicted log10 loss ratios: from the start only, and for whole runs.
 
     At the start it is log10 of I(second) / I(first), the exact improvements of Eq. 11: NaN for a method
     with a state or without a closed form. Of whole runs it is the difference of the means of log10 of the
@@ -268,7 +268,7 @@ def _ratios(cells: tuple[Cell, Cell]) -> tuple[float, ...]:
     logs = [
         np.log10(np.clip(read_cell(c.run(), "a cell").final_loss, 1e-300, 1e300)) for c in cells
     ]
-    # The methods share their draws, so that the difference of each replicate says more.
+    # The methods have the same draws, so that differences of replicates have a smaller variance.
     gap = logs[0] - logs[1]
     parameters = cells[0].parameters
     methods = tuple(find_method(**cell.parameters["method"]) for cell in cells)

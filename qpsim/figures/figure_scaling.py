@@ -1,9 +1,9 @@
 """What a simulation costs: time against dimension, replicates, steps and workers.
 
-Four ensembles: SGD and SSD with optimal steps on a diagonal Hessian, and on a rotated one, where SGD
-runs in the eigenbasis and SSD needs the exact E[s s^T]. One size varies in each panel while the
-others are held; a time is the least of several rounds in which all runs take turns, since whatever
-else a machine does only adds to it. These are measurements: another run gives other numbers.
+Four ensembles: SGD and SSD with optimal steps on a diagonal Hessian, and on a rotated one, where SGD runs in the
+eigenbasis and SSD needs the exact E[s s^T]. One size varies in each panel while the others are fixed. A time is the
+minimum over several rounds, since other work of the machine only increases it. These are measurements: another run
+gives other numbers.
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ _BASES = {"axis": "diagonal", "haar": "rotated"}
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What the figure may be asked for."""
+    """Options of the figure."""
 
-    dim: int = option(100, "coordinates where they do not vary", at_least=1)
-    n_replicates: int = option(1024, "replicates where they do not vary", at_least=1)
-    n_steps: int = option(100, "steps where they do not vary", at_least=1)
+    dim: int = option(100, "coordinates in panels where they are fixed", at_least=1)
+    n_replicates: int = option(1024, "replicates in panels where they are fixed", at_least=1)
+    n_steps: int = option(100, "steps in panels where they are fixed", at_least=1)
     dims: tuple = option((10, 30, 100, 300), "numbers of coordinates", at_least=1)
     replicate_counts: tuple = option(
         (64, 256, 1024, 4096, 16_384), "numbers of replicates", at_least=1
     )
     step_counts: tuple = option((10, 30, 100, 300, 1000), "numbers of steps", at_least=1)
     worker_counts: tuple = option((1, 2, 4), "numbers of threads", at_least=1)
-    rounds: int = option(5, "runs of each, in turns", at_least=1)
+    rounds: int = option(5, "rounds", at_least=1)
     rng: int = option(0, "seed of problems and noise", at_least=0)
 
 
@@ -64,8 +64,8 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     ----------
     options : Options
     workers : None or int
-        Threads where they do not vary; all cores if None. An executor is refused: its own cost
-        would be measured.
+        Number of threads where it is fixed; all cores if None. An executor is refused, since its cost would be measured
+        too.
 
     Returns
     -------
@@ -166,7 +166,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
 
     page = pages.Page(fig)
     options = data.options
-    # Files of earlier versions do not hold the number of threads.
+    # Files of earlier versions do not contain the number of threads.
     held = f" and {int(data['workers'])} threads" if "workers" in data.arrays else ""
     artists: dict[Any, Any] = {
         "note": page.note(
@@ -187,7 +187,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
             (artists[panel, curve],) = ax.plot(values, data[panel][curve], **_shape(curve))
         ax.set_xscale("log")
         ax.set_xlabel(label)
-        # Names must not meet: in a narrow panel the ends have one, among many values every other.
+        # Labels must not overlap: in a narrow panel only the ends have one, among many values every second.
         last = len(values) - 1
         named = {0, last} if page.narrow else set(range(0, last + 1, 2 if last > 3 else 1))
         ax.set_xticks(values, [f"{v:g}" if k in named else "" for k, v in enumerate(values)])

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 METHODS = ("sgd", "m-sgd")
-# Smallest gap that is drawn: a kind that can be as good as the planned schedule has one of rounding alone.
+# Smallest gap that is drawn; smaller ones are rounding errors or errors of the search.
 _LEAST_GAP = 1e-4
 _LOOKS = {
     "free": Look("planned", "#000000", "solid", "o"),
@@ -78,7 +78,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     began = time.perf_counter()
     horizons = list(dict.fromkeys([*options.step_counts, options.n_steps]))
     jobs = [(options, m, n, kind) for n in horizons for m in METHODS for kind in KINDS]
-    # The longest ones are begun first.
+    # The longest runs first.
     order = sorted(range(len(jobs)), key=lambda k: -jobs[k][2])
     found: dict[tuple[str, int, str], Schedule] = {}
     with (
@@ -142,7 +142,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
 
 
 def summary(data: Data) -> str:
-    """What was found, in one sentence."""
+    """The results in one sentence."""
     longest = int(np.argmax(data.labels["horizon"]))
     greedy = data.labels["kind"].index("greedy")
     said = [
@@ -202,7 +202,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
 
 
 def _handle(look: Look) -> Any:
-    """What stands for a kind in the legend: its line with a marker."""
+    """The legend's entry of a kind: its line with a marker."""
     from matplotlib.lines import Line2D
 
     filling = look.color if look.filled else "white"
@@ -224,7 +224,7 @@ def draw_run(data: Data, name: str, ax: Axes) -> dict[str, Any]:
     x = np.arange(values.shape[1]) + (1 if name == "step_size" else 0)
     artists = {}
     for k, kind in enumerate(data.labels["kind"]):
-        # Of the kinds, the planned one lies on top.
+        # The planned schedule is drawn on top.
         artists[kind] = pages.line(ax, x, values[k], _LOOKS[kind], k, zorder=3.0 - 0.1 * k)
     ax.set_xlim(0, data.options.n_steps)
     ax.set_xlabel("step")
@@ -232,7 +232,7 @@ def draw_run(data: Data, name: str, ax: Axes) -> dict[str, Any]:
     ax.set_title(title)
     above = values[values > 0.0]
     ax.set_yscale("log")
-    # A step of almost 0 at the end of a run would leave no room for the others.
+    # Steps near 0 at the end of a run are cut off, to leave room for the others.
     low = max(above.min(), 3e-3 * above.max()) if above.size else 0.1
     ax.set_ylim(0.8 * low, 1.3 * above.max() if above.size else 1.0)
     pages.log_axis(ax.yaxis)

@@ -32,19 +32,19 @@ METHODS = (*GROUPS[0], *GROUPS[1])
 # Left margins in ems, with the names of the problems and without.
 _NAMES, _PLAIN = 7.0, 2.8
 _LARGEST = 1e300
-# Decades of the loss that a small step may gain and still count as going nowhere.
+# Decades of the loss below which the gain of a small step counts as none.
 _FLAT = 0.01
 
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What the search may be asked for."""
+    """Options of the search."""
 
     n_replicates: int = option(64, "runs of each method and step size", at_least=1)
     n_steps: int = option(100, "steps of each run", at_least=1)
     dim: int = option(100, "coordinates", at_least=1)
     scale: float = option(10.0, "starting offsets are U[-scale, scale]", at_least=0.0)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
     noise_std: float = option(0.1, "noise level nu", at_least=0.0)
 
 
@@ -109,7 +109,7 @@ def aspect(data: Data, width: float) -> float:
 
 
 def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
-    """A row a problem: idealised methods left, their estimated counterparts right.
+    """One row for each problem: idealised methods on the left, estimated ones on the right.
 
     Returns
     -------
@@ -162,7 +162,7 @@ def draw_panel(data: Data, row: int, methods: tuple[str, ...], ax: Axes) -> dict
         k = data.labels["method"].index(method)
         shown = data["stable"][row, k]
         x, y = data["step_size"][row, k][shown], data["final"][row, k][shown]
-        # The largest step comes first. Of the smallest ones, none of which gets anywhere, one is enough.
+        # The largest step comes first. Of the smallest ones, which have no effect, only one is drawn.
         moves = np.flatnonzero(y < y[-1] - _FLAT)
         end = moves[-1] + 2 if moves.size else y.size
         x, y = x[:end], y[:end]
@@ -183,7 +183,7 @@ def draw_panel(data: Data, row: int, methods: tuple[str, ...], ax: Axes) -> dict
 
 
 def _share_limits(panels: list[dict[str, Any]]) -> None:
-    """The same axes for the panels of a row, which stand in different grids."""
+    """Equal limits for the panels of a row, which are in different grids."""
     from qpsim.figures import page as pages
 
     axes = [next(iter(panel.values())).axes for panel in panels]

@@ -1,10 +1,10 @@
 """Where sign descent wins as tails thicken: one step and a whole run under Student's t.
 
 Figure 2's problems and noise C = nu^2 QQ, but with gradients that follow Student's t of ``df`` degrees of freedom. C is
-its scale matrix: the covariance is df / (df - 2) C, so that thicker tails also mean more variance. With ``hold`` equal
-to "covariance" C is made smaller by that factor, and the tails alone change. One step: sign descent's expected
-improvement over that of SGD at the start (Eq. 11, exact). A run: SGD's excess loss over that of sign descent after
-all steps, each of the exact optimal size. Both ratios are above 1 where sign descent wins.
+its scale matrix: the covariance is df / (df - 2) C, so that heavier tails also mean more variance. With ``hold`` equal
+to "covariance" C is divided by that factor, so that only the tails change. One step: sign descent's expected
+improvement over that of SGD at the start (Eq. 11, exact). A run: SGD's excess loss over that of sign descent after all
+steps, each of the exact optimal size. Both ratios are above 1 where sign descent wins.
 """
 
 from __future__ import annotations
@@ -58,12 +58,6 @@ class Options(PanelOptions):
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """One step's theory and the runs of all panels.
-
-    Parameters
-    ----------
-    options : Options
-    workers : None, int or concurrent.futures.Executor
-        Threads, or an executor of threads or processes; the numbers do not depend on it.
 
     Returns
     -------
@@ -236,7 +230,7 @@ def draw_panel(data: Data, values: np.ndarray, groups: np.ndarray, ax: Axes) -> 
     """
     from qpsim.figures import page as pages
 
-    # 1/df puts the Gaussian at 0 and leaves room where the tails are thick.
+    # The axis is 1/df: the Gaussian is at 0, and small df are well separated.
     x = np.array([0.0 if df == GAUSSIAN else 1.0 / df for df in data.labels["df"]])
     ax.axhline(1.0, color="black", linewidth=0.8, zorder=1)
     artists, ends = {}, [1.0]
@@ -245,7 +239,7 @@ def draw_panel(data: Data, values: np.ndarray, groups: np.ndarray, ax: Axes) -> 
         middle = 10.0 ** np.array([one[0] for one in found])
         bars = 10.0 ** np.clip([one[1] for one in found], -300.0, 300.0)
         known = np.isfinite([one[1] for one in found]).all(axis=1)
-        # Beside each other, so that no bar hides another.
+        # Shifted, so that bars do not hide each other.
         beside = x + 0.014 * x[0] * (k - 0.5 * (len(values) - 1))
         ax.vlines(beside[known], *bars[known].T, color=shape.color, linewidth=1.0, zorder=2)
         artists[name] = pages.line(ax, beside, middle, shape, markevery=1, zorder=3)
@@ -262,7 +256,7 @@ def draw_panel(data: Data, values: np.ndarray, groups: np.ndarray, ax: Axes) -> 
 
 
 def _named(x: np.ndarray, ax: Axes) -> list[int]:
-    """Places of the axis that have room for their label; those at both ends always do."""
+    """Positions of the axis with room for a label; both ends always have one."""
     import matplotlib
 
     ems = ax.get_window_extent().width / ax.figure.dpi * 72 / matplotlib.rcParams["font.size"]

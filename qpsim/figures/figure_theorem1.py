@@ -30,13 +30,13 @@ if TYPE_CHECKING:
 
 METHODS = ("svag", "sgd")
 _BOUND: dict[str, Any] = {"color": "black", "linewidth": 0.8}
-# Simulated at a time: all points of a path are looked at, and few paths are held in memory.
+# Paths simulated at once, since all points of a path are in memory.
 _CHUNK = 256
 
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What the figure of Theorem 1 may be asked for."""
+    """Options of the figure of Theorem 1."""
 
     n_replicates: int = option(1024, "runs of each method", at_least=2)
     n_steps: int = option(1000, "steps of each run", at_least=1)
@@ -44,17 +44,11 @@ class Options(BaseOptions):
     smallest: float = option(0.5, "smallest eigenvalue; the largest is 1", at_least=1e-6)
     noise_std: float = option(1.0, "noise of the data, nu", at_least=1e-6)
     scale: float = option(3.0, "the starting offset is U[-scale, scale]", at_least=1e-6)
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
 
 
 def compute(options: Options, workers: int | Executor | None = None) -> Data:
     """Simulate both methods and evaluate the bound.
-
-    Parameters
-    ----------
-    options : Options
-    workers : None, int or concurrent.futures.Executor
-        The numbers do not depend on it.
 
     Returns
     -------
@@ -78,7 +72,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     step = 1.0 / float(problem.eigenvalues.max())
     mean, error, largest = [], [], []
     for method in METHODS:
-        # The same noise for both: their seeds are spawned anew from the same sequence.
+        # The same noise for both methods: the same seed sequence is made again.
         seeds = np.random.SeedSequence(noise.entropy, spawn_key=noise.spawn_key)
         losses, moment = _ensemble(problem, method, step, start, options, seeds, workers)
         mean.append(losses.mean(axis=0))
@@ -137,7 +131,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[str, Any]:
 def draw_curves(data: Data, ax: Axes) -> dict[str, Any]:
     """The curves on logarithmic axes, with bands of two standard errors, into any axes."""
     last = data["bound"].size - 1
-    # As many points a decade at the end as at the start, so that dashes and dots stay what they are.
+    # Equally many points in each decade, so that dashes and dots are drawn evenly.
     t = np.unique(np.geomspace(1, last, 150).round().astype(int))
     artists: dict[str, Any] = {}
     from qpsim.figures import page as pages

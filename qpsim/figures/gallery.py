@@ -50,7 +50,7 @@ def _section(place: Path, name: str) -> str:
 
 
 def _origin(header: Path) -> str:
-    """How long and on what processor the data were computed, as far as their header says it."""
+    """The time and the processor of the computation, if they are in the header."""
     if not header.is_file():
         return ""
     about: dict[str, Any] = json.loads(header.read_text()).get("provenance", {})

@@ -28,7 +28,7 @@ _STANDARD_ERRORS = 2.0
 
 
 def titles(data: Data) -> list[str]:
-    """What each problem was trained on; older data files know only the tasks' names."""
+    """The data of each problem; older files contain only the names of the tasks."""
     return data.labels.get("title", data.labels["problem"])
 
 
@@ -86,7 +86,7 @@ def draw_panel(data: Data, problem: int, kind: str, ax: Axes) -> dict[str, Any]:
         finite = np.where(np.isfinite(losses[n]), losses[n], np.nan)
         mean = finite.mean(axis=0)
         spread = finite.std(axis=0, ddof=1) if len(finite) > 1 else np.zeros_like(mean)
-        # A logarithmic axis has no place for a band that reaches below 0.
+        # On a logarithmic axis a band below 0 cannot be drawn.
         low = np.where(mean > spread, mean - spread, finite.min(axis=0))
         artists[method] = pages.band(ax, x, low, mean, mean + spread, shape, n)
         lows.append(low)
@@ -138,10 +138,10 @@ def draw_sensitivity(tuned: list[Tuned], ax: Axes) -> dict[str, Any]:
 
 
 def as_good_as_best(losses: np.ndarray) -> np.ndarray:
-    """Which methods' mean loss cannot be told from the lowest one, shape (method,).
+    """Which methods' mean losses do not differ significantly from the lowest one, shape (method,).
 
-    Runs are paired by their seed: a method is told from the best one if the mean of its losses
-    minus the best one's is more than two standard errors. With a single run nothing is known.
+    Runs are paired by their seed: a method differs if the mean of its losses minus those of the best is more than two
+    standard errors. With a single run none differs.
 
     Parameters
     ----------

@@ -1,8 +1,8 @@
 """The numbers of Figures 3, 6 and 7: methods tuned on networks, and their losses over steps.
 
 Each method's step size is tuned after Section A.2 (:mod:`qpsim.tuning.networks`) and run with ten
-seeds. Finished runs are kept in a cache: the figures share what they have in common, and one that
-was interrupted goes on from there.
+seeds. Finished runs are stored in a cache, which the figures share, so that an interrupted figure
+can continue.
 
 Problems are tasks by name. By default they are three with scikit-learn's digits, in the places of
 the paper's MNIST, CIFAR-10 and CIFAR-100; with a folder of ``data``, each of the three that it holds
@@ -33,7 +33,7 @@ _REAL = {"digits-mlp": "mnist", "digits-cnn": "cifar10", "digits-whitened": "cif
 
 
 def task_text(task: Any) -> str:
-    """How a task is called in a data file: by its name.
+    """The name of a task in a data file.
 
     >>> task_text("digits-cnn")
     'digits-cnn'
@@ -43,7 +43,7 @@ def task_text(task: Any) -> str:
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What a figure on networks may be asked for, besides its tasks and methods."""
+    """Options of figures on networks, besides tasks and methods."""
 
     n_replicates: int = option(10, "runs at the best step size", at_least=1)
     tuning_seeds: int = option(1, "runs at each step size that is tried", at_least=1)
@@ -55,12 +55,12 @@ class Options(BaseOptions):
         0, "steps of each run, drops of the step size in proportion; 0: as the task says",
         at_least=0,
     )  # fmt: skip
-    rng: int = option(0, "seed of everything random", at_least=0)
+    rng: int = option(0, "seed", at_least=0)
     data: str = option("", "folder of MNIST, CIFAR-10 and CIFAR-100; without it, the digits")
     cache: str = option("", "folder of finished runs; by default the user's cache folder")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values, without the places on this machine, which decide no number."""
+        """Plain JSON values, without paths, on which no number depends."""
         kept = {key: value for key, value in super().to_dict().items() if key != "cache"}
         return {**kept, "data": "real" if self.data else ""}
 

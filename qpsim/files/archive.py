@@ -1,6 +1,6 @@
-"""Arrays and a JSON header in one .npz, whose content is never trusted.
+"""Arrays and a JSON header in one .npz file, checked when it is read.
 
-Reading refuses pickled objects and anything that does not carry our header.
+Reading refuses pickled objects and files without the package's header.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def write_arrays(
     header: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
 ) -> Path:
-    """Write arrays and a JSON header as one .npz whose bytes depend on nothing else."""
+    """Write arrays and a JSON header as one .npz; the same content gives the same bytes."""
     head = json.dumps({"format": _MAGIC, "kind": kind, "version": 1, **header}, allow_nan=False)
     content: dict[str, Any] = {_HEADER: np.frombuffer(head.encode(), dtype=np.uint8), **arrays}
     return write_atomically(path, lambda stream: np.savez_compressed(stream, **content))
@@ -53,10 +53,10 @@ def read_arrays(
 
 
 def pack_arrays(kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Header and arrays as the bytes of one sealed .npz, which depend on nothing else.
+    """Header and arrays as the bytes of an .npz with a checksum; the same content gives the same bytes.
 
-    The seal is the archive's comment: the SHA-256 of every byte before it. ``numpy.load`` reads the
-    file as any other; :func:`unpack_arrays` looks at nothing before the seal is found whole.
+    The archive's comment is the SHA-256 of every byte before it. ``numpy.load`` can read the file;
+    :func:`unpack_arrays` checks the checksum first.
 
     Examples
     --------
@@ -71,7 +71,7 @@ def pack_arrays(kind: str, header: Mapping[str, Any], arrays: Mapping[str, np.nd
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_STORED) as archive:
         for name, array in content.items():
-            # ZipInfo's own date, 1980, keeps the clock out of the bytes.
+            # ZipInfo's default date, 1980, so that the bytes do not depend on the time.
             with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w") as member:
                 np.lib.format.write_array(member, np.ascontiguousarray(array), allow_pickle=False)
         archive.comment = _SEAL + b"0" * _DIGEST
@@ -95,7 +95,7 @@ def unpack_arrays(
 
 
 def _is_sealed(content: bytes) -> bool:
-    """Whether the content ends in the checksum of all that stands before it."""
+    """Whether the content ends with the checksum of all bytes before it."""
     body, seal = content[:-_DIGEST], content[-_DIGEST:]
     return body.endswith(_SEAL) and hashlib.sha256(body).hexdigest().encode() == seal
 
@@ -110,11 +110,11 @@ def _parse(
     except (KeyError, AttributeError, UnicodeDecodeError, json.JSONDecodeError):
         raise FileError(f"{source} is not a qpsim file: it has no qpsim header.") from None
     except (OSError, ValueError, EOFError, zipfile.BadZipFile, zipfile.LargeZipFile) as error:
-        # NumPy's advice to load such a file unsafely is none.
+        # Leave out NumPy's advice to allow pickles.
         why = "" if "pickle" in str(error) else f" ({error})"
         raise FileError(f"{source} is not a qpsim file, or is damaged{why}.") from None
     except Exception as error:
-        # zlib, struct and NumPy's header parser have errors of their own for damaged content.
+        # zlib, struct and NumPy raise errors of several classes for damaged content.
         raise FileError(f"{source} is damaged ({type(error).__name__}: {error}).") from None
     if not isinstance(header, dict) or header.get("format") != _MAGIC:
         raise FileError(f"{source} is not a qpsim file: its header is another program's.")

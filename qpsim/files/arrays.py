@@ -1,4 +1,4 @@
-"""A user's numbers from their own files: .npy, .npz, .csv or .parquet, and nothing that could run code."""
+"""Reads a user's matrices and tables from .npy, .npz, .csv or .parquet files, never pickled objects."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ def read_array(
     what : str
         What is being read, for error messages.
     source : Path
-        A .csv holds numbers between commas and nothing else. In a .csv or .parquet a single row or
-        column is a vector. Capitals in the ending do not matter.
+        A .csv holds numbers separated by commas and nothing else. In a .csv or .parquet a single row or column is a
+        vector. The ending may be in capitals.
     name : str, optional
         Which array of an .npz that holds several.
     asked : str, default "problem.array"
-        Where the user says so, for error messages.
+        The key that selects the array, for error messages.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def read_array(
     except QpsimError as error:
         raise SpecError(f"{what}: {source.name} {error}") from None
     except Exception as error:
-        # NumPy, zipfile, zlib and pyarrow have errors of their own for content that is not theirs.
+        # NumPy, zipfile, zlib and pyarrow raise errors of many classes for damaged content.
         first = reason(error).splitlines()[0]
         raise FileError(f"{what}: {source} holds no array of numbers ({first}).") from None
 

@@ -1,4 +1,4 @@
-"""Values as JSON can hold them."""
+"""Conversion of Python values to values that JSON can hold."""
 
 from __future__ import annotations
 

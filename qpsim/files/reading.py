@@ -1,7 +1,7 @@
-"""Reading files that somebody else may have put there: regular files only, and never for ever.
+"""Reads files of users: regular files only.
 
-A pipe without a writer would hang, a device such as ``/dev/zero`` would fill the memory: both are
-refused after opening, before anything is read.
+Reading from a pipe without a writer would never return, and a device such as ``/dev/zero`` would
+fill the memory. Both are refused after opening, before anything is read.
 """
 
 from __future__ import annotations
@@ -23,8 +23,7 @@ def open_regular(path: str | os.PathLike[str], follow_links: bool = True) -> Bin
     ----------
     path : path
     follow_links : bool, default True
-        False refuses a symbolic link in the last place of the path, as in the folders that only
-        this package writes.
+        False refuses a path that is a symbolic link; for folders that only this package writes.
 
     Raises
     ------
@@ -74,7 +73,7 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     FileError
         It cannot be read.
     SpecError
-        It is no TOML.
+        It is not valid TOML.
     """
     content = _standard_input() if str(path) == "-" else read_bytes(path)
     name = "The standard input" if str(path) == "-" else str(path)
@@ -83,19 +82,19 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise SpecError(f"{name} is not a text file in UTF-8; save it as UTF-8 TOML.") from None
     except (ValueError, RecursionError) as error:
-        # A ValueError that is no TOMLDecodeError: Python refuses numbers of thousands of digits.
+        # Also other ValueErrors: Python refuses numbers of thousands of digits.
         raise SpecError(f"{name} is not valid TOML: {str(error).rstrip('.')}.") from None
 
 
 def reason(error: Exception) -> str:
-    """What went wrong, without the path that the sentence around it names already."""
+    """The text of an OSError without the path."""
     return getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__
 
 
 def _standard_input() -> bytes:
     stream = getattr(sys.stdin, "buffer", sys.stdin)
     try:
-        # A closed standard input is None in Python, or a stream that refuses.
+        # A closed standard input is None, or a stream that raises.
         content = b"" if stream is None else stream.read()
     except (OSError, ValueError) as error:
         raise FileError(f"Cannot read the standard input: {reason(error)}.") from None
@@ -105,7 +104,7 @@ def _standard_input() -> bytes:
 
 
 def is_regular(path: str | os.PathLike[str]) -> bool:
-    """Whether there is a regular file at a path that is no link.
+    """Whether a path is a regular file and not a link.
 
     >>> is_regular("/dev/null")
     False

@@ -1,4 +1,4 @@
-"""Writing files that are never half-written, and finding out beforehand that one cannot be.
+"""Writes files atomically, and checks in advance whether a file can be written.
 
 Content goes to a temporary name in the same folder, is flushed to disk and then renamed.
 """
@@ -21,16 +21,16 @@ from qpsim import checks
 from qpsim.errors import FileError
 from qpsim.files.reading import reason
 
-# Names that a killed run may leave behind.
+# Names of the temporary files, which a killed run may leave.
 TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}\.part")
-# Bytes of a file's name that its temporary name repeats: the whole must not be too long.
+# Bytes of a file's name that its temporary name repeats, so that it does not become too long.
 _NAME_KEPT = 40
-# A temporary file that nobody has written to for so long belongs to a run that was killed.
+# A temporary file that was not written to for so long belongs to a killed run.
 _ABANDONED_SECONDS = 3600.0
 
 
 def write_atomically(path: str | os.PathLike[str], write: Callable[[BinaryIO], None]) -> Path:
-    """Call ``write`` on a temporary file beside ``path`` and rename it when it is complete.
+    """Call ``write`` on a temporary file in the same folder and rename it to ``path`` when it is complete.
 
     Raises
     ------
@@ -72,9 +72,9 @@ def write_json(path: str | os.PathLike[str], data: Any) -> Path:
 
 
 def check_writable(folder: str | os.PathLike[str]) -> Path:
-    """Make a folder and try to write in it, so that a long run need not end in a refusal.
+    """Make a folder and test that it is writable, before a long run begins.
 
-    Temporary files that killed runs have left in it more than an hour ago are removed.
+    Temporary files of killed runs that are more than an hour old are removed.
 
     Raises
     ------
@@ -130,7 +130,7 @@ def sweep_up(folder: Path, abandoned_seconds: float) -> None:
 
 
 def _checked_target(path: str | os.PathLike[str]) -> Path:
-    """Refuse what is no place for a file: a rename would put one even where a device was."""
+    """The path, if a file may be written there; renaming would otherwise replace even a device."""
     target = checks.path("A place to write", path, FileError)
     try:
         mode = target.stat().st_mode

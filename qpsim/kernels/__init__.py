@@ -1,5 +1,18 @@
-"""The only machine code of the package: loops over (coordinate, lane) arrays, compiled lazily.
+"""Compiled inner loops, the only code under ``@njit``: arrays in, results written into given arrays, no checks.
 
-A lane is one replicate; lanes are the contiguous last axis, so that every loop over them becomes
-vector instructions. Kernels take arrays, write into arrays they are given, and check nothing.
+Arrays have the axes (coordinate, lane). A lane is one replicate of a run; the lanes of one block lie next to each other
+in memory, so that a loop over lanes compiles to vector instructions. Kernels are compiled when they are first called.
+
+- Step loops: ``diagonal`` (coordinates that share nothing but the step size), ``coupled`` (all other problems).
+  ``arguments`` has the tuples that they take, ``policy`` the codes of step-size policies, ``record`` what they store.
+- A problem's arrays and functions: ``problems`` (the interface), ``dense``, ``least_squares``,
+  ``diagonal_least_squares``, ``data``.
+- Random numbers: ``noise`` (NumPy's SFC64 for many lanes), ``gradient_noise``, ``laws``, ``least_squares_draws``,
+  ``observed`` (variance estimates).
+- Exact steps: ``moments``, ``quadratic``, ``hermite``, ``series``, ``signs``, ``student_signs``, ``pair_quadrature``.
+- Any method: ``dispatch`` finds a rule by the type of its hyper-parameters; ``elementwise`` maps it over an array.
+- Schedules and grids for :mod:`qpsim.theory`: ``second_moments``, ``step_sweeps``, ``step_moves``, ``law_grid``.
+- Compilation: ``jit`` (all flags), ``machine_code`` (the cache on disk), ``numba_interface`` (private parts of numba).
+
+A new class of problems registers its kernels in :mod:`qpsim.kernels.problems`.
 """

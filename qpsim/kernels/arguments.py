@@ -1,4 +1,4 @@
-"""What the step loops are handed, in a few named tuples; numba takes them apart into their arrays.
+"""The named tuples that the step loops take as arguments.
 
 A lane is one replicate. d is the number of coordinates, n the number of steps of one call.
 """
@@ -9,7 +9,7 @@ import numpy as np
 
 
 class Lanes(NamedTuple):
-    """Where the replicates of a block stand. All arrays are updated in place.
+    """The state of a block of replicates. All arrays are updated in place.
 
     Attributes
     ----------
@@ -30,22 +30,22 @@ class Lanes(NamedTuple):
 
 
 class Steps(NamedTuple):
-    """Which steps to take, and how their lengths are found.
+    """Which steps to take, and how their sizes are chosen.
 
     Attributes
     ----------
     taken : int
-        Steps taken before; the first one here has t = taken + 1.
+        Number of steps taken before; the first step here has t = taken + 1.
     policy : int
         A code of :mod:`qpsim.kernels.policy`.
     given : array (n,)
         The step sizes, read only if the policy is GIVEN; its length is the number of steps.
     moments_for : int or None
-        The policy again if it needs moments of the direction, None if it does not. None is another type, so that the
-        kernel of such steps has no code for moments. That code takes long to compile for a rule without a closed form.
+        The policy again if it needs moments of the direction, None if it does not. None has another type, so that a
+        kernel for it has no code for moments, which takes long to compile for a rule without a closed form.
     stop : array (1,) of uint8
-        Once it is 1 the kernel returns before its last step, and what it has written is of no use. Only steps that
-        integrate pairs of coordinates look at it, which may take minutes.
+        When it becomes 1 the kernel returns early, and its results must not be used. Only steps that integrate pairs of
+        coordinates, which may take minutes, read it.
     """
 
     taken: int
@@ -56,14 +56,14 @@ class Steps(NamedTuple):
 
 
 class Record(NamedTuple):
-    """What the steps leave behind, one row a step. All arrays are written.
+    """The record of the steps, one row for each step. All arrays are written.
 
     Attributes
     ----------
     loss, step_size : array (n, lanes)
         Excess loss after each step, and its step size.
     moment_error : array (n, lanes)
-        Bound of the relative error of E[z^T Q z], where it is a quadrature or a truncated series.
+        Bound of the relative error of E[z^T Q z], if that is a quadrature or a truncated series.
     """
 
     loss: np.ndarray
@@ -72,7 +72,7 @@ class Record(NamedTuple):
 
 
 class StepInput(NamedTuple):
-    """What a rule knows before a step.
+    """What a rule can read before a step.
 
     Attributes
     ----------
@@ -81,7 +81,7 @@ class StepInput(NamedTuple):
     gradient : array (d, lanes)
         The exact gradient: the mean of the stochastic one.
     extra : array (d, lanes)
-        What the rule observes besides (:mod:`qpsim.kernels.observed`).
+        What the rule observes besides the gradient (:mod:`qpsim.kernels.observed`).
     states : array (names, d, lanes)
     t : float
         Number of the coming step, from 1.
@@ -98,7 +98,7 @@ class StepInput(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One coordinate in every lane, as its rule sees it before a step. Its gradient is N(mean, std^2).
+    """One coordinate in every lane before a step. Its stochastic gradient is N(mean, std^2).
 
     Attributes
     ----------
@@ -107,7 +107,7 @@ class Row(NamedTuple):
     std : float
         Standard deviation of the gradient, above 0, in the units of the gradient.
     extra : array (lanes,)
-        What the rule observes besides.
+        What the rule observes besides the gradient.
     states : array (names, d, lanes)
         The states of all coordinates; the rule reads states[:, i].
     i : int
@@ -140,18 +140,18 @@ class Moments(NamedTuple):
 
 
 class SeriesRest(NamedTuple):
-    """What the Hermite series of a step has left after some terms (:mod:`qpsim.kernels.series`). Arrays are updated.
+    """The remainder of a step's Hermite series after some terms (:mod:`qpsim.kernels.series`). Arrays are updated.
 
     Attributes
     ----------
     second : array (d, lanes)
         E[z_i^2].
     tail : array (d, lanes)
-        What of E[z_i^2] the squares of the coefficients so far have left.
+        E[z_i^2] minus the sum of the squared coefficients so far.
     power : array (d, d)
-        (Q - diag Q) o R^n for the order n that comes next.
+        (Q - diag Q) o R^n for the next order n.
     open_lanes : array (lanes,) of uint8
-        1 where the rest is still above the tolerance.
+        1 in lanes whose remainder is still above the tolerance.
     """
 
     second: np.ndarray

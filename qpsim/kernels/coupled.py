@@ -35,8 +35,10 @@ def advance(
     gradient: np.ndarray,
     steps: Steps,
     record: Record,
-) -> None:
-    """Take ``steps.given.size`` steps of the rule of ``hyper`` in every lane.
+) -> np.ndarray:
+    """Take ``steps.given.size`` steps of the rule of ``hyper`` in every lane, and return the excess loss (lanes,).
+
+    A call for no steps writes the gradient and the loss where the lanes stand.
 
     problem is a tuple whose class is registered in :mod:`qpsim.kernels.problems`, n_normals the rows of normals that
     one step draws; gradient (d, lanes) the exact gradient at the lanes' offset, updated with it. The lanes are updated
@@ -54,6 +56,7 @@ def advance(
         moments=Moments(np.zeros(count), np.zeros(count), np.zeros(count)),
     )
     walk(hyper, problem, lanes, gradient, steps, record, scratch)
+    return scratch.loss
 
 
 @jit
@@ -65,6 +68,9 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
     direction, noise, extra = scratch.direction, scratch.noise, scratch.extra
     alpha, loss = scratch.alpha, scratch.loss
     d, count = offset.shape
+    # A call for no steps asks what there is where the lanes stand.
+    if given.size == 0:
+        evaluate(problem, offset, gradient, loss)
     for step in range(given.size):
         t = float(steps.taken + step + 1)
         draw_noise(problem, hyper, offset, gradient, lanes.stream, t, scratch.normals, noise, extra)
@@ -83,7 +89,8 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
             inner(gradient, direction, scratch.moments.numerator)
             inner(direction, scratch.image, scratch.moments.denominator)
         if policy == GIVEN:
-            alpha[:] = given[step]
+            for lane in range(count):
+                alpha[lane] = given[step]
         else:
             ratio_or_zero(scratch.moments.numerator, scratch.moments.denominator, alpha)
         for i in range(d):
@@ -93,9 +100,3 @@ def walk(hyper, problem, lanes, gradient, steps, record, scratch):
         record_loss(loss, lanes.diverged, record.loss[step])
         for lane in range(count):
             record.step_size[step, lane] = alpha[lane]
-
-
-@jit
-def start(problem, offset, gradient, loss):
-    """The exact gradient (d, lanes) and excess loss (lanes,) before the first step."""
-    evaluate(problem, offset, gradient, loss)

@@ -1,8 +1,8 @@
-"""A finite sample, as the step loop needs it: which rows a minibatch holds, and exact moments as sums over all rows.
+"""Kernels of problems on a table of data: the rows of each minibatch, and exact moments as sums over all rows.
 
-A lane's random stream is never advanced here: it serves as a key, from which the rows of step t are computed anew.
-Row k has the gradient x_k (x_k^T e + r_k), e = theta - optimum, for least squares; for draws of the paper's model it is
-the exact gradient minus a vector of the row's own.
+A lane's random stream is not advanced here. It serves as a key, from which the rows of step t are computed. For least
+squares row k has the gradient x_k (x_k^T e + r_k) with e = theta - optimum. For the paper's model it is the exact
+gradient minus a constant vector of the row.
 """
 
 from typing import Any, NamedTuple
@@ -12,6 +12,7 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.columns import inner
+from qpsim.kernels.dense import evaluate, multiply
 from qpsim.kernels.jit import OVERLOAD, jit, jit_inline
 from qpsim.kernels.observed import relative_variance
 from qpsim.kernels.problems import ProblemKernels, register
@@ -72,14 +73,14 @@ def mixed(word):
 
 @jit_inline
 def below(key, number, limit):
-    """A whole number in [0, limit), of the key and its number."""
+    """A pseudo-random integer in [0, limit), a function of the key and of ``number``."""
     word = mixed(key + _GOLDEN * (np.uint64(number) + np.uint64(1)))
     return int(float(word >> _SHIFT_11) * 2.0**-53 * limit)
 
 
 @jit
 def fill_batch_rows(problem, stream, lane, t, permutation, chosen):
-    """Write the rows of step t = 1, 2, ... into ``chosen`` (B,), and return how many they are."""
+    """Write the rows of step t = 1, 2, ... into ``chosen`` (B,), and return their number."""
     n, b = problem.rows.shape[0], problem.batch_size
     key = mixed(stream[0, lane] ^ mixed(stream[1, lane] ^ mixed(stream[2, lane])))
     step = int(t) - 1
@@ -94,7 +95,7 @@ def fill_batch_rows(problem, stream, lane, t, permutation, chosen):
         for k in range(count):
             chosen[k] = first + k
         return count
-    # The shuffle of an epoch (Fisher & Yates) is made again at each of its steps: nothing has to be kept.
+    # The shuffle of an epoch (Fisher & Yates) is repeated in each of its steps, so that nothing is stored.
     key = mixed(key + _GOLDEN * np.uint64(epoch + 1))
     for k in range(n):
         permutation[k] = k
@@ -124,17 +125,6 @@ def _fill_row_gradient(problem, k, offset, gradient, lane, out):
             out[i] = gradient[i, lane] - problem.rows[k, i]
 
     return regression if problem.instance_class is RegressionProblem else sample
-
-
-def _evaluate(problem, offset, gradient, loss):
-    np.dot(problem.hessian, offset, gradient)
-    inner(offset, gradient, loss)
-    for lane in range(loss.size):
-        loss[lane] *= 0.5
-
-
-def _multiply(problem, direction, image):
-    np.dot(problem.hessian, direction, image)
 
 
 def _choose_noise(problem: Any, hyper: Any) -> Any:
@@ -168,7 +158,7 @@ def _oracle(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
 
 @jit
 def draw_batch(problem, offset, gradient, stream, t, noise, extra, estimated):
-    """The noise of a minibatch's mean gradient, and its variance estimates (Eq. 44, unbiased) if they are asked for."""
+    """The noise of a minibatch's mean gradient and, if ``estimated``, its variance estimates (Eq. 44, unbiased)."""
     d, lanes = noise.shape
     permutation, chosen = (
         np.empty(problem.rows.shape[0], np.int64),
@@ -189,7 +179,7 @@ def draw_batch(problem, offset, gradient, stream, t, noise, extra, estimated):
             g = mean[i] / count
             noise[i, lane] = gradient[i, lane] - g
             if estimated:
-                # A last batch of one row estimates nothing: 0.
+                # A batch of one row has the estimate 0.
                 extra[i, lane] = max(square[i] / count - g * g, 0.0) / max(count - 1, 1)
 
 
@@ -240,4 +230,4 @@ def _single_rows(problem, hyper, step, policy, moments):
 
 
 for _problem_class in (RegressionProblem, SampleProblem):
-    register(_problem_class, ProblemKernels(_evaluate, _choose_noise, _multiply, _choose_moments))
+    register(_problem_class, ProblemKernels(evaluate, _choose_noise, multiply, _choose_moments))

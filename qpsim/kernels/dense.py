@@ -1,4 +1,4 @@
-"""A quadratic problem with a dense Hessian, as the step loop needs it."""
+"""Kernels of quadratic problems with a dense Hessian."""
 
 from typing import Any, NamedTuple
 
@@ -30,10 +30,10 @@ class DenseProblem(NamedTuple):
     std : array (d,)
         Scale of a minibatch's noise in each coordinate, sqrt(C_ii): its standard deviation, if it is Gaussian.
     form_matrix : array (d, d), (1, 1) or (0, 0)
-        What the step-size policy's quadratic form needs beside Q: Q o C for the exact step of a linear rule; |Q| for
-        the bound, or its sum for signs of one scale; else empty.
+        The second matrix of the step's denominator: Q o C for the exact step of a linear rule; |Q| for the bound, or
+        its sum for signs with one common scale; else empty.
     table : SignTable, StudentTable, SeriesTable or ()
-        What the exact step of the rule's closed form has tabulated (:mod:`qpsim.kernels.quadratic`,
+        The table for the exact step of the rule's closed form (:mod:`qpsim.kernels.quadratic`,
         :mod:`qpsim.kernels.student_moments`).
     batch_size : int
     transposed_factor : array (k, d) or (0, 0)
@@ -50,14 +50,16 @@ class DenseProblem(NamedTuple):
     transposed_factor: np.ndarray
 
 
-def _evaluate(problem, offset, gradient, loss):
+def evaluate(problem, offset, gradient, loss):
+    """Gradient Q offset (d, lanes) and loss (lanes,), for a problem with a ``hessian`` (d, d)."""
     np.dot(problem.hessian, offset, gradient)
     inner(offset, gradient, loss)
     for lane in range(loss.size):
         loss[lane] *= 0.5
 
 
-def _multiply(problem, direction, image):
+def multiply(problem, direction, image):
+    """The Hessian times the direction (d, lanes)."""
     np.dot(problem.hessian, direction, image)
 
 
@@ -101,7 +103,7 @@ def _batch(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
 
 
 def _choose_moments(problem: Any, hyper: Any) -> Any:
-    # The form matrix of a linear rule holds the variance of any law.
+    # For a linear rule form_matrix contains the variance of any law.
     if dispatch.field_class(problem, "law") is Gaussian or dispatch.is_linear_type(hyper):
         return choose_gaussian_moments(hyper)
     if dispatch.field_class(problem, "table") is StudentTable:
@@ -134,10 +136,10 @@ def _averaged_moments(problem, hyper, step, policy, moments):
         for lane in range(lanes):
             moments.numerator[lane] += law.weights[n] * part.numerator[lane]
             moments.denominator[lane] += law.weights[n] * part.denominator[lane]
-            # A sum of absolute errors, made relative below.
+            # A sum of absolute errors; it becomes relative below.
             moments.error[lane] += law.weights[n] * part.error[lane] * part.denominator[lane]
     for lane in range(lanes):
         moments.error[lane] /= moments.denominator[lane]
 
 
-register(DenseProblem, ProblemKernels(_evaluate, _choose_noise, _multiply, _choose_moments))
+register(DenseProblem, ProblemKernels(evaluate, _choose_noise, multiply, _choose_moments))

@@ -1,7 +1,7 @@
-"""The step loop for problems whose coordinates couple through the step size alone.
+"""The step loop for problems whose coordinates are coupled only by the step size.
 
 These are a diagonal Hessian under any noise, and any Hessian in its eigenbasis for a rule that commutes with rotations.
-Only the noise may correlate the coordinates: the moments of a step are sums over coordinates all the same (Eq. 11).
+The noise may be correlated between coordinates: the moments of a step are sums over coordinates in any case (Eq. 11).
 """
 
 from typing import Any, NamedTuple
@@ -31,7 +31,7 @@ from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
 from qpsim.rules.declaration import declaration_of
 
-# Normals that are drawn at a time: they are used up before they leave the first cache.
+# Number of normals drawn at once, so few that they are used while they are in the L1 cache.
 _CACHED_ELEMENTS = 1 << 11
 
 
@@ -49,7 +49,7 @@ class DiagonalProblem(NamedTuple):
     law : a type of :mod:`qpsim.kernels.laws`
     table : QuadratureTable, or () for a rule with a closed form
     batch_size : int
-        Draws of which a gradient is the mean.
+        Number of draws whose mean a gradient is.
     """
 
     eigenvalues: np.ndarray
@@ -61,7 +61,7 @@ class DiagonalProblem(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Arrays that `walk` writes over; as arguments they are known not to overlap."""
+    """Scratch arrays of `walk`; they are arguments so that the compiler knows that they do not overlap."""
 
     drawn: np.ndarray
     scales: np.ndarray
@@ -75,14 +75,16 @@ class Scratch(NamedTuple):
 
 def advance(
     hyper: Any, problem: DiagonalProblem, lanes: Lanes, steps: Steps, record: Record
-) -> None:
+) -> np.ndarray:
     """Take ``steps.given.size`` steps of the rule of ``hyper`` in every lane.
+
+    Returns the excess loss (lanes,) after the last step; no steps leave it unset.
 
     The lanes are updated in place, the record is written; see :mod:`qpsim.kernels.arguments` for their shapes.
     """
     d, count = lanes.offset.shape
     estimated = declaration_of(type(hyper)).observes == "variance_estimate"
-    # Estimates and correlated noise are drawn for all coordinates before the first is moved.
+    # Estimates and correlated noise are drawn for all coordinates before the first coordinate moves.
     ahead = estimated or not isinstance(problem.noise, IndependentNoise)
     rows = d if ahead else min(d, max(2, _CACHED_ELEMENTS // count // 2 * 2))
     scratch = Scratch(
@@ -96,6 +98,7 @@ def advance(
         loss=np.empty(count),
     )
     walk(hyper, problem, lanes, steps, record, scratch)
+    return scratch.loss
 
 
 @jit
@@ -142,10 +145,11 @@ def walk(hyper, problem, lanes, steps, record, scratch):
             ratio_or_zero(numerator, denominator, alpha)
             record_error(hyper, error, denominator, step, record.moment_error)
         elif policy == GIVEN:
-            alpha[:] = given[step]
-        numerator[:] = 0.0
-        denominator[:] = 0.0
-        loss[:] = 0.0
+            for lane in range(count):
+                alpha[lane] = given[step]
+        # Assignments of whole arrays would be ten times as long in LLVM's language.
+        for lane in range(count):
+            numerator[lane], denominator[lane], loss[lane] = 0.0, 0.0, 0.0
         following = exact and not ahead and step + 1 < given.size
         for first in range(0, d, rows):
             last = min(first + rows, d)
@@ -165,7 +169,7 @@ def walk(hyper, problem, lanes, steps, record, scratch):
                         numerator[lane] += mean * z
                         denominator[lane] += q * z * z
                 elif following and is_linear(hyper):
-                    # The next step's sums are taken while the coordinate is at hand.
+                    # Add the coordinate's terms of the next step's sums, while it is in the cache.
                     for lane in range(count):
                         mean = q * offset[i, lane]
                         noise = coordinate_noise(problem.noise, std, drawn[i - first, lane])
@@ -219,7 +223,7 @@ def walk(hyper, problem, lanes, steps, record, scratch):
         for lane in range(count):
             loss[lane] *= 0.5
         record_loss(loss, lanes.diverged, record.loss[step])
-        # An assignment of whole rows would compile its error message too: two seconds.
+        # A loop, since numba's assignment of whole rows takes two seconds more to compile.
         for lane in range(count):
             record.step_size[step, lane] = alpha[lane]
 

@@ -1,7 +1,7 @@
-"""Least squares with Gaussian data of a diagonal covariance K: the form of a step needs no pair of coordinates.
+"""Kernels of least squares with Gaussian data of a diagonal covariance K, without sums over pairs of coordinates.
 
-E[z^T K z] = sum_i K_ii E[z_i^2] whatever the correlation of the gradients, so that exact steps take work and memory in
-proportion to d. Letters and draws are those of :mod:`qpsim.kernels.least_squares_draws`.
+E[z^T K z] = sum_i K_ii E[z_i^2] for any correlation of the gradients, so that exact steps take time and memory
+proportional to d. The symbols are those of :mod:`qpsim.kernels.least_squares_draws`.
 """
 
 import math
@@ -112,7 +112,7 @@ def _two_valued(problem, hyper, step, policy, moments):
 
 @jit_inline
 def own_scale(problem, i, h, square):
-    """tau_i with tau_i^2 = K_ii - h_i^2 / v, 0 where that is rounding."""
+    """tau_i with tau_i^2 = K_ii - h_i^2 / v; 0 where this is a rounding error."""
     k = problem.variance[i]
     left = k - h * h / square if square > 0.0 else 0.0
     return math.sqrt(left) if left > NOISELESS * k else 0.0
@@ -193,7 +193,7 @@ def _quadrature(problem, hyper, step, policy, moments):
                     first[0], second[0], missed[0] = z, z * z, 0.0
                 numerator += weight * h * first[0]
                 denominator += weight * problem.variance[i] * second[0]
-                # Twice, since what is missing of E[z^2] is missing of h E[z] too.
+                # Twice, since an error of E[z^2] is an error of h E[z] too.
                 error += 2.0 * weight * problem.variance[i] * missed[0]
         moments.numerator[lane] = numerator
         moments.denominator[lane] = denominator

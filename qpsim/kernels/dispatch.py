@@ -1,9 +1,8 @@
-"""One kernel for every rule: numba finds the rule by the type of the hyper-parameters it is given.
+"""How one kernel serves every rule: numba finds the rule by the type of the hyper-parameters.
 
-Each name below is a stub that has no body of its own. When a kernel calls it with a rule's
-hyper-parameters, :func:`numba.extending.overload` writes the body for that rule: the state loaded
-from its arrays, the rule's scalar function, the new state stored. A closure over the rule would do
-the same but could not be cached on disk.
+Each public function below has no body. When a kernel calls it with a rule's hyper-parameters,
+:func:`numba.extending.overload` makes a body for that rule: it loads the state from its arrays, calls the rule's scalar
+function and stores the new state. A closure over the rule would do the same, but closures cannot be cached on disk.
 
 Arrays are (coordinate, lane); state arrays are (name, coordinate, lane).
 """
@@ -69,7 +68,7 @@ def peek(hyper, gradient, extra, states, i, lane, t):
 
 
 def breakpoint(hyper, extra, states, i, lane, t):
-    """The gradient near which the rule turns sharply; NaN if the rule names none."""
+    """The rule's breakpoint: the gradient near which the direction changes sharply; NaN if it declares none."""
 
 
 def offset(hyper, extra, states, i, lane, t):
@@ -92,7 +91,7 @@ def _move(hyper, gradient, extra, states, i, lane, t):
     body = [f"    out = rule({arguments})"]
     body += [f"    states[{k}, i, lane] = out[{k + 1}]" for k in range(n)]
     body += ["    return out[0]" if n else "    return out"]
-    return _compiled(_move, body, rule=scalar_rule(rule.function))
+    return _compiled(_move, body, rule=scalar_rule(rule.function, rule))
 
 
 @overload(peek, jit_options=OVERLOAD_INLINE)
@@ -100,7 +99,7 @@ def _peek(hyper, gradient, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
     arguments = _arguments(rule, ["gradient"], "extra")
     body = [f"    return rule({arguments}){'[0]' if rule.state_names else ''}"]
-    return _compiled(_peek, body, rule=scalar_rule(rule.function))
+    return _compiled(_peek, body, rule=scalar_rule(rule.function, rule))
 
 
 @overload(breakpoint, jit_options=OVERLOAD_INLINE)
@@ -109,7 +108,7 @@ def _breakpoint(hyper, extra, states, i, lane, t):
     if rule.breakpoint is None:
         return lambda hyper, extra, states, i, lane, t: math.nan
     body = [f"    return rule({_arguments(rule, [], 'extra')})"]
-    return _compiled(_breakpoint, body, rule=scalar_rule(rule.breakpoint))
+    return _compiled(_breakpoint, body, rule=scalar_rule(rule.breakpoint, rule))
 
 
 @overload(offset, jit_options=OVERLOAD_INLINE)
@@ -118,13 +117,13 @@ def _offset(hyper, extra, states, i, lane, t):
     if rule.offset is None:
         return lambda hyper, extra, states, i, lane, t: 0.0
     body = [f"    return rule({_arguments(rule, [], 'extra')})"]
-    return _compiled(_offset, body, rule=scalar_rule(rule.offset))
+    return _compiled(_offset, body, rule=scalar_rule(rule.offset, rule))
 
 
 @overload(scale, jit_options=OVERLOAD_INLINE)
 def _scale(hyper, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
-    # scale * (g + offset) at g = probe - offset is scale * probe, for either form.
+    # At g = probe - offset both forms give scale times a known number, from which scale follows.
     body = ["    shift = 0.0"]
     if rule.offset is not None:
         body = [f"    shift = offset({_arguments(rule, [], 'extra')})"]
@@ -132,9 +131,9 @@ def _scale(hyper, extra, states, i, lane, t):
     body += [f"    out = rule({_arguments(rule, ['probe - shift'], 'extra')})"]
     body += [f"    value = {'out[0]' if rule.state_names else 'out'}"]
     body += ["    return value" if rule.closed_form == "sign" else "    return value / probe"]
-    functions = {"rule": scalar_rule(rule.function)}
+    functions = {"rule": scalar_rule(rule.function, rule)}
     if rule.offset is not None:
-        functions["offset"] = scalar_rule(rule.offset)
+        functions["offset"] = scalar_rule(rule.offset, rule)
     return _compiled(_scale, body, **functions)
 
 
@@ -155,26 +154,34 @@ def is_linear_type(hyper: Any) -> bool:
 
 
 def field_class(kind: Any, name: str) -> type:
-    """The class of a named tuple that is a field of another, from numba's type of the outer one."""
+    """The class of a named tuple that is a field of another one, from numba's type of the outer tuple."""
     return kind[kind.fields.index(name)].instance_class
 
 
 def _arguments(rule: Declaration, first: list[str], extra: str) -> str:
     observed = [extra] if rule.observes else []
-    # Arithmetic is float64 whatever the arrays hold.
+    # Arithmetic is float64 for arrays of any precision.
     states = [f"float(states[{k}, i, lane])" for k in range(len(rule.state_names))]
     hyper = [f"hyper.{name}" for name in rule.defaults]
     return ", ".join([*first, *observed, *states, "t", *hyper])
 
 
+def scalar_rule(function: Callable[..., Any], rule: Declaration) -> Any:
+    """A rule's scalar function for use inside kernels, compiled once in each process.
+
+    Machine code keeps the values of the global variables that a function reads. So a user's function that is declared
+    again is compiled again; ours may be shared by several rules.
+    """
+    return _machine_code(function, None if rule.is_builtin else rule)
+
+
 @cache
-def scalar_rule(function: Callable[..., Any]) -> Any:
-    """A rule's scalar function for use inside kernels, compiled once a process for each type."""
+def _machine_code(function: Callable[..., Any], rule: Declaration | None) -> Any:
     return numba.njit(**OVERLOAD_INLINE)(function)
 
 
 def _compiled(stub: Callable[..., Any], body: list[str], **names: Any) -> Callable[..., Any]:
-    """A function of the stub's arguments with this body: the text numba will read."""
+    """A function with the arguments of the stub and this body, as source text that numba can read."""
     header = f"def implementation({', '.join(inspect.signature(stub).parameters)}):"
     namespace = dict(names)
     exec("\n".join([header, *body]), namespace)

@@ -1,12 +1,11 @@
-"""Elementary functions without branches, tables or calls: loops over lanes become vector code.
+"""Elementary functions without branches, tables or library calls, so that loops over lanes become vector code.
 
-The C library's versions are as accurate, but a call per element stops vectorisation and costs four
-to ten times more. All work on float64. The polynomials are minimax (Remez exchange, 40 digits),
-rounded to double; ``tests/kernels/test_elementary.py`` holds the recipe, which gives every number
-below again.
+The functions of the C library are as accurate, but a call for each element prevents vectorisation and costs four to ten
+times more. All work on float64. The polynomials are minimax (Remez exchange, 40 digits), rounded to double;
+``tests/kernels/test_elementary.py`` computes every number below again.
 
-Fused multiply-adds are written out: with no contraction left to the compiler, results have the same
-bits for any vector width and on any processor.
+Fused multiply-adds (fma) are written explicitly and the compiler adds none, so that results have the same bits for any
+vector width and on any processor.
 """
 
 from typing import Any
@@ -204,9 +203,9 @@ def polynomial(coefficients: tuple[float, ...]) -> Any:
 def by_squares(first: tuple[float, ...], *steps: tuple[float, float]) -> Any:
     """A function of kernels that evaluates a polynomial of x, given x and y = x^2, in few products.
 
-    From a quadratic (constant first) on, each step takes p to p (y + shift) + rest: two degrees for one
-    fma and an addition, which the processor does beside it. Such a form exists where the odd part of a
-    polynomial has real roots in y, which are then the shifts (Eve, 1964).
+    It begins with a quadratic polynomial p (coefficients ``first``, constant first). Each further step replaces p by p
+    (y + shift) + rest, two degrees for one fma and one addition. Such a form exists if the odd part of the polynomial
+    has real roots in y, which give the shifts (Eve, 1964).
     """
 
     @intrinsic
@@ -256,9 +255,9 @@ def exp(x):
 
 @jit_inline
 def exp2_negative(y):
-    """2^y for y <= 0 (and up to 1000), with a relative error of 1e-12: half the price of `exp`.
+    """2^y for y <= 0 (and up to 1000), with a relative error of 1e-12, in half the time of `exp`.
 
-    Below -1000 it stays at 2^-1000, about 1e-301. A nan argument gives an arbitrary number.
+    For y below -1000 the result is 2^-1000, about 1e-301. For NaN it is an arbitrary number.
     """
     clamped = EXP2_LOWEST if y < EXP2_LOWEST else y
     rounded = clamped + ROUNDER
@@ -268,9 +267,9 @@ def exp2_negative(y):
 
 @jit_inline
 def exp2_minus_square(u):
-    """2^(-u^2) with a relative error of 5e-11, for the small rests of what else is exact.
+    """2^(-u^2) with a relative error of 5e-11, for small corrections to exact terms.
 
-    Below -1000 the exponent stops counting: the value is less than 1e-200 there.
+    Exponents below -1000 are replaced by -1000; the value is then less than 1e-200.
     """
     rounded = fma(u, -u, ROUNDER)
     rounded = ROUNDER + EXP2_LOWEST if rounded < ROUNDER + EXP2_LOWEST else rounded
@@ -297,7 +296,7 @@ def log(x):
 def minus_twice_log(count):
     """-2 log(count / 2^53) for count = 1, 2, ..., 2^53, to 1 unit in the last place.
 
-    It is `log` with powers of two, whose products are exact, moved into constants: same bits.
+    The same bits as with `log`: only exact powers of two have been moved into the constants.
     """
     exponent = (bits_of(count) - SQRT_HALF_BITS) >> 52
     f = from_bits(bits_of(count) - (exponent << 52)) - 1.0
@@ -311,9 +310,9 @@ def minus_twice_log(count):
 
 @jit_inline
 def sincos_of_word(word):
-    """sin(2 pi u) and cos(2 pi u), u the top 53 bits of a word over 2^53, to 1 unit in the last place or so.
+    """sin(2 pi u) and cos(2 pi u), where u is the top 53 bits of a word divided by 2^53, to about 1 ulp.
 
-    The word's top two bits, rounded, are the quarter of the circle; what remains is exact.
+    The top two bits, rounded, give the quarter of the circle; the remainder is exact.
     """
     quarter = word + EIGHTH_OF_CIRCLE
     r = np.float64(np.int64((word >> DROPPED_BITS) << REMAINDER_SHIFT)) * TWO_TO_MINUS_66
@@ -330,7 +329,7 @@ def sincos_of_word(word):
 
 @jit_inline
 def erf(x):
-    """The error function, within 8e-16 relatively for every x; 1 at infinity, never beyond."""
+    """The error function, with a relative error of 8e-16 for every x; never above 1, and 1 at infinity."""
     clamped = -ERF_SATURATED if x < -ERF_SATURATED else x
     clamped = ERF_SATURATED if clamped > ERF_SATURATED else clamped
     square = clamped * clamped
@@ -341,9 +340,9 @@ def erf(x):
 
 @jit_inline
 def quick_erf(x):
-    """The error function within 7e-12 relatively for every x, at two thirds of the price of `erf`.
+    """The error function, with a relative error of 7e-12 for every x, in two thirds of the time of `erf`.
 
-    For exact steps, which promise 1e-9. It stays where it is beyond 5, and may pass 1 by its error.
+    For exact steps, whose tolerance is 1e-9. Beyond 5 it is constant; it may exceed 1 by its error.
     """
     clamped = -QUICK_ERF_SATURATED if x < -QUICK_ERF_SATURATED else x
     clamped = QUICK_ERF_SATURATED if clamped > QUICK_ERF_SATURATED else clamped

@@ -1,7 +1,7 @@
-"""The inner loops of quadratic forms in plain Python for numba: slower than those in vector instructions.
+"""The inner loops of quadratic forms as ordinary loops for numba.
 
-They take the place of :mod:`qpsim.kernels.form_vectors` where a numba does not take these, and give the
-same bits: every product is added in the same order, by a fused multiply-add.
+They replace :mod:`qpsim.kernels.form_vectors` if the installed numba does not support that file. They are slower and
+give the same bits: every product is added in the same order, by a fused multiply-add.
 """
 
 from typing import Any
@@ -25,7 +25,7 @@ def fma_single(typing_context: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def tile(n_lanes: int) -> Any:
-    """A function that adds one tile's share of a form to so many lanes.
+    """A function that adds the terms of one tile of a form to ``n_lanes`` lanes.
 
     Rows are those from ``first`` to first + TILE_ROWS, columns j those before their end.
     """
@@ -45,7 +45,7 @@ def tile(n_lanes: int) -> Any:
 
 
 def rows(n_lanes: int) -> Any:
-    """A function that adds the share of some rows' lists to so many lanes."""
+    """A function that adds the terms of some rows of `Lists` to ``n_lanes`` lanes."""
 
     @jit_inner
     def add_rows(partners, entries, ends, begin, first, last, columns, lane, out):
@@ -65,7 +65,7 @@ def rows(n_lanes: int) -> Any:
 
 
 def column(n_lanes: int) -> Any:
-    """A function that fills so many lanes of one row of ``fill_terms``."""
+    """A function that fills ``n_lanes`` lanes of one row of ``fill_terms``."""
 
     @jit_inner
     def fill_column(steps, a, this, last, row, lane, terms):

@@ -1,6 +1,6 @@
-"""The inner loops of quadratic forms in vector instructions, written out.
+"""The inner loops of quadratic forms, written directly in vector instructions.
 
-Loops that give the same are those of :mod:`qpsim.kernels.form_loops`.
+:mod:`qpsim.kernels.form_loops` has ordinary loops with the same results.
 """
 
 from typing import Any
@@ -8,7 +8,7 @@ from typing import Any
 from qpsim.kernels.numba_interface import TypingError, cgutils, has_512_bits, intrinsic, ir, types
 
 TILE_ROWS = 5
-# Lanes are padded to whole vectors of 512 bits of single precision.
+# Lanes are padded to whole vectors of 512 bits in single precision.
 LANES = 16
 VECTOR_BYTES = 64 if has_512_bits() else 32
 _INDEX = ir.IntType(64)
@@ -29,17 +29,17 @@ class _Lanes:
         return self.context.make_array(kind)(self.context, self.builder, value)
 
     def at(self, array: Any, row: Any, lane: Any) -> Any:
-        """Where a lane of a row begins in an array whose last axis is the lanes."""
+        """The address of a lane of a row in an array whose last axis is the lanes."""
         stride = cgutils.unpack_tuple(self.builder, array.shape)[-1]
         return self.builder.gep(array.data, [self.builder.add(self.builder.mul(row, stride), lane)])
 
     def pointers(self, start: Any, vector: Any) -> list[Any]:
-        """Where so many lanes from a start on are found, cut into vectors."""
+        """The addresses of the vectors that hold the lanes from ``start`` on."""
         places = [self.builder.gep(start, [_INDEX(k * self.width)]) for k in range(self.vectors)]
         return [self.builder.bitcast(place, vector.as_pointer()) for place in places]
 
     def load(self, start: Any) -> list[Any]:
-        """Lanes from a start on."""
+        """Load the lanes from ``start`` on."""
         return [self.builder.load(p, align=4) for p in self.pointers(start, self.vector)]
 
     def number(self, array: Any, where: Any) -> Any:
@@ -55,7 +55,7 @@ class _Lanes:
         return builder.shuffle_vector(one, undefined, mask)
 
     def variables(self) -> list[Any]:
-        """Vectors of lanes that change; they become registers. At first they are 0."""
+        """Variables that hold vectors of lanes, 0 at first; LLVM keeps them in registers."""
         found = [
             cgutils.alloca_once(self.builder, self.vector, name="lanes")
             for _ in range(self.vectors)
@@ -69,7 +69,7 @@ class _Lanes:
             self.builder.store(value, place, align=4)
 
     def values(self, variables: list[Any]) -> list[Any]:
-        """What vectors of lanes are now."""
+        """The present values of the variables."""
         return [self.builder.load(variable, align=4) for variable in variables]
 
     def fma(self, a: Any, b: Any, c: Any) -> Any:
@@ -83,7 +83,7 @@ class _Lanes:
         return self.builder.call(function, [a, b, c])
 
     def add_to(self, out: Any, totals: list[Any]) -> None:
-        """Add vectors of lanes to what is stored in double precision."""
+        """Add vectors of lanes to an array in double precision."""
         double = ir.VectorType(_DOUBLE, self.width)
         for place, total in zip(self.pointers(out, double), totals, strict=True):
             value = total if self.vector == double else self.builder.fpext(total, double)
@@ -98,7 +98,7 @@ def _contiguous(*arrays: Any) -> None:
 
 
 def tile(n_lanes: int) -> Any:
-    """An intrinsic that adds one tile's share of a form to so many lanes.
+    """An intrinsic that adds the terms of one tile of a form to ``n_lanes`` lanes.
 
     Rows are those from ``first`` to first + TILE_ROWS, columns j those before their end.
     """
@@ -138,7 +138,7 @@ def tile(n_lanes: int) -> Any:
 
 
 def rows(n_lanes: int) -> Any:
-    """An intrinsic that adds the share of some rows' lists to so many lanes."""
+    """An intrinsic that adds the terms of some rows of `Lists` to ``n_lanes`` lanes."""
 
     @intrinsic
     def add_rows(
@@ -169,7 +169,8 @@ def rows(n_lanes: int) -> Any:
             totals = lanes.variables()
             with cgutils.for_range(builder, last, start=first) as rows:
                 end = builder.lshr(lanes.number(ends, rows.index), one)
-                # Two entries have sums of their own: one chain of products would be waited for.
+                # Two separate sums, since each addition to one sum would have to wait for the one
+                # before.
                 both = [lanes.variables(), lanes.variables()]
                 with cgutils.for_range(builder, end, start=builder.load(start)) as loop:
                     for k, sums in enumerate(both):
@@ -194,7 +195,7 @@ def rows(n_lanes: int) -> Any:
 
 
 def column(n_lanes: int) -> Any:
-    """An intrinsic that fills so many lanes of one row of `fill_terms`."""
+    """An intrinsic that fills ``n_lanes`` lanes of one row of `fill_terms`."""
 
     @intrinsic
     def fill_column(

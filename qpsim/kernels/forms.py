@@ -1,12 +1,12 @@
 """Quadratic forms b^T M b of symmetric matrices without diagonal, for a block of columns b.
 
-By symmetry the form is the sum over j < i of 2 m_ij b_i b_j: half of the products of M b, and what
-M b would be is never stored. Of a full matrix a tile of a few rows i meets all columns j before them
-with its sums in registers, several vectors of lanes wide. Of a matrix with gaps every row has a list
-of its columns, and all lanes at once. Either is beyond a vectorising compiler, hence explicit vector
-instructions (:mod:`qpsim.kernels.form_vectors`); each is a fused multiply-add, so that results have
-the same bits for any vector width, and a lane's do not depend on how many there are. Loops that give
-the same (:mod:`qpsim.kernels.form_loops`) take their place where numba does not take them.
+By symmetry the form is the sum over j < i of 2 m_ij b_i b_j. This needs half the products of M b, and M b is not
+stored. A full matrix is processed in tiles of a few rows i and all columns j before them, with the sums in registers,
+for several vectors of lanes. A sparse matrix has a list of columns for each row and is processed for all lanes at once.
+Compilers do not vectorise such loops well, so that they are written in vector instructions
+(:mod:`qpsim.kernels.form_vectors`). Each is a fused multiply-add: results have the same bits for any vector width, and
+do not depend on the number of lanes. If numba does not support them, ordinary loops with the same results are used
+(:mod:`qpsim.kernels.form_loops`).
 """
 
 from collections.abc import Iterable
@@ -20,34 +20,33 @@ from qpsim.kernels.form_vectors import LANES, TILE_ROWS, VECTOR_BYTES
 from qpsim.kernels.jit import jit_inline, jit_inner
 from qpsim.kernels.numba_interface import intrinsic, ir, types, works
 
-# A vector that is spread over two lines of the cache takes two loads.
+# Arrays begin at a cache line: a vector across two lines takes two loads.
 _LINE_BYTES = 64
-# Lanes of one vector of doubles, and those that a tile works on at once: the sums of two vectors, and
-# what they are made from, fit into 16 registers. Twice as many would be 3 % faster and take half a
-# second more to compile.
+# Lanes of one vector of doubles, and lanes that a tile processes at once: the sums of two vectors and their operands
+# fit into 16 registers. Twice as many would be 3 % faster and take half a second more to compile.
 _NARROW = VECTOR_BYTES // 8
 _WIDE = 2 * _NARROW
-# Lanes that a list works on at once.
+# Lanes that a list processes at once.
 _LIST_LANES = 64
-# Lanes of a column that are filled at once: four chains of products, which need not wait for each other.
+# Lanes of a column that are filled at once: four independent chains of products.
 _COLUMN_LANES = 4 * _NARROW
-# Rows of lists whose products are summed in single precision.
+# Number of rows whose products are summed in single precision before they are added to a double.
 _LISTS_AT_ONCE = 5
-# Columns that a list may reach: with as many lanes as it takes at once they stay in the L1 cache.
+# Columns of one strip: with the lanes processed at once they stay in the L1 cache.
 _LIST_COLUMNS = 112
 _SMALLEST = float(np.finfo(np.float32).tiny)
 
 
 @jit_inline
 def padded(size, multiple):
-    """The least multiple that is not below a size."""
+    """The smallest multiple that is at least ``size``."""
     return -(-size // multiple) * multiple
 
 
 def triangle(dim: int) -> np.ndarray:
-    """Where in a flat (dim, dim) matrix its packed lower triangle is found, tile by tile.
+    """Indices into a flat (dim, dim) matrix of the entries of its packed lower triangle, tile by tile.
 
-    Entries of a tile that are not below the diagonal point at entry 0, which is on it.
+    Entries of a tile on or above the diagonal have the index 0, an entry on the diagonal.
     """
     pieces = []
     for first in range(0, dim, TILE_ROWS):
@@ -58,11 +57,11 @@ def triangle(dim: int) -> np.ndarray:
 
 
 class Lists(NamedTuple):
-    """Matrices (n) with gaps: entries below the diagonal that are not 0, row by row.
+    """n sparse matrices: entries below the diagonal that are not 0, row by row.
 
-    Columns are cut into strips. ``ends`` (n, strips, d) is where a row's entries within a strip
-    end, the next row's begin; ``columns`` and ``entries`` (size,) are j, in 16 bits, and 2 m_ij. An odd
-    number of entries is made even by a 0, since they are taken by twos.
+    Columns are divided into strips. ``ends`` (n, strips, d) are the positions at which the entries of a row in a strip
+    end and those of the next row begin; ``columns`` and ``entries`` (size,) are j, in 16 bits, and 2 m_ij. If a row has
+    an odd number of entries a 0 is added, since two are processed at once.
     """
 
     ends: np.ndarray
@@ -73,7 +72,7 @@ class Lists(NamedTuple):
 def lists(rows: np.ndarray, columns: np.ndarray, entries: Iterable[np.ndarray], dim: int) -> Lists:
     """`Lists` of matrices (dim, dim) from the entries (pairs,) of each at i and j.
 
-    Entries of 0 are left out, and so is what single precision holds as a subnormal number: it is slow.
+    Entries that are 0, or subnormal in single precision and so slow, are left out.
     """
     n_strips = -(-dim // _LIST_COLUMNS)
     where = columns // -(-dim // n_strips) * dim + rows
@@ -95,7 +94,7 @@ def lists(rows: np.ndarray, columns: np.ndarray, entries: Iterable[np.ndarray], 
 
 @intrinsic
 def address(typing_context: Any, array: Any) -> Any:
-    """Where an array begins in memory."""
+    """The address of an array in memory."""
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
@@ -106,10 +105,10 @@ def address(typing_context: Any, array: Any) -> Any:
 
 @jit_inner
 def lane_array(rows, lanes):
-    """An array (rows, lanes) of doubles, not set, from the beginning of a line of the cache.
+    """An array (rows, lanes) of doubles, not initialised, that begins at a cache line.
 
-    The kernels of the exact sign step make all their arrays so: each other way would be compiled apart,
-    and so would be a shape that is a constant and not, say, np.int64(1).
+    The kernels of the exact sign step make all their arrays with this function, so that all have the same type. Shapes
+    must not be literals (write np.int64(1)): a literal has another type, and the kernel would be compiled again.
     """
     room = np.empty(rows * lanes + _LINE_BYTES // 8)
     begin = (-address(room) % _LINE_BYTES) // 8
@@ -144,7 +143,7 @@ def add_forms(packed, columns, out):
 def add_list_forms(matrices, first_term, columns, out):
     """`add_forms` of some `Lists`, with ``columns`` (n * d, lanes) and products in single precision.
 
-    Sums of products of a few rows are widened: ``out`` (lanes,) is double.
+    Sums of a few rows are converted to double precision and added to ``out`` (lanes,).
     """
     j, m = matrices.columns, matrices.entries
     strips, d, lanes = matrices.ends.shape[1], matrices.ends.shape[2], columns.shape[1]
@@ -170,9 +169,8 @@ def add_list_forms(matrices, first_term, columns, out):
 def fill_terms(steps, a, this, last, terms):
     """Fill the columns c_n of some terms (n * rows, lanes) by c_{n+1} = a c_n + step_n c_{n-1}.
 
-    ``steps`` (n,), ``a`` (d, lanes), where rows may be more than d; ``this`` and ``last`` (d, lanes),
-    in double precision, are the next c_n and the one before, and left so. Lanes are whole multiples of
-    LANES.
+    ``steps`` (n,), ``a`` (d, lanes), where rows may be more than d; ``this`` and ``last`` (d, lanes), in double
+    precision, are the next c_n and the one before, and are updated. Lanes are a multiple of LANES.
     """
     if steps.size == 0:
         return
@@ -200,7 +198,7 @@ def _made_of(vectors: bool) -> tuple[Any, ...]:
 
 
 def _example() -> bool:
-    """Whether vector instructions give what the loops give."""
+    """Whether vector instructions and loops give the same result."""
     numbers = np.random.Generator(np.random.PCG64(0)).standard_normal((2 * TILE_ROWS, 64))
     results = []
     for vectors in (True, False):

@@ -1,4 +1,4 @@
-"""How a step's gradient noise of scale 1 is drawn: each coordinate apart, or correlated through a factor of C."""
+"""How gradient noise is drawn: each coordinate independently, or correlated by a factor of C."""
 
 from typing import NamedTuple
 
@@ -29,15 +29,15 @@ class LowRankNoise(NamedTuple):
 
 
 def is_correlated(noise):
-    """Whether all coordinates have to be drawn before the first is used."""
+    """Whether all coordinates have to be drawn before one can be used."""
 
 
 def fill_noise(noise, stream, out):
-    """Draw one step: ``out`` becomes normals (rows, lanes) if they are independent, else noise (d, lanes)."""
+    """Draw one step: fill ``out`` with standard normals (rows, lanes) or, if correlated, with noise (d, lanes)."""
 
 
 def coordinate_noise(noise, std, drawn):
-    """One coordinate's noise, of that std, from what `fill_noise` has drawn for it."""
+    """One coordinate's noise, of standard deviation std, from the output of `fill_noise`."""
 
 
 @overload(is_correlated, jit_options=OVERLOAD)

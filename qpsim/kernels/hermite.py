@@ -1,4 +1,4 @@
-"""Gaussian moments of a direction without a closed form: E[z^2] and its Hermite coefficients, a coordinate at a time.
+"""E[z^2] and the Hermite coefficients of a direction without a closed form, for one coordinate.
 
 Given the state before the step, z = f(mean + std Z) is a function of one standard normal variable Z. With he_n the
 orthonormal Hermite polynomials its coefficients are the integrals a_n = E[f he_n(Z)]; a_0 is E[z]. They are computed
@@ -6,11 +6,11 @@ orthonormal Hermite polynomials its coefficients are the integrals a_n = E[f he_
 1. by the trapezoidal rule, with nodes a quarter of a standard deviation apart, in all lanes (replicates) at once. Under
    a Gaussian weight its error falls like exp(-2 pi y / spacing) for a direction that is analytic within y deviations of
    the real axis; Gauss-Hermite needs more nodes for the same y. The even and the odd nodes are two rules of twice the
-   spacing. Where they disagree a lane is in doubt and gets the midpoints between its nodes too, up to three times;
-2. where the doubt stays, on panels (:mod:`qpsim.kernels.panels`). That is where a sign, a kink or a pole is close by,
-   as in the first steps of all rules with moving averages.
+   spacing. In lanes in which they disagree, the midpoints between the nodes are added, up to three times;
+2. in lanes that still disagree, on panels (:mod:`qpsim.kernels.panels`). This happens near a sign change, a kink or a
+   pole, as in the first steps of all rules with moving averages.
 
-A user's rule may hide something narrow between its nodes: `between_nodes` looks for that.
+A user's rule may have a narrow peak between the nodes; `between_nodes` searches for it.
 """
 
 import math
@@ -29,18 +29,18 @@ from qpsim.kernels.panels import DENSITY_AT_0, HALF_WIDTH, N_PANELS, ORDER, REAC
 _SPACING = 0.25
 _N_NODES = 73
 _HALVINGS = 3
-# A rule and its midpoints agreeing to this leave an error of its square for an analytic direction. With a pole or a
-# bend within a spacing of the axis they are apart by about the error itself, times the luck of where the nodes are.
+# If nodes and midpoints agree to this, the error for an analytic direction is about the square of it. With a pole or a
+# bend closer than one spacing to the axis, their difference is about as large as the error.
 _DOUBT = 1e-10
 _MOST_SIZES = 8
-# Orders and lanes of the products that BLAS is given.
+# Orders and lanes of one matrix product.
 TILE_ORDERS, _TILE_LANES = 24, 16
 
-# Between two nodes each, at distances that no frequency has in common. A wave that all nodes meet in the same phase
-# looks to them, and to half of them, like a slow one; here it is seen.
+# Points between nodes, at irregular distances. A wave that has the same phase at all nodes looks constant to the nodes
+# and to every second node; at these points it shows.
 PROBES = -1.875 + 0.25 * np.array([0.31, 2.59, 4.83, 7.43, 9.19, 11.71, 14.37])
 _SEEN = 1e-7
-# Nodes and midpoints of a direction that is analytic enough for either agree to rounding.
+# Tolerance for the difference of nodes and midpoints that agree except for rounding.
 _HIDDEN = 1e-9
 
 _INV_SQRT2 = 0.7071067811865476
@@ -52,13 +52,13 @@ class QuadratureTable(NamedTuple):
     Attributes
     ----------
     nodes : array (orders, nodes)
-        For the first rule.
+        Weights of the first rule.
     midpoints : tuple of arrays (orders, midpoints)
         For the midpoints of the first rule, of that with half its spacing, and so on.
     panels : array (orders, N_PANELS * ORDER)
         For the direction's Legendre moments on the panels.
     between : array (probes, nodes)
-        What a direction that is known at the nodes is at the probes.
+        Weights that interpolate a direction from the nodes to the probes.
     """
 
     nodes: np.ndarray
@@ -89,7 +89,7 @@ def _weighted_hermite(n_orders: int, z: np.ndarray) -> np.ndarray:
 
 
 def _interpolation() -> np.ndarray:
-    """Weights (probes, nodes): what a band-limited z phi^(1/2) is at the probes, as a multiple of it in z."""
+    """Weights (probes, nodes) that interpolate a band-limited z phi^(1/2) at the probes, for values of z."""
     x = -REACH + _SPACING * np.arange(_N_NODES)
     return np.sinc((PROBES[:, None] - x) / _SPACING) * np.exp((PROBES[:, None] ** 2 - x**2) / 4)
 
@@ -116,10 +116,10 @@ def _starts_as_sign(hyper, t):
 
 @jit_spliced
 def row_moments(hyper, row, table, first, second, missed):
-    """E[z] and E[z^2] of one coordinate in every lane, and what E[z^2] may be wrong by.
+    """E[z] and E[z^2] of one coordinate in every lane, and an error bound of E[z^2].
 
     row is a :class:`qpsim.kernels.arguments.Row`, table a :class:`QuadratureTable`; first, second and missed (lanes)
-    are written. missed is 0 where the direction was resolved.
+    are written. missed, the error bound, is 0 where the direction was resolved.
     """
     if starts_as_sign(hyper, row.t):
         for lane in range(row.mean.size):
@@ -139,13 +139,13 @@ def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apa
 
     row is a :class:`qpsim.kernels.arguments.Row`. coefficients (orders, lanes) become those of the orders begin,
     begin + 1, ..., second (lanes) E[z^2], missed (lanes) the error of E[z^2] where the direction could not be resolved.
-    ``apart`` sums each lane by itself. Returns how many lanes took panels.
+    ``apart`` computes sums without BLAS. Returns the number of lanes that needed panels.
     """
     orders, lanes = coefficients.shape
     sums = np.empty((3, lanes))
     values = np.empty((_N_NODES, lanes))
     evaluate(hyper, row, -REACH, _SPACING, values)
-    # The first rule is itself a rule of twice the spacing and its midpoints.
+    # The first rule contains the rule of twice the spacing (every second node) and its midpoints.
     differences = np.zeros((3, lanes))
     sum_up(values, -REACH, _SPACING, sums, differences)
     weigh(table.nodes[begin : begin + orders], values, coefficients, apart)
@@ -189,7 +189,7 @@ def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apa
     nowhere = np.empty(0)
     for c in range(doubtful.size):
         lane = doubtful[c]
-        # A node on top of a narrow peak gives a size far too large, and with it too wide a tolerance.
+        # A node on a narrow peak makes the size far too large, and so the tolerance too wide; then repeat.
         size, again = math.sqrt(second[lane]), _MOST_SIZES
         while again > 0:
             second[lane], _, missed[lane] = refine(hyper, row, lane, size, moments[c], nowhere)
@@ -208,8 +208,9 @@ def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apa
 def weigh(weights, values, out, apart):
     """weights (orders, nodes) @ values (nodes, lanes), into out.
 
-    A lane's sums must not depend on how many lanes there are, but BLAS rounds products of other sizes otherwise. So it
-    is given tiles that all have one size. ``apart`` does without BLAS: quicker for a few orders.
+    The result of a lane must not depend on the number of lanes, but BLAS rounds products of different sizes
+    differently. So the product is made in tiles of one fixed size. ``apart`` uses loops instead of BLAS, which is
+    faster for a few orders.
     """
     lanes = values.shape[1]
     if not apart:
@@ -237,13 +238,13 @@ def weigh(weights, values, out, apart):
 
 
 def between_nodes(hyper, row, table, values, sums, differences, doubtful, apart):
-    """Lanes whose direction is something else between the nodes than they say, though the nodes agree."""
+    """Lanes whose direction has a feature between the nodes, although nodes and midpoints agree."""
 
 
 @overload(between_nodes, jit_options=OVERLOAD)
 def _between_nodes(hyper, row, table, values, sums, differences, doubtful, apart):
     if dispatch.rule_of_type(hyper).is_builtin:
-        # Whose directions turn once, so that the nodes on both sides disagree.
+        # Rules of the package have only one sharp turn, which the nodes always detect.
         return lambda hyper, row, table, values, sums, differences, doubtful, apart: np.empty(
             0, np.int64
         )
@@ -251,9 +252,10 @@ def _between_nodes(hyper, row, table, values, sums, differences, doubtful, apart
 
 
 def _look_between(hyper, row, table, values, sums, differences, doubtful, apart):
-    """Two tests: the midpoints' sums against the nodes', and the direction at some points against its interpolation.
+    """Two tests: sums over midpoints against sums over nodes, and the direction at some points against interpolation.
 
-    The first sees whatever is at least half a spacing wide; the second sees a wave that is in phase with all nodes.
+    The first finds features that are at least half a spacing wide; the second finds a wave that is in phase with all
+    nodes.
     """
     lanes = row.mean.size
     between = np.empty((_N_NODES - 1, lanes))
@@ -270,7 +272,7 @@ def _look_between(hyper, row, table, values, sums, differences, doubtful, apart)
     for lane in range(lanes):
         a, b = middle[0, lane] - sums[0, lane], middle[1, lane] - sums[1, lane]
         c = middle[2, lane] - sums[2, lane]
-        # Where the nodes are in doubt the midpoints are taken anyway.
+        # Lanes whose nodes disagree get the midpoints anyway.
         limit = _HIDDEN * max(sums[2, lane], middle[2, lane])
         hidden = not halved[lane] and (max(a * a, b * b) > _HIDDEN * limit or abs(c) > limit)
         known = _SEEN * math.sqrt(sums[2, lane]) + 100.0 * abs(differences[0, lane])
@@ -322,7 +324,7 @@ def sum_up(values, start, spacing, sums, differences):
 
 @jit
 def in_doubt(second, differences):
-    """Lanes in which two rules disagree about z, z Z or z^2; NaN, of a lane that has diverged, is past doubt."""
+    """Lanes in which two rules disagree about z, z Z or z^2; diverged lanes (NaN) are left out."""
     chosen = np.empty(second.size, np.int64)
     count = 0
     for lane in range(second.size):
@@ -336,7 +338,7 @@ def in_doubt(second, differences):
 
 @jit
 def together(first, other):
-    """All that are in either of two ascending lists, in ascending order."""
+    """The union of two ascending lists, in ascending order."""
     merged = np.empty(first.size + other.size, np.int64)
     a, b, count = 0, 0, 0
     while a < first.size or b < other.size:
@@ -353,7 +355,7 @@ def together(first, other):
 
 @jit
 def pack(row, chosen):
-    """The row of the chosen lanes alone, side by side."""
+    """The row, with the chosen lanes only."""
     mean, extra = np.empty(chosen.size), np.empty(chosen.size)
     states = np.empty((row.states.shape[0], 1, chosen.size))
     for c in range(chosen.size):

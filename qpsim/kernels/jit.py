@@ -1,7 +1,7 @@
-"""How kernels are compiled: all flags are here.
+"""Decorators that compile kernels, with all compiler flags.
 
-Where their machine code is kept is the matter of :mod:`qpsim.kernels.machine_code`, what is private
-to numba that of :mod:`qpsim.kernels.numba_interface`.
+:mod:`qpsim.kernels.machine_code` caches machine code on disk; :mod:`qpsim.kernels.numba_interface` has the private
+parts of numba.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from qpsim.kernels.numba_interface import accepted, close_to_python, intrinsic, 
 # branch that would stop vectorisation. No fastmath: nan tests must work, and results must not
 # depend on the vector width.
 _PLAIN: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
-# Functions that C cannot call, that Python cannot call, and that LLVM must inline.
+# Private flags: no wrapper for C, no wrapper for Python, and inlining by LLVM.
 _PRIVATE = accepted({"no_cfunc_wrapper": True, "no_cpython_wrapper": True, "forceinline": True})
 
 
@@ -26,8 +26,8 @@ def _private(*names: str) -> dict[str, Any]:
 
 
 _FLAGS: dict[str, Any] = {**_PLAIN, "boundscheck": False, **_private("no_cfunc_wrapper")}
-# The same for the functions that numba.extending.overload compiles: where they are called in a kernel,
-# and where they must vanish into a kernel's loops.
+# Flags of functions that numba.extending.overload compiles: those called from kernels, and those that must be inlined
+# into loops.
 OVERLOAD: dict[str, Any] = {**_PLAIN, **_private("no_cfunc_wrapper")}
 OVERLOAD_INLINE: dict[str, Any] = {**OVERLOAD, **_private("forceinline")}
 
@@ -39,7 +39,7 @@ def jit(function: Callable[..., Any]) -> Any:
     ----------
     function
         A module-level function in Numba's subset of Python. Functions of other packages, and
-        functions made inside functions, are compiled just the same but never cached on disk.
+        functions defined inside functions, are compiled too, but never cached on disk.
 
     Returns
     -------
@@ -49,41 +49,41 @@ def jit(function: Callable[..., Any]) -> Any:
 
 
 def jit_inner(function: Callable[..., Any]) -> Any:
-    """Like `jit`, for what only kernels call: that Python could call it would take some 50 ms more.
+    """Like `jit`, for functions that only kernels call; without a wrapper for Python, compilation is 50 ms faster.
 
-    Should Python call it nevertheless, that is a TypeError; tests take a kernel of their own.
+    A call from Python raises TypeError; tests call it through a kernel of their own.
     """
     return _for_kernels(function)
 
 
 def jit_inline(function: Callable[..., Any]) -> Any:
-    """Like `jit`, for a small function that must vanish into the loops of its callers.
+    """Like `jit`, for a small function that must be inlined into the loops of its callers.
 
-    A loop is vectorised only if nothing is called in it; the flag makes LLVM inline whatever its
-    cost model says. As with `jit_inner`, Python cannot call it.
+    A loop is vectorised only without calls; the flag makes LLVM inline regardless of its cost model. As with
+    `jit_inner`, Python cannot call it.
     """
     return _for_kernels(function, "forceinline")
 
 
 def jit_spliced(function: Callable[..., Any]) -> Any:
-    """Like `jit`, for a large function that is called in one place: it becomes part of its caller.
+    """Like `jit`, for a large function that is called in one place; it is compiled as part of its caller.
 
-    Every function between a kernel and what it calls is linked and optimised with all of that code
-    once more, most of a second for a long one.
+    Numba links and optimises a called function together with everything that it calls, at every level of calls; a level
+    less saves up to a second.
     """
     return _compiled(function, inline="always")
 
 
 @intrinsic
 def arguments_are_apart(typing_context: Any) -> Any:
-    """Promise, in a kernel's first line, that no two of its array arguments overlap.
+    """Declare, in a kernel's first line, that no two of its array arguments overlap.
 
-    Numba does not tell LLVM so, whose vector loops then begin with a comparison of all addresses, or
-    are not made at all where these would be many.
+    Otherwise LLVM's vector loops begin with a comparison of all addresses, and with many arrays it does not vectorise
+    at all.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        # A promise that a future llvmlite does not take only makes the loops slower.
+        # If a future llvmlite does not accept the attribute, loops are only slower.
         with suppress(Exception):
             for argument in builder.function.args:
                 if isinstance(argument.type, ir.PointerType):
@@ -95,14 +95,14 @@ def arguments_are_apart(typing_context: Any) -> Any:
 
 @intrinsic
 def wide_vectors(typing_context: Any) -> Any:
-    """Ask, in a kernel's first line, for vectors of 512 bits in its loops where the processor has them.
+    """Request, in a kernel's first line, vectors of 512 bits if the processor has them.
 
-    On some processors LLVM takes 256 bits, because their clock may slow down with 512. These loops were faster with 512
-    there too. Results are the same: nothing here is summed across a vector.
+    On some processors LLVM chooses 256 bits, because 512 may lower their clock rate; these loops were faster with 512
+    on them too. Results are the same, since no sum goes across the lanes of a vector.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
-        # llvmlite knows no attribute that has a value, and writes it as it is given.
+        # llvmlite has no attributes with values, but writes a name as it is given.
         with suppress(Exception):
             set.add(builder.function.attributes, '"prefer-vector-width"="512"')
         return context.get_dummy_value()
@@ -112,9 +112,9 @@ def wide_vectors(typing_context: Any) -> Any:
 
 @intrinsic
 def is_set(typing_context: Any, flag: Any) -> Any:
-    """Whether the first entry of an array (1,) of uint8, which another thread may set meanwhile, is not 0.
+    """Whether the entry of an array (1,) of uint8, which another thread may set at any time, is not 0.
 
-    An ordinary read may be moved out of a loop that does not write to the array; an atomic one is made each time.
+    The compiler may move an ordinary read out of a loop; an atomic read is made each time.
     """
 
     def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
@@ -132,6 +132,6 @@ def _compiled(function: Callable[..., Any], **flags: Any) -> Any:
 
 
 def _for_kernels(function: Callable[..., Any], *names: str) -> Any:
-    """Compiled without a wrapper for Python, where this numba can do without."""
+    """Compile without a wrapper for Python, if this numba can."""
     dispatcher = _compiled(function, **_private("no_cpython_wrapper", *names))
     return close_to_python(dispatcher) if "no_cpython_wrapper" in _PRIVATE else dispatcher

@@ -1,7 +1,8 @@
-"""One step of a law held as masses on a grid of (offset, states): its nodes' images, and their masses shared out.
+"""One step of a distribution on a grid of (offset, states): where each node moves, and the new masses.
 
-An image is where a node moves to under one gradient. Its mass goes to the four nodes around it along every axis, with
-the weights of cubic interpolation, which keep the mean of every polynomial of degree 3. So masses may be negative.
+An image of a node is the point to which it moves under one value of the gradient. Its mass goes to the four nodes
+around it along every axis, with the weights of cubic interpolation, which keep the mean of every polynomial of degree
+3. So masses may be negative.
 """
 
 import math
@@ -12,12 +13,15 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import exp
 from qpsim.kernels.jit import jit, jit_inline
 
-# Images of less mass are left out.
+# Images with less mass than this are left out.
 _NEGLIGIBLE = 1e-13
-# Deviations of the gradient that are looked at.
+# Range of the gradient, in standard deviations around its mean.
 _REACH = 6.5
-# Gradients at which squares are compared, their distance in deviations, and a ratio of squares that is too large.
+# Number of gradients at which mean squares are compared, their distance in standard deviations, and the largest ratio
+# of mean squares for which the Gauss-Hermite rule is used.
 _PROBES, _PROBE_SPACING, _STEEP = 5, 1.5, 2.0
+# How far beside the turn, in deviations, a direction is compared, and what share of both a sharp turn changes.
+_BESIDE, _SHARP = 0.5, 0.5
 
 
 @jit
@@ -31,17 +35,19 @@ def images(
     hyper : NamedTuple
         The method's hyper-parameters; their type selects the rule.
     squares : array (states,) of bool
-        Which states are mean squares; a point has asinh(root / std) of them.
+        Which states are mean squares v; a point contains asinh(sqrt(v) / std) for them.
     points : array (n, 1 + states)
     masses : array (n,)
     curvature, std, step, t : float
         A gradient is curvature * offset + std * N(0, 1).
     smooth : array (2, order)
-        Gauss-Hermite nodes, in deviations, and weights: for nodes whose squares hardly change with the gradient.
+        Gauss-Hermite nodes, in standard deviations, and weights; for grid nodes whose mean squares hardly depend on the
+        gradient.
     rule : array (2, order)
-        Gauss-Legendre nodes and weights on [-1, 1], for all others.
+        Gauss-Legendre nodes and weights on [-1, 1]; for all other grid nodes.
     panels : int
-        Of the latter, so many within _REACH deviations; that in which the rule turns is cut.
+        Number of panels of the Gauss-Legendre rule within _REACH standard deviations; the panel with the rule's
+        breakpoint is cut in two.
     at : array (n * (panels + 1) * order, 1 + states), weights : array (n * (panels + 1) * order,)
         Written.
     """
@@ -62,7 +68,7 @@ def images(
             before[s] = value
             states[s, 0, 0] = value
         turn = (dispatch.breakpoint(hyper, 0.0, states, 0, 0, t) - mean) / std
-        # Squares after a few gradients, and by how much they differ from one to the next.
+        # Mean squares after a few gradients, and their ratios.
         steep = False
         for s in range(n_states):
             last = 0.0
@@ -74,6 +80,15 @@ def images(
                 value = states[s, 0, 0]
                 steep = steep or (probe > 0 and max(value, last) > _STEEP * min(value, last))
                 last = value
+        # A direction may turn sharply where no square changes: signs, and averages that vanish.
+        last = 0.0
+        for side in range(2 if abs(turn) < _REACH else 0):
+            for other in range(n_states):
+                states[other, 0, 0] = before[other]
+            gradient = mean + std * (turn + _BESIDE * (2 * side - 1))
+            z = dispatch.move(hyper, gradient, 0.0, states, 0, 0, t)
+            steep = steep or (side == 1 and abs(z - last) > _SHARP * (abs(z) + abs(last)))
+            last = z
         size = 0
         if steep:
             for panel in range(panels):
@@ -113,7 +128,7 @@ def images(
 
 @jit
 def ranges(at, weights, tail, bins, bounds):
-    """Write the interval (axes, 2) of every axis outside of which images have less than ``tail`` of absolute mass."""
+    """Write bounds (axes, 2): on every axis an interval outside of which images have a mass below ``tail``."""
     held = np.empty(bins)
     for axis in range(at.shape[1]):
         low, high = at[0, axis], at[0, axis]
@@ -141,7 +156,7 @@ def ranges(at, weights, tail, bins, bounds):
 
 @jit_inline
 def cubic_weights(x, count, weights):
-    """Write the weights (4,) of the nodes around a place in cells; returns the first one. One node alone has all."""
+    """Write the weights (4,) of the nodes around x, in units of cells; returns the index of the first node."""
     if count == 1:
         weights[:] = 0.0
         weights[0] = 1.0
@@ -157,7 +172,7 @@ def cubic_weights(x, count, weights):
 
 @jit
 def share_out(at, weights, origin, spacing, grid):
-    """Add masses weights (n,) at (n, 3) to a grid; what lies beyond goes to its edge. Returns the moved E[offset^2]."""
+    """Add the masses ``weights`` (n,) at (n, 3) to a grid; points outside go to its edge. Returns E[offset^2]."""
     a, b, c = np.empty(4), np.empty(4), np.empty(4)
     shape = grid.shape
     deep, wide = 4 if shape[1] > 1 else 1, 4 if shape[2] > 1 else 1

@@ -1,9 +1,9 @@
-"""The law of a gradient's noise: Gaussian, or Gaussian with a random scale that all coordinates share.
+"""The distribution ("law") of gradient noise: Gaussian, or Gaussian with one random scale for all coordinates.
 
 Given its scale b, the noise of a step is N(0, b^2 C). b is 1 for the Gaussian law itself. For Student's t with k
 degrees of freedom b^2 = k / chi^2_k, for the multivariate Laplace law b^2 is exponential with mean 1. The mean of a
-minibatch of B draws has the matrix C / B, and b^2 is the mean of B such numbers: given them all it is Gaussian. Moments
-are those of the Gaussian law averaged over b, by a quadrature whose nodes and weights the problem hands over.
+minibatch of B draws has the matrix C / B, and b^2 is the mean of B such numbers; given all of them it is Gaussian.
+Moments are Gaussian moments averaged over b, by a quadrature whose nodes and weights the problem has.
 """
 
 import math
@@ -17,7 +17,7 @@ from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
 from qpsim.kernels.noise import fill_normals, fill_raw
 
 INV_SQRT2 = 0.7071067811865476
-# Stands for 1 / std at std = 0: erf is +-1 beyond it, and 0 at 0 where infinity gives NaN.
+# Used for 1 / std at std = 0: erf(mean / std) is then +-1, or 0 at mean = 0, where infinity would give NaN.
 LARGEST_INVERSE = 1e300
 _DROPPED_BITS = np.uint64(11)
 _ONE = np.uint64(1)
@@ -40,7 +40,7 @@ class Mixture(NamedTuple):
     degrees : float
         Degrees of freedom of Student's t; 0 stands for the Laplace law.
     batch_size : int
-        B, the draws whose mean a gradient is.
+        B, the number of draws whose mean the gradient is.
     scales, weights : arrays (nodes,)
         Quadrature for averages over b.
     cells : array (n_cells, 4)
@@ -81,7 +81,7 @@ class Student(NamedTuple):
 
 
 def draw_scales(law, stream, scales):
-    """Draw the scale of a minibatch's noise in every lane, if it is random; scales (lanes,)."""
+    """Draw the scale of a minibatch's noise in every lane, if it is random; write scales (lanes,)."""
 
 
 def draw_single_scales(law, stream, scales):
@@ -89,7 +89,7 @@ def draw_single_scales(law, stream, scales):
 
 
 def scaled(law, noise, scales, lane):
-    """A coordinate's noise, given that of scale 1."""
+    """A coordinate's noise: the given noise of scale 1 times the lane's scale."""
 
 
 def variance_of(law, std):
@@ -174,7 +174,7 @@ def sign_from_polynomial(terms, has_root, a):
     return x * c * fma(odd, y, even)
 
 
-# Cells of the table for each doubling of 1 + |a|: the first seven bits of its fraction.
+# Each doubling of 1 + |a| has 2^7 cells of the table, selected by the first seven bits of the fraction.
 CELL_BITS = 7
 _DROPPED = np.int64(52 - CELL_BITS)
 _BIAS = np.int64(1023 << CELL_BITS)
@@ -188,7 +188,7 @@ def sign_from_cells(cells, a):
 
     Cell 128 k + m covers 1 + |a| from 2^k (1 + m / 128) to 2^k (1 + (m + 1) / 128): exponent and first bits of the
     floating-point number 1 + |a| are its index. In it the value is c0 + c1 x + c2 x^2 + c3 x^3, x in [0, 1) being the
-    place within the cell. Beyond the last cell the value is that of its end.
+    place within the cell. Beyond the last cell the value is that at its end.
     """
     bits = bits_of(1.0 + abs(a))
     cell = (bits >> _DROPPED) - _BIAS
@@ -226,8 +226,8 @@ def fill_squared_scales(stream, degrees, batch_size, out):
 def fill_gammas(stream, shape, out):
     """Fill ``out`` (lanes,) with Gamma(shape, 1) variables by the method of Marsaglia and Tsang (2000).
 
-    A shape below 1 is that of shape + 1 times a uniform to the power 1 / shape. All lanes make their first attempt
-    together; those that it does not serve go on alone.
+    For a shape below 1 it is Gamma(shape + 1) times a uniform to the power 1 / shape. All lanes make their first
+    attempt together; rejected lanes continue one by one.
     """
     lanes = out.size
     words, normals = np.empty((1, lanes), np.uint64), np.empty((1, lanes))
@@ -250,7 +250,7 @@ def fill_gammas(stream, shape, out):
             fill_raw(own, own_word)
             x, uniform = own_normal[0, 0], uniform_of_word(own_word[0, 0])
         root = 1.0 + c * x
-        # Not 0, for a denominator: with few degrees of freedom the variable may underflow.
+        # At least this, since it is a denominator: with few degrees of freedom the variable may underflow to 0.
         out[lane] = max(d * (root * root * root) * boost[lane], 1e-290)
 
 
@@ -266,7 +266,7 @@ def accepts(x, uniform, c, d):
     root = 1.0 + c * x
     v = root * root * root
     square = x * x
-    # What is below their bound, as most is, the logarithms accept too.
+    # A quick test first: what it accepts, as in most cases, the test with logarithms would accept too.
     return root > 0.0 and (
         uniform < 1.0 - 0.0331 * square * square
         or math.log(uniform) < 0.5 * square + d - d * v + d * math.log(v)

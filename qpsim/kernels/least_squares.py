@@ -1,6 +1,6 @@
-"""Least squares with Gaussian data of a dense covariance, as the step loop needs it.
+"""Kernels of least squares with Gaussian data of a dense covariance.
 
-What is drawn, and what the letters mean, is told in :mod:`qpsim.kernels.least_squares_draws`: given w = chi^2_B / B the
+The symbols and the random draws are explained in :mod:`qpsim.kernels.least_squares_draws`. Given w = chi^2_B / B the
 mean gradient of a minibatch of B draws is Gaussian with mean w h and covariance (w v / B) (K - h h^T / v). Moments are
 averages over w.
 """
@@ -52,9 +52,9 @@ class LeastSquaresProblem(NamedTuple):
         Gauss-Legendre rules on [0, 1], one a row; unused places have weight 0.
     legendre_counts : array (classes,) of int
     legendre_limits : array (classes,)
-        Largest |r| that each rule serves.
+        Largest |r| for which each rule is used.
     series : SeriesTable or ()
-        What does not depend on the state for a rule without a closed form.
+        The part of the series that does not depend on the state, for a rule without a closed form.
     """
 
     covariance: np.ndarray
@@ -122,7 +122,7 @@ def _two_valued(problem, hyper, step, policy, moments):
 
 @jit
 def own_scales(problem, gradient, square, lane, own):
-    """tau_i (d,) with tau_i^2 = K_ii - h_i^2 / v, 0 where that is rounding."""
+    """Write tau_i (d,) with tau_i^2 = K_ii - h_i^2 / v; 0 where this is a rounding error."""
     for i in range(own.size):
         h = gradient[i, lane]
         k = problem.covariance[i, i]
@@ -174,7 +174,7 @@ def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, m
         for i in range(d):
             m, h = middle[i, lane], half[i, lane]
             numerator += gradient[i, lane] * (m + mean[i])
-            # E[z_i^2]; a sign of nothing is 0.
+            # E[z_i^2]; the sign of a gradient that is always 0 is 0.
             certain = own[i] == 0.0 and a[0, i] == 0.0
             expected[i] = m * m + 2.0 * m * mean[i] + (0.0 if certain else h * h)
             diagonal += problem.covariance[i, i] * expected[i]
@@ -192,7 +192,7 @@ def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, m
                     k = problem.covariance[i, j]
                     constant += k * middle[i, lane] * (middle[j, lane] + 2.0 * mean[j])
         if not shifted:
-            # 0 where v = 0: there all coordinates are without noise.
+            # 0 where v = 0, since then no coordinate has noise.
             unit = math.sqrt(problem.batch_size / square[lane]) if square[lane] > 0.0 else 0.0
             for i in range(d):
                 ratio[i] = unit * gradient[i, lane] / own[i] if own[i] > 0.0 else 0.0

@@ -1,4 +1,4 @@
-"""Draws of least squares with Gaussian data: the gradient's noise depends on where one stands.
+"""Random draws for least squares with Gaussian data, where the gradient noise depends on theta.
 
 With x ~ N(0, K), y = x^T theta* + N(0, s^2) and e = theta - theta* the exact gradient is h = K e, and a residual has
 the variance v = e^T K e + s^2. Let w = chi^2_B / B. Given w the mean gradient of a minibatch of B draws is Gaussian
@@ -25,15 +25,16 @@ from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import relative_variance
 from qpsim.kernels.problems import ProblemKernels
 
-# A coordinate whose own variance is this part of K_ii or less is known from the residual: its noise is rounding.
+# A coordinate whose remaining variance is at most this fraction of K_ii is determined by the residual; the rest is
+# rounding.
 NOISELESS = 1e-14
 
 
 def kernels_with(forms: Mapping[str | None, Callable[..., Any]]) -> ProblemKernels:
-    """The functions of a class of least-squares problems, which differ in their moments alone.
+    """The functions of a class of least-squares problems; the classes differ only in their moments.
 
-    ``forms`` has the moments for each closed form of a rule, and under None those for a rule without one. A rule that
-    sees a minibatch's variance estimate has none.
+    ``forms`` has the function for moments for each closed form of a rule, and under None that for rules without one. A
+    rule that observes a variance estimate has no moments.
     """
 
     def choose_moments(problem: Any, hyper: Any) -> Any:
@@ -105,7 +106,7 @@ def fill_shares(stream, degrees, out):
 
 @jit
 def draw_means(problem, batch_size, offset, gradient, stream, normals, out):
-    """Draw the mean gradients (d, lanes) of minibatches of that size; normals (d + 1, lanes) is written over."""
+    """Draw the mean gradients (d, lanes) of minibatches of that size; normals (d + 1, lanes) is scratch memory."""
     d, lanes = out.shape
     share = np.empty(lanes)
     fill_shares(stream, float(batch_size), share)

@@ -1,14 +1,13 @@
-"""Where the machine code of kernels is kept between processes.
+"""The cache of compiled kernels on disk.
 
-Numba's own disk cache asks only whether the file of the outermost function was edited. Kernels
-inline functions of other files (elementary functions, rules), so an edit there would go unnoticed.
-Here the cache's folder is named by a fingerprint of all the sources that can end up in machine
-code, of the compilers and of the processor: machine code of another version is never even looked
-at.
+Numba's own disk cache checks only whether the file of the outermost function was edited. Kernels
+inline functions of other files (elementary functions, rules), and an edit there would not be
+noticed. Therefore the name of the cache's folder is a fingerprint of all source files that can
+become machine code, of the compilers and of the processor, and machine code of other versions is
+never loaded.
 
-Environment: ``QPSIM_CACHE_DIR`` moves the cache, ``QPSIM_NO_CACHE=1`` turns it off. Whatever goes
-wrong with a cache file (damaged, unreadable, folder not writable) costs one compilation and nothing
-else.
+Environment: ``QPSIM_CACHE_DIR`` moves the cache, ``QPSIM_NO_CACHE=1`` turns it off. If a cache file
+is damaged or unreadable, or the folder is not writable, the kernel is compiled again.
 """
 
 import hashlib
@@ -51,13 +50,13 @@ _CODEGEN_OPTIONS = (
 
 
 def keep(dispatcher: Any, function: Callable[..., Any]) -> None:
-    """Load a kernel's machine code from disk where it is there, and keep it where it is not."""
+    """Make a kernel load its machine code from disk, and save it there if it is missing."""
     if _can_keep():
         dispatcher._cache = KernelCache(function)
 
 
 def timings() -> dict[str, float]:
-    """What compilation has cost this process so far.
+    """The time that this process has spent on compilation so far.
 
     Returns
     -------
@@ -83,7 +82,7 @@ def cache_folder() -> Path | None:
 
 
 def cache_root() -> Path | None:
-    """The folder below which everything is kept that can be made again."""
+    """The folder for all files that can be made again."""
     given = os.environ.get("QPSIM_CACHE_DIR")
     try:
         if given:
@@ -116,8 +115,8 @@ def _fingerprint() -> str:
 class KernelCache(getattr(caching, "_Cache", object)):  # type: ignore[misc]
     """One kernel's machine code on disk: one file per signature, a checksum and then a pickle.
 
-    There is no index: the file's name is a hash of kernel and signature, so that processes started
-    at once can at worst write the same file twice, each time as a whole.
+    There is no index. The name of a file is a hash of kernel and signature, so that processes
+    started at the same time can at worst write the same file twice, each time completely.
     """
 
     def __init__(self, function: Callable[..., Any]) -> None:
@@ -142,7 +141,7 @@ class KernelCache(getattr(caching, "_Cache", object)):  # type: ignore[misc]
         self._enabled = False
 
     def flush(self) -> None:
-        """Forget every signature of this kernel (numba's ``recompile`` asks for it)."""
+        """Forget every signature of this kernel (called by numba's ``recompile``)."""
         folder = cache_folder()
         if folder is not None:
             for path in folder.glob(f"{self._name}-*.bin"):
@@ -174,7 +173,7 @@ class KernelCache(getattr(caching, "_Cache", object)):  # type: ignore[misc]
             if arguments != tuple(getattr(sig, "args", sig)):
                 return None
             result = compiler.CompileResult._rebuild(target_context, *reduced)
-        except Exception:  # whatever a foreign or outdated pickle may raise: compile instead
+        except Exception:  # a damaged or outdated pickle may raise anything: compile instead
             return None
         _clock.hits += 1
         _clock.load_seconds += time.perf_counter() - started
@@ -183,7 +182,7 @@ class KernelCache(getattr(caching, "_Cache", object)):  # type: ignore[misc]
 
     def save_overload(self, sig: Any, data: Any) -> None:
         path = self._path(sig)
-        if path is None or data.library.has_dynamic_globals:  # addresses of this process
+        if path is None or data.library.has_dynamic_globals:  # it has addresses of this process
             return
         payload = serialize.dumps((tuple(getattr(sig, "args", sig)), data._reduce()))
         try:
@@ -191,12 +190,12 @@ class KernelCache(getattr(caching, "_Cache", object)):  # type: ignore[misc]
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _forget_old_fingerprints(path.parent)
             _write_whole(path, hashlib.sha256(payload).digest() + payload)
-        except OSError:  # read-only or full disk: this process keeps its machine code in memory
+        except OSError:  # read-only or full disk: the machine code stays in memory only
             return
 
 
 def _is_portable(kind: Any) -> bool:
-    """Whether a type means the same in the next process, its code covered by the fingerprint."""
+    """Whether a type is the same in other processes, with its code in the fingerprint."""
     if isinstance(kind, types.BaseNamedTuple) and not _is_ours(kind.instance_class):
         return False
     if isinstance(kind, types.BaseTuple):
@@ -211,10 +210,10 @@ def _is_portable(kind: Any) -> bool:
 
 
 def _is_ours(named_tuple: type) -> bool:
-    """Whether a named tuple class can be imported again from a file that the fingerprint covers.
+    """Whether a named tuple class can be imported from a file that is in the fingerprint.
 
-    A class is what selects a method's rule in a generic kernel. A user's class may be edited, or
-    made anew at each start, without the fingerprint noticing.
+    The class selects the rule in a kernel. A user's class may be edited, or made anew at each
+    start, without a change of the fingerprint.
     """
     module = sys.modules.get(named_tuple.__module__)
     try:
@@ -225,7 +224,7 @@ def _is_ours(named_tuple: type) -> bool:
 
 
 def _spell(kind: Any) -> str:
-    """A type's text, in which named tuples of the same name and different modules differ."""
+    """A type as text that distinguishes named tuples of the same name from different modules."""
     if isinstance(kind, types.BaseNamedTuple):
         cls = kind.instance_class
         return f"{cls.__module__}.{cls.__qualname__}({[_spell(field) for field in kind]})"
@@ -235,7 +234,7 @@ def _spell(kind: Any) -> str:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Write a file so that other processes see all of it or none of it."""
+    """Write a file atomically: other processes see all of it or none."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.{uuid.uuid4().hex[:12]}.tmp")
     try:
         partial.write_bytes(content)
@@ -249,25 +248,25 @@ def _mark_used(path: Path | None) -> None:
         _marked.add(path.parent)
         try:
             os.utime(path.parent)
-        except OSError:  # a read-only cache is still a cache
+        except OSError:  # a read-only cache can still be read
             return
 
 
 def _forget_old_fingerprints(current: Path) -> None:
-    """Keep the few most recently used versions: going back and forth between two stays fast."""
+    """Delete all but the most recently used versions; a few are kept, for work on several branches."""
     ages = []
     for folder in current.parent.iterdir():
         if folder != current and re.fullmatch(r"[0-9a-f]{32}", folder.name):
             try:
                 ages.append((folder.stat().st_mtime, folder))
-            except OSError:  # another process has just deleted it
+            except OSError:  # another process has deleted it
                 continue
     for _, folder in sorted(ages, reverse=True)[_KEPT_FINGERPRINTS - 1 :]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
 class _Clock(getattr(event, "Listener", object)):  # type: ignore[misc]
-    """Counts compilations of kernels; those that happen inside another count as part of it."""
+    """Counts compilations of kernels and their time; nested ones count as part of the outer one."""
 
     def __init__(self) -> None:
         self.compile_seconds = 0.0
@@ -316,7 +315,7 @@ def _can_keep() -> bool:
 
 
 def _cache_example() -> bool:
-    """Take machine code apart and put it together again, as is done with what is on disk."""
+    """Serialise machine code and load it again, as the cache does."""
     dispatcher = numba.njit(lambda x: x + 1.0)
     dispatcher.compile((types.float64,))
     (result,) = dispatcher.overloads.values()
@@ -336,7 +335,7 @@ def _cache_example() -> bool:
     )
 
 
-# As they are when this process starts: code compiled from edited files is not kept.
+# The source files when this process starts; after an edit compiled code is not saved.
 _sources = Sources(_SOURCE_ROOMS)
 _marked: set[Path] = set()
 _clock = _Clock()

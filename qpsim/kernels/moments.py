@@ -1,9 +1,8 @@
-"""Expected direction and its square, per coordinate: closed forms where a rule declares one, else quadrature.
+"""E[z] and E[z^2] of each coordinate: by the closed form that the rule declares, else by quadrature.
 
-Given the state before the step the gradient of coordinate i is N(mean, std^2), so that a linear rule
-``z = s (g + c)`` has E[z] = s (mean + c), var[z] = s^2 std^2, and a sign rule ``z = s sign(g + c)``
-has E[z] = s erf((mean + c) / (sqrt(2) std)) (Eq. 8), E[z^2] = s^2, and one of two values adds a
-constant to a sign.
+Given the state before the step the gradient of coordinate i is N(mean, std^2), so that a linear rule ``z = s (g + c)``
+has E[z] = s (mean + c), var[z] = s^2 std^2, and a sign rule ``z = s sign(g + c)`` has E[z] = s erf((mean + c) /
+(sqrt(2) std)) (Eq. 8), E[z^2] = s^2, and a two-valued rule is a sign rule plus a constant.
 """
 
 import math
@@ -22,7 +21,7 @@ from qpsim.kernels.observed import observe
 
 
 def is_linear(hyper):
-    """Whether the rule has the closed form of a linear one, whose moments are cheap."""
+    """Whether the rule has the closed form "linear", whose moments are cheap."""
 
 
 def closed_moments(hyper, law, std, gradient, extra, states, i, lane, t):
@@ -34,7 +33,7 @@ def add_row_moments(
 ):
     """Add coordinate i's grad E[z] and q_ii E[z^2] in every lane (Eq. 11), and the error of the latter.
 
-    Nothing if the policy is None, which needs none of them.
+    Does nothing if the policy is None.
     offset (d, lanes), estimates as in :mod:`qpsim.kernels.observed`; table a QuadratureTable if the rule
     has no closed form; work (5, lanes) is written over. moments is a :class:`qpsim.kernels.arguments.Moments` that is
     added to; its error is absolute here, in the units of the denominator.
@@ -44,7 +43,7 @@ def add_row_moments(
 def record_error(hyper, error, denominator, step, out):
     """Write a step's errors (lanes,), relative to the denominators, to out[step], and set them to 0.
 
-    Nothing for a rule with a closed form: its error is 0.
+    Does nothing for a rule with a closed form, whose error is 0.
     """
 
 
@@ -86,7 +85,7 @@ def _sign(hyper, law, std, gradient, extra, states, i, lane, t):
 
 def _two_valued(hyper, law, std, gradient, extra, states, i, lane, t):
     middle, half, above = two_values(hyper, gradient, std, extra, states, i, lane, t)
-    # In units of its scale, whose quotient is part of the numbers that a seed gives.
+    # Divided by the scale first; another order of operations would change the last bits.
     standard = above / std if std > 0.0 else 0.0
     mean = middle + half * mean_sign(law, standard, 1.0)
     # The two values' squares have the mean middle^2 + half^2, and differ by 4 middle half.
@@ -97,7 +96,7 @@ def _unknown(hyper, law, std, gradient, extra, states, i, lane, t):
     return math.nan, math.nan
 
 
-# Two answers of one name, since a closed form's loop is so short that a call costs a tenth of the whole step.
+# Two overloads, one of them inlined: the loop of a closed form is so short that a call would take a tenth of the step.
 @overload(add_row_moments, jit_options=OVERLOAD_INLINE)
 def _add_closed_row_moments(
     policy, hyper, law, curvature, std, offset, estimates, states, i, t, table, work, moments
@@ -136,7 +135,7 @@ def _closed(
 
 @jit_inline
 def two_values(hyper, gradient, std, extra, states, i, lane, t):
-    """The mean of a rule's two values, half their difference, and the mean of g + c, above which it has the first."""
+    """Mean and half the difference of a two-valued rule's values, and E[g + c], whose sign selects the value."""
     c = dispatch.offset(hyper, extra, states, i, lane, t)
     if std > 0.0:
         probe = max(1.0, abs(c))
@@ -158,7 +157,7 @@ def _quadrature(
     for lane in range(gradient.size):
         moments.numerator[lane] += gradient[lane] * first[lane]
         moments.denominator[lane] += curvature * second[lane]
-        # Twice, since what is missing of E[z^2] is missing of grad E[z] too.
+        # Twice, since an error of E[z^2] is an error of grad E[z] too.
         moments.error[lane] += 2.0 * curvature * missed[lane]
 
 
@@ -189,7 +188,7 @@ def _averaged_row_moments(hyper, law, row, table, first, second, missed):
 
 @jit_inner
 def ratio_or_zero(numerator, denominator, out):
-    """alpha = numerator / denominator (Eq. 11); 0 where the direction vanishes or overflows."""
+    """Write alpha = numerator / denominator (Eq. 11); 0 where the direction is 0 or overflows."""
     for lane in range(out.size):
         value = numerator[lane] / denominator[lane]
         out[lane] = value if (denominator[lane] > 0.0 and abs(value) < 1e300) else 0.0

@@ -1,7 +1,7 @@
-"""Random numbers for many lanes at once: lane k is, bit for bit, NumPy's ``SFC64`` of seed k.
+"""Random numbers for many lanes at once. Lane k is NumPy's ``SFC64`` of the k-th spawned seed, bit for bit.
 
-A replicate's noise therefore depends on the seed and its number alone, not on how replicates are
-cut into blocks or spread over workers, and anybody can draw the same stream with NumPy.
+So the noise of a replicate depends only on the seed and its number, not on blocks or workers, and NumPy can draw the
+same stream.
 
 The state of a block of lanes is an array (4, lanes) of uint64 with rows a, b, c, counter.
 """
@@ -22,7 +22,7 @@ _INIT_A, _MULT_A = 0x43B0D7E5, 0x931E8875
 _INIT_B, _MULT_B = 0x8B51F9DD, 0x58F38DED
 _MIX_LEFT, _MIX_RIGHT = np.uint64(0xCA01F9DD), np.uint64(0x4973F715)
 _WARM_UP_WORDS = 12
-_SEED_WORDS = 6  # SFC64 is seeded with three words of 64 bits, made from the pool's words in turn
+_SEED_WORDS = 6  # SFC64 is seeded with three words of 64 bits, made from the words of the pool
 _LOW_WORD, _HALF_WORD, _ONE_WORD = np.uint64(_WORD), np.uint64(16), np.uint64(32)
 
 _ONE = np.uint64(1)
@@ -36,10 +36,9 @@ def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarra
     Parameters
     ----------
     seed_sequence
-        The run's seed. It is left as it is: nothing is spawned, and what has been spawned from it
-        does not matter.
+        The run's seed. It is not changed: nothing is spawned from it, and earlier spawning has no influence.
     first, count
-        The first lane and how many.
+        Number of the first lane, and number of lanes.
 
     Returns
     -------
@@ -49,8 +48,8 @@ def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarra
 
     Notes
     -----
-    The child's pool is the parent's pool with the words of the lane's number mixed in, so only
-    those are hashed for each lane: well under a second for a million lanes.
+    A child's pool is the parent's pool with the words of the lane's number mixed in. Only these are hashed for each
+    lane, which takes well under a second for a million lanes.
 
     Examples
     --------
@@ -60,7 +59,7 @@ def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarra
     >>> bool(np.all(seed_lanes(np.random.SeedSequence(7), 2, 1)[:, 0] == state))
     True
     """
-    # numbers from 2^32 on are two words of entropy
+    # numbers from 2^32 on have two words
     wide = min(max((1 << 32) - first, 0), count)
     if 0 < wide < count:
         parts = (
@@ -76,14 +75,14 @@ def seed_lanes(seed_sequence: SeedSequence, first: int, count: int) -> np.ndarra
     mixing = _constants(_INIT_A, _MULT_A, n_hashed, (1 if wide > 0 else 2) * pool.size)
     own = np.repeat(pool[:, None], count, axis=1)
     fill_states(np.uint64(first), own, mixing, output, state)
-    # NumPy drops the first words; here they make normals, which the step loop has compiled anyway.
+    # NumPy drops the first words. Here they are drawn as normals, by a function that is compiled anyway.
     fill_normals(state, np.empty((_WARM_UP_WORDS, count)))
     return state
 
 
 @lru_cache(maxsize=64)
 def _constants(first: int, multiplier: int, n_hashed: int, n: int) -> np.ndarray:
-    """What n words are hashed with after so many others, and the next number (n + 1,)."""
+    """Hash constants (n + 1,) for n words after ``n_hashed`` others, and the one after them."""
     powers = [pow(multiplier, n_hashed + k, 1 << 32) for k in range(n + 1)]
     constants = np.array([first * power & _WORD for power in powers], dtype=np.uint64)
     constants.setflags(write=False)
@@ -91,7 +90,7 @@ def _constants(first: int, multiplier: int, n_hashed: int, n: int) -> np.ndarray
 
 
 def _n_words(entropy: Any) -> int:
-    """How many 32-bit words NumPy makes of an entropy or a spawn key."""
+    """Number of 32-bit words that NumPy makes of an entropy or a spawn key."""
     if isinstance(entropy, np.ndarray) and entropy.dtype == np.uint32:
         return entropy.size
     if isinstance(entropy, str):
@@ -106,7 +105,7 @@ def fill_states(first, pools, mixing, output, state):
     """Write NumPy's states (4, lanes) of the lanes from ``first`` on, before any word is drawn.
 
     A lane's number is mixed, word by word, into its copy of the parent's pool, ``pools`` (words,
-    lanes); ``mixing`` and ``output`` are the constants to hash with. Words of 32 bits are kept in 64.
+    lanes); ``mixing`` and ``output`` are the constants to hash with. Words of 32 bits are stored in 64 bits.
     """
     size, lanes = pools.shape
     for n in range(mixing.size - 1):

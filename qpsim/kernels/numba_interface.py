@@ -1,14 +1,13 @@
-"""Everything of numba and llvmlite that is not plain ``njit`` and ``overload``, in this one file.
+"""All use of numba and llvmlite beyond ``njit`` and ``overload``, with fallbacks for versions that lack it.
 
-Kernels need more of numba than it documents: its compiled code kept on disk in a way of our own,
-flags that speed up compilation, and vector instructions written out. A future numba may change any
-of that. ``TRIED`` says with which versions the whole test suite was run. With a version outside of
-that range each private feature is tried on a small example when it is first needed. If it fails, a
-warning says so and the package goes on without: slower, with the same results to the last bit. (A
-convolution of a network then takes its plain algorithm, whose results differ by rounding.)
+Kernels use undocumented parts of numba: for the cache on disk, for flags that speed up compilation, and for vector
+instructions. A future numba may change them. The whole test suite was run with the versions ``TRIED``. With a version
+outside of this range each private feature is tested on a small example when it is first needed. If the test fails, a
+warning says so and the feature is not used: the package is slower and gives the same bits. (Convolutions of networks
+then use the plain algorithm, whose results differ by rounding.)
 
-What every kernel needs, the documented ``numba.extending`` and llvmlite's instruction builder, has no
-substitute. If it is missing, an error names the versions that have it.
+The documented ``numba.extending`` and llvmlite's instruction builder are always needed. If they are missing, an error
+names the versions that have them.
 """
 
 import warnings
@@ -43,15 +42,14 @@ def is_tried() -> bool:
 
 
 def works(feature: str, example: Callable[[], bool], instead: str) -> bool:
-    """Whether a private feature does what it is used for.
+    """Whether a private feature works in this version.
 
     Parameters
     ----------
     feature : str
-        What it is, as the beginning of a sentence.
+        Its name, as the beginning of a sentence.
     example : callable
-        Uses the feature and says whether the result is right. It is not called with the versions
-        that were tried.
+        Uses the feature and returns whether the result is right. It is not called with versions that were tried.
     instead : str
         What happens without the feature, for the warning.
     """
@@ -61,7 +59,7 @@ def works(feature: str, example: Callable[[], bool], instead: str) -> bool:
         if example():
             return True
         reason = "a wrong result"
-    except Exception as error:  # whatever another numba may raise
+    except Exception as error:  # another version of numba may raise anything
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
     warnings.warn(
         f"{feature} do not work with numba {numba.__version__} ({reason}); {instead}. "
@@ -85,7 +83,7 @@ def _required(module: str) -> Any:
 def _optional(module: str) -> Any:
     try:
         return import_module(module)
-    except ImportError:  # what is missing shows in the example of the feature
+    except ImportError:  # the example of the feature will fail
         return SimpleNamespace()
 
 
@@ -107,7 +105,7 @@ intrinsic: Any = extending.intrinsic
 TypingError: Any = _required("numba.core.errors").TypingError
 templates: Any = _optional("numba.core.typing.templates")
 
-# For machine code on disk, and for the time that compilation takes.
+# For machine code on disk, and for measuring compilation times.
 caching: Any = _optional("numba.core.caching")
 compiler: Any = _optional("numba.core.compiler")
 event: Any = _optional("numba.core.event")
@@ -121,7 +119,7 @@ def has_512_bits() -> bool:
 
 
 def accepted(flags: dict[str, Any]) -> dict[str, Any]:
-    """Those of some private compilation flags that this numba knows: they change no result."""
+    """The private compilation flags that this numba accepts; they do not change results."""
 
     def is_known(name: str) -> bool:
         def example() -> bool:
@@ -134,9 +132,9 @@ def accepted(flags: dict[str, Any]) -> dict[str, Any]:
 
 
 def close_to_python(dispatcher: Any) -> Any:
-    """Make a kernel that was compiled without a wrapper for Python refuse to be called from Python.
+    """Make calls from Python an error, for a kernel that was compiled without a wrapper for Python.
 
-    Without the wrapper there is nothing that Python could call; numba would try, and end the process.
+    Without the wrapper such a call would crash the process.
     """
 
     def refuse(*arguments: Any, **named: Any) -> None:
@@ -147,7 +145,7 @@ def close_to_python(dispatcher: Any) -> Any:
     def add_overload(result: Any) -> None:
         dispatcher.overloads[tuple(result.signature.args)] = result
 
-    # Known to kernels that call it, but not to numba's own search for what Python's arguments match.
+    # Kernels that call it find it, but numba's search for calls from Python does not.
     dispatcher.add_overload = add_overload
     dispatcher._compile_for_args = refuse
     return dispatcher

@@ -1,14 +1,14 @@
-"""What a rule observes besides the gradient: nothing, the exact relative variance, or a minibatch's estimate.
+"""What a rule observes besides the gradient: nothing, the exact relative variance, or a variance estimate.
 
 The estimate is ``shat = ((1/B) sum_k g_k^2 - g^2) / (B - 1)`` of B draws around their mean g (Eq. 44 made unbiased).
-Their deviations from the mean are independent of the mean and Gaussian, so that shat is sampled after the mean's own
-normals, exactly, without the B draws:
+The deviations from the mean are Gaussian and independent of the mean. So shat can be sampled exactly, after the mean,
+without the B draws:
 
 - one coordinate: shat = sigma^2 chi^2_{B-1} / (B - 1), with sigma the mean's own deviation;
-- correlated coordinates: (B - 1) shat is the diagonal of C W C^T, C C^T the mean's covariance and W a Wishart matrix
-  of B - 1 degrees. By Bartlett's decomposition W = L L^T with L lower trapezoidal, d x min(B - 1, d), of independent
-  entries: normals below the diagonal and sqrt(chi^2_{B-1-k}) on it. Column by column, the sum of (C L)^2 needs
-  one column in memory, and at most d of them however large B is.
+- correlated coordinates: (B - 1) shat is the diagonal of C W C^T, C C^T the mean's covariance and W a Wishart matrix of
+  B - 1 degrees. By Bartlett's decomposition W = L L^T with L lower trapezoidal, d x min(B - 1, d), of independent
+  entries: normals below the diagonal and sqrt(chi^2_{B-1-k}) on it. The sum of (C L)^2 is computed column by column,
+  with one column in memory and at most d columns for any B.
 """
 
 import math
@@ -26,12 +26,12 @@ from qpsim.kernels.noise import fill_normals, fill_raw
 _DROPPED_BITS = np.uint64(11)
 _ONE = np.uint64(1)
 _TWO_TO_MINUS_53 = 2.0**-53
-# A product of so many uniforms, each at least 2^-53, is still a normal number.
+# Number of uniforms, each at least 2^-53, whose product is still a normal number.
 _FACTORS = 16
 
 
 def draws_estimates(hyper):
-    """Whether the rule observes a variance estimate, drawn after all normals of the step."""
+    """Whether the rule observes a variance estimate, which is drawn after all normals of the step."""
 
 
 def draw_estimates(hyper, problem, stream, drawn, scales, estimates):
@@ -42,11 +42,11 @@ def draw_estimates(hyper, problem, stream, drawn, scales, estimates):
 
 
 def observe(hyper, gradient, variance, estimates, i, lane):
-    """What the rule observes of one coordinate in one lane; 0 if nothing."""
+    """What the rule observes in one coordinate and lane; 0 if nothing."""
 
 
 def observe_all(hyper, gradient, std, extra):
-    """What the rule observes in all coordinates but an estimate, which is drawn: extra (d, lanes)."""
+    """Write what the rule observes to extra (d, lanes), except estimates, which are drawn elsewhere."""
 
 
 @overload(draws_estimates, jit_options=OVERLOAD)
@@ -126,8 +126,8 @@ def relative_variance(gradient, variance):
 def fill_chi_squares(stream, degrees, out):
     """Fill ``out`` (n, lanes) with chi-square variables of as many degrees of freedom.
 
-    Two degrees are -2 log of a uniform, so an even number is -2 log of a product of uniforms; an odd one has the
-    square of a normal besides. Nothing is rejected: every step takes the same number of words from each lane.
+    With two degrees it is -2 log of a uniform, with an even number -2 log of a product of uniforms; for an odd number
+    the square of a normal is added. Nothing is rejected, so that every lane uses the same number of random words.
     """
     n, lanes = out.shape
     if degrees % 2 == 1:
@@ -160,7 +160,7 @@ def fill_batch(noise, law, batch_size, stream, mean, scales, estimates):
     """Draw a minibatch one by one: the mean of its noise (d, lanes) and the variance estimates (d, lanes).
 
     noise is that of the mean of batch_size draws, one draw's being sqrt(batch_size) times it. ``scales`` (lanes) become
-    1, since the mean has its scale in it already.
+    1, since the mean includes the scales already.
     """
     d, lanes = estimates.shape
     one = np.empty((d, lanes))

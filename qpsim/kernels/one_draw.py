@@ -1,8 +1,8 @@
-"""Signs on least squares at batch size 1, where averages over the residual have closed forms.
+"""Moments of signs on least squares at batch size 1, in closed form.
 
 The gradient x r of one draw is a product of two Gaussians, whose signs multiply: E[s_i] = (2 / pi) asin(h_i /
 sqrt(K_ii v)) and E[s_i s_j] = (2 / pi) asin(K_ij / sqrt(K_ii K_jj)), which does not depend on the state
-(Xiao et al., 2024). With v = 0 there is no gradient, and a sign of nothing is 0.
+(Xiao et al., 2024). With v = 0 the gradient is 0, and so is its sign.
 """
 
 import math

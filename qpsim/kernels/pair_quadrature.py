@@ -1,17 +1,17 @@
 """E[z_i z_j] of strongly correlated coordinates, by quadrature over both Gaussians of a pair.
 
-The Hermite series of such a pair is of no use where a direction jumps or turns sharply: its terms fall like r^n. Here
+Where a direction jumps or turns sharply, the terms of the Hermite series of such a pair fall only like r^n. Here
 the pair's gradients are written as g_i = grad_i + sigma_i x and g_j = grad_j + sigma_j (r x + w v) with x and v
 independent standard normal variables and w = sqrt(1 - r^2), so that
 
     E[z_i z_j] = E[f_i(x) G(x)],    G(x) = E[f_j(r x + w v)].
 
-G is f_j seen through a window of width w (:mod:`qpsim.kernels.window`): smooth at that scale, however sharply f_j
-turns. So short pieces of f_i, as there are many around a sharp turn, are joined beforehand, and G is needed at 16
-points of each joined piece. Long pieces are cut where the window meets an edge of f_j, and halved until f_i G is
-resolved.
+G is f_j convolved with a Gaussian of width w (:mod:`qpsim.kernels.window`), and so smooth on the scale w even where f_j
+turns sharply. Therefore short pieces of f_i, of which there are many around a sharp turn, are joined in advance, and G
+is needed at 16 points of each joined piece. Long pieces are cut where the Gaussian meets an edge of f_j, and halved
+until f_i G is resolved.
 
-Nothing here minds how small w is: r = 1 is the limit in which nothing is blurred.
+This works for any w, also for w = 0, where r = 1 and G = f_j.
 """
 
 import math
@@ -40,23 +40,23 @@ from qpsim.kernels.panels import (
 )
 from qpsim.kernels.window import JOINED, joined_pieces, window_mean
 
-# Where, in units of w around an edge that its window blurs, the outer integral is cut to begin with.
+# Initial cuts of the outer integral around each edge of f_j, in units of w.
 _CUTS = np.array([-9.0, -6.0, -4.0, -2.5, -1.25, 0.0, 1.25, 2.5, 4.0, 6.0, 9.0])
 _RESOLVED = 1e-12
 _NARROWEST = 1e-14
 _DEEPEST = 64
 _MOST_PIECES = 2000
-# Pairs of one lane that are integrated at most, those that count most: some tenths of a second's work.
+# Largest number of pairs that are integrated in one lane, the most important ones first: some tenths of a second.
 _MOST_PAIRS = 1024
 
 
 @jit_spliced
 def integrate_pairs(problem, hyper, step, left, moments):
-    """Put the integral over a pair in the place of its series, for the pairs that keep a lane open.
+    """Replace the series of some pairs by integrals, in lanes whose error is above the tolerance.
 
     problem and step are those of :func:`qpsim.kernels.series.series_of_direction`, left is a
-    :class:`qpsim.kernels.arguments.SeriesRest`; the moments' denominator and error are mended in the lanes that are
-    open. Lanes that stand at the same point with the same state, as all do at the first step, are integrated once.
+    :class:`qpsim.kernels.arguments.SeriesRest`; the moments' denominator and error are corrected in these lanes. Lanes
+    with equal point and state, as all lanes at the first step, are integrated once.
     """
     d, lanes = step.gradient.shape
     total, doubt = np.zeros(lanes), np.zeros(lanes)
@@ -74,7 +74,7 @@ def integrate_pairs(problem, hyper, step, left, moments):
 
 @jit_inner
 def equal_lane(step, left, lane):
-    """The first open lane in which the gradient, what the rule observes and its state are those of the given lane."""
+    """The first open lane with the same gradient, observation and state as the given lane."""
     for other in range(lane):
         equal = left.open_lanes[other] != 0
         for i in range(step.gradient.shape[0]):
@@ -91,7 +91,7 @@ def equal_lane(step, left, lane):
 
 @jit_spliced
 def integrate_lane(problem, hyper, step, left, lane, limit):
-    """What the pairs that may add more than the limit add to one lane's denominator, and how well that is known."""
+    """The correction of one lane's denominator by all pairs that may add more than the limit, and its error."""
     d = step.gradient.shape[0]
     table, power = problem.table, left.power
     terms = table.quadrature.panels.shape[0]
@@ -153,13 +153,13 @@ def integrate_lane(problem, hyper, step, left, lane, limit):
 
 @jit_inner
 def row_of(problem, step, i):
-    """Coordinate i as its rule sees it."""
+    """Coordinate i as a :class:`qpsim.kernels.arguments.Row`."""
     return Row(step.gradient[i], problem.std[i], step.extra[i], step.states, i, step.t)
 
 
 @jit_inner
 def count_above(power, root, limit):
-    """How many pairs may add more than the limit, and the most that all others may add."""
+    """Number of pairs that may add more than the limit, and a bound of what all others add."""
     count, rest = 0, 0.0
     for i in range(root.size):
         for j in range(i):
@@ -173,10 +173,10 @@ def count_above(power, root, limit):
 
 @jit
 def pair_moment(hyper, row, other, lane, r, edges_i, edges_j, cut_j, size):
-    """E[z_i z_j] at correlation r, and an estimate of its error; size is what that is relative to.
+    """E[z_i z_j] at correlation r, and an estimate of its error; size is the unit of the tolerance.
 
     row and other are the :class:`qpsim.kernels.arguments.Row` of i and j; edges (pieces + 1) are those of the pieces on
-    which either direction is a polynomial, cut_j where the second one is declared to turn, all in standard deviations.
+    which either direction is a polynomial, cut_j the declared breakpoint of the second one, all in standard deviations.
     """
     w = math.sqrt((1.0 - r) * (1.0 + r))
     inner = joined_pieces(hyper, other, lane, edges_j, JOINED * w)
@@ -241,12 +241,12 @@ def pair_moment(hyper, row, other, lane, r, edges_i, edges_j, cut_j, size):
 
 @jit_inner
 def outer_edges(r, w, edges_i, edges_j, cut_j):
-    """Where the outer integral is cut to begin with, in ascending order."""
+    """The initial cuts of the outer integral, in ascending order."""
     edges = np.empty(edges_i.size + edges_j.size + _CUTS.size)
     count = edges_i.size
     for k in range(count):
         edges[k] = edges_i[k]
-    # Two whole panels of f_j meet at no feature of it, and what is narrower than the window is blurred together.
+    # Edges between two undivided panels of f_j need no cut; edges closer together than w share their cuts.
     previous = -math.inf
     for k in range(1, edges_j.size - 1):
         edge = edges_j[k]

@@ -1,9 +1,9 @@
-"""A direction resolved on panels: Gauss-Legendre rules on pieces that are halved until a polynomial follows it.
+"""Adaptive quadrature of a direction: Gauss-Legendre rules on pieces that are halved until they are accurate.
 
 The panels are N_PANELS equal intervals of [-REACH, REACH] standard deviations around the gradient's mean. A panel is
-cut at the rule's declared breakpoint, and its pieces are halved until a polynomial of degree ORDER - 1 follows the
-direction on each. What remains of a panel are its Legendre moments, int z(x) P_q((x - centre) / HALF_WIDTH) dx for
-q < ORDER, from which every Hermite coefficient follows (:mod:`qpsim.kernels.hermite`).
+cut at the rule's declared breakpoint, and its pieces are halved until a polynomial of degree ORDER - 1 approximates the
+direction on each. Stored for a panel are its Legendre moments, int z(x) P_q((x - centre) / HALF_WIDTH) dx for q <
+ORDER, from which every Hermite coefficient follows (:mod:`qpsim.kernels.hermite`).
 """
 
 import math
@@ -21,27 +21,27 @@ DENSITY_AT_0 = 1.0 / math.sqrt(2.0 * math.pi)
 
 ORDER = 16
 PANEL_NODES, PANEL_WEIGHTS = (np.ascontiguousarray(part) for part in leggauss(ORDER))
-# Legendre coefficients (node, order) of the polynomial through a piece's nodes, and the two highest of them.
+# Matrix from values at a piece's nodes to Legendre coefficients, and its two highest orders.
 _PROJECTION = legvander(PANEL_NODES, ORDER - 1) * PANEL_WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
 PROJECTION = np.ascontiguousarray(_PROJECTION)
 HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 1])
 SECOND_HIGHEST = np.ascontiguousarray(_PROJECTION[:, ORDER - 2])
-# The polynomial through the nodes, at the piece's ends: a jump beyond the outermost nodes shows only there.
+# Values of the polynomial at the ends of the piece, where a jump beyond the outermost nodes can be seen.
 AT_RIGHT = _PROJECTION.sum(axis=1)
 AT_LEFT = (_PROJECTION * (-1.0) ** np.arange(ORDER)).sum(axis=1)
-# The ends are asked just inside the piece, since the rule's own breakpoint may be one of them.
+# The direction is evaluated just inside the ends, since an end may be the rule's breakpoint.
 INSET = 1.0 - 1e-10
 # On a panel this wide the Gaussian times he_n is a polynomial of 16 terms, to 1e-12 at n = 24 and 1e-6 at n = 256.
 N_PANELS = 24
 HALF_WIDTH = REACH / N_PANELS
 _RESOLVED = 1e-10
 _NARROWEST = 1e-14
-# A jump that nothing declares is found by about thirty halvings: room for thirty such jumps.
+# An undeclared jump takes about thirty halvings; there is room for some tens of such jumps.
 _MOST_PIECES = 2048
-# When that room is used up, pieces are halved only down to this radius: 32 of them on every panel.
+# When this number is reached, pieces are halved only down to this radius, 32 on every panel.
 _COARSE = HALF_WIDTH / 31.9
 _DEEPEST = 64
-# Room for the edges of one coordinate's pieces: those halved one by one, what is pending then, and the coarse ones.
+# Largest number of edges of one coordinate: halved pieces, pending pieces and coarse ones.
 MOST_EDGES = _MOST_PIECES + _DEEPEST + 34 * N_PANELS + 2
 
 
@@ -53,8 +53,8 @@ def refine(hyper, row, lane, size, moments, edges):
     moments (N_PANELS * ORDER) are written: the panels' Legendre moments, one panel after the other. edges are those of
     the pieces in standard deviations from the mean, written in ascending order if there is room for MOST_EDGES of them.
 
-    Returns E[z^2], the number of pieces, and an estimate from above of what E[z^2] misses where the room for pieces
-    ended before the direction was resolved.
+    Returns E[z^2], the number of pieces, and an upper estimate of the error of E[z^2] if the largest number of pieces
+    was reached before the direction was resolved.
     """
     mean, std, extra, states, i, t = (
         row.mean[lane],
@@ -108,7 +108,7 @@ def refine(hyper, row, lane, size, moments, edges):
             nearest = max(0.0, abs(middle) - radius)
             miss = abs(top) + abs(below) + abs(at_left) + abs(at_right)
             weight = radius * exp(-0.5 * nearest * nearest)
-            # A peak counts in z^2 what it is too high, and is itself the unit if it is most of z.
+            # The tolerance is relative to the larger of the direction's size and the height on this piece.
             height = max(size, abs(z[0]), abs(z[ORDER // 2]), abs(z[ORDER - 1]))
             error = miss * weight * height
             unit = max(size * size, own * weight)

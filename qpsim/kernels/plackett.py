@@ -1,4 +1,4 @@
-"""What a correlation adds to E[s_i s_j] on least squares: Plackett's integral at a correlation that a state decides."""
+"""Plackett's integral for E[s_i s_j] on least squares, where the correlation depends on theta."""
 
 import math
 
@@ -8,7 +8,7 @@ from qpsim.kernels.jit import jit_inline
 
 @jit_inline
 def root_of_power(base, count):
-    """base^(count / 2), for a whole number, by squaring: much faster than a logarithm and an exponential."""
+    """base^(count / 2) for an integer count, by repeated squaring, which is faster than ``**``."""
     value = math.sqrt(base) if count % 2 else 1.0
     left = count // 2
     while left > 0:

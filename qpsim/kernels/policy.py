@@ -1,4 +1,4 @@
-"""Codes of the step-size policies, as the step loops know them."""
+"""Integer codes of the step-size policies in the step loops."""
 
 GIVEN = 0
 OPTIMAL = 1

@@ -1,7 +1,7 @@
-"""What the step loop of :mod:`qpsim.kernels.coupled` asks of a problem, and how a class of problems answers.
+"""The kernels of a class of problems, as the step loop of :mod:`qpsim.kernels.coupled` calls them.
 
 A class of problems is a NamedTuple with the arrays that its steps need, and a :class:`ProblemKernels` with five
-functions that numba can compile; `register` ties the two. Numba then finds the functions by the type of the tuple, as
+functions that numba can compile; `register` joins the two. Numba then finds the functions by the type of the tuple, as
 it finds a rule by the type of its hyper-parameters. Arrays are (coordinate, lane).
 """
 
@@ -25,15 +25,15 @@ class ProblemKernels:
         Writes the exact gradient (d, lanes) and the excess loss (lanes,) at theta - optimum = offset.
     draw_noise : chooser of (problem, hyper, offset, gradient, stream, t, normals, noise, extra)
         Draws the stochastic gradients: writes noise (d, lanes) such that the stochastic gradient is gradient - noise,
-        and what the rule observes besides into extra (d, lanes). normals (n_normals, lanes) may be written over.
+        and what the rule observes besides into extra (d, lanes). normals (n_normals, lanes) is scratch memory.
     multiply : (problem, direction, image)
         Writes the Hessian times the direction.
     add_moments : chooser of (problem, hyper, step, policy, moments)
         Writes E[z]^T gradient and E[z^T Q z], or its bound, of the direction z given a :class:`StepInput`; None if the
         class has no moments, and so no exact step.
 
-    A chooser is called with numba's types of problem and hyper-parameters and returns the function, so that it may
-    depend on the rule; None stands for a rule without moments. Functions have the argument names given here.
+    A chooser is called with numba's types of problem and hyper-parameters and returns the function, which may so depend
+    on the rule; it returns None for a rule without moments. Functions have the argument names given here.
     """
 
     evaluate: Callable[..., Any]
@@ -46,7 +46,7 @@ _KERNELS: dict[type, ProblemKernels] = {}
 
 
 def register(problem_class: type, kernels: ProblemKernels) -> None:
-    """Tie the functions to the class of a problem's tuple."""
+    """Register the functions for the class of a problem's tuple."""
     _KERNELS[problem_class] = kernels
 
 

@@ -1,8 +1,8 @@
 """E[z] and E[z^T Q z] on a dense Hessian, from the rule's closed form or its Hermite series.
 
 The denominator of the exact step (Eq. 11) couples the coordinates through the correlation r of their gradients. A
-linear rule needs nu^2 Q o QQ, a rule of two values Plackett's integrals (:mod:`qpsim.kernels.signs`), any other a
-series (:mod:`qpsim.kernels.series`).
+linear rule needs nu^2 Q o QQ, a sign rule or two-valued rule Plackett's integrals (:mod:`qpsim.kernels.signs`), any
+other a series (:mod:`qpsim.kernels.series`).
 """
 
 import math
@@ -24,7 +24,7 @@ from qpsim.kernels.signs import sign_integrals
 
 
 def choose_gaussian_moments(hyper: Any) -> Any:
-    """The function for Gaussian noise that belongs to numba's type of a rule's hyper-parameters.
+    """The function for Gaussian noise and a rule, given numba's type of the rule's hyper-parameters.
 
     Its arguments are those of :func:`qpsim.kernels.problems.add_moments`; the problem is a
     :class:`qpsim.kernels.dense.DenseProblem`.
@@ -111,7 +111,7 @@ def _two_valued(problem, hyper, step, policy, moments):
                 middle[i, lane] = math.sqrt(max(m * (2.0 * mean[i, lane] - m) + h * h, 0.0))
         inner(middle, np.dot(problem.form_matrix, middle), denominator)
     else:
-        # What is constant has no covariance: that of the signs is all there is beside the means.
+        # The constant part has no covariance, so that only the covariance of the signs is added to the means.
         sign_integrals(problem.table, standard, half, denominator)
         add_inner(mean, np.dot(problem.hessian, mean), denominator)
         for i in range(d):

@@ -1,4 +1,4 @@
-"""What a step leaves behind: losses that are finite, or +inf from the step on which a lane diverged."""
+"""Recording of losses: +inf from the step at which a lane has diverged."""
 
 import numpy as np
 

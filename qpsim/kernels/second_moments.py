@@ -1,16 +1,16 @@
 """Second moments of a linear method along a run, and the derivative of its expected loss by every step size.
 
-The recursion is written out in :mod:`qpsim.theory.recursion`. Coordinates do not meet but in sums, so that each block
-of ``WIDTH`` of them runs through all steps, forwards and back, before the next one begins: its history stays in the
-cache. ee, er and rr stand for E[e^2], E[e r] and E[r^2] of one coordinate, by_ee, by_er and by_rr for the derivatives
-of the value by them.
+The recursion is written out in :mod:`qpsim.theory.recursion`. Coordinates are independent except for sums, so that each
+block of ``WIDTH`` coordinates runs through all steps, forwards and backwards, before the next block begins: its history
+stays in the cache. ee, er and rr stand for E[e^2], E[e r] and E[r^2] of one coordinate, by_ee, by_er and by_rr for the
+derivatives of the value by them.
 """
 
 import numpy as np
 
 from qpsim.kernels.jit import jit, jit_inline
 
-# Coordinates that run side by side: a few vectors of eight.
+# Coordinates of one block: two vectors of eight.
 WIDTH = 16
 
 
@@ -35,7 +35,7 @@ def greedy_steps(curvature, variance, square, maps, steps):
     ee, er, rr = square.copy(), np.zeros(d), np.zeros(d)
     for t in range(steps.size):
         d0, d1, s0, s1 = maps[t, 0], maps[t, 1], maps[t, 2], maps[t, 3]
-        # grad^T E[z] and E[z^T Q z], of which the loss after the step is a parabola.
+        # grad^T E[z] and E[z^T Q z]: the loss after the step is a parabola in its size with these coefficients.
         along, size = 0.0, 0.0
         for i in range(d):
             h = curvature[i]
@@ -61,7 +61,7 @@ def losses_and_gradient(curvature, variance, square, maps, steps, weight, losses
     maps : (n_steps, 4)
         d0, d1, s0, s1 of every step: the direction is d0 g + d1 r, the new state s0 g + s1 r.
     steps, weight : (n_steps,)
-        Step sizes, and what the loss after each step counts.
+        Step sizes, and the weight of the loss after each step.
     losses, gradient : (n_steps,)
         Written: the loss after each step, and the derivatives. With an empty gradient only the losses.
     """
@@ -72,7 +72,7 @@ def losses_and_gradient(curvature, variance, square, maps, steps, weight, losses
     now, adjoint = np.zeros((3, WIDTH)), np.zeros((3, WIDTH))
     h, c = np.zeros(WIDTH), np.zeros(WIDTH)
     for first in range(0, d, WIDTH):
-        # The last block is filled up with coordinates that have no curvature, no noise and no error.
+        # The last block is filled with coordinates of zero curvature, noise and error.
         for i in range(WIDTH):
             inside = first + i < d
             h[i] = curvature[first + i] if inside else 0.0

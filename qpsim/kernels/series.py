@@ -5,10 +5,10 @@ correlation of their gradients, products and powers elementwise,
 
     E[z^T Q z] = sum_i q_ii E[z_i^2] + sum_n a_n^T ((Q - diag Q) o R^n) a_n.
 
-What N + 1 terms leave is bounded by Cauchy and Schwarz and the energy tail_i = E[z_i^2] - sum_{n<=N} a_n(i)^2 that
-coordinate i has left: sum_{i != j} |q_ij| |r_ij|^(N+1) sqrt(tail_i tail_j) <= sum_i b_i tail_i with
-b_i = sum_j |q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until that is within the tolerance; the
-pairs for which there are never enough of them are integrated instead (:mod:`qpsim.kernels.pair_quadrature`).
+The remainder after N + 1 terms is bounded by the Cauchy-Schwarz inequality, with tail_i = E[z_i^2] - sum_{n<=N}
+a_n(i)^2 of coordinate i: sum_{i != j} |q_ij| |r_ij|^(N+1) sqrt(tail_i tail_j) <= sum_i b_i tail_i with b_i = sum_j
+|q_ij| |r_ij|^(N+1), since 2 sqrt(x y) <= x + y. Terms are added until this is within the tolerance. Pairs for which the
+largest number of terms is not enough are integrated instead (:mod:`qpsim.kernels.pair_quadrature`).
 """
 
 import math
@@ -24,14 +24,14 @@ from qpsim.kernels.pair_quadrature import integrate_pairs
 from qpsim.kernels.policy import BOUND
 from qpsim.kernels.sign_table import SignTable, pair_table
 
-# Terms computed at once at first, and the most there are: signs of coordinates correlated by more than 0.93 do not
-# reach 1e-9 with these, smooth directions do with about ten.
+# Number of terms computed at first, and the largest number. Smooth directions need about ten terms for 1e-9; for signs
+# of coordinates correlated by more than 0.93 the largest number is not enough.
 _FIRST_TERMS = TILE_ORDERS
 _MOST_TERMS = 256
-# Doubles that the coefficients of one block may take.
+# Largest number of coefficients of one block.
 _MOST_ELEMENTS = 1 << 23
 _NEGLIGIBLE = 1e-150
-# What remains of E[z_i^2] after the squares of many terms is not known more closely than this.
+# Rounding error of tail_i, relative to E[z_i^2].
 _ROUNDING = 1e-14
 
 
@@ -39,7 +39,7 @@ class SeriesTable(NamedTuple):
     """What the Hermite series of a problem needs.
 
     correlation (d, d); off_diagonal (d, d) = Q - diag Q; bounds (terms, d) = the b_i of every N; signs is for rules
-    that begin as a sign; tolerance relative to E[z^T Q z].
+    that are a sign in the first step; tolerance relative to E[z^T Q z].
     """
 
     correlation: np.ndarray
@@ -70,7 +70,7 @@ def series_table(hessian: np.ndarray, correlation: np.ndarray, tolerance: float)
 
 
 class Coupling(NamedTuple):
-    """What couples the coordinates of a direction: all that `series_of_direction` reads of a problem.
+    """The fields of a problem that `series_of_direction` reads.
 
     Attributes
     ----------
@@ -90,7 +90,7 @@ class Coupling(NamedTuple):
 
 @jit
 def series_of_direction(problem, hyper, step, policy, moments):
-    """Moments of any direction by its Hermite series; returns how many terms the last lane took.
+    """Moments of any direction by its Hermite series; returns the largest number of terms of any lane.
 
     problem is a :class:`Coupling`, or another tuple that has its fields; step a
     :class:`qpsim.kernels.arguments.StepInput`. moments are written.
@@ -101,7 +101,7 @@ def series_of_direction(problem, hyper, step, policy, moments):
     second = np.empty((d, lanes))
     missed = np.empty((d, lanes))
     terms = 1 if policy == BOUND else _FIRST_TERMS
-    # Not a literal 0: numba would compile all below once for the literal and once for other numbers.
+    # Not a literal 0, for which numba would compile everything below a second time.
     begin = np.int64(0)
     power = table.off_diagonal.copy()
     image = np.empty((d, lanes))
@@ -154,16 +154,16 @@ def series_of_direction(problem, hyper, step, policy, moments):
             integrate_pairs(problem, hyper, step, left, moments)
             add_missed(hessian, second, missed, denominator, error)
             return begin
-        # Panels are slow, and a coordinate that needs them needs many terms: take all terms at the second pass.
+        # Panels are slow, and coordinates that need them need many terms: then compute all terms in the second pass.
         wanted = _MOST_TERMS if 4 * n_sharp > d * lanes else 2 * begin
-        # In whole tiles, so that a term's rounding does not depend on the number of lanes.
+        # A multiple of the tile size, so that rounding does not depend on the number of lanes.
         affordable = max(1, _MOST_ELEMENTS // (d * lanes * TILE_ORDERS)) * TILE_ORDERS
         terms = min(wanted, _MOST_TERMS - begin, affordable)
 
 
 @jit_inner
 def raise_power(power, correlation):
-    """(Q - diag Q) o R^n to the next n; what has become negligible is 0, since subnormal numbers are slow."""
+    """(Q - diag Q) o R^n for the next n; negligible entries become 0, since subnormal numbers are slow."""
     for i in range(power.shape[0]):
         for j in range(power.shape[1]):
             value = power[i, j] * correlation[i, j]
@@ -192,10 +192,11 @@ def add_term(term, image, bounds, tolerance, left, moments):
     for lane in range(lanes):
         if open_lanes[lane]:
             denominator[lane] += total[lane]
-            # Relative to the least that the whole may be; nothing at all where the rest may be more than is known.
+            # Relative to the smallest possible denominator; infinite if the remainder may be larger than the sum so
+            # far.
             least = denominator[lane] - rest[lane]
             error[lane] = rest[lane] / (0.0 if least < 0.0 else least)
-            # NaN, of a lane that has left the finite numbers, needs no more terms.
+            # Diverged lanes (NaN) need no more terms.
             open_lanes[lane] = error[lane] > tolerance
             n_open += open_lanes[lane]
     return n_open
@@ -203,7 +204,7 @@ def add_term(term, image, bounds, tolerance, left, moments):
 
 @jit_inner
 def add_missed(hessian, second, missed, denominator, error):
-    """Add to the error what coordinates miss that were not resolved: as much of E[z_i z_j] as of E[z_i^2]."""
+    """Add the error of unresolved coordinates: that of E[z_i z_j] is at most as large as that of E[z_i^2]."""
     d, lanes = second.shape
     for lane in range(lanes):
         for i in range(d):

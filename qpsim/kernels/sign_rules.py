@@ -1,15 +1,14 @@
-"""How the integrals of :mod:`qpsim.kernels.signs` are shared between a series and quadrature.
+"""Decides which terms of the integrals of :mod:`qpsim.kernels.signs` come from a series and which from quadrature.
 
-Mehler's formula has a pair's integral as the sum over n of r^n b_n(a_i) b_n(a_j); the integrand at
-s in (0, r) has n s^(n-1) in place of r^n. A rule of weights v_m |r| at nodes s_m = u_m r therefore
-gives c_n r^n with c_n = sum_m n v_m u_m^(n-1), whatever r is. The head of the series, n up to h, is
-summed by matrix products with the coefficients (1 - c_n) r^n, so that the rule needs to be right
-beyond h alone. Gauss' nodes for the weight u^h make it so up to n = h + 2 nodes; left is
+By Mehler's formula the integral of a pair is the sum over n of r^n b_n(a_i) b_n(a_j); the integrand at s in (0, r) has
+n s^(n-1) in place of r^n. A rule of weights v_m |r| at nodes s_m = u_m r therefore gives c_n r^n with c_n = sum_m n v_m
+u_m^(n-1), whatever r is. The head of the series, n up to h, is summed by matrix products with the coefficients (1 -
+c_n) r^n, so that the rule must be accurate only for n > h. With Gauss nodes for the weight u^h it is exact up to n = h
++ 2 nodes. The error is the sum over n > h of |1 - c_n| |r|^n b_n(a_i) b_n(a_j), at most the same sum with B_n = max
+b_n^2.
 
-    sum over n > h of |1 - c_n| |r|^n b_n(a_i) b_n(a_j), at most that with B_n = max b_n^2.
-
-A head as long as a pair needs leaves most pairs without a node. Every |r| has the head and the nodes
-that together cost least; how long the longest head may be is found by counting the whole cost.
+With a long enough head most pairs need no nodes. Every |r| gets the head and the number of nodes of the lowest total
+cost. The length of the longest head is found by comparing the total costs.
 """
 
 from functools import cache
@@ -17,29 +16,29 @@ from typing import NamedTuple
 
 import numpy as np
 
-# Heads to choose from, those that may be the longest, and the nodes that a pair may take.
+# Possible lengths of a head, of the longest head, and largest number of nodes of a pair.
 HEADS = tuple(range(3, 33))
 LONGEST_HEADS = HEADS[1::4]
 MOST_NODES = 6
-# What is left is tabulated for |r| = 1 / _BINS, 2 / _BINS, ..., 1.
+# Errors are tabulated for |r| = 1 / _BINS, 2 / _BINS, ..., 1.
 _BINS = 256
-# Terms by which it is: from here on they are small where a rule is of use, and not where it is none.
+# Last term n of the error sums; later ones are small for every useful rule.
 _LAST_TERM = 320
 # Largest errors: of one pair, relative to its |q|, and of all pairs, relative to the form at a = 0. The
 # first is lowered until the second holds, or to where rounding counts as much.
 _PAIR_TOLERANCE = 5e-10
 _TOLERANCE = 1.5e-10
 _LEAST_PAIR_TOLERANCE = 1e-12
-# Rounding of a term in single precision, as a standard deviation relative to the form at a = 0. Rows
-# are rounded apart, but for columns that are alike, hence as if there were few. A hundred equal numbers
-# in a row, as equal correlations give, are rounded alike as they are summed: by a third of the largest
-# error possible, a hundred halves of 6e-8.
+# Rounding of a term in single precision, as a standard deviation relative to the form at a = 0. Rows are rounded
+# independently, unless columns are alike, hence as if there were few. A hundred equal numbers in a row, as equal
+# correlations give, are rounded alike as they are summed: by a third of the largest error possible, a hundred halves of
+# 6e-8.
 _SINGLE_ROUNDING = 3e-8
 _ROWS_APART = 50
 _REPEATED_ROUNDING = 1.2e-6
 _SINGLE_TOLERANCE = 4e-11
-# Times in units of one pair's share in a term of single precision: that of a node, of a pair in a
-# term of double precision, which no pair leaves out, and of a coordinate in any term.
+# Times, in units of the time of one pair in one term of single precision: of a node; of a pair in a term of double
+# precision, which has all pairs; of a coordinate in any term.
 _NODE_COST = 21.0
 _DOUBLE_COST = 1.7
 _COORDINATE_COST = 4.0
@@ -79,14 +78,14 @@ def cheapest_split(
     Parameters
     ----------
     size, weight
-        |r_ij| and |q_ij| / sqrt(q_ii q_jj) of the pairs, arrays (n_pairs,): what the coordinates'
-        units are does not matter.
+        |r_ij| and |q_ij| / sqrt(q_ii q_jj) of the pairs, arrays (n_pairs,), which do not depend on the coordinates'
+        units.
     dim
         Number of coordinates.
     at_0
         The form of these weights at a = 0: errors are fractions of it.
     alone
-        Nodes (bins,) that a pair at the upper end of a bin takes without a head.
+        Nodes (bins,) that a pair at the upper end of a bin needs without a head.
 
     Returns
     -------
@@ -132,7 +131,7 @@ def _heads_and_nodes(
 
 
 def bins_of(size: np.ndarray) -> np.ndarray:
-    """The bin of every |r|, each without its lower end."""
+    """The bin of every |r|; a bin includes its upper end."""
     return np.clip(np.ceil(size * _BINS).astype(np.intp) - 1, 0, _BINS - 1)
 
 
@@ -145,8 +144,8 @@ def bin_ends() -> np.ndarray:
 def rule(head: int, n: int) -> tuple[np.ndarray, np.ndarray]:
     """Nodes u (n,) in (0, 1) and weights v (n,) for what follows a head.
 
-    Gauss' nodes for u^p with p a little more than h: by giving up some exactness just behind a long
-    head, two nodes and more reach a larger |r|.
+    Gauss nodes for the weight u^p with p a little larger than h. This is less exact for the first terms after a long
+    head, but two or more nodes then serve a larger |r|.
     """
     power = rule_power(head, n)
     # Jacobi's polynomials on (0, 1) by their recurrence, Gauss' rule by its matrix' eigenvectors
@@ -176,7 +175,7 @@ def head_factors(head: int) -> np.ndarray:
 
 @cache
 def _left(head: int) -> np.ndarray:
-    """Bound (nodes, bin) of what is left of a pair at the upper end of a bin."""
+    """Bound (nodes, bin) of the error of a pair at the upper end of a bin."""
     later = np.abs(head_factors(head)[head + 1 :]) * _largest_squares()[head + 1 :, None]
     return later.T @ _powers()[head + 1 :]
 
@@ -200,7 +199,7 @@ def _largest_squares() -> np.ndarray:
 
 
 def _in_double(head: int, mass: np.ndarray, at_0: float, rounding: float) -> int:
-    """Terms of the head whose rounding to single precision would count."""
+    """Terms of the head for which single precision would be too coarse."""
     n = np.arange(1, head + 1)
     products = _powers()[n] @ mass * _largest_squares()[n]
     return int(np.sum(rounding * products > _SINGLE_TOLERANCE * at_0))

@@ -1,7 +1,7 @@
-"""What the exact step of sign rules has tabulated of a problem: its pairs of coordinates and their nodes.
+"""Tables for the exact step of sign rules: the pairs of coordinates of a problem and their quadrature nodes.
 
-:mod:`qpsim.kernels.signs` has the formulas, :mod:`qpsim.kernels.sign_rules` how a pair's integral is shared between the
-series, the head, and Gauss rules. All of this depends on Hessian and correlation alone and is made once a problem.
+:mod:`qpsim.kernels.signs` has the formulas, :mod:`qpsim.kernels.sign_rules` how a pair's integral is divided between a
+series (the head) and Gauss rules. The tables depend only on Hessian and correlation and are made once for a problem.
 """
 
 import math
@@ -31,12 +31,12 @@ NODE_CLASSES = (
     (1 - 1e-9, 64),
     (1.0, 96),
 )
-# From this class on the integrand may change within any small distance of t = pi/2. With pi/2 - t = y^6, uniform nodes
-# in y resolve every such distance.
+# From this class on the integrand may change within a very small distance of t = pi/2. Nodes in y with pi/2 - t = y^6
+# resolve all such distances.
 _GRADED_FROM = 5
 _GRADING = 6
 
-# Below this dimension matrix products are too small to pay.
+# Below this dimension matrix products are too small to be faster.
 _HEAD_FROM_DIM = 32
 
 TWICE_DENSITY_AT_0 = 0.7978845608028654
@@ -47,7 +47,7 @@ GROWTH = 4.0
 
 
 class SignTable(NamedTuple):
-    """What is tabulated of the pairs i < j with q_ij != 0.
+    """Tables for the pairs i < j with q_ij != 0.
 
     Attributes
     ----------
@@ -57,15 +57,15 @@ class SignTable(NamedTuple):
     single : Lists
         The later terms of the head, in single precision.
     root : array (d,)
-        sqrt(q_ii), by which the head's columns are multiplied. So a coordinate's unit cannot take them out of the range
-        of single precision.
+        sqrt(q_ii), by which the head's columns are multiplied. So they stay in the range of single precision for any
+        unit of a coordinate.
     steps : array (terms,)
         The factors of the recurrence with which `add_series` makes the columns.
     rest_pairs, rest_nodes : arrays (nodes, 2) and (nodes, 3)
-        The nodes for what the head leaves, ordered by i. A pair is i and j. A node is the factors of a_j and of a_i
-        (the exponent is the square of the sum of both products) and the weight without 2 phi(a_i).
+        The nodes for the remainder after the head, ordered by i. A pair is i and j. A node is the factors of a_j and of
+        a_i (the exponent is the square of the sum of both products) and the weight without 2 phi(a_i).
     pairs_2, pairs_3 : arrays (groups, 2)
-        The nodes of a pair that is integrated whole are cut into groups of 2 and of 3. One row for each group: i and j,
+        The nodes of a pair without a head are divided into groups of 2 and of 3. One row for each group: i and j,
         or ~j where the correlation is negative.
     nodes_2, nodes_3 : arrays (groups, 6) and (groups, 9)
         For each node of a group: the factor of (a_i -+ a_j)^2 and that of +-a_i a_j, which together give the exponent
@@ -102,7 +102,7 @@ def pair_table(hessian: np.ndarray, correlation: np.ndarray, *, series: bool = T
     correlation
         Array (d, d) of the gradient noise's correlations r_ij; +-1 is allowed.
     series
-        Whether pairs may be summed as a series and a rest where that is quicker.
+        Whether pairs may be computed as a series and a remainder where that is faster.
 
     Returns
     -------
@@ -155,7 +155,7 @@ class _Pairs(NamedTuple):
 
 
 def _nodes_alone(size: np.ndarray) -> np.ndarray:
-    """How many nodes the integral of every |r| takes."""
+    """Number of nodes that the integral needs for every |r|."""
     nodes = np.array([n for _, n in NODE_CLASSES])
     return nodes[np.searchsorted([upper for upper, _ in NODE_CLASSES], size)]
 
@@ -227,7 +227,7 @@ def _terms(
 
 
 def _packed(matrix: np.ndarray) -> np.ndarray:
-    """What is below a matrix' diagonal, as `qpsim.kernels.forms.add_forms` wants it."""
+    """The lower triangle of a matrix, packed for `qpsim.kernels.forms.add_forms`."""
     entries = triangle(matrix.shape[0])
     return np.where(entries == 0, 0.0, matrix.ravel()[entries])
 

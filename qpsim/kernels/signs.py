@@ -5,15 +5,15 @@ gives E[s_i s_j] = e_i e_j + (2/pi) times the integral over t from 0 to asin r_i
 
     exp(-(a_i^2 + a_j^2 - 2 a_i a_j sin t) / (2 cos^2 t)).
 
-Only a changes from step to step. The correlations belong to the problem, so everything that depends on them alone is
-tabulated once for every pair. The part with e_i e_j is a plain quadratic form; here the integrals are computed.
+Only a changes from step to step. What depends only on the correlations is tabulated once for every pair. The part with
+e_i e_j is an ordinary quadratic form; this file computes the integrals.
 
 As a function of s = sin t the integrand is a series (Mehler's formula). With b_n(a) = 2 phi(a) He_{n-1}(a) / sqrt(n!)
-it is the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral is the sum of r^n b_n(a_i) b_n(a_j).
-The first terms (the head) are computed for all pairs at once as products of matrices. A term of a pair then costs a
-twentieth of an exponential. What the head leaves is integrated by Gauss rules made for it. Most pairs need no
-node of these rules, and so no exponential (:mod:`qpsim.kernels.sign_rules`). Pairs of a small problem, and pairs that
-are correlated too strongly for a short series, are integrated whole.
+it is the sum over n >= 1 of n s^(n-1) b_n(a_i) b_n(a_j), and the integral is the sum of r^n b_n(a_i) b_n(a_j). The
+first terms (the head) are computed for all pairs at once as products of matrices. A term of a pair then takes a
+twentieth of the time of an exponential. The remainder is integrated by Gauss rules for it
+(:mod:`qpsim.kernels.sign_rules`). Most pairs need no node of these rules, and so no exponential. Pairs of a small
+problem, and pairs correlated too strongly for a short series, are integrated without a head.
 """
 
 import numpy as np
@@ -28,7 +28,7 @@ from qpsim.kernels.forms import (
     lane_array,
     padded,
 )
-from qpsim.kernels.jit import jit, jit_inner, jit_spliced, wide_vectors
+from qpsim.kernels.jit import jit_inner, jit_spliced, wide_vectors
 from qpsim.kernels.sign_table import GROWTH, HALF_LOG2_E, TWICE_DENSITY_AT_0
 
 # Beyond 40 deviations every integrand is below 1e-300; infinite a (no noise) is clipped to it.
@@ -39,17 +39,16 @@ _FARTHEST = 40.0
 _SATURATED = 8.0
 _NEGLIGIBLE_SCALE = 1e-30
 _TINY = float(np.finfo(np.float64).tiny)
-# Columns made at once stay in the L2 cache.
+# Number of columns computed at once; they stay in the L2 cache.
 _TERMS_AT_ONCE = 8
 
 
-@jit
+@jit_spliced
 def sign_integrals(table, a, scale, out):
     """out[l] = sum over i < j of 2 q_ij s_i s_j (E[sgn_i sgn_j] - e_i e_j), for each lane l.
 
-    ``a`` (d, lanes) holds mean/deviation, infinite where there is no noise; ``scale`` (d, lanes)
-    the factors s, or None if all are 1 (compiled apart, at no cost); ``out`` (lanes,) is
-    overwritten. A nan in ``a`` gives any number.
+    ``a`` (d, lanes) holds mean/deviation, infinite where there is no noise; ``scale`` (d, lanes) the factors s, or None
+    if all are 1 (another compiled function); ``out`` (lanes,) is overwritten. For NaN in ``a`` the result is arbitrary.
     The whole form is then sum_i q_ii s_i^2 + sum_{i != j} q_ij (s_i e_i)(s_j e_j) + out[l].
     """
     wide_vectors()
@@ -84,7 +83,7 @@ def add_series(table, a, scale, out):
             density[i, lane] = value if scale is None else value * scale[i, lane]
             slope[i, lane] = x * (1.0 / GROWTH)
     add_rest(table.rest_pairs, table.rest_nodes, a, density, scale, out)
-    # Columns in multiples of a lane's largest scale fit into single precision whatever the scales are.
+    # Columns are divided by the lane's largest scale, so that they fit into single precision for all scales.
     sums = lane_array(np.int64(2), wide)
     sums[:] = 0.0
     largest, total = sums[0], sums[1]
@@ -117,7 +116,7 @@ def add_series(table, a, scale, out):
 
 @jit_inner
 def add_rest(pairs, nodes, a, density, scale, out):
-    """Add the nodes behind the head: 2 phi(a_i) times a sum over j, row by row."""
+    """Add the nodes for the remainder: 2 phi(a_i) times a sum over j, row by row."""
     wide_vectors()
     lanes = a.shape[1]
     row = lane_array(np.int64(1), lanes)[0]
@@ -141,7 +140,7 @@ def add_rest(pairs, nodes, a, density, scale, out):
 
 @jit_inner
 def add_groups(pairs, nodes, a, scale, out):
-    """Add the pairs that are integrated as they stand: so many nodes of one pair in a row."""
+    """Add the pairs without a head: each row has some nodes of one pair."""
     wide_vectors()
     lanes = a.shape[1]
     work = lane_array(np.int64(3), lanes)

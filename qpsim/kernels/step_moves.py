@@ -1,9 +1,10 @@
-"""Each step of a schedule in turn taken out and put in again where it serves best: a search that sweeps cannot do.
+"""A search over the order of a schedule's steps: each step is removed and inserted at its best place.
 
-A sweep (:mod:`qpsim.kernels.step_sweeps`) changes sizes in their order. Without noise the order is free, and with noise
-it decides how much of it is left, so that the value has a local minimum for very many orders. With the moments before
-each place of the other n - 1 steps, and the adjoint after it, the value of a step put in there is a parabola in its
-size: the best place and size of one step cost as much as two passes through the run.
+A sweep (:mod:`qpsim.kernels.step_sweeps`) changes the sizes of steps, but not their order. Without noise the order does
+not matter; with noise it decides how much noise remains at the end, so that very many orders have a local minimum of
+their own. If one step is removed and inserted at another place, the value is a parabola in its size, whose coefficients
+follow from the moments before that place and the adjoint after it. So the best place and size of one step take as long
+as two passes through the run.
 
 The recursion of the moments is that of :mod:`qpsim.theory.recursion`; a step's coefficients do not depend on its place.
 """
@@ -11,7 +12,13 @@ The recursion of the moments is that of :mod:`qpsim.theory.recursion`; a step's 
 import numpy as np
 
 from qpsim.kernels.jit import arguments_are_apart, jit, jit_inner
-from qpsim.kernels.step_sweeps import total
+from qpsim.kernels.step_sweeps import (
+    derivatives_before,
+    moments_after,
+    sweep_back,
+    sweep_forth,
+    total,
+)
 
 
 @jit_inner
@@ -19,21 +26,14 @@ def advance(now, after, step, curvature, variance, coefficients, blur):
     """Moments (3, d) after a step, from those before it. Without a state only the first row is read and written."""
     d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     w, k = -step * d1, -step * d0
-    if d1 == 0.0 and s0 == 0.0 and s1 == 0.0:
-        for i in range(curvature.size):
-            kh = k * curvature[i]
-            u = 1.0 + kh
-            after[0, i] = (u * u + blur * kh * kh) * now[0, i] + (1.0 + blur) * k * k * variance[i]
-        return
     for i in range(curvature.size):
         h, c = curvature[i], variance[i]
-        ee, er, rr = now[0, i], now[1, i], now[2, i]
-        kh, pull = k * h, s0 * h
-        u = 1.0 + kh
-        x = (u * u + blur * kh * kh) * ee + 2.0 * w * (u + blur * kh) * er
-        after[0, i] = x + (1.0 + blur) * (w * w * rr + k * k * c)
-        after[1, i] = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c
-        after[2, i] = pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c
+        if d1 == 0.0 and s0 == 0.0 and s1 == 0.0:
+            after[0, i], _, _ = moments_after(h, c, now[0, i], 0.0, 0.0, 0.0, k, 0.0, 0.0, blur)
+        else:
+            ee, er, rr = now[0, i], now[1, i], now[2, i]
+            x, y, z = moments_after(h, c, ee, er, rr, w, k, s0, s1, blur)
+            after[0, i], after[1, i], after[2, i] = x, y, z
 
 
 @jit_inner
@@ -41,25 +41,20 @@ def retreat(after, now, step, curvature, coefficients, blur, half):
     """Derivatives (3, d) by the moments before a step, from those after it; half the weight of the loss before it."""
     d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     w, k = -step * d1, -step * d0
-    if d1 == 0.0 and s0 == 0.0 and s1 == 0.0:
-        for i in range(curvature.size):
-            kh = k * curvature[i]
-            u = 1.0 + kh
-            now[0, i] = (u * u + blur * kh * kh) * after[0, i] + half * curvature[i]
-        return
     for i in range(curvature.size):
-        p, q, r = after[0, i], after[1, i], after[2, i]
-        kh, pull = k * curvature[i], s0 * curvature[i]
-        u = 1.0 + kh
-        x = (u * u + blur * kh * kh) * p + u * pull * q + pull * pull * r
-        now[0, i] = x + half * curvature[i]
-        now[1, i] = 2.0 * w * (u + blur * kh) * p + (s1 * u + w * pull) * q + 2.0 * s1 * pull * r
-        now[2, i] = (1.0 + blur) * w * w * p + w * s1 * q + s1 * s1 * r
+        h = curvature[i]
+        if d1 == 0.0 and s0 == 0.0 and s1 == 0.0:
+            x, _, _ = derivatives_before(h, after[0, i], 0.0, 0.0, 0.0, k, 0.0, 0.0, blur)
+            now[0, i] = x + half * h
+        else:
+            p, q, r = after[0, i], after[1, i], after[2, i]
+            x, y, z = derivatives_before(h, p, q, r, w, k, s0, s1, blur)
+            now[0, i], now[1, i], now[2, i] = x + half * h, y, z
 
 
 @jit_inner
 def blown_in(by, step, variance, coefficients, blur):
-    """What the noise of a step adds to the value, by the adjoint (3, d) after it."""
+    """The part of the value that is due to the noise of a step, from the adjoint (3, d) after it."""
     d0, s0 = coefficients[0], coefficients[2]
     k = -step * d0
     p, q, r = 0.0, 0.0, 0.0
@@ -72,7 +67,7 @@ def blown_in(by, step, variance, coefficients, blur):
 
 @jit_inner
 def best_here(now, by, curvature, variance, coefficients, blur, scratch):
-    """Size of the best step between moments (3, d) and an adjoint (3, d), and the value there but for what is fixed."""
+    """Best step size between moments (3, d) and an adjoint (3, d), and the part of the value that depends on it."""
     d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     plain = d1 == 0.0 and s0 == 0.0 and s1 == 0.0
     for i in range(curvature.size):
@@ -102,7 +97,7 @@ def best_here(now, by, curvature, variance, coefficients, blur, scratch):
 def put_in_again(
     curvature, variance, coefficients, weight, start, steps, order, blur, least, rounding
 ):
-    """Take out and put in again the steps of these numbers (k,), one after another; `steps` is changed in place.
+    """Remove and insert again the steps with these numbers (k,), one after another; `steps` is changed in place.
 
     Parameters
     ----------
@@ -111,18 +106,18 @@ def put_in_again(
     coefficients : (4,)
         d0, d1, s0 and s1 of every step.
     weight : (n_steps,)
-        What the loss after each step counts.
+        Weight of the loss after each step.
     blur : float
         Variance of the steps' relative errors.
     least : float
-        A move has to gain this share of the value.
+        Smallest gain of a move, as a fraction of the value.
     rounding : float
-        The largest share of a value that may be rounding, in units of the machine's precision.
+        Largest tolerated rounding error of a value, in units of the machine's precision.
 
     Returns
     -------
     int
-        How many steps were moved.
+        Number of moved steps.
     """
     arguments_are_apart()
     n, d = steps.size, curvature.size
@@ -130,15 +125,15 @@ def put_in_again(
     noise, before = np.zeros(n + 1), np.zeros(n + 1)
     scratch = np.zeros((3, d))
     others, tried = np.empty(n), np.empty(n)
+    maps = np.empty((n, 4))
+    maps[:] = coefficients
     moments[0, 0] = start
-    value, _ = _weighed(
-        curvature, variance, coefficients, weight, steps, moments, adjoint, scratch, blur
-    )
+    value, _ = _weighed(curvature, variance, maps, weight, steps, moments, adjoint, blur)
     moved = 0
     for number in order:
         others[:number] = steps[:number]
         others[number : n - 1] = steps[number + 1 :]
-        # `before` is what the losses before a place count, `noise` what the noise of all later steps adds.
+        # `before` is the value of the losses before a place, `noise` that of the noise of all later steps.
         for t in range(n - 1):
             advance(moments[t], moments[t + 1], others[t], curvature, variance, coefficients, blur)
             before[t + 1] = before[t]
@@ -167,9 +162,7 @@ def put_in_again(
         tried[:place] = others[:place]
         tried[place] = size
         tried[place + 1 :] = others[place : n - 1]
-        found, lost = _weighed(
-            curvature, variance, coefficients, weight, tried, moments, adjoint, scratch, blur
-        )
+        found, lost = _weighed(curvature, variance, maps, weight, tried, moments, adjoint, blur)
         if found < value and lost <= rounding * found:
             steps[:] = tried
             value = found
@@ -178,23 +171,10 @@ def put_in_again(
 
 
 @jit_inner
-def _weighed(curvature, variance, coefficients, weight, steps, moments, adjoint, scratch, blur):
-    """The value of steps (n,), and what rounding may have changed in it: the sum of |moment x derivative|."""
-    n, d = steps.size, curvature.size
+def _weighed(curvature, variance, maps, weight, steps, moments, adjoint, blur):
+    """The value of steps (n,), and a measure of its rounding error, as `sweep_forth` returns them."""
+    n = steps.size
     adjoint[n] = 0.0
     adjoint[n, 0] = 0.5 * weight[n - 1] * curvature
-    for t in range(n - 1, 0, -1):
-        half = 0.5 * weight[t - 1]
-        retreat(adjoint[t + 1], adjoint[t], steps[t], curvature, coefficients, blur, half)
-    value, lost = 0.0, 0.0
-    for t in range(n):
-        advance(moments[t], moments[t + 1], steps[t], curvature, variance, coefficients, blur)
-        for row in range(3):
-            for i in range(d):
-                scratch[row, i] = abs(moments[t + 1, row, i] * adjoint[t + 1, row, i])
-            lost += total(scratch[row])
-        if weight[t] != 0.0:
-            for i in range(d):
-                scratch[0, i] = curvature[i] * moments[t + 1, 0, i]
-            value += 0.5 * weight[t] * total(scratch[0])
-    return value, lost
+    sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, False, blur)
+    return sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, False, blur)

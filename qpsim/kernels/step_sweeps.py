@@ -1,28 +1,28 @@
-"""Every step size of a run in turn at its own minimum, the other steps given: Gauss-Seidel on the expected loss.
+"""Coordinate descent on a schedule: each step size in turn is set to its best value, given the others.
 
-With h, c, d0, d1, s0 and s1 as in :mod:`qpsim.theory.recursion` and the derivatives p, q of the value by E[e^2] and
-E[e r] after a step, the value is a parabola in that step's size a, since E[e^2] is one in a, E[e r] is linear, and all
-that follows is linear in them:
+With h, c, d0, d1, s0 and s1 as in :mod:`qpsim.theory.recursion` and the derivatives p, q of the value by E[e^2] and E[e
+r] after a step, the value is a parabola in that step's size a: E[e^2] is quadratic in a, E[e r] is linear, and
+everything after the step is linear in these two:
 
     value = const + a b1 + a^2 b2,      b2 = sum of p E[z^2],
     b1 = - sum of (2 p E[e z] + q E[z r']),
 
-z being the direction and r' the new state in each eigen-direction. A pass back through the run computes p and q, a pass
-forth the moments, and either may set each step to its best on its way. If steps are off by independent random shares of
-themselves, of variance `blur`, b2 is (1 + blur) times as large.
+z being the direction and r' the new state in each eigen-direction. A backward pass through the run computes p and q, a
+forward pass the moments, and either may replace each step by its best size. If steps have independent relative errors
+of variance `blur`, b2 is multiplied by 1 + blur.
 """
 
 import numpy as np
 
 from qpsim.kernels.jit import arguments_are_apart, jit, jit_inline
 
-# What is smaller is 0: subnormal numbers cost many times as much.
+# Smaller numbers become 0: subnormal numbers are many times slower.
 _TINY = 1e-300
 
 
 @jit_inline
 def total(values):
-    """Sum of an array (d,), in four chains that a processor adds side by side."""
+    """Sum of an array (d,), in four independent sums, which a processor adds in parallel."""
     a, b, c, e = 0.0, 0.0, 0.0, 0.0
     fours = values.size // 4 * 4
     for i in range(0, fours, 4):
@@ -33,6 +33,29 @@ def total(values):
     for i in range(fours, values.size):
         a += values[i]
     return (a + b) + (c + e)
+
+
+@jit_inline
+def moments_after(h, c, ee, er, rr, w, k, s0, s1, blur):
+    """E[e^2], E[e r] and E[r^2] after a step, from those before it, in one eigen-direction: w = -a d1, k = -a d0."""
+    kh, pull = k * h, s0 * h
+    u = 1.0 + kh
+    x = (u * u + blur * kh * kh) * ee + 2.0 * w * (u + blur * kh) * er
+    x += (1.0 + blur) * (w * w * rr + k * k * c)
+    y = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c
+    return x, y, pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c
+
+
+@jit_inline
+def derivatives_before(h, p, q, r, w, k, s0, s1, blur):
+    """Derivatives of the value by the three moments before a step, from those after it, without the loss before it."""
+    kh, pull = k * h, s0 * h
+    u = 1.0 + kh
+    x = (u * u + blur * kh * kh) * p + u * pull * q + pull * pull * r
+    y = 2.0 * w * (u + blur * kh) * p + (s1 * u + w * pull) * q + 2.0 * s1 * pull * r
+    z = (1.0 + blur) * w * w * p + w * s1 * q + s1 * s1 * r
+    x, y = x if abs(x) > _TINY else 0.0, y if abs(y) > _TINY else 0.0
+    return x, y, z if abs(z) > _TINY else 0.0
 
 
 @jit_inline
@@ -56,7 +79,7 @@ def best_step(now, by, curvature, variance, coefficients, blur, old, scratch):
 
 @jit
 def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, update, blur):
-    """Write the adjoint of a run from its last step to its first, with the steps changed on the way if `update`.
+    """Write the adjoint of a run from its last step to its first; if `update`, also replace each step by the best.
 
     Parameters
     ----------
@@ -66,7 +89,7 @@ def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, updat
         As in :func:`qpsim.kernels.second_moments.losses_and_gradient`.
     moments, adjoint : (n_steps + 1, 3, d)
         E[e^2], E[e r], E[r^2] before each step and after the last, and the derivatives of the value by them. The last
-        row of the adjoint has to be 0 but for the first of its three, 0.5 h times the last weight.
+        row of the adjoint must be given: 0.5 h times the last weight for E[e^2], 0 for the others.
     blur : float
         Variance of the steps' relative errors.
     """
@@ -82,22 +105,16 @@ def sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, updat
         half = 0.5 * weight[t - 1] if t > 0 else 0.0
         for i in range(d):
             p, q, r = adjoint[t + 1, 0, i], adjoint[t + 1, 1, i], adjoint[t + 1, 2, i]
-            kh, pull = k * curvature[i], s0 * curvature[i]
-            u = 1.0 + kh
-            x = (u * u + blur * kh * kh) * p + u * pull * q + pull * pull * r
-            y = 2.0 * w * (u + blur * kh) * p + (s1 * u + w * pull) * q + 2.0 * s1 * pull * r
-            z = (1.0 + blur) * w * w * p + w * s1 * q + s1 * s1 * r
-            adjoint[t, 0, i] = (x if abs(x) > _TINY else 0.0) + half * curvature[i]
-            adjoint[t, 1, i] = y if abs(y) > _TINY else 0.0
-            adjoint[t, 2, i] = z if abs(z) > _TINY else 0.0
+            x, y, z = derivatives_before(curvature[i], p, q, r, w, k, s0, s1, blur)
+            adjoint[t, 0, i], adjoint[t, 1, i], adjoint[t, 2, i] = x + half * curvature[i], y, z
 
 
 @jit
 def sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, update, blur):
-    """Write the moments of a run from its first step to its last, with the steps changed on the way if `update`.
+    """Write the moments of a run from its first step to its last; if `update`, also replace each step by the best.
 
-    The arguments are those of `sweep_back`. Returns the value, and what rounding may have changed in it, in units of
-    the machine's precision: the sum of |moment x derivative| over all steps.
+    The arguments are those of `sweep_back`. Returns the value, and a measure of its rounding error in units of the
+    machine's precision: the sum of |moment x derivative| over all steps.
     """
     arguments_are_apart()
     n, d = steps.size, curvature.size
@@ -110,14 +127,8 @@ def sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, upda
             steps[t] = best_step(now, by, curvature, variance, maps[t], blur, steps[t], scratch)
         w, k = -steps[t] * d1, -steps[t] * d0
         for i in range(d):
-            h, c = curvature[i], variance[i]
             ee, er, rr = moments[t, 0, i], moments[t, 1, i], moments[t, 2, i]
-            kh, pull = k * h, s0 * h
-            u = 1.0 + kh
-            x = (u * u + blur * kh * kh) * ee + 2.0 * w * (u + blur * kh) * er
-            x += (1.0 + blur) * (w * w * rr + k * k * c)
-            y = u * pull * ee + (s1 * u + w * pull) * er + w * s1 * rr + k * s0 * c
-            z = pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c
+            x, y, z = moments_after(curvature[i], variance[i], ee, er, rr, w, k, s0, s1, blur)
             moments[t + 1, 0, i], moments[t + 1, 1, i], moments[t + 1, 2, i] = x, y, z
             lost[i] += (
                 abs(x * adjoint[t + 1, 0, i])

@@ -1,4 +1,4 @@
-"""Moments of directions of two values under Student's t, by the pairs of :mod:`qpsim.kernels.student_signs`."""
+"""Moments of sign and two-valued rules under Student's t, by :mod:`qpsim.kernels.student_signs`."""
 
 import math
 from typing import Any
@@ -15,7 +15,7 @@ from qpsim.kernels.student_signs import student_signs
 
 
 def choose_student_moments(hyper: Any) -> Any:
-    """The function for numba's type of a rule's hyper-parameters; the problem's table is a StudentTable.
+    """The function for a rule, given numba's type of its hyper-parameters; the problem's table is a StudentTable.
 
     Its arguments are those of :func:`qpsim.kernels.problems.add_moments`; the problem is a
     :class:`qpsim.kernels.dense.DenseProblem`.
@@ -35,7 +35,7 @@ def _sign(problem, hyper, step, policy, moments):
             c = dispatch.offset(hyper, extra, step.states, i, lane, step.t)
             a[i, lane] = (step.gradient[i, lane] + c) * inverse
     if policy == BOUND and problem.form_matrix.shape[0] == 1:
-        # One scale for all coordinates: the form is known but for its square.
+        # With one scale for all coordinates the form is a constant times the scale's square.
         mean = np.empty((d, lanes))
         student_signs(problem.table, None, np.zeros((d, d)), a, half, mean, moments.denominator)
         inner(step.gradient, mean, moments.numerator)

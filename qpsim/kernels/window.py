@@ -1,11 +1,11 @@
-"""A direction seen through a Gaussian window: its mean under a Gaussian of deviation w, wherever that stands.
+"""The convolution of a direction with a Gaussian of standard deviation w (the "window"), at any point.
 
-The direction is known piece by piece (:func:`qpsim.kernels.panels.refine`): on each piece it is a polynomial. Positions
+The direction is a polynomial on each of some pieces (:func:`qpsim.kernels.panels.refine`). Positions
 and w are in standard deviations of its gradient. There are three kinds of pieces:
 
 - where the whole window lies within one piece, a Gauss-Hermite rule is exact;
-- pieces that are short beside w, as there are many around a sharp turn, are joined beforehand. On a joined piece the
-  Gaussian is a polynomial, so that 16 weights, which hold the direction's integrals there, replace all of its values;
+- pieces that are short compared with w, of which there are many around a sharp turn, are joined in advance. On a joined
+  piece the Gaussian is nearly a polynomial, so that 16 weights, integrals of the direction, replace its values;
 - longer pieces are cut into panels on which Gauss-Legendre rules resolve the Gaussian.
 """
 
@@ -28,19 +28,19 @@ from qpsim.kernels.panels import (
     add_moments_of_piece,
 )
 
-# Eight nodes integrate a polynomial of degree 15 exactly, which is what f_j is on a piece.
+# Eight nodes integrate f_j, a polynomial of degree 15 on a piece, exactly.
 _WINDOW_NODES, _WINDOW_WEIGHTS = hermegauss(ORDER // 2)
 _WINDOW_WEIGHTS = _WINDOW_WEIGHTS * DENSITY_AT_0
-# The window's Gaussian times a polynomial of degree 15 is resolved by 16 nodes on a panel of so many w, to 1e-13.
+# Width of a panel, in units of w, on which 16 nodes integrate the Gaussian times a polynomial of degree 15 to 1e-13.
 _WINDOW_PANEL = 2.5
-# On a joined piece of so many w a Gaussian of deviation w is a polynomial of degree 15, to 3e-14.
+# Width of a joined piece, in units of w, on which the Gaussian is a polynomial of degree 15 to 3e-14.
 JOINED = 1.5
-# Joined pieces shorter than this are one point to any window.
+# Joined pieces shorter than this count as one point.
 _POINT = 1e-11
 
 
 class JoinedPieces(NamedTuple):
-    """The pieces of one direction, short ones joined.
+    """The pieces of one direction, with short ones joined.
 
     Attributes
     ----------
@@ -60,7 +60,7 @@ class JoinedPieces(NamedTuple):
 
 @jit
 def joined_pieces(hyper, row, lane, edges, longest):
-    """Join neighbouring pieces (edges) of one direction to such of the given length at most."""
+    """Join neighbouring pieces (edges) of one direction to pieces of at most the given length."""
     n = edges.size - 1
     found = JoinedPieces(np.empty(n + 1), np.zeros(n, np.uint8), np.empty((n, ORDER)))
     points, z, sums = np.empty(ORDER), np.empty(ORDER), np.empty(ORDER)
@@ -119,7 +119,7 @@ def window_mean(hyper, row, lane, centre, w, pieces, work):
         else:
             end = half
     total = 0.0
-    # Terms are stored before they are summed: a sum in order would hold the loop to one node at a time.
+    # Terms are stored before they are summed, so that the loop over nodes can be vectorised.
     if high <= edges[begin + 1] and not pieces.is_joined[begin]:
         for n in range(ORDER // 2):
             g = mean + std * (centre + w * _WINDOW_NODES[n])

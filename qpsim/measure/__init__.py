@@ -1,7 +1,15 @@
-"""A real model's curvature, noise and directions, measured from gradients and Hessian-vector products.
+"""Curvature, noise and directions of a real model, measured from gradients and Hessian-vector products.
 
 Section 2 of Balles & Hennig (2018) says under which conditions the sign of a gradient is the better direction. These
 functions measure the conditions, and the improvement itself, at one point of any model in any framework.
+
+- ``gradient_noise``, ``hessian``, ``improvement``: the three measurements ``noise``, ``curvature``, ``directions``.
+- ``point``: a model at given parameters, with all three as methods; ``torch_model`` and ``jax_model`` make one.
+- ``inputs``: checks of gradients and Hessian-vector products. ``lanczos``: the spectrum from such products.
+- ``parabolas`` and ``realised``: the loss along directions, for ``improvement``.
+- ``record`` and ``saved``: the base class of results, and reading them from files.
+
+A new measurement is a file with a class derived from ``record.Measurement``, and its name below.
 """
 
 from typing import Any as _Any

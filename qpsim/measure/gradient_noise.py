@@ -14,9 +14,9 @@ from qpsim.measure.inputs import chunks_of, enough, generator
 from qpsim.measure.record import Estimate, Measurement, around, axes_for, table
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# Bytes that the sums of the jackknife's groups may take, and the most groups.
+# Largest size in bytes of the sums for the jackknife's groups, and largest number of groups.
 _GROUP_BYTES, _GROUPS = 200e6, 20
-# Coordinates of the tail's likelihood, and the share of equal gradients that they may have.
+# Coordinates of the tail's likelihood, and the largest fraction of equal values that they may have.
 _TAIL_COORDINATES, _REPEATS = 32, 0.05
 
 
@@ -34,20 +34,20 @@ class NoiseMeasurement(Measurement):
     quantiles : tuple of float
         At which the relative variance is given.
     relative_variance : tuple of float
-        Quantiles over the coordinates of eta_i^2 = sigma_i^2 / grad_i^2 (Eq. 14); grad_i^2 is taken without the share
-        that the noise adds to it, and eta_i^2 is infinite where nothing is left.
+        Quantiles over the coordinates of eta_i^2 = sigma_i^2 / grad_i^2 (Eq. 14); the noise's contribution is
+        subtracted from grad_i^2, and eta_i^2 is infinite if the rest is not positive.
     noise_scale : Estimate
         tr C / |grad|^2, the "simple" noise scale (McCandlish et al., 2018), in units of the given batch.
     sign_scale : Estimate
         (|sigma|_1 / |grad|_1)^2, the same for signs.
     gradient_correlation, sign_correlation : Estimate
-        Root mean square correlation of pairs of coordinates, of gradients and of their signs, without the share
-        that finitely many gradients would show if there were none.
+        Root mean square correlation of pairs of coordinates, of gradients and of their signs, corrected for the
+        sampling error of finitely many gradients.
     tail_index : Estimate
-        Degrees of freedom of Student's t by likelihood; infinite for Gaussian tails. It is of coordinates that hardly
-        ever repeat a value, and NaN where there are none.
+        Degrees of freedom of Student's t by likelihood; infinite for Gaussian tails. Only coordinates that rarely
+        repeat a value are used; NaN if there are none.
     sign_probability_error : Estimate
-        Root mean square difference between P[g_i > 0] and Eq. 8's Gaussian formula, without sampling error.
+        Root mean square difference between P[g_i > 0] and Eq. 8's Gaussian formula, corrected for sampling error.
     dead : int
         Coordinates whose gradient never varies.
     """
@@ -107,7 +107,7 @@ class _Sums:
         self.origin: np.ndarray | None = None
 
     def add(self, chunk: np.ndarray) -> None:
-        # Sums of differences from one gradient: no digits are lost where the noise is small.
+        # Sums of differences from the first gradient, which avoids cancellation if the noise is small.
         if self.origin is None:
             self.origin = chunk[0].astype(np.float64)
         for row in chunk:
@@ -127,7 +127,7 @@ class _Sums:
             n -= int(self.counts[without])
         mean = total / n
         variance = np.maximum(square - n * mean**2, 0.0) / (n - 1)
-        # What rounding leaves of a coordinate that never varies is no variance.
+        # A constant coordinate has only rounding errors, which are set to 0.
         variance[variance < 1e-24 * square] = 0.0
         return n, mean + self.origin, variance
 
@@ -179,7 +179,7 @@ def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMea
         )
     if not variance.any():
         raise MeasureError("All gradients are equal: there is no noise to measure.")
-    # The deviation of a constant column is not zero but rounding.
+    # Constant columns are left out; their standard deviation is a rounding error, not exactly 0.
     columns = np.concatenate(sums.columns)[:, variance[sums.chosen] > 0.0]
     if columns.shape[1] == 0:
         alive = "none of the chosen coordinates varies; raise n_coordinates"
@@ -196,7 +196,7 @@ def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMea
         gradient=mean,
         variance=variance,
         quantiles=_QUANTILES,
-        # The nearest coordinate's own value: infinite ones cannot be interpolated.
+        # Without interpolation, since values may be infinite.
         relative_variance=tuple(
             float(q) for q in np.quantile(eta, _QUANTILES, method="inverted_cdf")
         ),
@@ -211,7 +211,7 @@ def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMea
 
 
 def _scales(n: int, mean: np.ndarray, variance: np.ndarray) -> tuple[float, float]:
-    """|grad|^2 / tr C, which stays finite where the gradient vanishes, and the sign's scale."""
+    """|grad|^2 / tr C, which is finite also if the gradient is 0, and the same for signs."""
     inverse = (np.sum(mean**2) - variance.sum() / n) / variance.sum()
     length = np.abs(mean).sum()
     return float(inverse), float((np.sqrt(variance).sum() / length) ** 2) if length else np.inf
@@ -246,7 +246,7 @@ def _root(of: Estimate) -> Estimate:
 
 
 def _squared_correlation(columns: np.ndarray) -> float:
-    """Mean r_ij^2 over pairs, without the 1 / (n - 1) that independent coordinates show."""
+    """Mean r_ij^2 over pairs, minus 1 / (n - 1), its expectation for independent coordinates."""
     columns = columns[:, np.ptp(columns, axis=0) > 0.0]
     std = columns.std(axis=0)
     n, k = columns.shape
@@ -260,11 +260,11 @@ def _squared_correlation(columns: np.ndarray) -> float:
 
 
 def _squared_sign_error(columns: np.ndarray) -> float:
-    """Mean (P[g > 0] - Phi(mean / std))^2, without what finitely many Gaussian gradients show."""
+    """Mean (P[g > 0] - Phi(mean / std))^2, minus its expectation for finitely many Gaussian gradients."""
     from scipy.special import ndtr
 
     n = len(columns)
-    # A group may be left with a column that does not vary: Eq. 8 is then exact, and 40 is as good as infinite.
+    # Without one group a column may be constant; then Eq. 8 is exact, and 40 stands for infinity.
     std = np.where(np.ptp(columns, axis=0) > 0.0, columns.std(axis=0, ddof=1), 0.0)
     mean = columns.mean(axis=0)
     a = np.clip(np.divide(mean, std, out=40.0 * np.sign(mean), where=std > 0.0), -40.0, 40.0)
@@ -283,7 +283,7 @@ def _tail_index(columns: np.ndarray) -> Estimate:
     """
     from scipy.optimize import minimize_scalar
 
-    # A value that many gradients share, such as the 0 of a unit that was off, has infinite likelihood.
+    # A value that many gradients share, such as the 0 of an inactive unit, would have infinite likelihood.
     columns = columns[:, _repeats(columns) <= _REPEATS * len(columns)][:, :_TAIL_COORDINATES]
     if columns.shape[1] == 0:
         return Estimate(np.nan, np.nan, np.nan)
@@ -307,7 +307,7 @@ def _tail_index(columns: np.ndarray) -> Estimate:
 
 
 def _repeats(columns: np.ndarray) -> np.ndarray:
-    """How many gradients are equal to the next larger one, in each column."""
+    """Number of repeated values in each column."""
     return np.sum(np.diff(np.sort(columns, axis=0), axis=0) == 0.0, axis=0)
 
 

@@ -56,7 +56,7 @@ class CurvatureMeasurement(Measurement):
     dim, n_products : int
         Coordinates, and products that were taken.
     exact : bool
-        Whether the whole matrix was formed; then all numbers are exact.
+        Whether the whole matrix was computed; then all numbers are exact.
     trace : Estimate
         sum_i h_ii.
     diagonal : ndarray (d,)
@@ -66,11 +66,12 @@ class CurvatureMeasurement(Measurement):
     entry_norm : Estimate
         The (1,1) norm sum |h_ij|, the denominator of Eq. 12.
     eigenvalues : ndarray
-        All of them, ascending (exact), or the extreme ones; fewer, and the ends to about a percent, without gaps there.
+        All of them, ascending (exact), or the extreme ones. If those lie close together there are fewer, with an error
+        of about a percent.
     density_nodes, density_weights : ndarray (n_probes, n_steps)
         Spectral density; exact: one row, all weights 1/d.
     negative_mass : Estimate
-        Share of sum |lambda| that negative eigenvalues have.
+        Fraction of sum |lambda| that is due to negative eigenvalues.
     condition : float
         Largest over smallest |lambda|; infinite for a singular matrix, NaN where not all eigenvalues are known.
     outlier_share : Estimate
@@ -153,7 +154,7 @@ def curvature(
 ) -> CurvatureMeasurement:
     """Measure a Hessian through its products with vectors.
 
-    Up to ``exact_below`` coordinates the whole matrix is formed and everything is exact. Above, the trace and
+    Up to ``exact_below`` coordinates the whole matrix is computed and everything is exact. Above, the trace and
     diagonal are Hutchinson's estimates, c and the (1,1) norm come from random rows, the spectrum from stochastic
     Lanczos quadrature, and the extreme eigenvalues from SciPy's ``eigsh``.
 
@@ -163,7 +164,7 @@ def curvature(
         (d,) or (d, k) to the same shape.
     dim : int
     blocks : mapping of name to slice, optional
-        Blocks of coordinates that are measured alone too, such as layers.
+        Blocks of coordinates, such as layers, that are also measured separately.
     exact_below, n_probes, n_rows, n_lanczos, n_eigenvalues : int
         Largest dimension of a full matrix, random vectors, random rows (for each block as well), Lanczos steps, and
         extreme eigenvalues of each end.
@@ -193,7 +194,7 @@ def curvature(
     for name, value in counts.items():
         checks.count(name, value, MeasureError, low=3)
     checks.count("n_eigenvalues", n_eigenvalues, MeasureError)
-    # Of one or two coordinates nothing is left to estimate.
+    # Problems of one or two coordinates are always measured exactly.
     if products.dim <= max(2, checks.count("exact_below", exact_below, MeasureError, low=0)):
         return _exact(products, parts)
     return _estimated(products, parts, n_probes, n_rows, n_lanczos, n_eigenvalues, random)
@@ -329,7 +330,7 @@ def _rows(
 
 
 def _share(values: np.ndarray) -> Estimate:
-    """The mean of shares, whose interval ends at 0 and 1."""
+    """The mean of fractions, with an interval within [0, 1]."""
     found = mean_estimate(values)
     return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
 
@@ -346,7 +347,7 @@ def _ratio(top: np.ndarray, bottom: np.ndarray, factor: float = 1.0) -> Estimate
         error = factor * np.sqrt((n - 1) / n * np.sum((without - without.mean()) ** 2))
         found = around(value, error, n - 1)
         return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
-    # A share is nearer to log-normal than to normal: the interval is one of the logarithm.
+    # The interval is computed for the logarithm, whose distribution is closer to normal.
     error = factor * np.sqrt((n - 1) / n * np.sum((logs - logs.mean()) ** 2))
     found = around(np.log(value), error, n - 1)
     return Estimate(float(value), float(np.exp(found.low)), float(min(np.exp(found.high), 1.0)))

@@ -1,4 +1,4 @@
-"""What each direction is worth at one point: measured from real gradients, beside what the theory predicts.
+"""The improvement by each direction at one point, measured from real gradients, beside the theory's prediction.
 
 Eq. 11 of Balles & Hennig (2018): along z the expected loss falls by at most I(z) = 0.5 (grad^T E[z])^2 / E[z^T H z].
 """
@@ -36,7 +36,7 @@ _DEFAULT = ("sgd", "ssd", "svag", "va-ssd", "adam")
 
 @dataclass(frozen=True)
 class MeasuredDirection:
-    """One method's line of a :class:`DirectionsMeasurement`.
+    """The results of one method in a :class:`DirectionsMeasurement`.
 
     Attributes
     ----------
@@ -50,13 +50,13 @@ class MeasuredDirection:
     ratio_to_sgd : Estimate
         I(z) / I(g).
     predicted : float
-        I(z) by the Gaussian theory from the measured mean, covariance and Hessian; NaN where no Hessian was formed.
-        The measured mean still has the noise of n gradients, so that the prediction is too large where the noise
-        scale is not small beside n.
+        I(z) by the Gaussian theory from the measured mean, covariance and Hessian; NaN where no Hessian was formed. The
+        measured mean has the noise of n gradients, so that the prediction is too large unless the noise scale is much
+        smaller than n.
     realised : Estimate
-        The best decrease of the loss itself, in the mean over some directions and with one step size; NaN without a
-        loss. Where that loss is the mean over the very batches of the gradients, each direction profits from its own
-        batch: its decrease is then too large by a share that falls with the number of batches.
+        The largest mean decrease of the loss itself over some directions, with one step size for all; NaN without a
+        loss. If the loss is the mean over the batches that have given the gradients, each direction is fitted to its
+        own batch, and the decrease is too large by an amount that falls with the number of batches.
     """
 
     method: str
@@ -71,7 +71,7 @@ class MeasuredDirection:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DirectionsMeasurement(Measurement):
-    """What each direction is worth at one point. Made by :func:`qpsim.measure.directions`.
+    """The improvement by each direction at one point. Made by :func:`qpsim.measure.directions`.
 
     Attributes
     ----------
@@ -80,7 +80,7 @@ class DirectionsMeasurement(Measurement):
     improvement_bound : float
         Eq. 12's lower bound on sign descent's I(z), with Gaussian success probabilities; NaN without a Hessian.
     noise_curvature_ratio : Estimate
-        tr HC / grad^T H grad: how much of the curvature along a stochastic gradient is the noise's.
+        tr HC / grad^T H grad: curvature along a stochastic gradient due to noise, relative to that of the gradient.
     gradient : ndarray (d,)
     matrix : ndarray (d, d) or None
         The Hessian, where it was formed.
@@ -207,16 +207,16 @@ def directions(
 ) -> DirectionsMeasurement:
     """Measure how much one step of each method improves the loss at one point.
 
-    E[z] and E[z^T H z] are means over the directions that the given gradients lead to; no distribution is assumed.
-    The slope grad^T E[z] pairs each direction with the *other* gradients only: with its own, the noise that both share
-    would pass for a slope. Methods that know eta^2 are given it from the half of the gradients that they are not
-    measured on.
+    E[z] and E[z^T H z] are means over the directions for the given gradients, without an assumption on their
+    distribution. For the slope grad^T E[z] each direction is multiplied only with the *other* gradients: the noise that
+    it shares with its own gradient would make the slope too large. For methods that know eta^2, it is estimated from
+    the half of the gradients on which they are not measured.
 
     Parameters
     ----------
     gradients : array (n, d), or an iterable of chunks (m, d)
-        Independent gradients at the point, of the batch size that is asked about. They are kept once, in their own
-        precision; all else takes about 50 vectors (d,) of double precision.
+        Independent gradients at the point, for the batch size of interest. They are stored once, in their own
+        precision; everything else takes about 50 vectors (d,) in double precision.
     hvp : callable
         Product with the Hessian of the loss there, (d,) or (d, k) to the same shape.
     methods : iterable of str, Method or Rule
@@ -225,7 +225,7 @@ def directions(
     loss : callable, optional
         ``loss(delta)``, the loss at the point plus ``delta`` (d,), without noise.
     exact_below : int, default 600
-        Largest dimension of which the whole Hessian is formed, for the theory's prediction.
+        Largest dimension for which the whole Hessian is computed, for the theory's prediction.
     n_products : int, default 32
         Directions of each method that are multiplied by the Hessian, if it is not formed.
     n_bootstrap : int, default 400

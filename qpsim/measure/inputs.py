@@ -1,4 +1,4 @@
-"""The two things that are measured, checked: gradients in chunks of rows, and Hessian-vector products."""
+"""Checks of the inputs of measurements: gradients in chunks of rows, and Hessian-vector products."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from qpsim.errors import MeasureError, QpsimError, first_line
 from qpsim.execution import progress
 
 FEWEST = 8
-# Columns of one product, and numbers that they may hold together.
+# Largest number of columns of one product, and largest number of their entries.
 _COLUMNS, _NUMBERS = 8, 4e6
 # Largest entry whose squares, summed over all coordinates and gradients, stay in the range of double precision.
 _LARGEST = 1e140
-# Gradients that are kept as one array.
+# Fewest gradients in one array.
 _ROWS = 8
 
 
 def chunks_of(gradients: Any) -> Iterator[np.ndarray]:
-    """The gradients as chunks (m, d), each checked when it comes; an array is not copied.
+    """The gradients as chunks (m, d), each checked when it is read; an array is not copied.
 
     Raises
     ------
@@ -61,7 +61,7 @@ def chunks_of(gradients: Any) -> Iterator[np.ndarray]:
 
 
 def _each(gradients: Iterable[Any]) -> Iterator[Any]:
-    """The chunks of an iterable; what it raises is told in a sentence."""
+    """The chunks of an iterable; its exceptions become a MeasureError."""
     count = 0
     try:
         for chunk in gradients:
@@ -76,7 +76,7 @@ def _each(gradients: Iterable[Any]) -> Iterator[Any]:
 
 
 def _finite(chunk: np.ndarray, first: int) -> None:
-    """Refuse what is NaN, infinite or too large to be squared; ``first`` is the number of the first row."""
+    """Raise MeasureError for entries that are NaN, infinite or too large; ``first`` is the number of the first row."""
     if not len(chunk):
         return
     low, high = float(chunk.min()), float(chunk.max())
@@ -100,7 +100,7 @@ def blocks_of(gradients: Any) -> Iterator[np.ndarray]:
     waiting: list[np.ndarray] = []
     owned = hasattr(gradients, "shape") or isinstance(gradients, (list, tuple))
     for chunk in chunks_of(gradients):
-        # An iterator may fill one array again and again.
+        # Copied, since an iterator may use the same array again.
         waiting.append(chunk if owned else chunk.copy())
         if sum(map(len, waiting)) >= _ROWS:
             yield waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
@@ -110,7 +110,7 @@ def blocks_of(gradients: Any) -> Iterator[np.ndarray]:
 
 
 def enough(n: int) -> None:
-    """Refuse too few gradients for an interval."""
+    """Raise MeasureError if there are too few gradients for an interval."""
     if n < FEWEST:
         raise MeasureError(f"An interval needs at least {FEWEST} gradients, not {n}.")
 
@@ -123,7 +123,7 @@ class Products:
     dim, count : int
         Coordinates, and products taken so far.
     width : int
-        Vectors that are best multiplied together.
+        Best number of vectors for one product.
 
     Raises
     ------
@@ -222,7 +222,7 @@ class Products:
         block = np.stack([u, v], axis=1)
         try:
             found = np.asarray(self._hvp(block))
-        except Exception:  # whatever a function for single vectors raises
+        except Exception:  # a function for single vectors may raise anything
             return False
         if found.shape != block.shape:
             return False

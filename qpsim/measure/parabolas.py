@@ -1,4 +1,4 @@
-"""Slope and curvature of the loss along the directions that real gradients lead to, with bootstrap intervals."""
+"""Slope and curvature of the loss along directions from real gradients, with bootstrap intervals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def moments(chunks: list[np.ndarray], chosen: np.ndarray) -> tuple[np.ndarray, n
 
 
 def relative_variance(chunks: list[np.ndarray], chosen: np.ndarray) -> np.ndarray:
-    """eta^2; where the mean is smaller than its own error, that error stands for it."""
+    """eta^2; where the mean is smaller than its standard error, the standard error replaces it."""
     mean, variance = moments(chunks, chosen)
     n = int(chosen.sum())
     squared = np.maximum(mean**2 - variance / n, 0.1 * variance / n)
@@ -41,7 +41,7 @@ def relative_variance(chunks: list[np.ndarray], chosen: np.ndarray) -> np.ndarra
 
 
 class Directions:
-    """The directions of one method, made again each time they are asked for: they are never kept."""
+    """The directions of one method, computed again at each use, to save memory."""
 
     def __init__(self, chunks: Any, method: Method, state: State, halves: Any, eta: Any) -> None:
         self._chunks, self._method, self._state = chunks, method, state
@@ -76,7 +76,7 @@ class Directions:
 def pairs_and_bends(
     chunks: list[np.ndarray], view: Directions, matrix: Any, products: Products, n_products: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """g_j^T z_k for all pairs, and z_k^T H z_k of as many directions as are multiplied."""
+    """g_j^T z_k for all pairs, and z_k^T H z_k for the directions that are multiplied by H."""
     n = sum(map(len, chunks))
     pairs = np.empty((n, n))
     bends = np.full(n, np.nan)
@@ -107,7 +107,7 @@ def parabola(
     """Slope, curvature and slope / sqrt(curvature) for each set of weights, the first of equal ones."""
     allowed = 1.0 - np.eye(len(pairs))
     if method.observes:
-        # eta^2 comes from the other half, whose gradients are therefore not paired.
+        # eta^2 was estimated from the other half, whose gradients therefore cannot be used.
         allowed *= halves[:, None] == halves[None, :]
     slopes = np.sum((weights @ (pairs * allowed)) * weights, axis=1)
     slopes /= np.sum((weights @ allowed) * weights, axis=1)

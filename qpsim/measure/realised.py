@@ -1,4 +1,4 @@
-"""How far the loss itself falls along some directions, with the best step size for all of them."""
+"""The decrease of the loss itself along some directions, with one step size for all of them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from qpsim.errors import MeasureError, QpsimError, first_line
 from qpsim.measure.parabolas import UNKNOWN, Directions
 from qpsim.measure.record import Estimate, mean_estimate
 
-# Directions along which the loss is followed, and how often a step is doubled or halved at most.
+# Number of directions, and largest number of times that a step is doubled or halved.
 _FOLLOWED, _DOUBLED = 8, 6
 
 
 def check_loss(loss: Callable[[np.ndarray], float], dim: int) -> None:
-    """Refuse a loss that is no number at the point, or another one when it is asked again."""
+    """Raise MeasureError if the loss at the point is not a number, or differs at a second call."""
     here, again = (value_of(loss, np.zeros(dim)) for _ in range(2))
     if abs(here - again) > 1e-6 * max(abs(here), abs(again)):
         raise MeasureError(
@@ -26,7 +26,7 @@ def check_loss(loss: Callable[[np.ndarray], float], dim: int) -> None:
 
 
 def value_of(loss: Callable[[np.ndarray], float], delta: np.ndarray) -> float:
-    """The loss at the point plus ``delta`` (d,); only away from the point may it be infinite or NaN."""
+    """The loss at the point plus ``delta`` (d,); at the point itself it must be finite."""
     if not callable(loss):
         raise MeasureError(f"loss must be a function of a vector (d,), not {checks.shown(loss)}.")
     try:
@@ -46,8 +46,8 @@ def value_of(loss: Callable[[np.ndarray], float], delta: np.ndarray) -> float:
 def realised(loss: Callable[[np.ndarray], float], view: Directions, step: float) -> Estimate:
     """The largest mean decrease over step sizes, along the first directions.
 
-    From the quadratic model's step on, steps are doubled or halved until the decrease gets smaller again; between the
-    two neighbours of the best one it is then searched to a fourteenth.
+    From the quadratic model's step, steps are doubled or halved until the decrease becomes smaller; then a search
+    between the neighbours of the best step finds it to a fourteenth.
     """
     from scipy.optimize import minimize_scalar
 

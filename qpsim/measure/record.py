@@ -1,4 +1,4 @@
-"""What every measurement is: frozen numbers with intervals, that are printed, saved and loaded."""
+"""The base class of measurements: numbers with intervals that can be printed and saved."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KIND = "measurement"
 
 
 class Estimate(NamedTuple):
-    """A measured number with its 95 % interval; low = value = high where it is exact.
+    """A measured number with its 95 % interval; low = value = high if it is exact.
 
     Examples
     --------
@@ -59,7 +59,7 @@ class Measurement:
     """The base of all measurements: see the fields of each."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The measurement as plain Python numbers, lists and texts; None for what is not a finite number."""
+        """The measurement as plain Python numbers, lists and texts; None for numbers that are not finite."""
         return dict(plain(self))
 
     def save(self, path: str | os.PathLike[str]) -> Path:

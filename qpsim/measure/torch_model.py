@@ -54,7 +54,7 @@ def from_torch(
 
     def value(theta: Any, batch: Any) -> Any:
         values = {name: theta[parts[name]].view_as(p) for name, p in named}
-        # A layer may write into its buffers, such as batch normalisation into its averages: give it copies.
+        # Copies of buffers, since layers such as batch normalisation write into them.
         values |= {name: buffer.clone() for name, buffer in model.named_buffers()}
         x, y = batch
         try:

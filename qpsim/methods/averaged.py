@@ -37,9 +37,9 @@ def _gradient_vanishes(m, v, t, b1, b2, eps):
 def adam(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
     """Adam (Kingma & Ba, 2015; Eq. 3-5), its state held bias-corrected.
 
-    With eps = 0 a coordinate that has never seen a gradient does not move.
+    With eps = 0 a coordinate whose gradients have all been 0 does not move.
     """
-    # Not m + w (g - m), which at w = 1 is g only to the rounding of m.
+    # Not m + w (g - m): with w = 1 that differs from g by the rounding error of m.
     w1, w2 = averaging_weight(b1, t), averaging_weight(b2, t)
     m = (1.0 - w1) * m + w1 * gradient
     v = (1.0 - w2) * v + w2 * gradient * gradient
@@ -51,9 +51,9 @@ def adam(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8):
 def m_svag(gradient, m, s, t, momentum=0.9, bias_corrected=False):
     """SVAG with momentum (Balles & Hennig, 2018, Alg. 2): z = m gamma, gamma = m^2/(m^2 + kappa s).
 
-    ``bias_corrected`` takes s / (1 - kappa), whose expectation is sigma^2 for iid gradients (the
-    published version); the submission's algorithm takes s, whose expectation is (1 - kappa)
-    sigma^2. At t = 1 gamma is 1 in both.
+    With ``bias_corrected`` the variance is s / (1 - kappa), whose expectation is sigma^2 for iid
+    gradients (the published version). Without, it is s, whose expectation is (1 - kappa) sigma^2
+    (Alg. 2). At t = 1 gamma is 1 in both.
     """
     w = averaging_weight(momentum, t)
     delta = gradient - m

@@ -1,4 +1,4 @@
-"""The jitted rule mapped over arrays of any shape: one optimizer step outside a simulation."""
+"""One step of a method on arrays of any shape, outside a simulation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A rule with hyper-parameters, which is a method: what a simulation or a training run moves by."""
+"""The classes ``Rule``, and ``Method``, a rule with values for its hyper-parameters."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 
 class Rule(Declaration):
-    """A scalar update rule with everything its signature says. Made by :func:`qpsim.rule`.
+    """A scalar update rule and the facts read from its signature. Made by :func:`qpsim.rule`.
 
     Calling it with hyper-parameters gives a :class:`Method`.
     """
 
     def __call__(self, **hyper: Any) -> Method:
-        """The method with these hyper-parameters; what is not named keeps its default."""
+        """The method with these hyper-parameters; those not given have their defaults."""
         values = self.defaults
         for key, value in hyper.items():
             if key not in values:
@@ -74,13 +74,14 @@ class Rule(Declaration):
         found = getattr(sys.modules.get(self.module), self.attribute, None)
         if found is self and self.module not in _PROGRAM:
             return _imported, (self.module, self.attribute)
-        # Another process cannot import it: a rule of a notebook, of the program, or of a function.
+        # Another process cannot import rules that are defined in a notebook, in the program itself or inside a
+        # function.
         return _received, _to_be_sent(self)
 
 
 @dataclass(frozen=True)
 class Method:
-    """A rule with its hyper-parameters fixed: what a simulation or a training run moves by.
+    """A rule with values for its hyper-parameters, as simulations and trainings take it.
 
     Examples
     --------
@@ -177,7 +178,7 @@ class Method:
         return update(self.rule, self.hyper, gradient, state, given)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # A user's class of hyper-parameters has another name in each process.
+        # The class of a user's hyper-parameters may have another name in another process.
         return _restored, (self.rule, self.hyper_parameters)
 
     def __repr__(self) -> str:
@@ -185,10 +186,10 @@ class Method:
 
 
 def defined_rule(module: str, attribute: str) -> Rule | None:
-    """The rule that was defined in this process under that name in that module.
+    """The rule that was last defined in this process under that name in that module.
 
-    A rule of a program or notebook may have moved to a module meanwhile, or the other way round:
-    then it is the latest rule of that name.
+    If there is none, because the rule has moved between a notebook or program and a module since it was saved, the
+    latest rule of that name in any module is taken.
     """
     found = getattr(sys.modules.get(module), attribute, None)
     if isinstance(found, Rule):
@@ -215,15 +216,15 @@ def _imported(module: str, attribute: str) -> Rule:
     return found
 
 
-# The modules of a program and of a notebook, which other processes do not import or import as another.
+# Names of the main module, which other processes cannot import under the same name.
 _PROGRAM = ("__main__", "__mp_main__")
-# Rules that were sent to other processes or came from one, by a name that all processes share.
+# Rules that were sent to other processes or received from one, by a name that is the same in all of them.
 _travellers: dict[str, Rule] = {}
 _sent: dict[Rule, tuple[str, bytes]] = {}
 
 
 def _to_be_sent(rule: Rule) -> tuple[str, bytes]:
-    """A name and everything that makes the rule, its functions as code."""
+    """A name for the rule, and all its parts, with its functions as code."""
     if rule not in _sent:
         from numba import cloudpickle
 
@@ -231,7 +232,7 @@ def _to_be_sent(rule: Rule) -> tuple[str, bytes]:
         parts["hyper_class"] = rule.defaults
         try:
             content = cloudpickle.dumps(parts)
-        except Exception as error:  # whatever an object that the rule reads may raise
+        except Exception as error:  # objects that the rule refers to may raise anything
             raise MethodError(
                 f"The rule {rule.name!r} cannot be sent to another process ({error}); define it at "
                 "the top level of a module that the other process can import."
@@ -242,7 +243,7 @@ def _to_be_sent(rule: Rule) -> tuple[str, bytes]:
 
 
 def _received(name: str, content: bytes) -> Rule:
-    """The rule of that name, made from its parts if it has not been here before."""
+    """The rule of that name; it is made from its parts the first time."""
     if name not in _travellers:
         parts = pickle.loads(content)
         parts["hyper_class"] = new_hyper_class(parts["function"], parts["hyper_class"])

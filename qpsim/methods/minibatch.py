@@ -1,10 +1,10 @@
-"""Variance adaptation from within the minibatch: M-SVAG-mb and Adam*-mb (Alg. 3, 5).
+"""Variance adaptation with a variance estimated from each minibatch: M-SVAG-mb and Adam*-mb (Alg. 3, 5).
 
 The variance estimate is the unbiased one (the text after Eq. 44 prints a biased formula),
 ``((1/B) sum_k g_k^2 - g^2) / (B - 1)``, of the minibatch mean g. Both rules aggregate the raw sum
 r = mu r + g and the variance mu^2 sbar + shat of that sum (Eq. 48). M-SVAG-mb therefore steps
 1 / (1 - mu) times as far, in the long run, as M-SVAG, which steps on the moving average: divide its
-step sizes by that before comparing them. Adam*-mb's direction has no scale.
+step sizes by that before comparing them. Adam*-mb's direction does not depend on the scale of r.
 """
 
 from qpsim.methods.rule import rule

@@ -1,8 +1,7 @@
 """Adam's relatives of later years: AdamW, NAdam, AdaMax, AMSGrad, RAdam, AdaBelief and Yogi.
 
-Their sources correct the bias of averages, or do not, and place the epsilon, each in its own way;
-the docstrings say how. Public implementations differ from these forms here and there:
-:mod:`qpsim.conformance` names the differences.
+The sources differ in whether averages are bias-corrected and in where the epsilon stands; each docstring says how.
+Public implementations differ from these forms in places, which :mod:`qpsim.conformance` lists.
 """
 
 import math
@@ -18,7 +17,7 @@ def _gradient_vanishes(m, v, t, b1, b2, eps):
 
 
 def _under_the_name(function, name, summary):
-    """The same code under another name, so that no update is written twice."""
+    """A copy of the function under another name, for a second method with the same update."""
     copy = types.FunctionType(
         function.__code__, function.__globals__, name, function.__defaults__, function.__closure__
     )
@@ -42,7 +41,7 @@ def _nadam_gradient_vanishes(m, v, product, t, b1, b2, eps, momentum_decay):
 
 @rule(breakpoint=_nadam_gradient_vanishes, ranges={"momentum_decay": (0.0, math.inf)})
 def nadam(gradient, m, v, product, t, b1=0.9, b2=0.999, eps=1e-8, momentum_decay=0.004):
-    """NAdam (Dozat, 2016): Adam that looks ahead, with a momentum mu_t that grows to b1.
+    """NAdam (Dozat, 2016): Adam with Nesterov's momentum, where mu_t grows to b1.
 
     mu_t = b1 (1 - 0.96^(momentum_decay t) / 2). The paper and Keras have momentum_decay = 1 resp.
     0.004; a very large one makes mu_t = b1 from the start. ``product`` is 1 - mu_1 ... mu_t.
@@ -85,8 +84,8 @@ def _with_largest_vanishes(m, v, largest, t, b1, b2, eps, bias_corrected):
 def amsgrad(gradient, m, v, largest, t, b1=0.9, b2=0.999, eps=1e-8, bias_corrected=True):
     """AMSGrad (Reddi et al., 2018): Adam divided by the root of the largest v so far.
 
-    The paper corrects no bias: ``bias_corrected=False``. With it both averages are corrected as in
-    Adam, v after the largest one is taken.
+    The paper does not correct the bias (``bias_corrected=False``). With ``bias_corrected`` both averages are corrected
+    as in Adam, v after the maximum is taken.
     """
     m = b1 * m + (1.0 - b1) * gradient
     v = b2 * v + (1.0 - b2) * gradient * gradient
@@ -103,10 +102,10 @@ def _rectified_gradient_vanishes(m, v, t, b1, b2, eps, threshold):
 
 @rule(breakpoint=_rectified_gradient_vanishes, ranges={"threshold": (4.0, math.inf)})
 def radam(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8, threshold=5.0):
-    """RAdam (Liu et al., 2020): Adam times a factor that grows to 1; at first, m without division.
+    """RAdam (Liu et al., 2020): m alone in the first steps, then Adam times a factor that grows to 1.
 
-    It divides where rho_t, the length of the average of squares, exceeds ``threshold``: 4 in the
-    paper, 5 in its authors' program.
+    The division by sqrt(v) begins when rho_t, the effective length of the average of squares, exceeds ``threshold``: 4
+    in the paper, 5 in its authors' program.
     """
     w1, w2 = averaging_weight(b1, t), averaging_weight(b2, t)
     m = (1.0 - w1) * m + w1 * gradient
@@ -123,7 +122,7 @@ def radam(gradient, m, v, t, b1=0.9, b2=0.999, eps=1e-8, threshold=5.0):
 
 
 def _no_surprise(m, s, t, b1, b2, eps, floor):
-    # The gradient that leaves the average where it is: g - m is 0 then.
+    # The gradient for which g - m is 0.
     return m
 
 
@@ -150,8 +149,8 @@ def yogi(
 ):  # fmt: skip
     """Yogi (Zaheer et al., 2018, Alg. 2): v moves towards g^2 by (1 - b2) g^2; z = m / (sqrt(v) + eps).
 
-    v starts at ``initial``. The paper corrects no bias; with ``bias_corrected`` both averages are
-    divided as in Adam.
+    v starts at ``initial``. The paper does not correct the bias; with ``bias_corrected`` both averages are corrected as
+    in Adam.
     """
     square = gradient * gradient
     v = initial if t == 1.0 else v

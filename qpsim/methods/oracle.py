@@ -1,7 +1,7 @@
 """Idealised variance adaptation: the relative variance eta^2 is known exactly (Section 3).
 
-Only a problem whose noise is known can run these; they are what the moving averages of
-:mod:`qpsim.methods.averaged` try to estimate.
+They run only on problems whose noise is known. The methods of :mod:`qpsim.methods.averaged`
+estimate eta^2 by moving averages instead.
 """
 
 from qpsim.methods.rule import rule
@@ -24,5 +24,6 @@ def va_ssd(gradient, relative_variance, t):
 def va_ssd_erf(gradient, relative_variance, t):
     """Sign with the factor of Lemma 1 (Eq. 15): z = sign(g) erf(1 / (sqrt(2) eta))."""
     eta = sqrt(relative_variance)
-    # At eta = 0 the factor is 1; erf has reached 1 in double precision long before 1e-30.
+    # The bound 1e-30 avoids 1 / 0 at eta = 0; for such small eta the factor is 1 in double
+    # precision.
     return sign(gradient) * erf(0.7071067811865476 / max(eta, 1e-30))

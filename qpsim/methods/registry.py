@@ -11,7 +11,7 @@ _REGISTRY: dict[str, Rule] = {}
 
 
 def add(rule: Rule) -> None:
-    """Enter a rule of the package under its name."""
+    """Add a rule of the package to the registry."""
     _REGISTRY[rule.name] = rule
 
 

@@ -1,6 +1,6 @@
 """RMSprop, AdaGrad, AdaDelta and Rprop, which the paper names as related to Adam.
 
-None of them corrects the bias of its averages. All but Rprop add the epsilon of their sources.
+None of them corrects the bias of its averages. All but Rprop have the epsilon of their sources.
 """
 
 import math
@@ -8,7 +8,7 @@ import math
 from qpsim.methods.rule import rule
 from qpsim.rules.scalar import sign, sqrt
 
-# With 0 in its place the method would never move.
+# With an epsilon of 0 AdaDelta would never move.
 _ABOVE_ZERO = (2.2250738585072014e-308, math.inf)
 
 
@@ -44,7 +44,7 @@ def adagrad(gradient, total, t, eps=1e-10):
 def adadelta(gradient, v, u, t, decay=0.95, eps=1e-6):
     """AdaDelta (Zeiler, 2012): z = g sqrt(u + eps) / sqrt(v + eps), u a moving average of z^2.
 
-    Its steps carry theta's unit, so that a step size of 1 is meant.
+    Its direction has the unit of theta, and the usual step size is 1.
     """
     v = decay * v + (1.0 - decay) * gradient * gradient
     below = v + eps
@@ -65,9 +65,9 @@ def adadelta(gradient, v, u, t, decay=0.95, eps=1e-6):
 def rprop(gradient, size, previous, t, increase=1.2, decrease=0.5, smallest=1e-6, largest=50.0):
     """Rprop (Riedmiller & Braun, 1993), in the iRprop- form: z = size sign(g).
 
-    A coordinate's size, 1 at first, grows while its gradient keeps its sign and shrinks when the
-    sign changes; a step on which it changes is left out. ``smallest`` and ``largest`` bound it, at
-    the first step too.
+    Each coordinate has a size, 1 at first. It grows while the gradient keeps its sign and shrinks
+    when the sign changes; the coordinate does not move in a step in which the sign changes.
+    ``smallest`` and ``largest`` bound the size, also at the first step.
     """
     agreement = gradient * previous
     factor = increase if agreement > 0.0 else 1.0

@@ -1,8 +1,7 @@
-"""The decorator that declares a method: one scalar rule, with its facts read off the signature.
+"""The decorator ``rule``, which makes a method from one scalar function and reads its facts from the signature.
 
-A rule is (gradient, state, t, hyper-parameters) -> (direction, new state). The simulation on
-quadratics, the exact optimal step and the training of networks all map this one function over
-their arrays; no update is written twice.
+A rule is (gradient, state, t, hyper-parameters) -> (direction, new state). Simulations, exact optimal steps and the
+training of networks all apply this one function to each entry of their arrays, so that every update is written once.
 """
 
 from __future__ import annotations
@@ -150,11 +149,11 @@ def rule(
 
 
 def _check_output(made: Rule) -> None:
-    """Call the rule once, so that a wrong number of values is found where it is written."""
+    """Call the rule once, so that a wrong number of returned values is reported at its definition."""
     n_given = 2 + len(made.state_names) + (made.observes is not None)
     try:
         output = made.function(*[1.0] * n_given, *made.defaults.values())
-    except Exception:  # all arguments are 1 here, which it may not allow; `try_rule` tests it later
+    except Exception:  # the rule may refuse arguments that are all 1; `try_rule` tests it later
         return
     values = output if isinstance(output, tuple) else (output,)
     expected = 1 + len(made.state_names)

@@ -1,4 +1,4 @@
-"""What a method remembers between steps, on its way from one run to the next."""
+"""The class ``State``: what a method remembers between steps."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class State:
         return f"State(t={self.t}{fields})"
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write t and the arrays to one .npz file, atomically, to go on from another day.
+        """Write t and the arrays to one .npz file, atomically, so that a run can be continued later.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Tests of a user's rule before its first use, so that a mistake gets a message that names the rule.
+"""Tests of a user's rule before its first use, so that the error message of a mistake names the rule.
 
 Every rule that is not part of the package takes a few steps from a few gradients, first as ordinary
 Python and then as machine code. The exact step relies on what a rule declares (a closed form, or
@@ -14,28 +14,33 @@ from typing import Any
 from qpsim.errors import MethodError
 from qpsim.rules.declaration import Declaration
 
-# Both signs, and 0, where a rule may divide 0 by 0.
+# Gradients of both signs, and 0, where a rule may compute 0 / 0.
 _GRADIENTS = (0.75, -0.5, 0.0)
 _OBSERVED = 0.5
-# The first steps, where bias corrections are large, and late ones, where they have died out.
+# First steps, where bias corrections are large, and late steps, where they are negligible.
 _TIMES = (1, 2, 3, 4, 100, 10_000)
-# A declared form holds up to rounding, and up to a small epsilon that is added to a gradient of size 1.
+# Tolerance of a declared form: rounding, and a small epsilon added to a gradient of size 1.
 _ROUNDING = 1e-6
 
 _passed: set[tuple[Declaration, Any]] = set()
+# What each rule gave when it was compiled, with which hyper-parameters.
+_compiled_as: dict[Declaration, tuple[Any, list[Any]]] = {}
 
 
 def try_rule(rule: Declaration, hyper: Any) -> None:
-    """Try a method whose rule is not one of the package's, once for each of its hyper-parameters.
+    """Test a user's rule with these hyper-parameters; every combination is tested once.
 
     Raises
     ------
     MethodError
         The rule raises, does not return a direction and one number for each state, returns NaN or
         an infinity for ordinary gradients, does not have the form or the equivariance that it
-        declares, or cannot be compiled.
+        declares, cannot be compiled, or has been compiled and gives other values since.
     """
-    if rule.is_builtin or (rule, hyper) in _passed:
+    if rule.is_builtin:
+        return
+    _try_again(rule)
+    if (rule, hyper) in _passed:
         return
     for point in _walk(rule, hyper, rule.function, ""):
         _try_helpers(rule, hyper, *point)
@@ -47,6 +52,32 @@ def try_rule(rule: Declaration, hyper: Any) -> None:
         if helper is not None:
             _compiled(rule, helper, arguments - 1, hyper)
     _passed.add((rule, hyper))
+    _compiled_as.setdefault(rule, (hyper, _answers(rule, hyper)))
+
+
+def _try_again(rule: Declaration) -> None:
+    """Refuse a rule that reads a variable which was changed: its machine code keeps the former value."""
+    if rule in _compiled_as:
+        hyper, before = _compiled_as[rule]
+        if _answers(rule, hyper) != before:
+            raise MethodError(
+                f"Rule {rule.name!r} gives other values than when it was compiled, so a variable that it reads has "
+                "changed; machine code keeps the former value: declare the rule again, or make it a hyper-parameter."
+            )
+
+
+def _answers(rule: Declaration, hyper: Any) -> list[Any]:
+    """What the rule and its helpers give at the points of the trial, or the exception that ends them."""
+    functions = [f for f in (rule.offset, rule.breakpoint) if f is not None]
+    found: list[Any] = []
+    try:
+        for seen, state, t in _walk(rule, hyper, rule.function, ""):
+            rest = (*seen, *state, float(t), *hyper)
+            values = [float(function(*rest)) for function in functions]
+            found += [_moved(rule, hyper, 0.75, rest), *map(repr, values)]
+    except Exception as error:
+        found.append(repr(error))
+    return found
 
 
 # What a rule observes besides the gradient, its state, and t.
@@ -54,7 +85,7 @@ Point = tuple[list[float], list[float], int]
 
 
 def _walk(rule: Declaration, hyper: Any, function: Callable[..., Any], how: str) -> list[Point]:
-    """Take the steps, and return the points (arguments without the gradient) that they started from."""
+    """Take some steps, and return the points (arguments without the gradient) at which they started."""
     names = ("direction", *rule.state_names)
     seen = [_OBSERVED] if rule.observes else []
     points: list[Point] = []
@@ -121,7 +152,7 @@ def _try_form(rule: Declaration, hyper: Any, seen: list[float], state: list[floa
     offset = 0.0 if rule.offset is None else float(rule.offset(*rest))
     unit = max(1.0, abs(offset))
     above, below = (_moved(rule, hyper, side * unit - offset, rest)[0] for side in (1.0, -1.0))
-    # Close to where a sign turns, a wrong offset shows; an epsilon at the first step does as well.
+    # Small values of g + c, where the sign changes, show a wrong offset, and an epsilon at the first step.
     near = (1e-3, -1e-3) if rule.closed_form else ()
     for multiple in (-1.0, 0.5, -2.0, *near):
         got = _moved(rule, hyper, multiple * unit - offset, rest)[0]
@@ -181,10 +212,10 @@ def _compiled(rule: Declaration, function: Callable[..., Any], n_floats: int, hy
 
     kinds = [numba.float64] * n_floats
     kinds += [numba.boolean if isinstance(value, bool) else numba.float64 for value in hyper]
-    machine_code = dispatch.scalar_rule(function)
+    machine_code = dispatch.scalar_rule(function, rule)
     try:
         machine_code.compile(tuple(kinds))
-    except Exception as error:  # numba lets the errors of its own code out as they are
+    except Exception as error:  # numba raises errors of many classes
         raise MethodError(
             f"Rule {rule.name!r} cannot be compiled: {_reason(error)} Use plain arithmetic, math "
             "and qpsim.methods.scalar on the rule's own arguments."

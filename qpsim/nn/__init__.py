@@ -1,4 +1,14 @@
-"""Neural networks in NumPy: what the paper trains, so that the same methods can train it here.
+"""Neural networks in NumPy: the paper's networks and a user's own, trained by the methods of this package.
+
+- ``layers/``: a layer is a class with a forward and a backward pass; ``kernels/`` has the compiled loops.
+  ``losses`` and ``initializers`` are functions. ``network`` joins layers; ``assembly`` and ``build`` make its parts.
+- ``tasks``, ``catalogue``, ``architectures``: a network with its data and schedule, and the named ones. A new named
+  task is an entry in ``catalogue``. ``data/``: data sets, batches and transforms.
+- ``run``, ``training``, ``loop``, ``checkpoint``: one training run; ``optimizer`` applies a method's rule to it.
+- ``derivatives``, ``tangents``, ``curvature``: gradients, per-example moments and Hessian-vector products.
+- ``execution``, ``workspace``, ``memory``: how a step is divided among threads, and its memory.
+- ``measured``, ``race``: curvature and noise along a training; two methods from one point.
+- ``cells``, ``identity``: training runs of a tuning kept on disk, and what their numbers depend on.
 
 A network of one's own, from arrays to tuned step sizes and a trained network whose weights are kept:
 

@@ -1,15 +1,13 @@
 """The paper's three networks (its Section A), and small ones of the same kinds.
 
-What the paper leaves open is taken from the later benchmark of the same group (DeepOBS: Schneider,
-Balles and Hennig, 2019) and can be set: initial weights, the padding of the CIFAR-10 convolutions,
-the L2 factors, All-CNN's biases of 0.1. Options that are not explained are those of
+What the paper does not state is taken from the later benchmark of the same group (DeepOBS:
+Schneider, Balles and Hennig, 2019) and can be changed: initial weights, the padding of the CIFAR-10
+convolutions, the L2 factors, All-CNN's biases of 0.1. Further ``options`` are those of
 :class:`qpsim.nn.Network`.
 """
 
 from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from qpsim.nn.initializers import (
     Initializer,
@@ -29,7 +27,6 @@ from qpsim.nn.layers import (
     MaxPool,
     ReLU,
 )
-from qpsim.nn.losses import Loss
 from qpsim.nn.network import Network
 
 SMALL_NORMAL = truncated_normal(0.03)
@@ -41,14 +38,11 @@ def mnist_mlp(
     weight: Initializer = SMALL_NORMAL,
     bias: Initializer = zeros,
     weight_decay: float = 5e-4,
-    loss: str | Loss = "cross-entropy",
-    dtype: Any = np.float32,
-    rng: Any = None,
-    workers: int | None = None,
+    **options: Any,
 ) -> Network:
     """The MNIST network: 784-1000-500-100-10, ReLU. Trained with batches of 128.
 
-    Assumed: weights from a normal of scale 0.03 truncated at two of them, biases 0, L2 5e-4.
+    Assumed: weights from a normal of scale 0.03 truncated at 0.06, biases 0, L2 5e-4.
 
     Examples
     --------
@@ -56,9 +50,7 @@ def mnist_mlp(
     1336610
     """
     return mlp(
-        784, (1000, 500, 100), 10,
-        weight=weight, bias=bias, weight_decay=weight_decay, loss=loss, dtype=dtype, rng=rng,
-        workers=workers,
+        784, (1000, 500, 100), 10, weight=weight, bias=bias, weight_decay=weight_decay, **options
     )  # fmt: skip
 
 
@@ -69,11 +61,7 @@ def cifar10_cnn(
     dense_weight: Initializer = glorot_uniform,
     bias: Initializer = zeros,
     weight_decay: float = 2e-3,
-    loss: str | Loss = "cross-entropy",
-    dtype: Any = np.float32,
-    rng: Any = None,
-    workers: int | None = None,
-    fast: bool = True,
+    **options: Any,
 ) -> Network:
     """The CIFAR-10 network: three convolutions, each with ReLU and pool, and three dense layers.
 
@@ -96,16 +84,7 @@ def cifar10_cnn(
     for units in (512, 256):
         layers += [Dense(units, dense_weight, bias), ReLU()]
     layers.append(Dense(10, dense_weight, bias))
-    return Network(
-        layers,
-        (32, 32, 3),
-        weight_decay=weight_decay,
-        loss=loss,
-        dtype=dtype,
-        rng=rng,
-        workers=workers,
-        fast=fast,
-    )
+    return Network(layers, (32, 32, 3), weight_decay=weight_decay, **options)
 
 
 def cifar100_allcnn(
@@ -114,18 +93,14 @@ def cifar100_allcnn(
     weight: Initializer = glorot_normal,
     bias: Initializer = TENTHS,
     weight_decay: float = 5e-4,
-    loss: str | Loss = "cross-entropy",
-    dtype: Any = np.float32,
-    rng: Any = None,
-    workers: int | None = None,
-    fast: bool = True,
+    **options: Any,
 ) -> Network:
     """The CIFAR-100 network: All-CNN-C of Springenberg et al. (2014), nine convolutions, no dense.
 
     Three convolutions of 96 filters 3 x 3, three of 192, the last of each three with stride 2; one
-    of 192 filters 3 x 3 without padding, 192 and 100 of 1 x 1; the mean over what remains of the
-    image. ReLU after every convolution; dropout before the first, fourth and seventh. Trained with
-    batches of 256.
+    of 192 filters 3 x 3 without padding, 192 and 100 of 1 x 1; the mean over the remaining pixels.
+    ReLU after every convolution; dropout before the first, fourth and seventh. Trained with batches
+    of 256.
 
     Assumed: Glorot-normal weights, biases 0.1, L2 5e-4, and the seventh convolution unpadded.
 
@@ -144,16 +119,7 @@ def cifar100_allcnn(
         Dropout(dropout[2]), *conv(192, 3, padding="valid"), *conv(192, 1), *conv(100, 1),
         GlobalAveragePool(),
     ]  # fmt: skip
-    return Network(
-        layers,
-        (32, 32, 3),
-        weight_decay=weight_decay,
-        loss=loss,
-        dtype=dtype,
-        rng=rng,
-        workers=workers,
-        fast=fast,
-    )
+    return Network(layers, (32, 32, 3), weight_decay=weight_decay, **options)
 
 
 def mlp(
@@ -163,11 +129,7 @@ def mlp(
     *,
     weight: Initializer = glorot_uniform,
     bias: Initializer = zeros,
-    weight_decay: float = 0.0,
-    loss: str | Loss = "cross-entropy",
-    dtype: Any = np.float32,
-    rng: Any = None,
-    workers: int | None = None,
+    **options: Any,
 ) -> Network:
     """Dense layers with ReLU between; without ``hidden`` it is softmax regression.
 
@@ -180,15 +142,7 @@ def mlp(
     for units in hidden:
         layers += [Dense(units, weight, bias), ReLU()]
     layers.append(Dense(classes, weight, bias))
-    return Network(
-        layers,
-        (inputs,),
-        weight_decay=weight_decay,
-        loss=loss,
-        dtype=dtype,
-        rng=rng,
-        workers=workers,
-    )
+    return Network(layers, (inputs,), **options)
 
 
 def small_cnn(
@@ -201,16 +155,11 @@ def small_cnn(
     conv_weight: Initializer = glorot_normal,
     dense_weight: Initializer = glorot_uniform,
     bias: Initializer = zeros,
-    weight_decay: float = 0.0,
-    loss: str | Loss = "cross-entropy",
-    dtype: Any = np.float32,
-    rng: Any = None,
-    workers: int | None = None,
-    fast: bool = True,
+    **options: Any,
 ) -> Network:
     """A small relative of the CIFAR-10 network: convolutions with pools, then dense layers.
 
-    ``sizes`` are those of the kernels, one for each number of filters; 3 x 3 by default.
+    ``sizes`` are the kernel sizes, one for each number of filters; 3 by default.
 
     Examples
     --------
@@ -225,13 +174,4 @@ def small_cnn(
     for units in hidden:
         layers += [Dense(units, dense_weight, bias), ReLU()]
     layers.append(Dense(classes, dense_weight, bias))
-    return Network(
-        layers,
-        input_shape,
-        weight_decay=weight_decay,
-        loss=loss,
-        dtype=dtype,
-        rng=rng,
-        workers=workers,
-        fast=fast,
-    )
+    return Network(layers, input_shape, **options)

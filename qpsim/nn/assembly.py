@@ -1,4 +1,4 @@
-"""From a list of layers to a network's parts: fields, one vector of parameters, layers in place."""
+"""Makes the parts of a network from a list of layers: fields, one vector of parameters, connected layers."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Stage:
     source, target : int
         Numbers of the fields before and after it.
     input_shape, output_shape : tuple of int
-        Of one example. A field's own shape is another where an image has become a vector in place.
+        Of one example. The shape of the field differs if an image has become a vector without a copy.
     slices : tuple of slice
-        Where its parameters lie in the network's flat vector.
+        The positions of its parameters in the network's flat vector.
     shapes : tuple of tuple of int
         The parameters' shapes.
     """
@@ -74,7 +74,7 @@ def assemble(
     fast: bool,
     fewest_outputs: int,
 ) -> Assembly:
-    """Bind copies of the layers to their places, and draw the initial parameters.
+    """Connect copies of the layers, and draw the initial parameters.
 
     Raises
     ------
@@ -148,8 +148,8 @@ def _names(layers: Sequence[Layer], specified: Sequence[Sequence[Parameter]]) ->
 def _field(
     place: int, places: list[int], layers: Sequence[Layer], shapes: list[tuple[int, ...]]
 ) -> Field:
-    """The field of one number, with the margin that its last reader wants."""
+    """The field with this number, with the margin that the layer after it needs."""
     readers = [n for n in range(len(layers)) if places[n] == place]
     margin = layers[readers[-1]].margin(shapes[readers[-1]]) if readers else (0, 0, 0, 0)
-    # Layers in place may change the shape (flatten); the first shape is the field's.
+    # Layers that work in place may change the shape (Flatten); the field has the first shape.
     return Field(shapes[places.index(place)], margin)

@@ -1,4 +1,4 @@
-"""From what a task says of its network, layers or a name with numbers, to the network itself."""
+"""Makes the network of a task, from its layers, or from the name of a network with options."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _LAWS: dict[str, initializers.Initializer] = {
     "zeros": initializers.zeros,
 }
 _LAW_OPTIONS = ("weight", "conv_weight", "dense_weight", "bias")
-# The paper's networks read examples of one shape only.
+# The paper's networks accept only one shape of examples and one number of classes.
 _FIXED: dict[str, tuple[Callable[..., Network], tuple[int, ...], int]] = {
     "mnist_mlp": (architectures.mnist_mlp, (784,), 10),
     "cifar10_cnn": (architectures.cifar10_cnn, (32, 32, 3), 10),
@@ -45,7 +45,7 @@ def build_network(
     ----------
     task : Task
     dataset : Dataset
-        What `Task.load` gives.
+        As `Task.load` returns it.
     rng : seed or Generator
         Of the initial parameters.
     dtype : numpy.float32 (default) or numpy.float64
@@ -112,7 +112,7 @@ def build_network(
 
 
 def _options(spec: NetworkSpec) -> dict[str, Any]:
-    """The options with initial laws in place of their names."""
+    """The options, with names of initializers replaced by the functions."""
     options = dict(spec.keywords)
     for name in _LAW_OPTIONS:
         if name in options:

@@ -1,4 +1,4 @@
-"""The named tasks: the paper's three problems, and three small ones with data that come along."""
+"""The named tasks: the paper's three problems, and three small ones with built-in data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def task(name: str) -> Task:
     Raises
     ------
     DataError
-        There is no such task; the sentence names the nearest.
+        There is no such task; the message names the nearest.
 
     Examples
     --------
@@ -52,8 +52,8 @@ def task_names() -> tuple[str, ...]:
 def stand_in(name: str, *, n_train: int = 10_000, n_test: int = 2_000, rng: Seed = 0) -> Dataset:
     """Synthetic images of the shape and number of classes that a task's network expects.
 
-    For speed and correctness of the paper's networks at full size where the real files are not
-    at hand; the loss on it says nothing about the real data.
+    For tests of speed and correctness of the paper's networks without the real files. The loss on
+    it means nothing for the real data.
 
     >>> stand_in("cifar100", n_train=8, n_test=8).example_shape
     (32, 32, 3)

@@ -1,8 +1,7 @@
-"""A cell is one training run of a tuning; finished ones are kept on disk and never made twice.
+"""A cell is one training run of a tuning. Finished cells are stored on disk and not computed again.
 
-A cell's file is named by a hash of everything that its numbers depend on: the run, the data, and
-the sources of the code that computes it. A changed task, rule or layer therefore has another file,
-and a result is never taken for another's.
+The name of a cell's file is a hash of everything that its numbers depend on: the run, the data, and the source code
+that computes it. After a change of a task, rule or layer the name is different, so that old results are not used.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from qpsim.provenance import environment
 __all__ = ["Cell", "default_cache", "run_cell"]
 
 _KIND = "training cell"
-# The rooms whose sources decide a cell's numbers.
+# The subpackages whose code a cell's numbers depend on.
 _ROOMS = ("nn", "kernels", "methods", "rules")
 
 
@@ -44,9 +43,9 @@ class Cell:
     run : Run
     dataset : Dataset
     data_key : str
-        Tells the data: their fingerprint and the shape of an example.
+        Identifies the data: their fingerprint and the shape of an example.
     folder : Path or None
-        Keeps its history; None keeps nothing.
+        Folder for its history; None stores nothing.
     """
 
     run: Run
@@ -56,7 +55,7 @@ class Cell:
 
     @property
     def key(self) -> str:
-        """Hash of all that decides the cell's numbers."""
+        """Hash of everything that the cell's numbers depend on."""
         content = {
             "run": self.run.record(),
             "data": self.data_key,
@@ -68,14 +67,14 @@ class Cell:
 
     @property
     def path(self) -> Path | None:
-        """Where the finished cell lies; None if its run depends on what no record can tell."""
+        """The path of the finished cell; None if its run depends on something that cannot be recorded."""
         if self.folder is None or not is_complete(self.run.record()):
             return None
         return self.folder / f"{self.key}.npz"
 
 
 def default_cache() -> Path | None:
-    """``training`` in the user's cache folder, which QPSIM_CACHE_DIR moves; None if there is none."""
+    """The folder ``training`` in the user's cache folder (or in QPSIM_CACHE_DIR); None if there is none."""
     from qpsim.kernels.machine_code import cache_root
 
     root = cache_root()
@@ -96,12 +95,12 @@ def find(cell: Cell) -> History | None:
 
 
 def run_cell(cell: Cell, stop: Callable[[], bool] | None = None) -> History:
-    """Make a cell, or find it; a long run leaves checkpoints beside it and goes on from them.
+    """Compute a cell, or load it if it is finished. A long run writes checkpoints and continues from them.
 
     Raises
     ------
     KeyboardInterrupt
-        ``stop`` said True.
+        ``stop`` has returned True.
     FileError
         The folder cannot be written.
     """
@@ -119,7 +118,7 @@ def run_cell(cell: Cell, stop: Callable[[], bool] | None = None) -> History:
     except FileError:
         if partial is None or not partial.exists():
             raise
-        # The checkpoint is damaged: the run starts anew.
+        # The checkpoint is damaged: start the run again.
         partial.unlink()
         history = _trained(cell, partial, stop)
     if path is not None and partial is not None:
@@ -142,7 +141,7 @@ def _trained(cell: Cell, partial: Path | None, stop: Callable[[], bool] | None) 
 
 
 def score(history: History, criterion: str) -> float:
-    """What a run is chosen by, smaller is better: mean batch loss, or 1 - the best test accuracy.
+    """The score of a run, smaller is better: mean batch loss, or 1 - the best test accuracy.
 
     >>> score(History([1.0, 0.5], [0.1, 0.9], [0, 2], [1.0, 0.5], [0.1, 0.8]), "training-loss")
     0.75

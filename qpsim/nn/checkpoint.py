@@ -1,9 +1,8 @@
-"""A training run in one file, from which it goes on to the same bits.
+"""Checkpoints of training runs: one file, from which a run continues with the same bits.
 
-All randomness is a function of the seed and a count. Besides parameters and optimizer state, the
-file therefore holds only the run's description, the data's fingerprint, the step counter, and the
-history so far. It is written as a whole or not at all, and nothing in it is executed when it is
-read.
+All random numbers are functions of the seed and a counter. Therefore the file contains, besides parameters and
+optimizer state, only the run's description, the data's fingerprint, the step counter and the history so far. It is
+written atomically, and nothing in it is executed when it is read.
 """
 
 from __future__ import annotations
@@ -25,12 +24,12 @@ __all__ = ["LISTS", "load", "save"]
 _KIND = "training checkpoint"
 # The fields of a History that are lists of numbers.
 LISTS = ("batch_loss", "batch_accuracy", "evaluated", "test_loss", "test_accuracy")
-# What may differ when a run goes on: it may be made longer, and a listing's text decides no number.
+# What may differ when a run continues: the number of steps, and descriptive texts.
 _FREE = ("task.n_steps", "task.summary", "task.notes")
 
 
 def save(path: str | os.PathLike[str], loop: Loop, data: Mapping[str, Any]) -> Path:
-    """Write a run as it is between two steps; ``data`` is what `Dataset.record` says.
+    """Write the state of a run between two steps; ``data`` is the result of `Dataset.record`.
 
     Raises
     ------
@@ -53,7 +52,7 @@ def save(path: str | os.PathLike[str], loop: Loop, data: Mapping[str, Any]) -> P
 
 
 def load(path: str | os.PathLike[str], loop: Loop, data: Mapping[str, Any]) -> None:
-    """Bring a fresh loop of the same run on the same data to where the checkpoint was written.
+    """Restore the state of a new loop of the same run on the same data.
 
     Raises
     ------
@@ -101,7 +100,7 @@ def _fill(target: np.ndarray, values: np.ndarray, name: str) -> None:
 
 
 def _check_same_data(path: Any, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
-    """By content: a name may be another's, and the same data may have two names."""
+    """Compare data by content, since different data may have the same name, and equal data different names."""
     if found["fingerprint"] == asked["fingerprint"]:
         if found["shape"] != asked["shape"]:
             shapes = f"{tuple(found['shape'])}, not {tuple(asked['shape'])}"

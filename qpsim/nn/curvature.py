@@ -1,10 +1,9 @@
 """Products of a network's Hessian with vectors, exact to rounding.
 
-The gradient's derivative along a vector v is taken by differentiating the backward pass itself
-("forward over reverse"; B. Pearlmutter, "Fast exact multiplication by the Hessian", 1994). Every
-array a of a step gets a tangent, its derivative along v, here written ``ta``; a product like
-``dx = dy W^T`` gives ``tdx = tdy W^T + dy tW^T``. At the kinks of ReLU and max-pool, where there is no
-second derivative, the one of the side that the step is on is taken.
+The gradient's derivative along a vector v is taken by differentiating the backward pass itself ("forward over reverse";
+B. Pearlmutter, "Fast exact multiplication by the Hessian", 1994). Every array a of a step gets a tangent, its
+derivative along v, here written ``ta``; a product like ``dx = dy W^T`` gives ``tdx = tdy W^T + dy tW^T``. At the kinks
+of ReLU and max-pool, where the second derivative does not exist, the one-sided derivative of the forward pass is used.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from qpsim.nn.workspace import equal_bounds
 
 __all__ = ["hessian", "hessian_vector_product"]
 
-# Examples go to threads in so many parts at most. Each part has a sum as large as the parameters; if those are
-# many, a part has at least so many examples that adding up is little beside the products.
+# Largest number of parts of the examples. Each part has a sum as large as the parameters; with many parameters a part
+# has at least the last number of examples, so that adding the sums takes little time.
 _MAX_CHUNKS, _FEW_PARAMETERS, _LEAST_EXAMPLES = 16, 20_000, 128
-# Activations of the examples that a thread takes at a time, and sums that all threads hold.
+# Largest size in bytes of one thread's activations, and of all threads' sums.
 _BLOCK_BYTES, _SUM_BYTES = 64e6, 64e6
 _LARGEST_HESSIAN = 5000
 _AT_ONCE = 16
@@ -84,8 +83,8 @@ def _products(
 ) -> np.ndarray:
     """Products (k, P) with the Hessian of the data loss.
 
-    Each chunk of examples has a sum of its own. The sums are added in the order of the chunks, so
-    that the result does not depend on the number of threads.
+    Each chunk of examples has its own sum. The sums are added in the order of the chunks, so that the result does not
+    depend on the number of threads.
     """
     sums = np.zeros((len(bounds) - 1, *vectors.shape), network.dtype)
     chains = _Chain(network, key)
@@ -103,7 +102,7 @@ def _products(
 
 
 class _Chain:
-    """A network's layers as they were given, with their parameters and the shapes between them."""
+    """A network's original layers, with their parameters and the shapes between them."""
 
     def __init__(self, network: Any, key: int | None) -> None:
         self.network, self.key = network, key
@@ -136,7 +135,7 @@ class _Chain:
         network = self.network
         steps = self._steps(first, len(x))
         values = self._split(network.parameters)
-        # Below the first layer with parameters nothing has a tangent, and no gradient is needed.
+        # Below the first layer with parameters all tangents are 0, and no gradients are needed.
         lowest = next(n for n, count in enumerate(self.counts) if count)
         value = x.astype(network.dtype, copy=False)
         for step, own in zip(steps, values, strict=True):

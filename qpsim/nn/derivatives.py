@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class PerExampleMoments(NamedTuple):
-    """What `Network.per_example_moments` returns, all about the data loss, without L2.
+    """The result of `Network.per_example_moments`, for the data loss without L2.
 
     Attributes
     ----------
@@ -37,7 +37,7 @@ class PerExampleMoments(NamedTuple):
 
 
 class Differentiable:
-    """What a network computes by backpropagation. `qpsim.nn.Network` inherits these methods.
+    """The methods of `qpsim.nn.Network` that compute derivatives.
 
     A class that inherits from this one sets the attributes below and defines ``_plan``.
     """
@@ -70,11 +70,11 @@ class Differentiable:
         ----------
         x : array (B, *input_shape)
         y : array (B,) of integers, or (B, ...) of numbers
-            Labels from 0 to n_outputs - 1; or what else the loss compares outputs with.
+            Labels from 0 to n_outputs - 1, or other targets of the loss.
         rng : Generator, optional
-            Where dropout comes from: one number is drawn per call if the network drops anything.
+            The source of dropout: one number is drawn in each call if the network has dropout.
         train : bool, default True
-            False leaves dropout out.
+            False turns dropout off.
         out : array (P,), optional
             Receives the gradient.
 
@@ -108,8 +108,8 @@ class Differentiable:
     ) -> PerExampleMoments:
         """Mean and sum of squares of the per-example gradients of the data loss, without L2.
 
-        Never holds the B x P gradients. `minibatch_variance` makes the paper's Eq. 44 of it, in
-        its unbiased form; `add_weight_decay` adds what is missing to the objective's gradient.
+        The B x P gradients are never stored. `minibatch_variance` computes the unbiased Eq. 44 from it;
+        `add_weight_decay` adds the L2 term to the gradient.
 
         Parameters
         ----------
@@ -177,7 +177,7 @@ class Differentiable:
         Parameters
         ----------
         x, y, rng, train
-            As for `loss_and_gradient`; generators of the same state drop the same.
+            As for `loss_and_gradient`; generators of equal state give equal dropout.
         v : array (P,) or (P, k)
             One vector, or k of them as columns.
 
@@ -262,7 +262,7 @@ class Differentiable:
                 )
         key = self._dropout_key(rng, train)
         request = Request(x, targets, key, weight_decay, gradient, squares)
-        # In a run that diverges numbers overflow, which the caller sees in the loss.
+        # In a diverging run numbers overflow; the caller sees this in the loss.
         with (
             one_blas_thread(load_scipy=False),
             np.errstate(over="ignore", invalid="ignore", divide="ignore"),

@@ -1,4 +1,4 @@
-"""The examples that a network is given: whether they fit it, and how well it fits them."""
+"""Checks of examples and targets, and the accuracy."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from qpsim.errors import NetworkError
 
 
 class Fit(NamedTuple):
-    """How well a batch was fitted: its mean loss, without L2, and accuracy.
+    """Mean loss of a batch, without L2, and accuracy.
 
-    The accuracy is the share of examples whose largest output is the one of the label; NaN where
-    targets are no labels.
+    The accuracy is the fraction of examples whose largest output is that of the label; NaN if
+    targets are not labels.
     """
 
     loss: float
@@ -22,7 +22,7 @@ class Fit(NamedTuple):
 
 
 def checked_examples(x: np.ndarray, input_shape: tuple[int, ...]) -> np.ndarray:
-    """The examples as an array (B, *input_shape), or a NetworkError that says what is wrong."""
+    """The examples as an array (B, *input_shape); raises NetworkError if they do not fit."""
     x = checks.array("x", x, NetworkError)
     if x.shape[1:] != input_shape or x.ndim == 0 or len(x) == 0:
         sizes = ", ".join(map(str, input_shape))
@@ -47,7 +47,7 @@ def checked_targets(y: np.ndarray, n_examples: int, n_classes: int | None) -> np
 
 
 def accuracy(outputs: np.ndarray, targets: np.ndarray) -> float:
-    """The share of examples whose largest output (B, k) is the one of the label (B,); else NaN."""
+    """The fraction of examples whose largest output (B, k) is that of the label (B,); NaN without labels."""
     if targets.ndim != 1 or targets.dtype.kind not in "iu":
         return float("nan")
     return float((outputs.argmax(axis=1) == targets).mean())

@@ -1,18 +1,18 @@
-"""How one step runs: which examples form a task, where activations lie, what is added when.
+"""How one step of a network is divided among threads, and its memory.
 
-A network falls in two. The *trunk*, up to the first dense layer, is done block by block: a few
-images pass through all its layers while they are in cache. The *head*, from that dense layer on, is
-faster with many examples at once. A step is at most four rounds of tasks:
+A network has two parts. The *trunk*, up to the first dense layer, is computed block by block: a few
+images pass through all its layers while they are in the cache. The *head*, from that dense layer
+on, is faster with many examples at once. A step has at most four rounds of tasks:
 
-1. trunk forward, a chunk of examples a task;
-2. head forward, loss, and head backward, some rows of the batch a task;
-3. trunk backward, a chunk a task with a gradient sum of its own, and the dense layers' weight
-   gradients, some rows of a matrix a task;
-4. the chunks' sums added, in the order of the chunks.
+1. trunk forward, one task for each chunk of examples;
+2. head forward, loss, and head backward, one task for some rows of the batch;
+3. trunk backward, one task for each chunk, with its own gradient sum; and the dense layers' weight
+   gradients, one task for some rows of a matrix;
+4. the sums of the chunks are added, in the order of the chunks.
 
-Without a head, rounds 1 to 3 are one: a block goes forward and at once backward, so that only
-blocks, not the batch, take memory. How the work is cut depends on the network and the batch alone,
-never on the number of workers, and so do the bits of the result.
+Without a head, rounds 1 to 3 are one: each block goes forward and then backward, so that only
+blocks and not the whole batch need memory. The division depends only on the network and the batch,
+not on the number of workers, so that the bits of the result do not depend on it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from qpsim.nn.workspace import Request, Workspace, equal_bounds, zeros_for
 
 _MAX_CHUNKS = 16
 _CHUNK_WORK = 5e6  # multiplications below which another thread costs more than it saves
-# Activations and gradients of a block: matrix products want many images, the cache has room for few.
+# Bytes of the activations and gradients of a block: many images for fast matrix products, few enough for the cache.
 _BLOCK_BYTES = 56e6
 _HEAD_ROWS = 64  # so many that each weight fetched from memory is used often enough
 _SLAB_WORK = 1.6e7
@@ -39,7 +39,7 @@ _COMPILED_SUM = 10_000  # numbers from which a compiled sum is faster; small net
 
 
 class Plan:
-    """How the work is cut, and all the memory, for batches of up to ``capacity`` examples.
+    """The division of the work, and all memory, for batches of up to ``capacity`` examples.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ class Plan:
     dtype
     capacity : int
     training : bool
-        False plans the forward pass only, and then nothing is kept but the outputs.
+        False is for the forward pass only, which stores nothing but the outputs.
     workers : int
     loss : callable
         With the signature of `qpsim.nn.losses.softmax_cross_entropy`.
@@ -79,7 +79,7 @@ class Plan:
         self._trunk_work = max(sum(stage.layer.work() for stage in self.trunk), 1)
         per_example = sum(2 * prod(f.buffer_shape) for f in fields[: self._boundary + 1])
         fitting = max(int(_BLOCK_BYTES / (per_example * np.dtype(dtype).itemsize)), 1)
-        # No chunk of any batch up to ``capacity`` is longer, so that this cuts nothing.
+        # No chunk of a batch of up to ``capacity`` examples is longer than this.
         longest = max(-(-capacity // _MAX_CHUNKS), int(_CHUNK_WORK / self._trunk_work) + 1)
         self.block = min(fitting, longest)
         self.trunk_parameters = max(
@@ -141,7 +141,7 @@ class Plan:
             self._trunk_round(request, self._run_trunk_both)
         if self.trunk_parameters:
             self._add_chunks(request, len(chunks) - 1)
-        # By parameter, not in the order in which threads came to them.
+        # In the order of parameters, not of threads, so that rounding is always the same.
         penalty = sum(request.penalties[start] for start in sorted(request.penalties))
         return float(self.losses[:n].sum()) / n, 0.5 * request.weight_decay * penalty
 
@@ -171,7 +171,7 @@ class Plan:
     # Memory.
 
     def _kept_fields(self) -> list[int]:
-        """Fields that hold the whole batch: what the head or a backward pass reads later."""
+        """Fields stored for the whole batch, since the head or a backward pass reads them later."""
         if not self.has_head:
             return []
         kept = set(range(self._boundary, len(self.fields)))
@@ -192,7 +192,7 @@ class Plan:
         for_each(task, n_tasks, self.workers)
 
     def _workspace(self) -> Workspace:
-        """One that is idle, or a new one; list.pop is safe between threads."""
+        """An idle workspace, or a new one; list.pop is safe between threads."""
         try:
             return self._idle.pop()
         except IndexError:
@@ -241,11 +241,11 @@ class Plan:
         return None if memory is None else memory[: stop - start]
 
     def _before(self, stage: Stage, values: np.ndarray) -> np.ndarray:
-        """The array of the field before a stage, as its layer wants it."""
+        """The array of the field before a stage, in the shape that its layer expects."""
         return _seen(stage.layer, self.fields[stage.source], stage.input_shape, values)
 
     def _behind(self, stage: Stage, values: np.ndarray) -> np.ndarray:
-        """The array of the field behind a stage, as its layer wants it."""
+        """The array of the field after a stage, in the shape that its layer expects."""
         return _seen(stage.layer, self.fields[stage.target], stage.output_shape, values)
 
     def _run_trunk_forward(
@@ -343,7 +343,7 @@ class Plan:
                 squared_dy.sum(axis=0, out=request.squares[bias])
 
     def _decay(self, request: Request, start: int, stop: int) -> None:
-        """Add the L2 term of the parameters start:stop while they are in cache."""
+        """Add the L2 term of the parameters start:stop."""
         if request.weight_decay == 0:
             return
         assert request.gradient is not None
@@ -378,14 +378,14 @@ class Plan:
 
 
 def _seen(layer: Layer, field: Field, shape: tuple[int, ...], values: np.ndarray) -> np.ndarray:
-    """A field's array with its margin or without, in the shape that the layer knows."""
+    """A field's array, with or without its margin, in the shape that the layer expects."""
     if not layer.whole_fields:
         values = field.image(values)
     return values if field.shape == shape else values.reshape(len(values), *shape)
 
 
 def _first_of_head(stages: list[Stage], fields: list[Field]) -> int:
-    """Number of the stage from which on all layers may see the whole batch at once."""
+    """Number of the stage from which on all layers may get the whole batch at once."""
     last_of_trunk = max((n for n, s in enumerate(stages) if _needs_trunk(s)), default=-1)
     if last_of_trunk < 0 and len(fields[0].shape) == 1:
         return 0
@@ -394,7 +394,7 @@ def _first_of_head(stages: list[Stage], fields: list[Field]) -> int:
 
 
 def _needs_trunk(stage: Stage) -> bool:
-    """Whether a layer has parameters, memory or scratch that only the trunk provides for."""
+    """Whether a layer has parameters, memory or scratch that only the trunk supports."""
     kind = type(stage.layer)
     own = kind.memory is not Layer.memory or kind.scratch is not Layer.scratch
     return own or (bool(stage.slices) and kind is not Dense)

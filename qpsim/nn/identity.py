@@ -1,11 +1,10 @@
-"""What a run's numbers depend on, as plain JSON values: settings, arrays, and a user's own code.
+"""Describes everything that a run's numbers depend on as JSON values: settings, arrays, and a user's code.
 
-A checkpoint or a cached result may be used again only by a run that would give the same numbers. A
-name is not enough to tell: a transform may hold an array, a loss may read a constant of its module.
-:func:`describe` follows such references. Code of the standard library and of installed packages is
-known by its name and version; everything else by its bytecode, which is what runs, whatever has become
-of the file since. A function that reads a file or evaluates text gives what no description can tell:
-:func:`is_complete` says so, and such runs are not cached.
+A checkpoint or a cached result may be used only by a run that would give the same numbers. A name is not enough: a
+transform may contain an array, a loss may read a constant of its module. :func:`describe` follows such references. Code
+of the standard library and of installed packages is identified by its name and version; all other code by its bytecode,
+since its file may have changed after it was loaded. For a function that reads a file or evaluates text the description
+is not complete (:func:`is_complete`), and such runs are not cached.
 """
 
 from __future__ import annotations
@@ -32,10 +31,10 @@ __all__ = ["describe", "digest", "is_complete", "source_digest"]
 _INSTALLED = ("site-packages", "dist-packages")
 # Built-in functions whose results depend on more than their arguments.
 _OPEN_ENDED = {"open", "eval", "exec", "input", "__import__", "globals"}
-# Packages within packages whose attributes a function may name, as in package.part.module.constant.
+# Largest depth of attributes of packages that are followed, as in package.part.module.constant.
 _DEEPEST = 5
 _UNKNOWN = "(depends on what is not recorded)"
-# Methods that @dataclass writes, from what is described already.
+# Methods that @dataclass generates; they need not be described.
 _GENERATED = {
     *(f"__{name}__" for name in ("init", "repr", "eq", "hash", "lt", "le", "gt", "ge")),
     *(f"__{name}__" for name in ("setattr", "delattr", "replace", "getstate", "setstate")),
@@ -43,7 +42,7 @@ _GENERATED = {
 
 
 def describe(value: Any) -> Any:
-    """A value as plain JSON values, equal for values that lead to equal numbers.
+    """A value as JSON values, which are equal for values that give equal numbers.
 
     Numbers, texts, lists and tables stay what they are; an array becomes its hash; a function its
     name and a hash of its source, of the global variables and closures that it reads and of the
@@ -77,7 +76,7 @@ def digest(value: Any) -> str:
 
 
 def is_complete(description: Any) -> bool:
-    """Whether a description (of :func:`describe`) tells all that the numbers depend on.
+    """Whether a description made by :func:`describe` is complete.
 
     Examples
     --------
@@ -90,7 +89,7 @@ def is_complete(description: Any) -> bool:
 
 
 def source_digest(function: types.FunctionType) -> str:
-    """Hash of a function's code, and of the user's code and values that it reads.
+    """Hash of a function's code and of the user's code and values to which it refers.
 
     Examples
     --------
@@ -102,7 +101,7 @@ def source_digest(function: types.FunctionType) -> str:
 
 
 def _described(value: Any, above: tuple[int, ...]) -> Any:
-    """``above`` are the ids of the objects that lead here, so that a cycle ends."""
+    """``above`` are the ids of the containing objects, by which cycles are recognised."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -131,7 +130,7 @@ def _described(value: Any, above: tuple[int, ...]) -> Any:
         return value.__name__ + _version(value.__name__)
     if isinstance(value, type):
         return _class(value, above)
-    python = getattr(value, "py_func", value)  # what numba has compiled
+    python = getattr(value, "py_func", value)  # a function compiled by numba
     if isinstance(value, functools._lru_cache_wrapper):
         python = value.__wrapped__
     if isinstance(python, types.FunctionType):
@@ -156,7 +155,7 @@ def _container(value: Any, above: tuple[int, ...]) -> Any:
         content = [_described(item, above) for item in value]
     if not getattr(value, "__dict__", None):
         return content
-    # A subclass may hold more than its items.
+    # A subclass may have attributes besides its items.
     more = {name: _described(item, above) for name, item in vars(value).items()}
     return {"class": _class(type(value), above), "content": content, **more}
 
@@ -166,7 +165,7 @@ def _key(key: Any) -> str:
 
 
 def _function(function: types.FunctionType, above: tuple[int, ...]) -> Any:
-    # What exec makes without a module has the builtins' name, in which nothing is written in Python.
+    # A function made by exec may have the module name "builtins", which has no Python functions.
     if function.__module__ not in (None, "builtins") and _is_library(function.__module__):
         return _name(function)
     return {"function": _name(function), **_digested(_used(function, above))}
@@ -182,7 +181,7 @@ def _used(function: types.FunctionType, above: tuple[int, ...]) -> dict[str, Any
 
 
 def _class(kind: type, above: tuple[int, ...]) -> Any:
-    """A class by name, and by what it defines where it is a user's."""
+    """A class by its name, and a user's class also by its content."""
     own = [base for base in kind.__mro__ if not _is_library(base.__module__)]
     if not own:
         return _name(kind)
@@ -194,7 +193,7 @@ def _class(kind: type, above: tuple[int, ...]) -> Any:
 
 
 def _contents(kind: type) -> Iterator[tuple[str, Any]]:
-    """What a class defines: its methods, and the values of its attributes."""
+    """The content of a class: its methods, and the values of its attributes."""
     for name, item in sorted(vars(kind).items()):
         if isinstance(item, (staticmethod, classmethod)):
             item = item.__func__
@@ -221,7 +220,7 @@ def _object(value: Any, above: tuple[int, ...]) -> Any:
         try:
             content = _hash(pickle.dumps(value, protocol=4))
             return {"kind": _class(kind, above), "hash": content}
-        except Exception:  # whatever a foreign object raises
+        except Exception:  # objects of other packages may raise anything
             raise TrainingError(
                 f"A run cannot depend on {value!r:.60}: objects of type {_name(kind)} cannot be "
                 "recorded."
@@ -283,7 +282,7 @@ def _name(item: Any) -> str:
 
 @functools.cache
 def _version(module: str) -> str:
-    """The version of the installed package that a module belongs to; its code is known by that."""
+    """The version of the installed package that a module belongs to, which identifies its code."""
     root = module.partition(".")[0]
     if root == "qpsim" or root in sys.stdlib_module_names or not _is_library(module):
         return ""

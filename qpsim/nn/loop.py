@@ -1,8 +1,8 @@
-"""A training run under way: one step after the other, and the test set in between.
+"""The loop of a training run: steps, and evaluations on the test set.
 
-Everything random comes from streams that are functions of the seed and a count: the initial
-parameters, the data order with its augmentation, and dropout. Runs of one seed share all three, so
-that methods may be compared seed by seed.
+All random numbers come from streams that are functions of the seed and a counter: the initial
+parameters, the data order with its augmentation, and dropout. Runs with equal seeds have equal
+streams, so that methods can be compared seed by seed.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ from qpsim.nn.run import History, Run
 
 __all__ = ["LARGEST_LOSS", "Loop"]
 
-# A cross-entropy this large is never recovered from; guessing costs log(n_classes).
+# No run recovers from a cross-entropy this large; that of guessing is log(n_classes).
 LARGEST_LOSS = 1e4
 _PARAMETERS, _DATA, _DROPOUT = range(3)
 
 
 class Loop:
-    """Everything that changes from step to step in a run, and nothing else.
+    """The changing state of a run.
 
-    A run has diverged when a batch loss is no number or larger than `LARGEST_LOSS`; for another
-    loss than the cross-entropy, larger than that multiple of the untrained network's loss.
+    A run has diverged when a batch loss is NaN or larger than `LARGEST_LOSS`; for other losses than
+    the cross-entropy, larger than that multiple of the untrained network's loss.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class Loop:
 
     @property
     def finished(self) -> bool:
-        """Whether there is nothing left to do."""
+        """Whether all steps are done, or the run has diverged."""
         diverged = self.history.diverged_at is not None
         return diverged or self.batches.step >= self.run.task.n_steps
 
@@ -73,7 +73,7 @@ class Loop:
         return LARGEST_LOSS * max(abs(self.history.test_loss[0]), 1.0)
 
     def advance(self) -> float:
-        """Take one step; its batch loss.
+        """Take one step. Returns its batch loss.
 
         Raises
         ------

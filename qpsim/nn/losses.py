@@ -1,4 +1,4 @@
-"""What is minimised for each example, and what the spread of per-example gradients says of their mean."""
+"""The losses, and the variance estimate of a minibatch's gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from qpsim.errors import NetworkError, nearest
 
 __all__ = ["LOSSES", "Loss", "minibatch_variance", "softmax_cross_entropy", "squared_error"]
 
-# A loss of one's own: (outputs (n, k), targets) -> (losses (n,), their gradients by outputs (n, k)).
+# A user's loss: (outputs (n, k), targets) -> (losses (n,), gradients by outputs (n, k)).
 Loss = Callable[[np.ndarray, np.ndarray], "tuple[np.ndarray, np.ndarray]"]
 
 
@@ -84,7 +84,7 @@ def squared_error(outputs: np.ndarray, targets: np.ndarray) -> tuple[np.ndarray,
     return 0.5 * np.square(gradients, dtype=np.float64).sum(axis=1), gradients
 
 
-# By the names that a task and a network take; None stands for the built-in cross-entropy.
+# The losses by name; None stands for the built-in cross-entropy.
 LOSSES: dict[str, Loss | None] = {"cross-entropy": None, "squared-error": squared_error}
 
 
@@ -104,7 +104,7 @@ def find_loss(loss: str | Loss) -> Loss | None:
 
 
 def filling(loss: Loss) -> Callable[..., np.ndarray]:
-    """A loss of one's own with the signature of `softmax_cross_entropy`, its results checked."""
+    """A user's loss with the signature of `softmax_cross_entropy` and with checks of its results."""
 
     def filled(
         outputs: np.ndarray,
@@ -136,9 +136,9 @@ def minibatch_variance(
 
         s = ((1/B) sum_k g_k^2 - g^2) / (B - 1)
 
-    has the variance of *g* (not of one g_k) as its expectation. The paper prints B for B - 1, of
-    which the expectation is (B - 1)/B of it. Rounding can leave s slightly negative where all g_k
-    agree: such values become 0.
+    has the variance of *g* (not of one g_k) as its expectation. The paper prints B in place of B -
+    1, which gives (B - 1)/B of it. If all g_k are equal, s may be slightly negative by rounding;
+    such values become 0.
 
     Parameters
     ----------

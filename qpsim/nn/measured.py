@@ -1,4 +1,4 @@
-"""A network along its training, measured: curvature, noise and the worth of each direction at some steps."""
+"""Measures curvature, noise and the improvement by each direction at some steps of a training."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from qpsim.nn.race import Race, race
 from qpsim.nn.run import Run
 from qpsim.nn.tasks import Task
 
-# Parameters of which gradients are kept in double precision.
+# Largest number of parameters for which gradients are stored in double precision.
 _DOUBLE = 200_000
 METHODS = ("sgd", "ssd", "svag", "va-ssd")
 
 
 @dataclass(frozen=True)
 class Sizes:
-    """How much is measured at each point.
+    """The extent of the measurements at each point.
 
     Attributes
     ----------
     n_examples : int
-        Training examples whose mean loss is the objective; all of them where there are fewer.
+        Number of training examples whose mean loss is the objective (at most all).
     n_gradients : int
         Minibatches, drawn from those examples with replacement.
     n_probes, n_rows, n_lanczos, n_eigenvalues : int
@@ -49,7 +49,7 @@ class Sizes:
     n_race : int
         Steps of the race of sign against gradient descent from each point (:mod:`qpsim.nn.race`); 0: none.
     by_layer : bool
-        Whether c is measured for each layer's parameters alone too.
+        Whether c is also measured for the parameters of each layer.
     """
 
     n_examples: int = 512
@@ -79,7 +79,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Probe:
-    """What was measured after ``step`` steps."""
+    """The measurements after ``step`` steps."""
 
     step: int
     loss: float
@@ -108,7 +108,7 @@ def network_point(
 ) -> Point:
     """A network at its present parameters, with the mean loss of some examples as the objective.
 
-    Minibatches are drawn from the examples with replacement. Nothing is dropped; the L2 term is part of it.
+    Minibatches are drawn from the examples with replacement. Without dropout; the L2 term is included.
 
     Examples
     --------
@@ -120,7 +120,7 @@ def network_point(
     (8, (1, 8), ['dense1.bias', 'dense1.weight'])
     """
     origin = network.parameters.copy()
-    # All gradients are kept by some measurements; those of large networks in single precision.
+    # Some measurements store all gradients; those of large networks are in single precision.
     kept = np.float64 if origin.size <= _DOUBLE else np.float32
     rows = np.random.default_rng(rng).integers(len(x), size=(n_gradients, batch_size))
 
@@ -147,7 +147,7 @@ def network_point(
 
 
 def examples(task: Task, dataset: Dataset, n: int, rng: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Some training examples, drawn without replacement, as the network reads them, in double precision."""
+    """Some training examples, drawn without replacement, after the transform, in double precision."""
     parts = list(task.evaluation_batches(dataset.train))
     x, y = (np.concatenate([part[k] for part in parts]) for k in range(2))
     chosen = np.random.default_rng(rng).permutation(len(y))[:n]
@@ -179,9 +179,9 @@ def probe(
     methods : sequence of str, optional
         Methods whose directions are measured; by default SGD, sign descent, their adapted variants and the run's own.
     done : callable, optional
-        Called with each probe as soon as it is there, to keep it.
+        Called with each probe when it is finished, for example to save it.
     skip : sequence of int
-        Steps that are known already.
+        Steps that need not be measured.
     workers : int or None
 
     Returns
@@ -229,7 +229,7 @@ def probe(
 
 
 def refuse_unmeasured(method: Method) -> None:
-    """Refuse a method whose direction gradients alone do not give.
+    """Raise MeasureError for a method whose direction depends on more than the gradients.
 
     Raises
     ------

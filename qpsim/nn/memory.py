@@ -1,4 +1,4 @@
-"""Arrays that begin at a cache line, so that loading a vector register never crosses one."""
+"""Arrays that begin at a cache line, for faster vector instructions."""
 
 from math import prod
 from typing import Any

@@ -1,4 +1,4 @@
-"""A network: layers in a row, one flat parameter vector, and what an optimizer asks of them."""
+"""``Network``: a sequence of layers with a loss, and one flat vector of parameters."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PREDICTED_AT_ONCE = 256
 
 
 class Network(Differentiable):
-    """Layers in a row with a loss on top.
+    """A sequence of layers, followed by a loss.
 
     The objective is the mean loss of the batch plus ``weight_decay / 2`` times the sum of squares
     of all weights (not the biases).
@@ -33,7 +33,8 @@ class Network(Differentiable):
     Parameters
     ----------
     layers : sequence of Layer
-        From input to outputs. The network binds copies; the same layers can make another network.
+        From input to outputs. The network uses copies, so that the same layers can be used for
+        other networks.
     input_shape : tuple of int
         Of one example: (features,) or (height, width, channels).
     weight_decay : float, default 0
@@ -48,9 +49,9 @@ class Network(Differentiable):
     workers : int or None
         Threads; None means one per available core. The results do not depend on it.
     fast : bool, default True
-        Let float32 convolutions of 3 x 3 and stride 1 use Winograd's algorithm where it is faster,
-        by a factor of about two, with rounding errors some five times larger (2e-6 of the result's
-        spread). float64 never does.
+        Whether float32 convolutions of 3 x 3 and stride 1 use Winograd's algorithm where it is
+        faster. It is about twice as fast, with rounding errors about five times larger (2e-6 of the
+        result's standard deviation). float64 never uses it.
 
     Attributes
     ----------
@@ -64,7 +65,8 @@ class Network(Differentiable):
 
     Notes
     -----
-    One network serves one thread at a time. Its working memory is made at the first step and kept.
+    A network must be used by one thread at a time. Its working memory is allocated at the first
+    step and kept.
 
     Examples
     --------
@@ -139,12 +141,12 @@ class Network(Differentiable):
 
     @property
     def decaying(self) -> Sequence[slice]:
-        """Parts of the vector that the L2 term includes."""
+        """Parts of the vector that are in the L2 term."""
         return self._parts.decaying
 
     @property
     def dropouts(self) -> list[tuple[Dropout, Field]]:
-        """Its dropout layers in their order, each with the field that it works on."""
+        """Its dropout layers in order, each with its field."""
         return [
             (stage.layer, self._parts.fields[stage.source])
             for stage in self._parts.stages
@@ -153,7 +155,7 @@ class Network(Differentiable):
 
     @property
     def n_outputs(self) -> int:
-        """Numbers that it gives for an example: scores of the classes, or a target's length."""
+        """Number of outputs for an example: the number of classes, or the length of a target."""
         return self._parts.fields[-1].shape[0]
 
     def named(self, vector: np.ndarray) -> dict[str, np.ndarray]:
@@ -171,7 +173,7 @@ class Network(Differentiable):
         }
 
     def predict(self, x: np.ndarray) -> np.ndarray:
-        """The outputs (B, n_outputs), nothing dropped; of class scores the argmax is the class.
+        """The outputs (B, n_outputs), without dropout; the argmax of class scores is the class.
 
         Examples
         --------
@@ -189,7 +191,7 @@ class Network(Differentiable):
         return outputs
 
     def evaluate(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
-        """Mean data loss (without L2) and accuracy, nothing dropped; `Fit` says what accuracy is.
+        """Mean data loss (without L2) and accuracy (see `Fit`), without dropout.
 
         Examples
         --------
@@ -226,7 +228,7 @@ class Network(Differentiable):
         return write_weights(path, self._parts.views)
 
     def load(self, path: str | os.PathLike[str]) -> None:
-        """Take the parameters of a file that `save` wrote for a network of the same layers.
+        """Read the parameters from a file written by `save` for a network with the same layers.
 
         Raises
         ------

@@ -1,8 +1,8 @@
-"""The optimizer's step on a network: a method's scalar rule, mapped over the vector of parameters.
+"""One step of a method on a network: the scalar rule applied to each parameter.
 
 The rules are the same as on quadratic problems. Parameters and state are stored in the network's
-dtype, usually float32, and the rule's arithmetic is float64: squares of small averages do not
-underflow there, so that a sign is not lost.
+dtype, usually float32, and the rule's arithmetic is float64, so that squares of small averages do
+not underflow.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 from qpsim.errors import MethodError, TrainingError
 from qpsim.execution.threads import for_each
 from qpsim.methods import Method
+from qpsim.methods.trial import try_rule
 from qpsim.nn.examples import Fit
 from qpsim.nn.losses import minibatch_variance
 from qpsim.nn.memory import aligned_zeros
@@ -19,12 +20,12 @@ from qpsim.nn.network import Network
 
 __all__ = ["Optimizer", "check_trains"]
 
-# Parameters that a thread takes at a time; the results do not depend on it.
+# Parameters of one task of a thread; the results do not depend on it.
 _CHUNK = 1 << 16
 
 
 def check_trains(method: Method) -> None:
-    """Raise MethodError for a method that observes what a network cannot show.
+    """Raise MethodError for a method that needs the exact relative variance.
 
     >>> import qpsim
     >>> check_trains(qpsim.method("svag"))
@@ -44,8 +45,8 @@ class Optimizer:
     """A method's state on a network, and its step.
 
     Methods that observe the variance estimate (the -mb methods) get the unbiased Eq. 44 of the data
-    loss. The L2 term is added to the gradient after that: it is the same for every example and has
-    no variance.
+    loss. The L2 term is added to the gradient afterwards, since it is the same for every example
+    and has no variance.
 
     Parameters
     ----------
@@ -64,7 +65,8 @@ class Optimizer:
     Raises
     ------
     MethodError
-        The method needs what only a quadratic problem knows.
+        The method needs the exact relative variance, which only a quadratic problem has; or it is a user's own and
+        does not pass :func:`qpsim.methods.trial.try_rule`.
 
     Examples
     --------
@@ -79,6 +81,7 @@ class Optimizer:
 
     def __init__(self, network: Network, method: Method) -> None:
         check_trains(method)
+        try_rule(method.rule, method.hyper)
         self.network = network
         self.method = method
         self.t = 0

@@ -12,9 +12,9 @@ import numpy as np
 from qpsim.measure.record import Estimate, around, mean_estimate
 from qpsim.nn.network import Network
 
-# Orders of minibatches on which the best step sizes are compared; they are chosen on another one.
+# Number of orders of minibatches on which the methods are compared; step sizes are chosen on another order.
 N_ORDERS = 4
-# Step sizes are doubled or halved so often at most, from a first guess on.
+# Largest number of times that a first guess of the step size is doubled or halved.
 _DOUBLED = 12
 _DIRECTIONS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "ssd": np.sign,
@@ -32,10 +32,10 @@ class Race:
     step_size : dict of str to float
         The best constant step size of "ssd" and of "sgd", within a factor of 2.
     fall : dict of str to Estimate
-        By how much the loss falls with it, in the mean over orders of minibatches.
+        Mean decrease of the loss over orders of minibatches.
     log_ratio : Estimate
-        log of the falls' ratio, sign descent over gradient descent: positive where sign descent wins. Infinite where
-        one of the two never lets the loss fall, NaN where none does.
+        log of the ratio of the decreases, sign descent over gradient descent: positive if sign descent is better.
+        Infinite if one of the two never decreases the loss, NaN if neither does.
     """
 
     n_steps: int
@@ -54,7 +54,7 @@ def race(
     guesses: dict[str, float],
     rng: Any,
 ) -> Race:
-    """Run both methods from a network's present parameters, which are left as they were.
+    """Run both methods from a network's present parameters, which are not changed.
 
     Parameters
     ----------
@@ -85,7 +85,7 @@ def race(
     here = loss(np.zeros(start.size))
 
     def fall(name: str, step_size: float, rows: np.ndarray) -> float:
-        """How much lower the loss is after the steps; -inf where they diverge."""
+        """Decrease of the loss after the steps; -inf if they diverge."""
         parameters = start.copy()
         for chosen in rows:
             network.parameters = parameters
@@ -113,11 +113,11 @@ def race(
 
 
 def _best(fall: Callable[[float], float], guess: float) -> float:
-    """The step size of the largest fall among the guess times powers of 2, followed until it gets worse."""
+    """The step size of the largest decrease: the guess is doubled or halved until the result gets worse."""
     falls = {k: fall(guess * 2.0**k) for k in (-1, 0)}
 
     def better(k: int) -> tuple[float, int]:
-        # Of steps that all diverge the smallest one is nearest to those that do not.
+        # If all steps diverge, prefer the smallest.
         return falls[k], -k
 
     best = max(falls, key=better)
@@ -140,7 +140,7 @@ def _log_ratio(sign: np.ndarray, gradient: np.ndarray) -> Estimate:
     if min(means) <= 0.0:
         value = math.nan if max(means) <= 0.0 else math.copysign(math.inf, means[0] - means[1])
         return Estimate(value, value, value)
-    # Both methods saw the same orders, so that their deviations are compared pair by pair.
+    # Both methods had the same orders, so that the differences are paired.
     shares = sign / means[0] - gradient / means[1]
     error = shares.std(ddof=1) / np.sqrt(len(shares))
     return around(math.log(means[0] / means[1]), error, len(shares) - 1)

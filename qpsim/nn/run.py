@@ -1,4 +1,4 @@
-"""One run of training: all that its numbers depend on, and what it leaves behind."""
+"""``Run``: the settings of a training run. ``History``: its results."""
 
 from __future__ import annotations
 
@@ -22,18 +22,19 @@ __all__ = ["History", "Run"]
 
 @dataclass(frozen=True, init=False)
 class Run:
-    """What is trained and how: all that the numbers depend on, besides the data.
+    """What is trained and how: everything that the results depend on, except the data.
 
     Parameters
     ----------
     task : Task
         ``dataclasses.replace(task, n_steps=..., batch_size=..., drops=...)`` makes a variant.
     method : str, Method or Rule
-        A registry name, a method with its hyper-parameters, or a rule at its defaults.
+        A registry name, a method with its hyper-parameters, or a rule, which has its defaults.
     step_size : float
-        Multiplied at each step by what `Task.step_factor` says.
+        Multiplied in each step by `Task.step_factor`.
     rng : int, default 0
-        The seed of everything random in the run. ``seed=`` is understood too, with a hint.
+        The seed of all random numbers in the run. The old name ``seed=`` is accepted, with a
+        warning.
     dtype : "float32" (default) or "float64"
 
     Raises
@@ -92,7 +93,7 @@ class Run:
 
     @property
     def seed(self) -> int:
-        """The number ``rng``, under the name that it has in files."""
+        """The number ``rng``, under its name in files."""
         return self.rng
 
     def __repr__(self) -> str:
@@ -123,20 +124,20 @@ class Run:
 
 @dataclass(eq=False)
 class History:
-    """What a run left behind.
+    """The results of a run.
 
     Attributes
     ----------
     batch_loss, batch_accuracy : list of float
-        Of each step's batch as training sees it (noise and dropout included), before the step and
-        without L2. A run that diverges ends with the loss that showed it, +inf if it was NaN.
+        Of each step's batch, with noise and dropout, before the step and without L2. A diverging
+        run ends with the loss that was too large, +inf if it was NaN.
     evaluated : list of int
         Steps after which the test set was evaluated, 0 and the last among them.
     test_loss, test_accuracy : list of float
-        On the whole test set, nothing dropped or distorted. Accuracies are NaN where targets are no
+        On the whole test set, without dropout and distortion. Accuracies are NaN if targets are not
         class labels.
     diverged_at : int or None
-        The step, 1 being the first, whose batch loss was too large or no number; see `Loop`.
+        The step (from 1) whose batch loss was too large or NaN; see `Loop`.
     """
 
     batch_loss: list[float] = field(default_factory=list)
@@ -159,7 +160,7 @@ class History:
 
     @property
     def stable(self) -> bool:
-        """Whether the run stayed finite and, on the whole, did not make things worse.
+        """Whether the run stayed finite and did not make the loss worse.
 
         Its mean loss is at most a tenth above that of the untrained network on the test set.
         """

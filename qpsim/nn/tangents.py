@@ -1,4 +1,4 @@
-"""Tangents of layers: how a layer's two passes change along a direction of the parameters.
+"""Tangents of layers: derivatives of a layer's forward and backward pass along a direction of the parameters.
 
 :mod:`qpsim.nn.curvature` chains these steps to products of a network's Hessian with vectors.
 """
@@ -29,11 +29,10 @@ _FEW_CHANNELS = 4
 class Step:
     """One layer on some examples: its forward and backward pass, and the tangents of both.
 
-    The methods are called in the order ``forward``, ``backward``, then ``forward_tangent`` and
-    ``backward_tangent`` once for each vector v. The first two keep on the object what the last two
-    need. ``x`` is the input of the layer, ``dy`` the gradient of the loss by its output. ``own`` are
-    the layer's parameters, ``along`` their tangents (the parts of v). ``backward_tangent`` adds the
-    tangents of the parameters' gradients to ``sums``.
+    The methods are called in the order ``forward``, ``backward``, then ``forward_tangent`` and ``backward_tangent``
+    once for each vector v. The first two store in the object what the last two need. ``x`` is the input of the layer,
+    ``dy`` the gradient of the loss by its output. ``own`` are the layer's parameters, ``along`` their tangents (the
+    parts of v). ``backward_tangent`` adds the tangents of the parameters' gradients to ``sums``.
     """
 
     def __init__(self, layer: Any, shape: tuple[int, ...]) -> None:
@@ -60,8 +59,8 @@ class Step:
     ) -> np.ndarray:
         return self.transposed(tdy)
 
-    # The first layer with parameters: its input does not depend on them, so that its tangent is zero and the
-    # gradient by it is not needed.
+    # For the first layer with parameters: its input does not depend on parameters, so that the input's tangent is zero
+    # and the gradient by the input is not needed.
 
     def lowest(self, dy: np.ndarray) -> None:
         """In place of `backward`."""
@@ -75,7 +74,7 @@ class Step:
         """In place of `backward_tangent`."""
         raise NotImplementedError
 
-    # A layer without parameters defines only these two: its derivative at x, and the transpose.
+    # A layer without parameters defines only these two: its derivative at x, and the transpose of it.
 
     def linear(self, x: np.ndarray) -> np.ndarray:
         raise NotImplementedError
@@ -125,7 +124,7 @@ class _Mean(Step):
 
 
 class _Winner(Step):
-    """Max-pool: keeps which pixel of each window is the largest (the first of equals)."""
+    """Max-pool: stores which pixel of each window is the largest (the first, if several are equal)."""
 
     def forward(self, x: np.ndarray, own: Sequence[np.ndarray]) -> np.ndarray:
         self.x, layer = x, self.layer
@@ -205,7 +204,7 @@ class _Convolution(Step):
         super().__init__(layer, shape)
         self.size = layer.output_shape(shape)[:2]
         self.margin = layer.margin(shape)
-        # With few channels a product for each place of the kernel is all overhead.
+        # With few channels, separate products for each position of the kernel would be too small.
         self.few = shape[-1] <= _FEW_CHANNELS
 
     def _places(self) -> Any:
@@ -217,7 +216,7 @@ class _Convolution(Step):
                 yield p, q, (slice(None), rows, slice(q, q + stride * width, stride))
 
     def _seen(self, x: np.ndarray) -> np.ndarray:
-        """The input with its margin; of few channels all numbers that each window sees, side by side."""
+        """The input with its margin; with few channels, a matrix of all windows."""
         top, bottom, left, right = self.margin
         padded = np.pad(x, ((0, 0), (top, bottom), (left, right), (0, 0)))
         if not self.few:

@@ -1,7 +1,7 @@
-"""What is trained: a network, how long and with what step sizes, and perhaps where its data come from.
+"""``Task``: a network with its loss, batch size, number of steps and schedule, and optionally its data.
 
-A task leaves open the method, its step size and the seed, which come with each run. It is a frozen
-value that a record can hold as plain JSON values.
+Method, step size and seed are not part of the task; each run has its own. A task is immutable, and can be written as
+JSON values.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ __all__ = ["NetworkSpec", "Task"]
 Criterion = Literal["test-accuracy", "training-loss"]
 _CRITERIA = ("test-accuracy", "training-loss")
 _Folder = str | os.PathLike[str]
-# Data in a folder of the user's: how they are read, and whether they are there.
+# Data in a user's folder: functions that read them, and that check whether they exist.
 _READERS: dict[str, tuple[Callable[[_Folder], Dataset], Callable[[_Folder], bool]]] = {
     "mnist": (load_mnist, has_mnist),
     "cifar10": (load_cifar10, has_cifar10),
@@ -58,7 +58,7 @@ _EMBEDDED: dict[str, Callable[[], Dataset]] = {
 
 @dataclass(frozen=True)
 class NetworkSpec:
-    """A network of the package by name, with the choices that its name leaves open.
+    """A network of the package by name, with options.
 
     Parameters
     ----------
@@ -69,7 +69,7 @@ class NetworkSpec:
         stride 2) and ``hidden``. Biases of these two start at zero.
     options : tuple of (str, value)
         Numbers, strings and tuples of them. ``weight``, or ``conv_weight`` and ``dense_weight``,
-        name the initial law: ``he_normal`` has variance 2 / fan_in, ``glorot_normal``
+        name the initializer: ``he_normal`` has variance 2 / fan_in, ``glorot_normal``
         2 / (fan_in + fan_out).
 
     Examples
@@ -112,8 +112,8 @@ class Task:
         ``step -> factor`` by which the step size is multiplied at a step, 1 being the first; in
         place of `drops`.
     criterion : "training-loss" or "test-accuracy", default "training-loss"
-        What the best step size is chosen by: the lowest mean training loss over the run (the
-        batches' loss without the L2 term), or, as in the paper, the highest test accuracy seen.
+        The criterion for the best step size: the lowest mean training loss over the run (of the batches, without L2),
+        or, as in the paper, the highest test accuracy.
     evaluate_every : int, default 100
         Steps between evaluations.
     data : str, optional
@@ -121,7 +121,7 @@ class Task:
     vectors : bool, default False
         Whether the network reads images as vectors (features,).
     summary, notes : str, default ""
-        One line for a listing; what was assumed or searched.
+        One line for a listing; and what was assumed.
 
     Raises
     ------
@@ -195,7 +195,7 @@ class Task:
             put("network", tuple(self.network))
 
     def __hash__(self) -> int:
-        # A user's transform, layer or loss may have no hash.
+        # Not of all fields, since a user's transform, layer or loss may not be hashable.
         return hash((self.name, self.batch_size, self.n_steps, self.evaluate_every))
 
     @property
@@ -242,7 +242,7 @@ class Task:
         return self.prepared(_EMBEDDED[self.data]())
 
     def is_there(self, directory: str | os.PathLike[str]) -> bool:
-        """Whether a directory holds the data that `load` reads, or the task needs none.
+        """Whether a directory has the data that `load` reads, or the task needs none.
 
         Raises
         ------
@@ -252,7 +252,7 @@ class Task:
         return self.data not in _READERS or _READERS[self.data][1](directory)
 
     def prepared(self, dataset: Dataset) -> Dataset:
-        """A data set with examples of the shape that the network reads.
+        """The data set with examples in the shape that the network needs.
 
         Raises
         ------
@@ -276,7 +276,7 @@ class Task:
         return evaluation_batches(split, batch_size, self.transform)
 
     def step_factor(self, step: int) -> float:
-        """What the step size is multiplied by at step `step`, 1 being the first.
+        """The factor of the step size at step ``step`` (from 1).
 
         Raises
         ------
@@ -296,7 +296,7 @@ class Task:
         return float(1 / self.drop_divisor**passed)
 
     def record(self) -> dict[str, Any]:
-        """Every field as plain JSON values, a user's own code by its source and what it reads.
+        """Every field as plain JSON values; a user's code is described by :mod:`qpsim.nn.identity`.
 
         Raises
         ------

@@ -1,8 +1,7 @@
-"""Training: a run is a function of its `Run` and the data, bit for bit, however often it is interrupted."""
+"""``train``: the results depend only on the `Run` and the data, bit for bit, also after interruptions."""
 
 from __future__ import annotations
 
-import math
 import os
 import time
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.cores import worker_count
 from qpsim.execution.interrupts import deferred
+from qpsim.files.plain import plain
 from qpsim.nn import checkpoint as files
 from qpsim.nn.data import Dataset
 from qpsim.nn.loop import Loop
@@ -29,14 +29,14 @@ __all__ = ["Trained", "train"]
 
 @dataclass(frozen=True, eq=False)
 class Trained:
-    """A run that came to its end.
+    """A finished run.
 
     Attributes
     ----------
     run : Run
     history : History
     network : Network
-        As it was after the last step; ``network.save(path)`` keeps its parameters.
+        The network after the last step; ``network.save(path)`` saves its parameters.
     provenance : dict
         Versions, machine, the data's name and fingerprint, wall time.
     """
@@ -63,19 +63,19 @@ class Trained:
             "diverged_at": history.diverged_at,
             "steps": len(history.batch_loss),
             "parameters": int(self.parameters.size),
-            "mean_training_loss": _finite(history.mean_loss),
+            "mean_training_loss": plain(history.mean_loss),
             "evaluations": {
                 "step": history.evaluated,
-                "training_loss": [None, *map(_finite, history.interval_loss())],
+                "training_loss": [None, *plain(history.interval_loss())],
                 "training_accuracy": [
                     None,
                     *(
-                        _finite(float(np.mean(history.batch_accuracy[a:b])))
+                        plain(float(np.mean(history.batch_accuracy[a:b])))
                         for a, b in zip(history.evaluated, history.evaluated[1:], strict=False)
                     ),
                 ],
-                "test_loss": [_finite(loss) for loss in history.test_loss],
-                "test_accuracy": [_finite(share) for share in history.test_accuracy],
+                "test_loss": plain(history.test_loss),
+                "test_accuracy": plain(history.test_accuracy),
             },
             "provenance": self.provenance,
         }
@@ -101,14 +101,13 @@ def train(
     workers : int or None
         Threads of the network; the numbers do not depend on it. None means one per core.
     checkpoint : path, optional
-        File in which to keep where the run stands; if it is there already, the run goes on from
-        it, to the same bits as a run that was never interrupted. Only ``n_steps`` may be another,
-        to go on for longer. It stays, complete, when the run is done, and is written also when
-        the run is interrupted. Each write replaces the file as a whole.
+        File in which the state of the run is saved. If it exists, the run continues from it, with the same bits as an
+        uninterrupted run; only ``n_steps`` may differ, to continue for longer. It is written also when the run is
+        interrupted, and is kept when the run is done. Each write is atomic.
     checkpoint_every : float, default 60
         Seconds between two writes of the checkpoint.
     stop : callable, optional
-        Asked between steps; when it says True the run is interrupted.
+        Called between steps; if it returns True the run is interrupted.
 
     Returns
     -------
@@ -123,8 +122,7 @@ def train(
     DataError
         The data are missing or malformed.
     KeyboardInterrupt
-        Ctrl-C, after the current step is done and the checkpoint is written; a second Ctrl-C does
-        not wait.
+        Ctrl-C, raised after the current step is done and the checkpoint is written; a second Ctrl-C is raised at once.
 
     Examples
     --------
@@ -176,7 +174,3 @@ def train(
         "wall_seconds": round(time.perf_counter() - began, 3),
     }
     return Trained(run, loop.history, loop.network, provenance)
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

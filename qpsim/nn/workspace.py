@@ -1,4 +1,4 @@
-"""Memory of a training step: what a call asks for, and what one worker works in."""
+"""Memory of a training step: ``Request``, the arrays of one call, and ``Workspace``, the memory of one worker."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Request", "Workspace", "equal_bounds", "zeros_for"]
 
 @dataclass
 class Request:
-    """What one call of a network's forward or backward pass is given, and what it fills.
+    """Inputs and outputs of one call of a network's forward or backward pass.
 
     Attributes
     ----------
@@ -86,7 +86,7 @@ class Workspace:
         self.q: list[list[np.ndarray]] = [[] for _ in trunk]
 
     def collect_into(self, sums: np.ndarray | None, squares: np.ndarray | None) -> None:
-        """Direct the sums of gradients and of squares to these flat vectors, which are set to 0."""
+        """Use these flat vectors, which are set to 0, for the sums of gradients and of squares."""
         for held, vector in ((self.d, sums), (self.q, squares)):
             if vector is not None:
                 vector[:] = 0
@@ -98,12 +98,12 @@ class Workspace:
 
 
 def zeros_for(field: Field, examples: int, dtype: Any) -> np.ndarray:
-    """Memory of a field for so many examples; its margin stays zero."""
+    """Memory of a field for ``examples`` examples; its margin stays zero."""
     return aligned_zeros((examples, *field.buffer_shape), dtype)
 
 
 def equal_bounds(total: int, pieces: int) -> list[int]:
-    """Where to cut ``total`` things into at most ``pieces`` nearly equal runs.
+    """The bounds that divide ``total`` items into at most ``pieces`` nearly equal parts.
 
     >>> equal_bounds(10, 3), equal_bounds(2, 5)
     ([0, 3, 6, 10], [0, 1, 2])

@@ -1,4 +1,4 @@
-"""A finite sample: least squares on a table, or the paper's model on finitely many draws, with real minibatches."""
+"""Problems on a table of data: least squares, or the paper's model on finitely many draws, with minibatches of rows."""
 
 from __future__ import annotations
 
@@ -8,20 +8,21 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
-from qpsim.problem.frozen import Frozen
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.interface import Prepared
 from qpsim.problem.matrices import frozen, real_array, semidefinite, square_or_diagonal
+from qpsim.problem.quadratic_loss import QuadraticLoss
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
 
-# As qpsim.kernels.data numbers them.
+# The kernel takes an order by its position here (qpsim.kernels.data).
 ORDERS = ("replacement", "reshuffled", "fixed")
 
 
-class DataProblem(Frozen):
+class DataProblem(QuadraticLoss):
     """A quadratic loss that is a mean over the rows of a table.
 
     With labels y it is least squares, 0.5 mean (x_k^T theta - y_k)^2, whose Hessian is X^T X / n. With a Hessian Q
@@ -34,14 +35,19 @@ class DataProblem(Frozen):
     y : array_like, shape (n,), optional
         Labels.
     order : {"replacement", "reshuffled", "fixed"}, default "replacement"
-        How minibatches are filled: each row drawn anew; all rows once in every epoch, in a new order each; or all rows
-        once in every epoch, in the order of the table.
+        How minibatches are chosen. "replacement": each row is drawn at random. "reshuffled": every row once in each
+        epoch, in a new random order. "fixed": every row once in each epoch, in the order of the table.
     drop_last : bool, default True
         Whether the last rows of an epoch are left out if they do not fill a minibatch.
     hessian : array_like, shape (d, d) or (d,), optional
         Q, if no labels are given.
     held_out : (X, y), or X for the second model, optional
         Rows for :meth:`held_out_loss`.
+
+    Notes
+    -----
+    Loss and gradient are means over all rows. If several points minimise the loss, ``optimum`` is the one of smallest
+    norm.
 
     Raises
     ------
@@ -61,6 +67,7 @@ class DataProblem(Frozen):
 
     kind = "data"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         X: ArrayLike,
@@ -124,11 +131,6 @@ class DataProblem(Frozen):
         return frozen(rows), labels
 
     @property
-    def dim(self) -> int:
-        """Number of coordinates d."""
-        return int(self._rows.shape[1])
-
-    @property
     def n_rows(self) -> int:
         """Number of rows n."""
         return int(self._rows.shape[0])
@@ -139,29 +141,17 @@ class DataProblem(Frozen):
         return self._hessian
 
     @property
-    def optimum(self) -> Array:
-        """The minimiser of the mean loss over the rows, the shortest if there are several; shape (d,)."""
-        return self._optimum
-
-    @property
     def order(self) -> str:
         """How minibatches are filled."""
         return self._order
 
     @property
     def minimum(self) -> float:
-        """The mean loss at the optimum: what the loss exceeds the excess loss by."""
+        """The mean loss at the optimum: the loss is the excess loss plus this."""
         return float(np.mean(self._losses(self._rows, self._labels, self._optimum)))
 
-    def gradient(self, theta: ArrayLike) -> Array:
-        """Exact gradient of the mean loss, shape (..., d)."""
-        return self._offset(theta) @ self._hessian
-
-    def excess_loss(self, theta: ArrayLike) -> Any:
-        """Mean loss above its minimum, shape (...); a float for one theta."""
-        offset = self._offset(theta)
-        loss = 0.5 * np.sum(offset * (offset @ self._hessian), axis=-1)
-        return float(loss) if loss.ndim == 0 else loss
+    def _times(self, vectors: Array) -> Array:
+        return vectors @ self._hessian
 
     def row_gradients(self, theta: ArrayLike) -> Array:
         """Gradient of every row's loss at one theta (d,), shape (n, d)."""
@@ -201,34 +191,14 @@ class DataProblem(Frozen):
     def _centred(self) -> Array:
         return self._rows - self._optimum
 
-    def _offset(self, theta: ArrayLike) -> Array:
-        point = checks.numbers("theta", theta, ProblemError)
-        if point.ndim == 0 or point.shape[-1] != self.dim:
-            raise ProblemError(
-                f"theta must have {self.dim} entries in its last axis, not shape {point.shape}."
-            )
-        return point - self._optimum
-
-    # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
-
-    def runs_by_coordinate(self, method: Any) -> bool:
-        """Never: rows couple the coordinates."""
-        return False
-
-    def lanes_are_independent(self, method: Any) -> bool:
-        """Never: steps take matrix products over all replicates of a block."""
-        return False
+    # -- the interface for simulations (qpsim.problem.interface.Problem) ---------------------------
 
     def is_deterministic(self) -> bool:
-        """Whether there is one row only."""
+        """Whether there is only one row."""
         return self.n_rows == 1
 
-    def records_moment_error(self, method: Any) -> bool:
-        """Never: moments are finite sums."""
-        return False
-
     def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
-        """Refuse a minibatch that has not enough rows, and exact steps that are no finite sum."""
+        """Refuse minibatches of more rows than there are, and exact steps that are not a finite sum."""
         if self._order != "replacement" and batch_size > self.n_rows:
             raise ProblemError(
                 f"A minibatch of {batch_size} does not fit into {self.n_rows} rows without replacement; take "

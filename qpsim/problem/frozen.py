@@ -1,4 +1,4 @@
-"""Problems cannot be changed once they are made: what was computed from one stays true of it."""
+"""Base class of objects that cannot be changed after they are made, so that cached results stay valid."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from qpsim.problem.matrices import frozen
 class Frozen:
     """A class whose attributes are set once, in its constructor, and whose arrays are read-only.
 
-    An attribute whose name begins with an underscore may be set as long as there is none of that name.
+    An attribute whose name begins with an underscore may be set once; others cannot be set.
     """
 
     def __setattr__(self, name: str, value: Any) -> None:

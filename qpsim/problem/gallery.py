@@ -1,4 +1,4 @@
-"""Problems of the literature, ready to run: Figure 2's, the noisy quadratic model, DeepOBS's quadratic."""
+"""Published problems: those of Figure 2, the noisy quadratic model, the quadratic of DeepOBS."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise
 from qpsim.problem.data import DataProblem
 from qpsim.problem.quadratic import QuadraticProblem
@@ -29,7 +30,7 @@ def figure2(
     scale : float, default 10
         The optimum's coordinates are U[-scale, scale]; the paper does not say how far away it starts.
     rng : int or any other seed, default 0
-        All twelve share optimum, and the bases their eigenvalues.
+        All twelve problems have the same optimum; for one spectrum both bases have the same eigenvalues.
 
     Returns
     -------
@@ -65,8 +66,8 @@ def noisy_quadratic_model(
     ----------
     dim : int, default 10000
     bins : int, optional
-        Takes each i up to the next of so many numbers spaced geometrically from 1 to dim, as the published numbers
-        do with 100; by default every i has its own curvature.
+        Number of different curvatures: each i is rounded up to the next of so many geometrically spaced numbers from 1
+        to dim. The published results have 100. By default every i has its own curvature.
     rng : int or any other seed, default 0
         The optimum is drawn N(0, I), theta starting at 0. For the expectation over it, as published, give
         ``initial_square=1.0`` to :func:`qpsim.steps_to_loss`.
@@ -81,18 +82,19 @@ def noisy_quadratic_model(
     number = np.arange(1.0, d + 1.0)
     if bins is not None and d > 1:
         n = checks.count("bins", bins, ProblemError, low=2) - 1
-        # The small subtraction keeps a number that is itself one of the points where it is.
+        # 1e-9 is subtracted so that rounding does not move an exact grid point to the next one.
         place = np.ceil(np.log(number) / np.log(d) * n - 1e-9)
         number = d ** (place / n)
     generator = np.random.default_rng(rng)
     return QuadraticProblem(1.0 / number, generator.standard_normal(d), noise=noise.hessian(1.0))
 
 
-# Of DeepOBS: 1000 draws of standard deviation 0.6 in 100 dimensions, minibatches of 128, and its seeds.
+# Constants of DeepOBS: 1000 draws of standard deviation 0.6 in 100 dimensions, minibatches of 128, seeds.
 _DEEPOBS_DIM, _DEEPOBS_ROWS, DEEPOBS_BATCH_SIZE, _DEEPOBS_STD = 100, 1000, 128, 0.6
 _DEEPOBS_PROBLEM_SEED, _DEEPOBS_TRAIN_SEED, _DEEPOBS_TEST_SEED = 42, 42, 43
 
 
+@one_blas_thread(load_scipy=False)
 def deepobs_quadratic(seed: int = 0, *, order: str = "fixed") -> DataProblem:
     """DeepOBS's ``quadratic_deep`` (Schneider, Balles & Hennig, 2019): a finite sample of 1000 draws in 100 dimensions.
 

@@ -1,7 +1,8 @@
 """How fast a rule's direction grows with its gradient, which decides whether E[z^2] exists under heavy tails.
 
 Student's t with k degrees of freedom has the moments of orders below k. A direction that grows like |g|^p has a second
-moment only if 2 p < k: p is 1 for gradients and what scales them, 0 for signs and for what divides by its own size.
+moment only if 2 p < k. p is 1 for directions proportional to the gradient, and 0 for signs and for gradients divided by
+their own size.
 """
 
 from __future__ import annotations
@@ -11,19 +12,19 @@ from typing import Any
 
 import numpy as np
 
-# Far beyond any state that a gradient of 1 leaves, and with squares within the floating-point range.
+# Much larger than any state after gradients of 1, but with squares in the floating-point range.
 _LARGE, _LARGER = 1e20, 1e24
 _STEPS = 2
 _FLAT = 0.05
 
 
 def growth(method: Any) -> float:
-    """The largest p of z ~ |g|^p at a run's first steps, after gradients of 1; 0 for a direction that stays bounded.
+    """The exponent p of z ~ |g|^p, the largest over a run's first steps; 0 for a bounded direction.
 
     Parameters
     ----------
     method : Method
-        One that observes nothing besides its gradient.
+        It must observe nothing besides its gradient.
 
     Examples
     --------

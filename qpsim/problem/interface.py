@@ -1,7 +1,7 @@
-"""What a simulation asks of a problem. A class of problems is one file that answers it, and its kernels.
+"""The interface of problems: what :func:`qpsim.simulate` needs. A class of problems has these methods, and kernels.
 
-The kernels' side is :mod:`qpsim.kernels.problems`: a NamedTuple with the arrays that a step needs, and functions that
-numba finds by its type.
+Its kernels are registered in :mod:`qpsim.kernels.problems`: a NamedTuple with the arrays that a step needs, and
+functions that numba finds by the type of this tuple.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """A problem as the step loops take it, for one method, step-size policy and batch size.
+    """A problem prepared for the step loops, for one method, step-size policy and batch size.
 
     Attributes
     ----------
     arguments : NamedTuple
-        A :class:`qpsim.kernels.diagonal.DiagonalProblem`, whose coordinates couple through the step size alone; or a
+        A :class:`qpsim.kernels.diagonal.DiagonalProblem`, whose coordinates are coupled only by the step size; or a
         tuple whose class is registered in :mod:`qpsim.kernels.problems`.
     basis : ndarray (d, d) or None
         Orthonormal columns: the loop runs on basis^T (theta - optimum). None stands for the identity.
     n_normals : int
-        Rows of normals that a step of the coupled loop draws at once.
+        Number of rows of standard normals that one step of the coupled loop draws.
     """
 
     arguments: Any
@@ -37,7 +37,7 @@ class Prepared:
 
 
 class Quadratic(Protocol):
-    """What a noise, a preconditioner and the kernels' side ask of a quadratic problem."""
+    """The attributes of a quadratic problem that noise, preconditioning and the preparation for kernels use."""
 
     @property
     def dim(self) -> int:
@@ -50,6 +50,9 @@ class Quadratic(Protocol):
     @property
     def hessian(self) -> Array:
         """Q, shape (d, d), or (d,) if it is diagonal."""
+
+    def dense_hessian(self) -> Array:
+        """Q as a matrix (d, d), also if it is diagonal."""
 
     @property
     def hessian_square_diagonal(self) -> Array:
@@ -72,7 +75,7 @@ class Quadratic(Protocol):
         """The gradient's noise, a :class:`qpsim.problem.noise.Noise`."""
 
     def runs_by_coordinate(self, method: Any) -> bool:
-        """Whether the method's coordinates couple through the step size alone."""
+        """Whether the coordinates of a run are coupled only by the step size."""
 
 
 class Problem(Protocol):
@@ -97,10 +100,10 @@ class Problem(Protocol):
         """The exact gradient, shape (..., d)."""
 
     def runs_by_coordinate(self, method: Any) -> bool:
-        """Whether the method's coordinates couple through the step size alone, after a rotation at most."""
+        """Whether a run's coordinates are coupled only by the step size, if needed after a rotation."""
 
     def lanes_are_independent(self, method: Any) -> bool:
-        """Whether no matrix product couples the replicates of a block, so that blocks may have any width."""
+        """Whether a step has no matrix product over the replicates of a block, so that blocks may have any width."""
 
     def is_deterministic(self) -> bool:
         """Whether gradients have no noise."""
@@ -109,7 +112,7 @@ class Problem(Protocol):
         """Whether the exact step's denominator is a series or a quadrature whose error is recorded."""
 
     def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
-        """Refuse, in one sentence, what cannot be simulated; warn of what may surprise."""
+        """Raise an error for what cannot be simulated; warn of unexpected results."""
 
     def prepared(self, method: Any, policy: Any, batch_size: int, tolerance: float) -> Prepared:
         """The arguments of the step loop."""
@@ -119,3 +122,12 @@ class Problem(Protocol):
 
     def arrays(self) -> dict[str, Array]:
         """The arrays that describe the problem."""
+
+
+def has_additive_noise(problem: Any) -> bool:
+    """Whether a stochastic gradient is the exact one plus the problem's ``noise``, whose law does not depend on theta.
+
+    The closed forms and recursions of :mod:`qpsim.theory` need it. A class of problems says so by an attribute
+    ``has_additive_noise = True``; a class without the attribute, and whatever is no problem at all, counts as False.
+    """
+    return bool(getattr(problem, "has_additive_noise", False))

@@ -1,4 +1,4 @@
-"""The law of a gradient's noise: Gaussian, or Gaussian with one random scale b that all coordinates share.
+"""The distribution ("law") of a gradient's noise: Gaussian, or Gaussian with one random scale b for all coordinates.
 
 Given b the noise is N(0, b^2 C). Student's t with k degrees of freedom has b^2 = k / chi^2_k, the multivariate Laplace
 law b^2 ~ Exp(1) (Kozubowski, Podgorski & Rychlik, 2013). The mean of B independent draws is Gaussian given all their
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import ProblemError
+from qpsim.problem.matrices import frozen
 from qpsim.problem.scale_of_means import by_contour, log_transform, nodes_of_mean
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class Law:
         return Law(self.name, self.df, self.batch_size * batch_size)
 
     def mean_sign(self, a: Any) -> Array:
-        """E[sign(a + noise)] = 2 F(a) - 1 of one coordinate, F its distribution in units of its scale; a's shape."""
+        """E[sign(a + noise)] = 2 F(a) - 1 of one coordinate, F its cdf in units of its scale; shape of a."""
         from scipy.special import betainc, erf
 
         a = np.asarray(a, dtype=float)
@@ -92,11 +93,12 @@ class Law:
         elif self.name == "laplace":
             values = -np.expm1(-math.sqrt(2.0) * size)
         else:
-            # The regularised incomplete beta function keeps a small value's digits, which 2 F - 1 would lose.
+            # The regularised incomplete beta function is accurate for small values, where 2 F - 1 cancels.
             with np.errstate(over="ignore", divide="ignore"):
                 odds = self.df / size / size
                 values = betainc(0.5, 0.5 * self.df, 1.0 / (1.0 + odds))
-                # Far out the share is so close to 1 that its rounding would show with few degrees of freedom.
+                # For large a the value is close to 1; its distance from 1 is computed directly, to avoid rounding
+                # errors.
                 tail = betainc(0.5 * self.df, 0.5, 1.0 / (1.0 + 1.0 / odds))
             values = np.where(odds < 1e-3, 1.0 - tail, values)
         return np.copysign(values, a)
@@ -128,7 +130,7 @@ class Law:
         return _cells(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Name, degrees of freedom and batch size, where there are any, as plain JSON values."""
+        """Name, degrees of freedom and batch size as plain JSON values; default values are left out."""
         return {
             "law": self.name,
             **({"df": self.df} if self.name == "student" else {}),
@@ -169,7 +171,7 @@ def make_law(df: float | None = None, law: str | None = None) -> Law:
         raise ProblemError(
             f"df, the degrees of freedom of Student's t, is a number above 0, not {df!r}."
         )
-    # From here on nothing of 1e-9 distinguishes t from a Gaussian.
+    # With so many degrees of freedom, Student's t and the Gaussian agree to better than 1e-9.
     return GAUSSIAN if number >= 1e12 else Law("student", number)
 
 
@@ -190,7 +192,7 @@ def _density(law: Law, log_square: Array) -> Array:
 @cache
 def _quadrature(law: Law) -> tuple[Array, Array]:
     if law.is_gaussian:
-        return _frozen(np.ones(1)), _frozen(np.ones(1))
+        return frozen(np.ones(1)), frozen(np.ones(1))
     low, high = _range(law)
     spacing = _SPACING
     while True:
@@ -213,7 +215,7 @@ def _quadrature(law: Law) -> tuple[Array, Array]:
             )
         spacing /= 2.0
     kept = weights > 1e-18
-    return _frozen(np.exp(0.5 * nodes[kept])), _frozen(weights[kept] / total)
+    return frozen(np.exp(0.5 * nodes[kept])), frozen(weights[kept] / total)
 
 
 def _mean_is_kept(law: Law, nodes: Array, weights: Array) -> bool:
@@ -229,7 +231,7 @@ def _mean_is_kept(law: Law, nodes: Array, weights: Array) -> bool:
 
 
 def _range(law: Law) -> tuple[float, float]:
-    """Ends of log b^2 beyond which there is next to no probability."""
+    """The range of log b^2 outside of which the probability is negligible."""
     if law.name == "laplace":
         from scipy.special import gammainccinv, gammaincinv
 
@@ -237,7 +239,8 @@ def _range(law: Law) -> tuple[float, float]:
         return math.log(gammaincinv(n, _LEFT_OUT) / n), math.log(gammainccinv(n, _LEFT_OUT) / n)
     from scipy.special import gammainccinv, gammaincinv
 
-    # Of a mean of n: below, all are as small as the smallest; above, one of them is n times as large.
+    # For a mean of n numbers: at the lower end all are as small as the smallest, at the upper end one is n times as
+    # large.
     half, n = 0.5 * law.df, law.batch_size
     smallest = half / float(gammainccinv(half, _LEFT_OUT ** (1.0 / n)))
     at_most = float(gammaincinv(half, _LEFT_OUT / n))
@@ -251,7 +254,7 @@ def _cells(law: Law) -> Array:
     edges = [2.0**k * (1.0 + fraction) for k in range(_OCTAVES)]
     a = np.concatenate([*edges, [2.0**_OCTAVES]]) - 1.0
     value = law.mean_sign(a)
-    # The table ends where nothing is left to tell, or at 2^60.
+    # The table ends where the value has reached 1, or at 2^60.
     last = int(np.argmax(value >= 1.0)) if bool((value >= 1.0).any()) else value.size - 1
     a, value = a[: last + 1], value[: last + 1]
     slope = 2.0 * _coordinate_density(law, a)
@@ -259,7 +262,7 @@ def _cells(law: Law) -> Array:
     left, right = slope[:-1] * width, slope[1:] * width
     rise = np.diff(value)
     table = np.stack([value[:-1], left, 3.0 * rise - 2.0 * left - right, left + right - 2.0 * rise])
-    return _frozen(np.ascontiguousarray(table.T))
+    return frozen(np.ascontiguousarray(table.T))
 
 
 def _coordinate_density(law: Law, a: Array) -> Array:
@@ -275,8 +278,3 @@ def _coordinate_density(law: Law, a: Array) -> Array:
     with np.errstate(over="ignore", under="ignore"):
         values = np.exp(-0.5 * (a[:, None] / scales) ** 2) / scales
     return values @ weights / math.sqrt(2.0 * math.pi)
-
-
-def _frozen(array: Array) -> Array:
-    array.flags.writeable = False
-    return array

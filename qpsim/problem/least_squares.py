@@ -1,9 +1,10 @@
 """Least squares with Gaussian data: x ~ N(0, K), y = x^T optimum + N(0, label_noise_std^2), loss 0.5 (x^T theta - y)^2.
 
-Its Hessian is K, and its gradient noise depends on where one stands: at e = theta - optimum the residual has the
-variance v = e^T K e + s^2, and one draw's gradient the covariance v K + h h^T with h = K e. The mean of a minibatch of
-any size is sampled exactly from one Gaussian vector and one chi-square variable (:mod:`qpsim.kernels.least_squares`).
-Sign descent on it is sign descent under Student's t with as many degrees of freedom as the minibatch has draws.
+Its Hessian is K, and its gradient noise depends on theta: with e = theta - optimum the residual has the variance v =
+e^T K e + s^2, and the gradient of one draw has the covariance v K + h h^T with h = K e. The mean of a minibatch of any
+size is sampled exactly from one Gaussian vector and one chi-square variable (:mod:`qpsim.kernels.least_squares`). Signs
+of such gradients have the distribution of signs under Student's t noise with B degrees of freedom, where B is the batch
+size.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
-from qpsim.problem.frozen import Frozen
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.interface import Prepared
 from qpsim.problem.laws import Law
 from qpsim.problem.matrices import (
     check_coordinates,
     frozen,
+    precision,
     real_array,
     semidefinite,
     square_or_diagonal,
+    without_negative,
 )
+from qpsim.problem.quadratic_loss import QuadraticLoss
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -43,13 +47,13 @@ _NODES = (
     (0.999, 64),
     (1.0, 128),
 )
-# Its square is far within the floating-point range.
+# Largest label noise, so that its square is in the floating-point range.
 _LARGEST_STD = 1e50
-# Coordinates up to which a diagonal covariance is made a matrix for those who ask for one: 3 gigabytes.
+# Largest dimension for which a diagonal covariance may be converted to a matrix (3 gigabytes).
 _LARGEST_MATRIX = 20_000
 
 
-class LeastSquares(Frozen):
+class LeastSquares(QuadraticLoss):
     """Least squares on Gaussian data, at any batch size.
 
     Parameters
@@ -60,6 +64,10 @@ class LeastSquares(Frozen):
         The true parameters; zeros by default.
     label_noise_std : float, default 0.1
         Standard deviation s of the labels around x^T optimum.
+
+    Notes
+    -----
+    ``excess_loss`` is 0.5 e^T K e with e = theta - optimum; the expected loss itself is 0.5 s^2 higher.
 
     Raises
     ------
@@ -80,6 +88,7 @@ class LeastSquares(Frozen):
 
     kind = "least-squares"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         covariance: ArrayLike,
@@ -88,10 +97,14 @@ class LeastSquares(Frozen):
     ) -> None:
         given = square_or_diagonal(covariance, "The covariance")
         self._is_diagonal = given.ndim == 1
-        # Of a diagonal K the vector alone is held: a million coordinates fit.
+        # A diagonal K is stored as a vector, so that a million coordinates are possible.
         values, vectors = (given, None) if self._is_diagonal else np.linalg.eigh(given)
         try:
-            self._eigenvalues = frozen(semidefinite(values, self._is_diagonal))
+            if vectors is None:
+                checked = semidefinite(values, True)
+            else:
+                given, checked = without_negative(given, values, vectors, precision(covariance))
+            self._eigenvalues = frozen(checked)
         except ProblemError:
             raise ProblemError(
                 "The covariance must be positive semi-definite, but its smallest eigenvalue is "
@@ -113,18 +126,13 @@ class LeastSquares(Frozen):
         )
 
     @property
-    def dim(self) -> int:
-        """Number of coordinates d."""
-        return int(self._given.shape[0])
-
-    @property
     def is_diagonal(self) -> bool:
         """Whether K is diagonal, and so held as a vector."""
         return self._is_diagonal
 
     @property
     def covariance(self) -> Array:
-        """K, shape (d, d). Of a diagonal K the matrix is made when it is asked for; its diagonal is `eigenvalues`."""
+        """K, shape (d, d). For a diagonal K the matrix is made at each access; its diagonal is `eigenvalues`."""
         return self._matrix(self._given) if self._is_diagonal else self._given
 
     @property
@@ -134,7 +142,7 @@ class LeastSquares(Frozen):
 
     @property
     def eigenvalues(self) -> Array:
-        """Eigenvalues of K, shape (d,): ascending, or the diagonal of a diagonal K as it stands."""
+        """Eigenvalues of K, shape (d,): ascending for a dense K, the unsorted diagonal for a diagonal K."""
         return self._eigenvalues
 
     @property
@@ -153,13 +161,7 @@ class LeastSquares(Frozen):
         return frozen(np.diag(diagonal))
 
     def _times(self, vectors: Array) -> Array:
-        """K times vectors (..., d)."""
         return vectors * self._given if self._is_diagonal else vectors @ self._given
-
-    @property
-    def optimum(self) -> Array:
-        """The true parameters, shape (d,)."""
-        return self._optimum
 
     @property
     def label_noise_std(self) -> float:
@@ -186,60 +188,28 @@ class LeastSquares(Frozen):
             return 1.0
         return float(np.trace(self._given) / np.abs(self._given).sum())
 
-    def gradient(self, theta: ArrayLike) -> Array:
-        """Exact gradient h = K (theta - optimum), shape (..., d)."""
-        return self._times(self._offset(theta))
-
-    def excess_loss(self, theta: ArrayLike) -> Any:
-        """0.5 e^T K e, shape (...); a float for one theta. The loss itself is 0.5 s^2 higher."""
-        offset = self._offset(theta)
-        loss = 0.5 * np.sum(offset * self._times(offset), axis=-1)
-        return float(loss) if loss.ndim == 0 else loss
-
     def residual_variance(self, theta: ArrayLike) -> Any:
         """v = e^T K e + s^2, the variance of x^T theta - y, shape (...)."""
         return 2.0 * self.excess_loss(theta) + self._label_noise_std**2
 
-    def gradient_covariance(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
-        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's by default."""
+    def gradient_covariance(self, theta: ArrayLike) -> Array:
+        """Covariance (v K + h h^T) / B of a gradient at one theta (d,), shape (d, d); B is the problem's batch size."""
         h = self.gradient(theta)
-        count = self._count(batch_size)
-        return (self.residual_variance(theta) * self.covariance + np.outer(h, h)) / count
+        variance = self.residual_variance(theta)
+        return (variance * self.covariance + np.outer(h, h)) / self._batch_size
 
-    def gradient_std(self, theta: ArrayLike, batch_size: int | None = None) -> Array:
-        """Standard deviation of a gradient at theta (..., d), shape (..., d); B is the problem's own by default."""
+    def gradient_std(self, theta: ArrayLike) -> Array:
+        """Standard deviation of a gradient at theta (..., d), shape (..., d), for the problem's batch size."""
         h = self.gradient(theta)
         v = np.asarray(self.residual_variance(theta))
         own = self._given if self._is_diagonal else np.diagonal(self._given)
-        count = self._count(batch_size)
-        return np.sqrt((v[..., None] * own + h * h) / count)
+        return np.sqrt((v[..., None] * own + h * h) / self._batch_size)
 
-    def _count(self, batch_size: int | None) -> int:
-        if batch_size is None:
-            return self._batch_size
-        return checks.count("batch_size", batch_size, ProblemError)
-
-    def _offset(self, theta: ArrayLike) -> Array:
-        point = checks.numbers("theta", theta, ProblemError)
-        if point.ndim == 0 or point.shape[-1] != self.dim:
-            raise ProblemError(
-                f"theta must have {self.dim} entries in its last axis, not shape {point.shape}."
-            )
-        return point - self._optimum
-
-    # -- what a simulation asks (qpsim.problem.interface.Problem) ---------------------------------
-
-    def runs_by_coordinate(self, method: Any) -> bool:
-        """Never: the residual couples all coordinates."""
-        return False
+    # -- the interface for simulations (qpsim.problem.interface.Problem) ---------------------------
 
     def lanes_are_independent(self, method: Any) -> bool:
-        """Whether K is diagonal: else steps take matrix products over all replicates of a block."""
+        """Whether K is diagonal: with a dense K a step has matrix products over all replicates of a block."""
         return self._is_diagonal
-
-    def is_deterministic(self) -> bool:
-        """Never: away from the optimum every draw of x has another gradient."""
-        return False
 
     def records_moment_error(self, method: Any) -> bool:
         """Whether the exact step's denominator is a truncated series."""
@@ -354,7 +324,7 @@ def _series_table(covariance: Array, tolerance: float) -> Any:
 
 
 def _sign_table(covariance: Array, batch_size: int) -> Any:
-    """What signs at a batch size tabulate of the data's correlation; an empty table for large ones."""
+    """The table for exact steps of sign rules at this batch size; empty for large ones."""
     from qpsim.kernels.student_table import student_table
 
     correlation = _correlation(covariance) if batch_size > 1 else np.ones((1, 1))
@@ -362,16 +332,16 @@ def _sign_table(covariance: Array, batch_size: int) -> Any:
 
 
 def _arcsines(covariance: Array) -> Array:
-    """K_ij (2 / pi) asin(K_ij / sqrt(K_ii K_jj)), shape (d, d); 0 beside a coordinate that is always 0."""
+    """K_ij (2 / pi) asin(K_ij / sqrt(K_ii K_jj)), shape (d, d); 0 in rows and columns with K_ii = 0."""
     return covariance * np.arcsin(_correlation(covariance)) * (2.0 / np.pi)
 
 
 def _correlation(covariance: Array) -> Array:
-    """K_ij / sqrt(K_ii K_jj), shape (d, d); 0 beside a coordinate that is always 0."""
+    """K_ij / sqrt(K_ii K_jj), shape (d, d); 0 in rows and columns with K_ii = 0."""
     std = np.sqrt(np.diagonal(covariance))
     size = np.outer(std, std)
     with np.errstate(divide="ignore", invalid="ignore"):
         correlation = np.where(size > 0.0, np.clip(covariance / size, -1.0, 1.0), 0.0)
-    # The arcsine is so steep at 1 that rounding on the diagonal would show.
+    # Exactly 1 on the diagonal: near 1 the arcsine would magnify rounding errors.
     np.fill_diagonal(correlation, np.sign(std))
     return correlation

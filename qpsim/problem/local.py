@@ -1,8 +1,8 @@
-"""A quadratic model of any loss around one point: enough for everything about one step.
+"""``LocalModel``: a quadratic model of any loss around one point, for the theory of one step.
 
-``L(theta + delta) = L(theta) + gradient^T delta + 0.5 delta^T hessian delta`` with a noisy gradient. The Hessian of a
-real network is indefinite and the model has no optimum, so that it cannot be simulated: the theory's functions take it,
-with ``delta`` in the place of theta.
+``L(theta + delta) = L(theta) + gradient^T delta + 0.5 delta^T hessian delta`` with a noisy gradient. Its Hessian may be
+indefinite, as that of a real network is. The model then has no optimum and cannot be simulated. Functions of
+:mod:`qpsim.theory` on one step accept it, with ``delta`` in the place of theta.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.matrices import frozen, real_array, square_or_diagonal
 from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic import QuadraticProblem
@@ -53,6 +54,7 @@ class LocalModel(QuadraticProblem):
 
     kind = "local"
 
+    @one_blas_thread(load_scipy=False)
     def __init__(self, gradient: ArrayLike, hessian: ArrayLike, noise: Noise) -> None:
         matrix = square_or_diagonal(hessian)
         slope = real_array(gradient, "The gradient")
@@ -75,7 +77,7 @@ class LocalModel(QuadraticProblem):
 
     @property
     def optimum(self) -> Array:
-        """There is none: an indefinite Hessian has no minimiser."""
+        """Raises ProblemError: an indefinite Hessian has no minimiser."""
         raise ProblemError(
             "A LocalModel has no optimum; it describes the loss around one point only."
         )
@@ -98,14 +100,14 @@ class LocalModel(QuadraticProblem):
         return float(change) if change.ndim == 0 else change
 
     def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
-        """Refuse every simulation."""
+        """Raises ProblemError: a local model cannot be simulated."""
         raise ProblemError(
             "A LocalModel describes one step only and cannot be simulated; give its Hessian to a "
             "QuadraticProblem if it is positive semi-definite."
         )
 
     def with_optimum(self, optimum: ArrayLike) -> LocalModel:
-        """Refused: there is no optimum to move."""
+        """Raises ProblemError: there is no optimum."""
         raise ProblemError(
             "A LocalModel has no optimum; it describes the loss around one point only."
         )

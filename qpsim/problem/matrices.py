@@ -1,4 +1,4 @@
-"""Checks of a Hessian and of coordinates: what may be a quadratic problem's matrix, and what is rounding."""
+"""Checks of a problem's matrices and coordinates, with tolerances for rounding."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Entries of the Hessian, noise and coordinates beyond these have squares and cubes that no float
-# holds: a variance that underflows to 0 would pass for a problem without noise.
+# Limits for entries of the Hessian, noise and coordinates. Beyond them squares and cubes overflow or underflow, and a
+# variance that underflows to 0 would look like a problem without noise.
 SMALLEST_HESSIAN, LARGEST = 1e-50, 1e50
-# Asymmetry that rounding in a user's own Q = V L V^T leaves, in units of the largest entry; anything
-# above is a mistake. For a Hessian in single precision it is 256 of its rounding errors, 3e-5.
+# Tolerated asymmetry, relative to the largest entry: rounding errors of a Q = V L V^T. For a Hessian in single
+# precision it is 256 of its rounding errors, 3e-5.
 _SYMMETRY_TOLERANCE = 1e-10
 _ROUNDING_ERRORS = 256
 # Rounding of an eigenvalue, in units of the dimension times the largest one.
@@ -26,12 +26,12 @@ _EPSILON = 2.3e-16
 
 
 def real_array(values: Any, what: str) -> Array:
-    """A float64 copy of an array of finite real numbers; anything else is a ProblemError."""
+    """A float64 copy of an array of finite real numbers. Raises ProblemError for anything else."""
     return checks.finite_numbers(what, values, ProblemError)
 
 
 def check_coordinates(points: Array, what: str) -> None:
-    """Refuse coordinates whose squares would leave the floating-point range."""
+    """Raise ProblemError for coordinates whose squares would overflow."""
     largest = float(np.abs(points).max(initial=0.0))
     if largest > LARGEST:
         raise ProblemError(
@@ -40,7 +40,7 @@ def check_coordinates(points: Array, what: str) -> None:
 
 
 def check_magnitude(hessian: Array) -> None:
-    """Refuse a Hessian whose powers leave the floating-point range."""
+    """Raise ProblemError for a Hessian that is 0, or whose powers would overflow or underflow."""
     largest = float(np.abs(hessian).max())
     if largest == 0.0:
         raise ProblemError(
@@ -98,13 +98,22 @@ def symmetric(matrix: Array, precision: np.dtype, what: str = "The Hessian") -> 
     return 0.5 * (matrix + matrix.T)
 
 
+def precision(values: Any, what: str = "The Hessian") -> float:
+    """The relative rounding of the numbers of an array: that of single precision if they are held so."""
+    given = checks.array(what, values, ProblemError).dtype
+    return max(_EPSILON, float(np.finfo(given).eps)) if given.kind == "f" else _EPSILON
+
+
 def rounding_of_eigenvalues(eigenvalues: Array) -> float:
-    """What a dense matrix in double precision leaves open about its eigenvalues: d eps lambda_max."""
+    """Rounding error of the eigenvalues of a dense matrix in double precision: d eps lambda_max."""
     return eigenvalues.size * _EPSILON * float(np.abs(eigenvalues).max())
 
 
-def semidefinite(eigenvalues: Array, is_diagonal: bool) -> Array:
-    """Eigenvalues of a positive semi-definite Hessian: those that rounding cannot tell from 0 become 0.
+def semidefinite(eigenvalues: Array, is_diagonal: bool, rounding: float = _EPSILON) -> Array:
+    """Eigenvalues of a positive semi-definite Hessian; those of the size of rounding errors become 0.
+
+    ``rounding`` is the :func:`precision` of the matrix. That of single precision makes larger negative eigenvalues 0,
+    but no positive ones.
 
     Raises
     ------
@@ -113,14 +122,29 @@ def semidefinite(eigenvalues: Array, is_diagonal: bool) -> Array:
     """
     smallest = float(eigenvalues.min())
     limit = 0.0 if is_diagonal else rounding_of_eigenvalues(eigenvalues)
-    if smallest < -limit:
+    if smallest < -limit * rounding / _EPSILON:
         raise ProblemError(
             "The Hessian must be positive semi-definite, but its smallest eigenvalue is "
             f"{smallest:.3g}; for one step on an indefinite Hessian use qpsim.LocalModel."
         )
     if smallest > limit or is_diagonal:
         return eigenvalues
-    return np.where(np.abs(eigenvalues) <= limit, 0.0, eigenvalues)
+    return np.where(eigenvalues <= limit, 0.0, eigenvalues)
+
+
+def without_negative(
+    matrix: Array, eigenvalues: Array, eigenvectors: Array, rounding: float
+) -> tuple[Array, Array]:
+    """A matrix, and its eigenvalues checked by :func:`semidefinite`.
+
+    Of a matrix in single precision, negative eigenvalues are taken out of the matrix itself: they are large enough to
+    show in its losses.
+    """
+    checked = semidefinite(eigenvalues, False, rounding)
+    if float(eigenvalues.min()) < -rounding_of_eigenvalues(eigenvalues):
+        product = (eigenvectors * checked) @ eigenvectors.T
+        matrix = 0.5 * (product + product.T)
+    return matrix, checked
 
 
 def frozen(array: Array) -> Array:
@@ -130,7 +154,7 @@ def frozen(array: Array) -> Array:
 
 
 def eigenbasis(eigenvalues: Any, eigenvectors: Any) -> tuple[Array, Array]:
-    """Eigenvalues (d,) and orthonormal eigenvectors (d, d), as columns, that a dense Hessian can have."""
+    """Eigenvalues (d,) and orthonormal eigenvectors (d, d), as columns, checked."""
     values = real_array(eigenvalues, "The eigenvalues")
     vectors = real_array(eigenvectors, "The eigenvectors")
     if values.ndim != 1 or vectors.shape != (values.size, values.size):

@@ -1,8 +1,8 @@
-"""The covariance of a gradient's noise: six families, each with a Gaussian, Student-t or Laplace law.
+"""Gradient noise: six families of covariances, each Gaussian, Student t or Laplace.
 
-A noise belongs to no problem yet: what it is for a Hessian Q it answers when given the problem. One draw's noise has
-the matrix ``C = level^2 U``, U the unit matrix of its family; a minibatch of B draws has C / B. C is the covariance of
-a Gaussian or Laplace noise, and the scale matrix of Student's t, whose covariance is df / (df - 2) C.
+A noise is made without a problem; its methods take the problem, and so the Hessian Q, as an argument. The noise of one
+draw has the matrix ``C = level^2 U``, where U depends on the family; a minibatch of B draws has C / B. C is the
+covariance of Gaussian and Laplace noise, and the scale matrix of Student's t, whose covariance is df / (df - 2) C.
 
 | function | U | source |
 |---|---|---|
@@ -24,7 +24,7 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.problem.laws import GAUSSIAN, make_law
-from qpsim.problem.matrices import LARGEST, frozen, real_array
+from qpsim.problem.matrices import LARGEST, frozen, precision, real_array
 from qpsim.problem.noise_families import (
     FAMILIES,
     DataNoise,
@@ -54,8 +54,9 @@ __all__ = [
     "white",
 ]
 
-# Rounding that a covariance computed by its user may carry, relative to its largest eigenvalue.
+# Tolerated rounding errors of a given covariance, relative to its largest entry.
 _ROUNDING = 1e-10
+_ROUNDING_ERRORS = 256
 
 
 def data(std: float = 0.1, *, df: float | None = None, law: str | None = None) -> Noise:
@@ -158,20 +159,23 @@ def dense(covariance: ArrayLike, *, df: float | None = None, law: str | None = N
     array([[1. , 0.5],
            [0.5, 1. ]])
     """
-    matrix = real_array(covariance, "The covariance")
+    given = checks.array("The covariance", covariance, ProblemError)
+    matrix = real_array(given, "The covariance")
     if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1] or matrix.size == 0:
         raise ProblemError(
             f"The covariance must be a square matrix (d, d), not of shape {matrix.shape}."
         )
     size = float(np.abs(matrix).max())
     asymmetry = float(np.abs(matrix - matrix.T).max())
-    if asymmetry > _ROUNDING * size:
+    # Single precision leaves about as many of its rounding errors as there are rows.
+    rounding = max(_ROUNDING, max(_ROUNDING_ERRORS, matrix.shape[0]) * precision(given))
+    if asymmetry > rounding * size:
         raise ProblemError(
             f"The covariance must be symmetric, but entries differ from their mirror images by up to {asymmetry:.3g}."
         )
     matrix = 0.5 * (matrix + matrix.T)
     smallest = float(np.linalg.eigvalsh(matrix).min())
-    if smallest < -_ROUNDING * size:
+    if smallest < -rounding * size:
         raise ProblemError(
             f"The covariance must be positive semi-definite, but its smallest eigenvalue is {smallest:.3g}."
         )
@@ -254,7 +258,7 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
             )
         else:
             made = family(0.0, make_law(**keywords))
-        # A heavy-tailed noise of a minibatch has another law than that of one draw.
+        # The mean of a minibatch of heavy-tailed draws has another law than one draw.
         batch = checks.count("batch_size", description.get("batch_size", 1), ProblemError)
         return replace(made, level=_level(description["level"]), law=made.law.mean_of(batch))
     except (KeyError, TypeError) as error:
@@ -262,7 +266,7 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
 
 
 def register(family: type[Noise]) -> type[Noise]:
-    """Make a class of noise of your own known by its name, so that saved results come back with it.
+    """Register a class of noise of your own by its name, so that saved results with it can be loaded.
 
     The class derives from `Noise` and defines ``family``, its name, and the four functions unit_variances,
     unit_covariance, unit_eigen_std and unit_factor of a problem. One that holds arrays derives from ``GivenNoise`` of
@@ -271,7 +275,7 @@ def register(family: type[Noise]) -> type[Noise]:
     Returns
     -------
     type
-        The class, so that this may be its decorator.
+        The class, so that this function can be used as a decorator.
 
     Raises
     ------
@@ -303,7 +307,7 @@ def register(family: type[Noise]) -> type[Noise]:
     if not family.family:
         raise ProblemError(f"{family.__name__} has no name; set its attribute family.")
     known = FAMILIES.setdefault(family.family, family)
-    # The same class defined again, as in a notebook, takes the place of the former one.
+    # The same class defined again, as in a notebook, replaces the former one.
     if (known.__module__, known.__qualname__) != (family.__module__, family.__qualname__):
         raise ProblemError(
             f"There is a noise of family {family.family!r} already; give yours another name."

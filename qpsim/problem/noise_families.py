@@ -1,6 +1,6 @@
-"""What a noise answers about its covariance when given the problem: one class for each family.
+"""The classes of noise, one for each family of covariances.
 
-The functions of :mod:`qpsim.problem.noise` make them, and say what C and its unit matrix U are.
+They are made by the functions of :mod:`qpsim.problem.noise`, where C and U are defined. Their methods take the problem.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ class Noise:
     Attributes
     ----------
     level : float
-        Standard deviation that multiplies the family's unit matrix; 1 where a matrix is given.
+        The factor of C = level^2 U; 1 for families with a given matrix.
     law : Law
-        Gaussian, Student-t or Laplace, and the batch size whose mean it is.
+        Gaussian, Student t or Laplace, and the number of draws whose mean the noise is.
     """
 
     level: float
     law: Law
 
     family: ClassVar[str] = ""
-    # Whether the family has one level that makes sense by itself, so that p.noise_std can tell it.
+    # Whether ``level`` is the noise's standard deviation, which QuadraticProblem.noise_std returns.
     has_level: ClassVar[bool] = True
 
-    # -- what a family answers, at level 1; q is the problem --------------------------------------
+    # -- defined by each family, at level 1; q is the problem ----------------------------------------
 
     def unit_variances(self, q: Quadratic) -> Array:
         """Diagonal of U, shape (d,)."""
@@ -65,7 +65,7 @@ class Noise:
         )
 
     def fits(self, q: Quadratic) -> None:
-        """Refuse a problem of another dimension."""
+        """Raise ProblemError if the problem has another dimension."""
 
     def arrays(self) -> dict[str, Array]:
         """Arrays to save beside :meth:`to_dict`."""
@@ -107,7 +107,7 @@ class Noise:
         return np.diag(c) if c.ndim == 1 else c
 
     def correlation(self, q: Quadratic) -> Array:
-        """C_ij / sqrt(C_ii C_jj), shape (d, d); 0 beside a coordinate without noise, and 1 on the diagonal."""
+        """C_ij / sqrt(C_ii C_jj), shape (d, d); 1 on the diagonal, and 0 in the rows of coordinates without noise."""
         unit = self.unit_covariance(q)
         if unit.ndim == 1:
             return np.eye(unit.size)
@@ -145,7 +145,7 @@ class Noise:
 
 
 def _along_eigenvectors(q: Quadratic, std: Array) -> Array:
-    """V diag(std): a factor of the matrix whose square roots of eigenvalues, in q's order, are std."""
+    """V diag(std), V the problem's eigenvectors: a factor of V diag(std^2) V^T."""
     return np.diag(std) if q.eigenvectors is None else q.eigenvectors * std
 
 
@@ -169,7 +169,7 @@ class DataNoise(Noise):
     def factor(self, q: Quadratic) -> Array:
         if q.eigenvectors is None:
             return super().factor(q)
-        # The order of the products is part of the numbers that a seed gives.
+        # The order of the products decides the last bits, and must not change.
         factor = self.level * q.eigenvectors
         factor *= q.eigenvalues
         return factor
@@ -208,7 +208,7 @@ class WhiteNoise(Noise):
         return np.ones(q.dim)
 
     def unit_factor(self, q: Quadratic) -> Array:
-        # Along the eigenvectors, so that one method sees the same noise in either basis.
+        # V and not I, so that the draws are the same in the eigenbasis and in the given basis.
         return _along_eigenvectors(q, np.ones(q.dim))
 
 

@@ -1,4 +1,4 @@
-"""Preconditioning as a change of coordinates: P^(1/2) Q P^(1/2) and P^(1/2) C P^(1/2) in theta' = P^(-1/2) theta."""
+"""Preconditioning as a change of coordinates theta' = P^(-1/2) theta: Q becomes P^(1/2) Q P^(1/2), and so does C."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise as noises
 from qpsim.problem.matrices import real_array, symmetric
 
@@ -32,7 +33,7 @@ class Preconditioned:
     noise : Noise
         Its C is P^(1/2) C P^(1/2).
     root, inverse : ndarray (d, d), or (d,) if P is diagonal
-        P^(1/2), which turns gradients, and P^(-1/2), which turns points.
+        P^(1/2), which transforms gradients, and P^(-1/2), which transforms points.
     """
 
     hessian: Array
@@ -49,6 +50,7 @@ class Preconditioned:
         return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
 
 
+@one_blas_thread(load_scipy=False)
 def preconditioned(problem: Quadratic, preconditioner: Any) -> Preconditioned:
     """The parts of :meth:`qpsim.QuadraticProblem.preconditioned`."""
     root, inverse = _roots(problem, preconditioner)
@@ -59,9 +61,13 @@ def preconditioned(problem: Quadratic, preconditioner: Any) -> Preconditioned:
             else root[:, None] * problem.hessian * root[None, :]
         )
         return Preconditioned(hessian, _scaled_noise(problem, root), root, inverse)
-    q = np.diag(problem.hessian) if problem.is_diagonal else problem.hessian
     covariance = root @ problem.noise.dense_matrix(problem) @ root
-    return Preconditioned(_even(root @ q @ root), _like(problem.noise, covariance), root, inverse)
+    return Preconditioned(
+        _even(root @ problem.dense_hessian() @ root),
+        _like(problem.noise, covariance),
+        root,
+        inverse,
+    )
 
 
 def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
@@ -70,7 +76,7 @@ def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
         power = float(preconditioner)
         values = problem.eigenvalues
         if power != 0.0 and not values.min() > 0.0:
-            # Even a positive power is no preconditioner then: along that direction nothing would ever move.
+            # A positive power is refused too: it is 0 along a direction without curvature.
             raise ProblemError(
                 "A power of the Hessian preconditions only if the Hessian is positive definite, but its smallest "
                 f"eigenvalue is {values.min():.3g}; add a multiple of the identity, and give its power as a matrix."
@@ -102,7 +108,7 @@ def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
 
 
 def _scaled_noise(problem: Quadratic, root: Array) -> Noise:
-    """The noise root * g, coordinate by coordinate."""
+    """The noise of root * gradient, coordinate by coordinate."""
     noise = problem.noise
     if noise.family == "low_rank":
         factor, own = noise.values
@@ -115,7 +121,7 @@ def _scaled_noise(problem: Quadratic, root: Array) -> Noise:
 
 
 def _like(noise: Noise, matrix: Array) -> Noise:
-    """A noise with that C and the law of another."""
+    """A noise with the matrix C = ``matrix`` and the law of ``noise``."""
     return replace(noises.dense(_even(matrix)), law=noise.law)
 
 

@@ -1,9 +1,9 @@
-"""The stochastic quadratic problem: what is minimised, and how noisily its gradient is seen.
+"""``QuadraticProblem``: a quadratic loss, and the noise of its stochastic gradients.
 
 Balles & Hennig (2018), Section 2: ``l(theta, x) = 0.5 (theta - x)^T Q (theta - x)`` with
 ``x ~ N(optimum, noise_std^2 I)``. The stochastic gradient ``Q (theta - x)`` is Gaussian with mean
 ``Q (theta - optimum)`` and covariance ``noise_std^2 Q Q`` (the text after Eq. 9 prints another
-law). A diagonal Hessian is held as its diagonal and never becomes a dense matrix.
+law). A diagonal Hessian is stored as a vector and never becomes a matrix.
 """
 
 from __future__ import annotations
@@ -16,39 +16,44 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise as noises
-from qpsim.problem.frozen import Frozen
 from qpsim.problem.matrices import (
     LARGEST,
     check_coordinates,
     eigenbasis,
     frozen,
+    precision,
     real_array,
     semidefinite,
     square_or_diagonal,
+    without_negative,
 )
 from qpsim.problem.noise import Noise
+from qpsim.problem.quadratic_loss import QuadraticLoss
 from qpsim.problem.quadratic_simulated import Simulated
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    Array = NDArray[np.float64]
 
-class QuadraticProblem(Simulated, Frozen):
+
+class QuadraticProblem(Simulated, QuadraticLoss):
     """A quadratic loss with noisy gradients.
 
     Parameters
     ----------
     hessian : array_like, shape (d, d) or (d,)
-        Symmetric positive semi-definite matrix Q; a vector gives the eigenvalues of a diagonal Q. A
-        matrix without off-diagonal entries is held as its diagonal. Its largest entry lies between
-        1e-50 and 1e50. Eigenvalues of a dense matrix that rounding cannot tell from 0 count as 0.
+        Symmetric positive semi-definite matrix Q; a vector gives the eigenvalues of a diagonal Q. A matrix without
+        off-diagonal entries is stored as a vector. Its largest entry lies between 1e-50 and 1e50. Eigenvalues of a
+        dense matrix of the size of rounding errors count as 0.
     optimum : array_like, shape (d,), optional
         The minimiser, or any of them if Q is singular; zeros by default. Coordinates are at most 1e50.
     noise_std : float, default 0.1
         Standard deviation nu of the data around the optimum, in units of theta; at most 1e50.
     noise : Noise, optional
-        Any other noise, from :mod:`qpsim.problem.noise` (``qpsim.noise``), instead of noise_std.
+        Another noise, made by a function of ``qpsim.noise``, instead of noise_std.
 
     Raises
     ------
@@ -68,6 +73,7 @@ class QuadraticProblem(Simulated, Frozen):
     (array([-1.,  2.]), array([1.11803399, 1.58113883]))
     """
 
+    @one_blas_thread(load_scipy=False)
     def __init__(
         self,
         hessian: ArrayLike,
@@ -82,12 +88,13 @@ class QuadraticProblem(Simulated, Frozen):
             self._set(semidefinite(matrix, True), None, optimum, chosen)
         else:
             values, vectors = np.linalg.eigh(matrix)
-            self._set(matrix, (semidefinite(values, False), vectors), optimum, chosen)
+            matrix, values = without_negative(matrix, values, vectors, precision(hessian))
+            self._set(matrix, (values, vectors), optimum, chosen)
 
     def _set(
         self,
-        hessian: NDArray[np.float64],
-        decomposition: tuple[NDArray[np.float64], NDArray[np.float64]] | None,
+        hessian: Array,
+        decomposition: tuple[Array, Array] | None,
         optimum: ArrayLike | None,
         noise: Noise,
     ) -> None:
@@ -108,6 +115,7 @@ class QuadraticProblem(Simulated, Frozen):
         self._noise = noise
 
     @classmethod
+    @one_blas_thread(load_scipy=False)
     def from_eigenbasis(
         cls,
         eigenvalues: ArrayLike,
@@ -143,13 +151,13 @@ class QuadraticProblem(Simulated, Frozen):
     @classmethod
     def from_parts(
         cls,
-        hessian: NDArray[np.float64],
-        eigenvalues: NDArray[np.float64],
-        eigenvectors: NDArray[np.float64],
+        hessian: Array,
+        eigenvalues: Array,
+        eigenvectors: Array,
         optimum: ArrayLike,
         noise: Noise,
     ) -> QuadraticProblem:
-        """A dense problem put together again from what it was saved as, bit for bit.
+        """A dense problem from the arrays with which it was saved, bit for bit.
 
         Raises
         ------
@@ -167,50 +175,40 @@ class QuadraticProblem(Simulated, Frozen):
         return problem
 
     @property
-    def dim(self) -> int:
-        """Number of coordinates d."""
-        return int(self._hessian.shape[0])
-
-    @property
     def is_diagonal(self) -> bool:
-        """Whether the Hessian is diagonal, and so held as a vector."""
+        """Whether the Hessian is diagonal, and so stored as a vector."""
         return self._hessian.ndim == 1
 
     @property
-    def hessian(self) -> NDArray[np.float64]:
+    def hessian(self) -> Array:
         """Q, read-only: shape (d, d), or (d,) for a diagonal problem."""
         return self._hessian
 
     @property
-    def eigenvalues(self) -> NDArray[np.float64]:
+    def eigenvalues(self) -> Array:
         """Eigenvalues of Q, shape (d,), in the order of :attr:`eigenvectors`."""
         return self._eigenvalues
 
     @property
-    def eigenvectors(self) -> NDArray[np.float64] | None:
+    def eigenvectors(self) -> Array | None:
         """Orthonormal eigenvectors as columns, shape (d, d); None if diagonal (the identity)."""
         return self._eigenvectors
 
     @property
-    def optimum(self) -> NDArray[np.float64]:
-        """The minimiser, shape (d,)."""
-        return self._optimum
-
-    @property
     def noise(self) -> Noise:
-        """The gradient's noise, as one draw has it."""
+        """The noise of one draw's gradient."""
         return self._noise
 
     @property
     def noise_std(self) -> Any:
-        """The level nu of the noise: of the data around the optimum, unless another noise was given.
+        """The level nu of the noise: that of the data around the optimum, or of another noise that was given.
 
-        None for a noise that is given by a matrix or variances.
+        None for a noise given by a matrix or by variances.
         """
         return self._noise.level if self._noise.has_level else None
 
     @cached_property
-    def hessian_square_diagonal(self) -> NDArray[np.float64]:
+    def hessian_square_diagonal(self) -> Array:
         """Diagonal of Q Q, shape (d,): the gradient's variances at nu = 1."""
         if self.is_diagonal:
             return frozen(self._hessian**2)
@@ -234,46 +232,42 @@ class QuadraticProblem(Simulated, Frozen):
         variance = self._noise.level**2 * self._noise.law.variance
         return 0.5 * variance * float(self._eigenvalues.sum())
 
-    def matvec(self, vectors: ArrayLike) -> NDArray[np.float64]:
+    def matvec(self, vectors: ArrayLike) -> Array:
         """Q v for vectors of shape (..., d)."""
-        v = self._points(vectors, "A vector")
-        return self._hessian * v if self.is_diagonal else v @ self._hessian
+        return self._times(self._points(vectors, "A vector"))
 
-    def gradient(self, theta: ArrayLike) -> NDArray[np.float64]:
-        """Exact gradient Q (theta - optimum), shape (..., d)."""
-        return self.matvec(self._error(theta))
+    def dense_hessian(self) -> Array:
+        """Q as a matrix (d, d), also for a diagonal problem."""
+        return np.diag(self._hessian) if self.is_diagonal else self._hessian
 
-    def excess_loss(self, theta: ArrayLike) -> Any:
-        """0.5 (theta - optimum)^T Q (theta - optimum), shape (...); a float for one theta."""
-        error = self._error(theta)
-        loss = 0.5 * np.sum(error * self.matvec(error), axis=-1)
-        return float(loss) if loss.ndim == 0 else loss
+    def _times(self, vectors: Array) -> Array:
+        return self._hessian * vectors if self.is_diagonal else vectors @ self._hessian
 
-    def gradient_std(self) -> NDArray[np.float64]:
+    def gradient_std(self) -> Array:
         """Standard deviation of one draw's gradient in each coordinate, shape (d,).
 
         nu sqrt((QQ)_ii) for data around the optimum; infinite for Student's t with df <= 2.
         """
         return self._noise.std(self)
 
-    def gradient_scale(self) -> NDArray[np.float64]:
+    def gradient_scale(self) -> Array:
         """sqrt(C_ii), shape (d,): :meth:`gradient_std` for Gaussian noise, the scale of a Student t."""
         return self._noise.scale(self)
 
-    def gradient_covariance(self) -> NDArray[np.float64]:
+    def gradient_covariance(self) -> Array:
         """C of one draw's gradient, shape (d, d), or (d,) if it is diagonal.
 
         Its covariance for Gaussian and Laplace noise; its scale matrix for Student's t.
         """
         return self._noise.matrix(self)
 
-    def gradient_correlation(self) -> NDArray[np.float64]:
+    def gradient_correlation(self) -> Array:
         """Correlation r_ij = C_ij / sqrt(C_ii C_jj) of one draw's gradient, shape (d, d).
 
         Raises
         ------
         ProblemError
-            Hessian and C are diagonal: the correlation is the identity, which is not materialised.
+            Hessian and C are diagonal; then r is the identity matrix, which is not made.
         """
         if self.coordinates_are_independent:
             raise ProblemError("A diagonal problem has uncorrelated gradients; r is the identity.")
@@ -318,9 +312,9 @@ class QuadraticProblem(Simulated, Frozen):
         return self._replaced(self._optimum, self._noise.at_batch(count))
 
     def preconditioned(self, preconditioner: Any) -> QuadraticProblem:
-        """The problem that a method preconditioned by P sees: P^(1/2) Q P^(1/2), in theta' = P^(-1/2) theta.
+        """The problem in preconditioned coordinates theta' = P^(-1/2) theta, with Hessian P^(1/2) Q P^(1/2).
 
-        Plain SGD on it moves as SGD with direction P g does on this one. Loss and its values stay the same.
+        SGD on it takes the same steps as SGD with direction P g on this problem. The values of the loss are the same.
 
         Parameters
         ----------
@@ -366,7 +360,7 @@ class QuadraticProblem(Simulated, Frozen):
             "diagonal_mass": self.diagonal_mass,
         }
 
-    def arrays(self) -> dict[str, NDArray[np.float64]]:
+    def arrays(self) -> dict[str, Array]:
         """Hessian, eigenvalues and eigenvectors, optimum, and the noise's arrays."""
         found = {
             "hessian": self._hessian,
@@ -376,17 +370,6 @@ class QuadraticProblem(Simulated, Frozen):
         if self._eigenvectors is not None:
             found["eigenvectors"] = self._eigenvectors
         return found | {f"noise {name}": array for name, array in self._noise.arrays().items()}
-
-    def _error(self, theta: ArrayLike) -> NDArray[np.float64]:
-        return self._points(theta, "theta") - self._optimum
-
-    def _points(self, values: ArrayLike, what: str) -> NDArray[np.float64]:
-        point = checks.numbers(what, values, ProblemError)
-        if point.ndim == 0 or point.shape[-1] != self.dim:
-            raise ProblemError(
-                f"{what} must have {self.dim} entries in its last axis, not shape {point.shape}."
-            )
-        return point
 
     def __repr__(self) -> str:
         kind = "diagonal" if self.is_diagonal else "dense"

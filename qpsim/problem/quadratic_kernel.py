@@ -1,4 +1,4 @@
-"""A quadratic problem as the step loops take it: in its eigenbasis where possible, else with its full matrix."""
+"""Prepares a quadratic problem for the step loops: in its eigenbasis where possible, else with its matrix."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from qpsim.problem.interface import Prepared, Quadratic
 if TYPE_CHECKING:
     from qpsim.problem.noise import Noise
 
-# Sign tables that a problem keeps for its next run, up to so many coordinates: there they take 26
-# megabytes, about as much as the problem itself, and a tenth of a second to make.
+# Tables for exact steps of sign rules, kept for the next run on the same problem up to this dimension. There a table
+# takes 26 megabytes, about as much as the problem, and a tenth of a second to make.
 _sign_tables: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 _KEPT_UP_TO_DIM = 1024
 
 
 def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: int) -> None:
-    """Refuse a policy that needs moments which do not exist; warn where the exact step, or the direction, is 0.
+    """Raise an error if a policy needs moments that do not exist; warn if the exact step, or the direction, is 0.
 
     Raises
     ------
     ProblemError
-        The exact step, or the bound, of a rule that sees a minibatch's variance estimate under noise that is not
-        Gaussian: estimate and gradient then depend on each other. Or of a rule without a closed form whose direction
-        has no second moment under Student's t.
+        The exact step, or the bound, was asked for a rule that observes a minibatch's variance estimate under noise
+        that is not Gaussian (estimate and gradient then depend on each other), or for a rule without a closed form
+        whose direction has no second moment under Student's t.
     """
     law = problem.noise.law
     if law.is_gaussian:
@@ -80,7 +80,7 @@ def prepared(
 
 
 def kernel_law(noise: Noise) -> Any:
-    """The law as :mod:`qpsim.kernels.laws` has it."""
+    """The law as a tuple of :mod:`qpsim.kernels.laws`."""
     from qpsim.kernels.laws import Gaussian, Mixture, Student
     from qpsim.kernels.student_table import mean_sign_polynomial
 
@@ -142,7 +142,7 @@ def _coupled(
     form_matrix = np.zeros((0, 0))
     if policy.is_bound and method.closed_form != "linear":
         rule = method.rule
-        # A scale that depends on no state is one for all coordinates: the form is that of a vector of ones.
+        # If the scale depends on no state it is the same for all coordinates, and sum_ij |q_ij| is enough.
         one_scale = rule.closed_form == "sign" and not rule.state_names and rule.observes is None
         form_matrix = np.abs(q).sum(keepdims=True) if one_scale else np.abs(q)
     elif (policy.is_bound or policy.is_exact) and method.closed_form == "linear":
@@ -157,25 +157,25 @@ def _coupled(
         form_matrix,
         _table(problem, noise, method, policy, tolerance),
         batch_size,
-        # Only minibatch estimates need it, and at d = 2000 the copy takes as long as a product.
+        # Only variance estimates need it; at d = 2000 the copy takes as long as a product.
         factor.T.copy() if estimated else np.zeros((0, 0)),
     )
     return Prepared(arguments, None, factor.shape[1])
 
 
 def _linear_form(problem: Quadratic, noise: Noise) -> np.ndarray:
-    """Q o cov[g] of a minibatch: E[z^T Q z] of a linear rule has it beside the mean's own form."""
+    """Q o cov[g] of a minibatch: for a linear rule E[z^T Q z] = m^T Q m + s^T (Q o cov[g]) s."""
     q, unit = problem.hessian, noise.unit_covariance(problem)
     unit = np.diag(unit) if unit.ndim == 1 else unit
     variance = noise.law.variance
     if math.isinf(variance):
-        # Where it is not 0 the form is infinite, and the step 0.
+        # With an infinite variance the form is infinite, and the step is 0.
         return np.diag(np.where(np.diagonal(q) * np.diagonal(unit) > 0.0, math.inf, 0.0))
     return (noise.level**2 * variance if variance != 1.0 else noise.level**2) * q * unit
 
 
 def _table(problem: Quadratic, noise: Noise, method: Any, policy: Any, tolerance: float) -> Any:
-    """What the exact step of the method's closed form tabulates; of the same type for every policy."""
+    """The table that the exact step of the method's closed form needs. Its type is the same for every policy."""
     from qpsim.kernels import series, sign_table, student_table
 
     if method.closed_form == "linear":
@@ -187,7 +187,7 @@ def _table(problem: Quadratic, noise: Noise, method: Any, policy: Any, tolerance
         return student_table.student_table(noise.law.df, correlation)
     if needed and signed:
         return _sign_table(problem)
-    # A problem of one coordinate stands in where no table is needed.
+    # If no table is needed, one of a single coordinate takes its place.
     hessian = correlation = np.ones((1, 1))
     if needed:
         hessian, correlation = np.array(problem.hessian), problem.noise.correlation(problem)

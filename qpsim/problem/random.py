@@ -1,4 +1,4 @@
-"""Random problems: a spectrum, an eigenbasis and an optimum, each from a stream of its own.
+"""Random problems: a spectrum, an eigenbasis and an optimum, each drawn from its own random stream.
 
 The spectra and the rotation of Section 2.2, the rotations between the identity and it, and spectra
 of a given condition number.
@@ -13,6 +13,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError, nearest
+from qpsim.execution.blas import one_blas_thread
 from qpsim.problem.quadratic import LARGEST, QuadraticProblem, real_array
 from qpsim.seeds import seed_sequence
 
@@ -79,7 +80,9 @@ def random_problem(
     d = eigenvalues.size
     scale = checks.number("The scale of the optimum", scale, ProblemError, f"[0, {LARGEST:g}]")
     tau = _fraction(basis)
-    rotation = _partial_rotation(d, tau, generators[1])
+    # The partial rotation calls SciPy's BLAS.
+    with one_blas_thread(load_scipy=tau not in (0.0, 1.0)):
+        rotation = _partial_rotation(d, tau, generators[1])
     optimum = generators[2].uniform(-scale, scale, d)
     if rotation is None:
         return QuadraticProblem(eigenvalues, optimum, noise_std)

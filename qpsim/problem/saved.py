@@ -1,4 +1,4 @@
-"""A problem put together again from what it was saved as."""
+"""Makes a problem from the description and arrays with which it was saved."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def problem_from_dict(
     description: Mapping[str, Any], arrays: Mapping[str, NDArray[np.float64]]
 ) -> Problem:
-    """The problem of which ``to_dict()`` and ``arrays()`` gave these; "kind" names its class.
+    """The problem described by its ``to_dict()`` and ``arrays()``; "kind" names its class.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""The frozen facts of an update rule, and the way from a class of hyper-parameters to them.
+"""The facts of an update rule, and how they are found from the class of its hyper-parameters.
 
-Kernels know a rule by the type of its hyper-parameters: numba sees a NamedTuple class, and
-:func:`declaration_of` gives the facts that belong to it.
+A kernel is compiled for one type of hyper-parameters, a NamedTuple class of its own for each rule.
+From this class :func:`declaration_of` finds the rule's facts.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Declaration:
 
     @property
     def is_builtin(self) -> bool:
-        """Whether the rule is part of the package, and so needs no trial before its use."""
+        """Whether the rule is part of the package, so that it need not be tested before its first use."""
         return self.module.startswith("qpsim.")
 
 
@@ -86,13 +86,14 @@ def declarations() -> list[Declaration]:
 
 
 def new_hyper_class(function: Callable[..., Any], defaults: Mapping[str, Any]) -> type[tuple]:
-    """A named tuple class for the hyper-parameters of a rule, of which no other rule has one."""
+    """A new NamedTuple class for the hyper-parameters of one rule; its name is unique."""
     name = "".join(part.capitalize() for part in function.__name__.split("_")) + "Hyper"
     module = str(function.__module__)
     ours = module.startswith("qpsim.")
     if not ours:
-        # numba's dispatcher tells named tuples apart by name and fields alone, whatever their
-        # module: a rule edited, or called as one of ours, would run the other's machine code.
+        # numba distinguishes named tuples only by their names and fields, not by their modules. Without a unique name,
+        # a rule that was edited, or that has the name of a rule of the package, would run the machine code of the other
+        # one.
         name += f"_{len(_BY_CLASS)}"
     make: Any = namedtuple
     made: type[tuple] = make(name, list(defaults), defaults=defaults.values(), module=module)

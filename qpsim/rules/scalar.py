@@ -1,7 +1,6 @@
 """The scalar functions a rule may call besides :mod:`math`: branch-free when jitted.
 
-Rules run twice, as ordinary Python and as machine code over many lanes; these names mean the same
-number in both.
+Rules run as ordinary Python and as machine code; these functions give the same numbers in both.
 """
 
 import math
@@ -18,15 +17,16 @@ __all__ = [
 ]
 
 sqrt = math.sqrt
-# Squares of numbers below _TINY may underflow, but not those of their multiples of _LARGE_UNIT.
+# Squares of numbers below _TINY may underflow. Such numbers are multiplied by _LARGE_UNIT before
+# squaring.
 _TINY, _LARGE_UNIT = 1e-140, 1e150
-# A denominator where it would be 0: only 0 is divided by it. The smallest that is not denormal, with
-# which a division takes many times as long.
+# Replaces a denominator of 0, where the numerator is 0 too. It is the smallest normal number: division by a subnormal
+# number is many times slower.
 _SMALLEST = 2.2250738585072014e-308
 
 
 def erf(x: float) -> float:
-    """The error function; a function of our own, because numba knows math.erf as a library call.
+    """The error function. It has its own function since numba compiles math.erf to a library call, which is slow.
 
     >>> erf(0.0), erf(1.0)
     (0.0, 0.8427007929497149)
@@ -46,8 +46,8 @@ def sign(x: float) -> float:
 def adapted_sign(x: float, variance: float) -> float:
     """sign(x) (1 + variance / x^2)^(-1/2), and 0 at x = 0: Adam's factor (Eq. 6).
 
-    It is x / sqrt(x^2 + variance) in a unit of which x^2 does not underflow, so that no sign is lost
-    down to |x| = 1e-303.
+    This is x / sqrt(x^2 + variance), with small x scaled so that x^2 does not underflow: the sign is right down to |x|
+    = 1e-303.
 
     >>> adapted_sign(-3.0, 16.0), adapted_sign(-3e-200, 0.0), adapted_sign(0.0, 0.0)
     (-0.6, -1.0, 0.0)
@@ -86,7 +86,7 @@ def momentum_correction(mu: float, t: float) -> float:
     (1.0, 0.052631578947)
     """
     power = mu**t
-    # With power = mu at t = 1, both sides are the same number.
+    # At t = 1 power is mu, so that numerator and denominator are equal bit for bit.
     return (1.0 - mu) * (1.0 + power) / ((1.0 + mu) * (1.0 - power))
 
 

@@ -1,6 +1,6 @@
-"""What a rule's signature says: its state, what it observes, its hyper-parameters and their ranges.
+"""Reads a rule's signature: its state, what it observes, its hyper-parameters and their ranges.
 
-A signature that says something else is refused in one sentence, with the rule's name.
+A signature of another form is refused with an error that names the rule.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ OBSERVED = ("relative_variance", "variance_estimate")
 
 _UNIT = (0.0, 1.0, "[0, 1)")
 _NONNEGATIVE = (0.0, math.inf, "[0, inf)")
-# Hyper-parameters that mean the same in every rule share one admissible range, [low, high).
+# Admissible ranges [low, high) of the hyper-parameters that several rules share.
 RANGES = {
     "momentum": _UNIT,
     "b1": _UNIT,
@@ -98,7 +98,7 @@ def read_ranges(
 def read_order(
     title: str, defaults: Mapping[str, Any], ordered: Iterable[tuple[str, str]]
 ) -> tuple[tuple[str, str], ...]:
-    """Pairs of hyper-parameters that a rule wants in order, checked against its defaults."""
+    """Pairs of hyper-parameters of which the first must not be the larger, checked against the defaults."""
     try:
         pairs = tuple((low, high) for low, high in ordered)
         in_order = all(defaults[low] <= defaults[high] for low, high in pairs)

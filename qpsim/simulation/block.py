@@ -1,7 +1,7 @@
-"""One block of replicates, from its seed to its record: the unit of work of every executor.
+"""Runs one block of replicates, the unit of work that is given to a worker.
 
-A block's result depends on the plan and the block's first replicate alone, never on which worker
-ran it or what ran before, so that any executor gives the same bits.
+A block's result depends only on the plan and the block's first replicate, not on the worker or on what ran before, so
+that every executor gives the same bits.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.stopping import stop_flag, stop_requested
+from qpsim.execution.stopping import interruptible, stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 from qpsim.simulation.step_check import Sums, is_wanted, next_look
 from qpsim.simulation.stepsize import optimal
 from qpsim.theory.averaging import Average
 
-# BLAS rounds the last columns of a product by another kernel if they fill no vector. A block whose
-# steps take matrix products always has whole vectors of lanes.
+# BLAS computes the last columns of a product by another kernel, with other rounding, if they do not fill a vector. A
+# block with matrix products therefore has a multiple of so many lanes.
 _LANES_OF_A_VECTOR = 16
-# Elsewhere a vector that is not full is only slow: single lanes cost as much as three in a vector.
+# Without matrix products the width is a matter of speed only: a single lane costs as much as three in a vector.
 _LANES_AT_ONCE, _FEW_LANES = 8, 2
-# Coordinate-updates between two looks at the stop flag: about a tenth of a second.
+# Number of coordinate updates in a chunk of steps, about a tenth of a second. Between chunks a run can be stopped.
 _CHUNK_ELEMENTS = 1 << 24
-# Steps of a chunk at least, however large the problem.
+# The least number of steps in a chunk.
 _LEAST_CHUNK = 4
-# Where steps take a series nobody knows beforehand how long one takes: the first of a rule that turns sharply may take
-# a thousand times as long as those that follow. Chunks become longer while one takes less than so many seconds.
+# With a series the time of a step is not known in advance: the first steps of a rule with sharp turns may take a
+# thousand times as long as later ones. Chunks become longer while one takes less than the first number of seconds, and
+# shorter if one takes more than the second.
 _QUICK_SECONDS, _SLOW_SECONDS = 0.05, 0.2
 
 
 class Block(NamedTuple):
-    """Record of one block, in the kernels' layout (step, lane)."""
+    """Record of one block; arrays have the axes (step, lane), as in the kernels."""
 
     first: int
     losses: np.ndarray
@@ -53,10 +54,10 @@ class Block(NamedTuple):
 
 @dataclass
 class BlockState:
-    """Where a block stands after t steps: all that its next step depends on, and its record so far.
+    """The state of a block after t steps: everything that its next step depends on, and its record so far.
 
-    The same state is reached whoever goes on from an earlier one, so that a run may be ended and
-    continued without changing a bit. Axes are the kernels': (coordinate, lane), (step, lane).
+    Continuing from a saved state gives the same bits as an uninterrupted run. Axes are (coordinate, lane) and (step,
+    lane), as in the kernels.
     """
 
     t: int
@@ -68,29 +69,29 @@ class BlockState:
     steps: np.ndarray
     errors: np.ndarray
     theta: np.ndarray
-    # Average of theta - optimum, and its losses; without columns if none is asked for.
+    # Average of theta - optimum, and its losses; without columns if no average is recorded.
     average: np.ndarray
     averaged: np.ndarray
 
     def copy(self) -> BlockState:
-        """The state as it is now, whatever the block does next."""
+        """A copy, which later steps do not change."""
         arrays = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "t"}
         return BlockState(self.t, **{name: array.copy() for name, array in arrays.items()})
 
 
 class Interrupted(Exception):
-    """A block was told to stop; its partial result is of no use."""
+    """A block was stopped; its partial result must not be used."""
 
 
 _prepared: dict[str, Prepared] = {}
 _lock = threading.Lock()
-# Types of arguments with which the kernels have been called, and who calls them with others.
+# Types of arguments with which kernels have been called, and a lock for calls with new types.
 _called: set[Any] = set()
 _calling = threading.Lock()
 
 
 def forget(token: str) -> None:
-    """Drop what this process keeps for a plan."""
+    """Delete what this process has stored for a plan."""
     with _lock:
         _prepared.pop(token, None)
     _watchers.pop((token, os.getpid()), None)
@@ -100,24 +101,24 @@ _watchers: dict[tuple[str, int], Callable[[int, BlockState], None]] = {}
 
 
 def watch(token: str, watcher: Callable[[int, BlockState], None]) -> None:
-    """Show every block of a plan to a function whenever it rests, in this process.
+    """Call a function between the chunks of every block of a plan, in this process.
 
     It gets the block's first replicate and the :class:`BlockState`, which it must copy to keep.
     """
-    # By process: a child forked for a pool must not take its parent's watcher for its own.
+    # The process id is in the key, since a forked child must not use its parent's function.
     _watchers[token, os.getpid()] = watcher
 
 
 def run_block(plan: Plan, first: int, count: int, state: BlockState | None = None) -> Block:
-    """Simulate replicates ``first`` to ``first + count - 1`` of a plan, on from a state if given.
+    """Simulate replicates ``first`` to ``first + count - 1`` of a plan, continuing from ``state`` if it is given.
 
     Raises
     ------
     Interrupted
-        Nobody waits for the result any more.
+        The run was stopped.
     """
-    # A lane that diverges may overflow in products of NumPy, and small numbers underflow: the record says what is so,
-    # whatever the user told NumPy to do.
+    # Diverging lanes overflow and small numbers underflow. That is recorded, so that NumPy must not warn or raise,
+    # whatever its settings are.
     with one_blas_thread(), np.errstate(all="ignore"):
         return _run(plan, first, count, state)
 
@@ -131,9 +132,9 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     problem, basis = prepared.arguments, prepared.basis
     hyper, policy = plan.method.hyper, plan.policy
     by_coordinate = isinstance(problem, diagonal.DiagonalProblem)
-    # On a diagonal a closed form takes so little code that one kernel for all policies is quicker to compile. Without
-    # noise the exact step is a line search: it runs in the kernel of the exact step under noise, since the two are
-    # mostly asked for together.
+    # On a diagonal Hessian a closed form is little code, and one kernel for all policies is quicker to compile. Without
+    # noise the exact step is a line search; it uses the kernel of the exact step, which is usually compiled for runs
+    # with noise anyway.
     is_shared = by_coordinate or policy.name == optimal.NAME
     with_moments = (
         policy.is_exact or policy.is_bound or (is_shared and plan.method.closed_form is not None)
@@ -141,24 +142,27 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     moments_for = policy.code if with_moments else None
     stop = stop_flag()
 
-    def advance(window: slice) -> None:
+    def advance(window: slice, offset: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        lanes = Lanes(offset, here.states, here.stream, here.diverged)
         steps = Steps(window.start, policy.code, policy.given[window], moments_for, stop)
         after = slice(window.start + 1, window.stop + 1)
         record = Record(here.losses[after], here.steps[window], here.errors[window])
         if by_coordinate:
-            diagonal.advance(hyper, problem, lanes, steps, record)
-        else:
-            coupled.advance(hyper, problem, prepared.n_normals, lanes, gradient, steps, record)
+            return diagonal.advance(hyper, problem, lanes, steps, record)
+        return coupled.advance(hyper, problem, prepared.n_normals, lanes, gradient, steps, record)
+
+    def evaluate(offset: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """Excess loss (lanes,) at an offset from the optimum; coupled problems write the gradient there."""
+        loss = np.empty(here.diverged.size)
+        if by_coordinate:
+            diagonal.excess_loss(problem.eigenvalues, offset, loss)
+            return loss
+        return advance(slice(here.t, here.t), offset, gradient)
 
     with _first_call(hyper, problem, plan.dtype, moments_for) as is_first:
         here = _start(plan, first, count, basis) if state is None else state
-        lanes = Lanes(here.offset, here.states, here.stream, here.diverged)
         gradient = np.empty((0, 0) if by_coordinate else here.offset.shape)
-        loss = np.empty(here.diverged.size)
-        if by_coordinate:
-            diagonal.excess_loss(problem.eigenvalues, here.offset, loss)
-        else:
-            coupled.start(problem, here.offset, gradient, loss)
+        loss = evaluate(here.offset, gradient)
         if state is None:
             record_loss(loss, here.diverged, here.losses[0])
             _record_theta(plan, here, basis)
@@ -166,7 +170,7 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
                 here.average[:] = here.offset
                 here.averaged[0] = here.losses[0]
         if is_first:
-            advance(slice(here.t, here.t))
+            advance(slice(here.t, here.t), here.offset, gradient)
     length = _chunk_length(plan, here.losses.shape[1])
     check, checks_steps = Sums(), is_wanted(plan)
     while here.t < plan.n_steps:
@@ -179,18 +183,21 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
             end, before = here.t + 1, here.offset.copy()
         elif checks_steps:
             end = min(end, next_look(here.t))
-        advance(slice(here.t, end))
+        advance(slice(here.t, end), here.offset, gradient)
         if stop[0]:
             raise Interrupted
         here.t = end
         if looks:
             before -= here.offset
-            of_step = _excess_loss(problem, before)
+            of_step = evaluate(before, np.empty_like(before))
             was, now = here.losses[end - 1, :count], here.losses[end, :count]
             check = check.with_step(was, now, of_step[:count])
         _record_theta(plan, here, basis)
         if plan.average is not None:
-            _follow_average(plan.average, here, problem)
+            _follow_average(plan.average, here)
+            value = evaluate(here.average, np.empty_like(here.average))
+            # An average may overflow before the iterate does; its lane goes on all the same.
+            record_loss(value, here.diverged.copy(), here.averaged[here.t])
         watcher = _watchers.get((plan.token, os.getpid()))
         if watcher is not None:
             watcher(first, here)
@@ -209,21 +216,22 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
 
 @contextmanager
 def _first_call(*arguments: Any) -> Iterator[bool]:
-    """Whether kernels are called with arguments of these types for the first time; if so, other threads wait.
+    """Whether kernels are called with these types for the first time; if so, other threads wait.
 
-    Numba then compiles them or loads them from disk, and it was seen to fail when two threads asked for that at once.
+    Numba then compiles the kernels or loads them from disk, which has failed when two threads did it at once. A
+    compilation may take a minute on a busy machine; Ctrl-C ends it.
     """
     kinds = _kinds(arguments)
     if kinds in _called:
         yield False
         return
-    with _calling:
+    with _calling, interruptible():
         yield True
         _called.add(kinds)
 
 
 def _kinds(value: Any) -> Any:
-    """What tells numba's types of two arguments apart."""
+    """A key that differs if numba's types of two arguments differ."""
     if isinstance(value, tuple):
         return type(value), *map(_kinds, value)
     return (value.dtype.str, value.ndim) if isinstance(value, np.ndarray) else type(value)
@@ -269,7 +277,7 @@ def _initial_offset(
 
 
 def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
-    """matrix @ columns, rounded as if each block of lanes came alone."""
+    """matrix @ columns, with the same rounding for any number of lanes."""
     parts = [
         matrix @ columns[:, lane : lane + BLOCK_SIZE]
         for lane in range(0, columns.shape[1], BLOCK_SIZE)
@@ -278,7 +286,7 @@ def _product(matrix: np.ndarray, columns: np.ndarray) -> np.ndarray:
 
 
 def _chunk_length(plan: Plan, count: int) -> int:
-    """How many steps to take before looking up for the first time."""
+    """Number of steps in the first chunk."""
     if plan.uses_series:
         return 1
     dim = plan.problem.dim
@@ -287,14 +295,14 @@ def _chunk_length(plan: Plan, count: int) -> int:
 
 
 def _next_length(length: int, seconds: float) -> int:
-    """The length of the next chunk, after one of a length that took so long."""
+    """Number of steps in the next chunk, given the number and the seconds of the last one."""
     if seconds < _QUICK_SECONDS:
         return 2 * length
     return max(1, length // 2) if seconds > _SLOW_SECONDS else length
 
 
 def _chunk_end(plan: Plan, t: int, length: int) -> int:
-    """The step after which a chunk from step t ends: theta is recorded and averaged between chunks alone."""
+    """The last step of a chunk that begins after step t. Theta is recorded and averaged only between chunks."""
     if plan.average is not None:
         return t + 1
     following = bisect_right(plan.theta_steps, t)
@@ -310,31 +318,15 @@ def _record_theta(plan: Plan, here: BlockState, basis: np.ndarray | None) -> Non
     here.theta[k][:, here.diverged != 0] = np.inf
 
 
-def _excess_loss(problem: Any, offset: np.ndarray) -> np.ndarray:
-    """Excess loss in every lane at an offset (d, lanes) from the optimum."""
-    from qpsim.kernels import coupled, diagonal
-
-    loss = np.empty(offset.shape[1])
-    if isinstance(problem, diagonal.DiagonalProblem):
-        diagonal.excess_loss(problem.eigenvalues, offset, loss)
-    else:
-        coupled.start(problem, offset, np.empty_like(offset), loss)
-    return loss
-
-
-def _follow_average(average: Average, here: BlockState, problem: Any) -> None:
-    """Take the iterate after step here.t into the average, and record the average's loss."""
-    from qpsim.kernels.record import record_loss
-
+def _follow_average(average: Average, here: BlockState) -> None:
+    """Add the iterate after step here.t to the average."""
     kept = average.kept(here.t)
     here.average *= kept
     here.average += (1.0 - kept) * here.offset
-    # An average may overflow before the iterate does; its lane goes on all the same.
-    record_loss(_excess_loss(problem, here.average), here.diverged.copy(), here.averaged[here.t])
 
 
 def _prepare(plan: Plan) -> Prepared:
-    """The problem as the kernels take it, made once a process."""
+    """The problem prepared for the kernels, made once in each process."""
     with _lock:
         if plan.token not in _prepared:
             if len(_prepared) > 4:

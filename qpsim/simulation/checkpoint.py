@@ -1,8 +1,8 @@
-"""A long simulation's way back: where every block stands, in one file, from which it goes on.
+"""Checkpoints: the states of all blocks of a simulation in one file, from which the run can be continued.
 
-A block rests about every tenth of a second (:mod:`qpsim.simulation.block`). Every so often the place where it
-rests is kept, with all that was finished before, and the whole is written to one sealed file by
-rename. The continued run has the same bits as an uninterrupted one, on any workers.
+About every tenth of a second a block calls :meth:`Checkpoint.note` with its state (:mod:`qpsim.simulation.block`). At
+intervals these states and the finished blocks are written to one file with a checksum, atomically. The continued run
+has the same bits as an uninterrupted one, on any workers.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ _ARRAYS = tuple(field.name for field in fields(BlockState) if field.name != "t")
 
 
 class Checkpoint:
-    """Keeps a plan's points in a file.
+    """Keeps the states of a plan's blocks in a file.
 
     Parameters
     ----------
     path : path
-        File to write; if it exists, the run goes on from it.
+        File to write; if it exists, the run continues from it.
     every : float, default 60
-        Seconds between two writes; 0 writes whenever a block rests.
+        Seconds between two writes; 0 writes between all chunks of steps.
 
     Raises
     ------
@@ -73,7 +73,7 @@ class Checkpoint:
         return {first: point.copy() for first, point in self._points.items()}
 
     def note(self, first: int, point: BlockState) -> None:
-        """Take down where a block rests, if it is time to; called by the block's own thread."""
+        """Store the state of a block, if it is time to; called by the block's thread."""
         now = time.monotonic()
         finished = point.t == self._n_steps
         if not finished and now - self._noted.get(first, self._written) < self.every:
@@ -86,7 +86,7 @@ class Checkpoint:
                 self._write()
 
     def finish(self, block: Block) -> None:
-        """Take down a finished block, which may come from another process."""
+        """Store a finished block, which may come from another process."""
         known = self._points.get(block.first)
         if known is None or known.t < self._n_steps:
             lanes, nothing = block.losses.shape[1], np.zeros((0, 0))
@@ -102,7 +102,7 @@ class Checkpoint:
             self.note(block.first, point)
 
     def close(self) -> None:
-        """Write what is known now."""
+        """Write the file a last time."""
         with self._lock:
             self._write()
 
@@ -121,12 +121,12 @@ class Checkpoint:
                 ),
             )
         except FileError as error:
-            # Hours of work must not end because a copy of them could not be made.
+            # A checkpoint that cannot be written must not end the simulation.
             warnings.warn(f"{error} The simulation goes on.", RuntimeWarning, stacklevel=2)
 
 
 def digest(plan: Plan) -> str:
-    """Hash of all that decides a plan's bits."""
+    """Hash of everything that the plan's results depend on."""
     found = hashlib.sha256()
     spec = {**plan_spec(plan), "qpsim": qpsim.__version__}
     found.update(json.dumps(spec, sort_keys=True, default=str).encode())
@@ -165,7 +165,7 @@ def _read(path: Path, plan: Plan, expected: str) -> dict[int, BlockState]:
 
 
 def _check(plan: Plan, first: int, point: BlockState) -> None:
-    """Kernels do not look at shapes: a point of others must not reach them."""
+    """Check the shapes of a loaded state, since kernels do not check them."""
     counts = dict(plan.blocks())
     if first not in counts or not 0 <= point.t <= plan.n_steps:
         raise ValueError(f"block {first} at step {point.t}")

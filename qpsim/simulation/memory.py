@@ -1,4 +1,4 @@
-"""How much memory a simulation takes, so that one that needs more than there is says so before it begins."""
+"""How much memory a simulation needs, so that one that needs too much is refused before it begins."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _BYTES = 8
 
 
 def required_bytes(plan: Plan, lanes: int, width: int) -> int:
-    """Bytes that it takes at least: for the record of all replicates, and for the blocks that run at a time.
+    """Least number of bytes: for the record of all replicates, and for the blocks that run at the same time.
 
     Parameters
     ----------
@@ -18,7 +18,7 @@ def required_bytes(plan: Plan, lanes: int, width: int) -> int:
     lanes : int
         Replicates of one block.
     width : int
-        Blocks that run at a time.
+        Blocks that run at the same time.
 
     Examples
     --------
@@ -32,14 +32,14 @@ def required_bytes(plan: Plan, lanes: int, width: int) -> int:
     rows = plan.n_steps + 1
     kept = rows * (1 + (plan.average is not None)) + len(plan.theta_steps) * plan.problem.dim
     kept += plan.n_steps * (plan.keep_step_size + plan.uses_series)
-    # While it runs, a block writes down its step sizes in any case.
+    # A block always records its step sizes while it runs.
     in_block = (2 + plan.uses_series) * rows + plan.problem.dim * (1 + len(plan.method.state_names))
     running = min(plan.n_replicates, lanes * width)
     return _BYTES * (plan.n_replicates * kept + running * in_block)
 
 
 def check_memory(plan: Plan, lanes: int, width: int) -> None:
-    """Refuse a simulation that takes more memory than this process can still get.
+    """Raise an error for a simulation that needs more memory than is free.
 
     Raises
     ------

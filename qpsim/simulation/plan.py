@@ -1,4 +1,4 @@
-"""Everything a simulation needs, checked before any work: the plan."""
+"""``Plan``: all arguments of a simulation, checked before any work starts."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from qpsim.theory.averaging import Average, average_of
 
 RECORDS = ("excess_loss", "step_size", "theta", "average")
 DTYPES = ("float64", "float32")
-# Lanes of a block: 8 AVX-512 vectors, wide enough for BLAS and small enough that a block of
-# 100 coordinates stays in the L2 cache.
+# Lanes (replicates) of a block: 8 AVX-512 vectors. Enough for BLAS to be fast, and few enough that the arrays of 100
+# coordinates stay in the L2 cache.
 BLOCK_SIZE = 64
-# Coordinates x lanes of one block's array; a wide problem gets fewer lanes, never more memory.
+# Largest number of coordinates x lanes in one array of a block; larger problems get fewer lanes.
 _BLOCK_ELEMENTS = 1 << 23
-# A vector of lanes.
+# Lanes in one vector.
 _LANES_AT_ONCE = 8
-# Numbers of a block that stay in the L2 cache together, and the least number of blocks a worker should get: with fewer,
-# the other workers wait while one takes the last block.
+# Numbers of a block that fit into the L2 cache, and the least number of blocks for each worker: with fewer, the other
+# workers wait while one runs the last block.
 _CACHED_ELEMENTS = 80_000
 _TURNS = 4
-# Coordinate-updates of a block that take ten times as long as beginning it.
+# Coordinate updates of a block that take ten times as long as starting it.
 _LEAST_UPDATES = 1 << 22
 
 
 def block_size(dim: int) -> int:
-    """Replicates of one block: 64, and fewer only if 64 lanes of ``dim`` would fill the memory.
+    """Replicates of one block: 64, or fewer if 64 lanes of ``dim`` coordinates would take too much memory.
 
-    Whole vectors of lanes, if there is room for one.
+    A multiple of the lanes of one vector, if possible.
 
     Examples
     --------
@@ -56,7 +56,7 @@ def block_size(dim: int) -> int:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """Everything a worker needs, checked: plain arrays and values that pickle.
+    """Everything that a worker needs, checked: plain arrays and values that can be pickled.
 
     ``theta0`` has shape (d,) or (replicates, d), its first row being that of replicate
     ``theta0_from``; ``theta_steps`` is sorted.
@@ -80,19 +80,19 @@ class Plan:
     average: Average | None = None
 
     def share(self, first: int, count: int) -> Plan:
-        """The plan with the starting points of one block only: what its worker has to be sent."""
+        """The plan with the starting points of one block only, to be sent to a worker."""
         if self.theta0.ndim == 1:
             return self
         return replace(self, theta0=self.theta0[first : first + count], theta0_from=first)
 
     @property
     def runs_by_coordinate(self) -> bool:
-        """Whether coordinates couple through the step size alone, after a rotation at most."""
+        """Whether a run's coordinates are coupled only by the step size, if needed after a rotation."""
         return self.problem.runs_by_coordinate(self.method)
 
     @property
     def lanes_are_independent(self) -> bool:
-        """Whether no matrix product couples the replicates of a block."""
+        """Whether a step has no matrix product over the replicates of a block."""
         return self.problem.lanes_are_independent(self.method)
 
     @property
@@ -101,10 +101,10 @@ class Plan:
         return self.policy.is_exact and self.problem.records_moment_error(self.method)
 
     def blocks(self, workers: int = 1) -> Iterator[tuple[int, int]]:
-        """(first replicate, count) of every block, as work for so many workers.
+        """(first replicate, count) of every block, for this number of workers.
 
-        Where lanes do not see each other, not even in a product's rounding, several blocks are one:
-        what a block costs besides its steps is then paid once.
+        If lanes are independent, even in rounding, several blocks are joined to one, which saves the cost of starting
+        them.
         """
         size = self.block_size
         if self.lanes_are_independent:
@@ -132,7 +132,7 @@ def make_plan(
     dtype: str = "float64",
     record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
 ) -> Plan:
-    """Check the arguments of :func:`simulate` and put them together, without running anything."""
+    """Check the arguments of :func:`simulate` and make a plan of them, without running anything."""
     if not hasattr(problem, "prepared"):
         raise SimulationError(
             "A simulation needs a problem, such as a qpsim.QuadraticProblem, not "
@@ -151,7 +151,7 @@ def make_plan(
     tolerance = checks.number("tolerance", tolerance, SimulationError, "(0, 1)")
     policy = resolve(step_size, n_steps)
     if policy.is_exact and problem.is_deterministic():
-        # The direction is known: minimising along it is the exact step.
+        # Without noise the direction is known, and the exact step is the line search along it.
         policy = replace(policy, code=resolve("line-search", 1).code)
     start = starting_points(theta0, problem, n_replicates)
     kept, theta_steps, average = _records(record, n_steps)
@@ -182,7 +182,7 @@ def make_plan(
 
 
 def plan_spec(plan: Plan) -> dict[str, Any]:
-    """A plan's full specification but for its arrays, as plain JSON values."""
+    """A plan's full specification without its arrays, as plain JSON values."""
     record: dict[str, Any] = {"step_size": plan.keep_step_size, "theta": list(plan.theta_steps)}
     if plan.average is not None:
         record["average"] = {plan.average.kind: plan.average.value}
@@ -220,7 +220,7 @@ def starting_points(theta0: Any, problem: Problem, n_replicates: int) -> np.ndar
 
 
 def _precision(dtype: Any, problem: Problem, moving: Method, start: np.ndarray) -> str:
-    """The name of a precision that this simulation can have."""
+    """The checked name of the precision of this simulation."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
     if name not in DTYPES:
         raise SimulationError(f"dtype must be 'float64' or 'float32', not {dtype!r}.")

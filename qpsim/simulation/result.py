@@ -1,7 +1,7 @@
-"""What a simulation leaves: arrays with named axes, the specification that made them, provenance.
+"""``Result``: the arrays that a simulation has recorded, its specification and its provenance.
 
-A saved result is one .npz file with a JSON header. Running its specification again gives the same
-bits in the same environment.
+A result is saved as one .npz file with a JSON header. Running its specification again in the same environment gives the
+same bits.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from qpsim.simulation.stepsize import Policy
 from qpsim.theory.averaging import average_of
 
 _KIND = "result"
-# Losses that are copied and sorted at a time.
+# Number of losses that are copied and sorted at once.
 _SORTED_ELEMENTS = 1 << 22
 AXES = {
     "excess_loss": ("replicate", "step"),
@@ -50,15 +50,13 @@ class Result:
         ``problem.noise_floor`` for the expected loss of Eq. 9.
     step_size : ndarray, shape (n_replicates, n_steps), or None if not recorded
     moment_error : ndarray, shape (n_replicates, n_steps), or None
-        Bound on the relative error of E[z^T Q z] in the optimal step of a method without a closed
-        form. On a dense Hessian it is a truncated series; the bound is at most the tolerance,
-        unless the series' last term came first. On a diagonal Hessian it is a quadrature, whose
-        error is recorded for a user's rule: 0 where the rule was resolved, more where it turns too
-        often for that. A feature of the direction that is narrower than an eighth of the gradient's
-        standard deviation, between two jumps that nothing declares, may be missed and is then not
-        in the bound. What the quadrature behind the series could not resolve is in it, its
-        rounding (some 1e-11) is not; nor is the 1e-9 to which the integrals of signs are tabulated,
-        where adam*'s first step is one.
+        Bound on the relative error of E[z^T Q z] in the optimal step of a method without a closed form. On a dense
+        Hessian E[z^T Q z] is a truncated series; the bound is at most the tolerance, unless the largest number of terms
+        was reached first. On a diagonal Hessian it is a quadrature, whose error is recorded for a user's rule; it is 0
+        if the quadrature has resolved the rule. Not in the bound are: a peak or gap of the direction that is narrower
+        than an eighth of the gradient's standard deviation and that no breakpoint declares; rounding errors of the
+        quadrature (about 1e-11); and the error of 1e-9 of tabulated integrals of signs, which adam* uses in its first
+        step.
     theta : ndarray, shape (n_replicates, len(theta_steps), d), or None if not recorded
     averaged_excess_loss : ndarray, shape (n_replicates, n_steps + 1), or None if not asked for
         Excess loss of the average of the iterates, before the first step and after each.
@@ -86,7 +84,7 @@ class Result:
 
     @property
     def method(self) -> Method:
-        """The method that moved."""
+        """The method that was simulated."""
         return self.plan.method
 
     @property
@@ -111,7 +109,7 @@ class Result:
 
     @property
     def spec(self) -> dict[str, Any]:
-        """The full specification but for its arrays, as plain JSON values."""
+        """The full specification without its arrays, as plain JSON values."""
         return plan_spec(self.plan)
 
     def quantile(self, q: ArrayLike) -> np.ndarray:
@@ -136,7 +134,7 @@ class Result:
             raise SimulationError(f"Quantiles need probabilities in [0, 1], not {q!r}.") from None
         if not ((probabilities >= 0) & (probabilities <= 1)).all():
             raise SimulationError(f"Quantiles need probabilities in [0, 1], not {q!r}.")
-        # A few steps at a time: what is sorted is a copy, and a record may be half of the memory.
+        # A few steps at a time, since sorting makes a copy and the record may take half of the memory.
         at_once = max(1, _SORTED_ELEMENTS // self.n_replicates)
         return np.concatenate(
             [
@@ -243,7 +241,7 @@ def load(path: str | os.PathLike[str]) -> Result:
         shapes = {"excess_loss": (n, plan.n_steps + 1), "given": (plan.n_steps,)}
         if plan.keep_step_size:
             shapes["step_size"] = (n, plan.n_steps)
-        # Version 0.1 recorded none of a user's rule that runs coordinate by coordinate.
+        # Version 0.1 has not recorded moment_error for a user's rule on a diagonal Hessian.
         if plan.uses_series and not (plan.runs_by_coordinate and "moment_error" not in arrays):
             shapes["moment_error"] = (n, plan.n_steps)
         if plan.theta_steps:
@@ -273,7 +271,7 @@ def load(path: str | os.PathLike[str]) -> Result:
 def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
     spec = header["spec"]
     seed = spec["seed"]
-    # Files of version 0.1 hold the problem's arrays under their own names.
+    # Files of version 0.1 have the problem's arrays without the prefix.
     parts = {name.removeprefix("problem "): array for name, array in arrays.items()}
     problem = problem_from_dict(spec["problem"], parts)
     code = spec["step_size_code"]
@@ -309,7 +307,7 @@ def _plan(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Plan:
 
 
 def _method(spec: dict[str, Any], place: dict[str, str]) -> Method:
-    """The method from where its rule was defined: a user's rule may share a registry name."""
+    """The method, found by the module of its rule, since a user's rule may have the name of a registered one."""
     rule = defined_rule(place["module"], place["attribute"])
     if rule is None or rule.name != spec["name"]:
         raise FileError(
@@ -320,8 +318,9 @@ def _method(spec: dict[str, Any], place: dict[str, str]) -> Method:
 
 
 def _quantiles(losses: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
-    """Quantiles over the first axis, whose infinities are infinite quantiles."""
-    # Between a number and an infinity, and between two infinities, lies an infinity; NumPy says NaN to the latter.
+    """Quantiles over the first axis; values may be infinite."""
+    # Interpolation between a number and infinity, or between two infinities, gives infinity; NumPy would give NaN in
+    # the second case.
     values = np.quantile(np.minimum(losses, np.finfo(float).max), probabilities, axis=0)
     above = np.quantile(losses, probabilities, axis=0, method="higher")
     below = np.quantile(losses, probabilities, axis=0, method="lower")

@@ -1,8 +1,8 @@
-"""An ensemble of runs: problem + method + step-size policy -> simulate -> result.
+"""``simulate``: runs of a method on a problem, divided into blocks among workers.
 
-Replicates are cut into blocks (:mod:`qpsim.simulation.block`) that any executor may run in any order. Replicate
-k draws its noise from ``numpy.random.SFC64(seed_sequence.spawn(n)[k])``, so that methods simulated
-with the same ``rng`` see the same noise and may be compared pair by pair.
+The replicates are divided into blocks (:mod:`qpsim.simulation.block`), which any executor may run in any order.
+Replicate k draws its noise from ``numpy.random.SFC64(seed_sequence.spawn(n)[k])``, so that methods simulated with the
+same ``rng`` have the same noise and can be compared replicate by replicate.
 """
 
 from __future__ import annotations
@@ -64,70 +64,66 @@ def simulate(
     ----------
     problem : QuadraticProblem, or any other problem
     method : str, Method or Rule
-        A registry name, a method with its hyper-parameters, or a rule at its defaults.
+        A registry name, a method with its hyper-parameters, or a rule, which has its defaults.
     step_size : {"optimal", "bound", "line-search", "planned"}, float, array_like or callable, default "optimal"
         See :mod:`qpsim.simulation.stepsize`. A callable is called with t = 1, ..., n_steps. "planned" takes the steps
-        of :func:`qpsim.best_schedule`, for methods linear in the gradient on a QuadraticProblem.
+        of :func:`qpsim.best_schedule`, for methods linear in the gradient on a QuadraticProblem and for ssd on a
+        diagonal one.
     n_steps, n_replicates : int, default 100 and 256
     theta0 : array_like, shape (d,) or (n_replicates, d), default zeros
         Starting point, common or one for each replicate.
     rng : None, int, SeedSequence, BitGenerator or Generator
         Seed (SPEC 7). The same seed gives the same bits for any ``workers``.
     workers : None, int or concurrent.futures.Executor, default None
-        Threads to run blocks on (None: one a core), or an executor of threads or processes, which
-        is left open.
+        Number of threads (None: one for each core), or an executor of threads or processes, which is left open.
     batch_size : int, default 1
-        B: every gradient is the mean of B draws, its noise nu / sqrt(B). At least 2 for a method
+        B: every gradient is the mean of B draws, with noise level nu / sqrt(B). At least 2 for a method
         that estimates the variance within the minibatch.
     tolerance : float, default 1e-9
-        Relative error allowed to E[z^T Q z] in the optimal step of a method without a closed form
-        on a dense Hessian: terms of its Hermite series are added until a rigorous bound is below
-        it, and coordinates too strongly correlated for that are integrated in pairs. The bound
-        reached is the result's ``moment_error``. Pairs take half a millisecond each and replicate,
-        at the first steps above all, where directions turn sharply: at a coarser tolerance, such as
-        1e-4, fewer of them are integrated.
+        Allowed relative error of E[z^T Q z] in the optimal step of a method without a closed form on a dense Hessian.
+        Terms of a Hermite series are added until a rigorous bound is below the tolerance; pairs of coordinates that are
+        too strongly correlated for the series are integrated numerically. The bound reached is the result's
+        ``moment_error``. The integral of a pair takes half a millisecond for each replicate, and most are needed in the
+        first steps, where directions have sharp turns. A larger tolerance, such as 1e-4, needs fewer of them.
     dtype : {"float64", "float32"}, default "float64"
-        Precision in which normals and the method's state are kept between steps; theta - optimum,
-        arithmetic, moments and losses are float64 in either case, so that no step is too small to
-        count. float32 takes half the memory for the state, and rounds it to 6e-8 of each number.
-        Only where coordinates couple through the step size alone: a diagonal Hessian, or a method
-        that commutes with rotations.
+        Precision in which normals and the method's state are stored between steps. Theta - optimum, arithmetic, moments
+        and losses are always float64. float32 halves the memory of the state and rounds it to a relative error of 6e-8.
+        It is available for a diagonal Hessian and for methods that commute with rotations.
     record : iterable of names, or mapping, default ("excess_loss", "step_size")
         What to keep besides the excess loss: "step_size"; "theta" after every step or, as
         ``{"theta": [0, 50, 100]}``, after the chosen ones; the excess loss of an average of the iterates, as
         ``{"average": {"ema": 0.99}}`` or ``{"average": {"tail": 50}}``, the mean from step 50 on
         (:func:`qpsim.theory.averaging.average_of`).
     checkpoint : path, optional
-        File in which to keep where the run stands; if it is there already, the run goes on from
-        it, to the same bits. It stays, complete, when the run is done. Needs a fixed ``rng``.
+        File in which the state of the run is saved; if it exists, the run continues from it, with the same bits. The
+        file is kept when the run is done. Needs a fixed ``rng``.
     checkpoint_every : float, default 60
         Seconds between two writes of the checkpoint.
 
     Returns
     -------
     Result
-        ``excess_loss`` (n_replicates, n_steps + 1), ``step_size`` (n_replicates, n_steps),
-        ``theta`` (n_replicates, kept steps, d), ``averaged_excess_loss`` (n_replicates, n_steps + 1)
-        and, where the optimal step takes a series or a user's rule a quadrature, ``moment_error``
-        (n_replicates, n_steps).
+        ``excess_loss`` (n_replicates, n_steps + 1), ``step_size`` (n_replicates, n_steps), ``theta`` (n_replicates,
+        kept steps, d), ``averaged_excess_loss`` (n_replicates, n_steps + 1) and, if the optimal step has a series or a
+        quadrature with a recorded error, ``moment_error`` (n_replicates, n_steps).
 
     Raises
     ------
     ProblemError, MethodError, StepSizeError, SimulationError
-        Before any work, for input that does not fit together.
+        Invalid arguments, or arguments that do not fit together; raised before any work.
     FileError
         The checkpoint is damaged, another simulation's, or cannot be written.
 
     Warns
     -----
     DivergenceWarning
-        A replicate left the finite numbers; its record is +inf from that step on.
+        The loss of a replicate became infinite or NaN; its record is +inf from that step on.
     ArtefactWarning
-        A method that is not linear starts at a multiple of a sign vector from the optimum, from
-        where axis-aligned sign descent lands on the optimum in one step; or every replicate starts
-        at the optimum, where every chosen step is 0.
+        A method that is not linear starts at a point where all coordinates have the same distance from the optimum, so
+        that sign descent can reach the optimum in one step; or every replicate starts at the optimum, where every
+        optimal step is 0.
     PrecisionWarning
-        Some of ``moment_error`` is above the tolerance; or the draws of a user's rule say that its optimal steps are
+        Some of ``moment_error`` is above the tolerance; or the draws of a user's rule show that its optimal steps are
         too long (:mod:`qpsim.simulation.step_check`).
 
     Examples
@@ -180,14 +176,14 @@ def run_plan(
     workers: int | Executor | None = None,
     checkpoint: Checkpoint | None = None,
 ) -> Result:
-    """Run a checked plan on the given workers, from and to a checkpoint if there is one."""
+    """Run a plan on the given workers, with a checkpoint if there is one."""
     began = time.perf_counter()
     states = {}
     if checkpoint is not None:
         states = checkpoint.open(plan)
         blocks.watch(plan.token, checkpoint.note)
     with threads(workers) as pool, one_blas_thread():
-        # A checkpoint knows blocks by their first replicate: one cut, whoever goes on from it.
+        # A checkpoint stores blocks by their first replicate, so that the blocks must not depend on the workers.
         spans = list(plan.blocks(1 if checkpoint is not None else pool.width))
         check_memory(plan, spans[0][1], pool.width)
         losses = np.empty((plan.n_replicates, plan.n_steps + 1))
@@ -198,8 +194,8 @@ def run_plan(
             theta = np.empty((plan.n_replicates, len(plan.theta_steps), plan.problem.dim))
         averaged = np.empty(losses.shape) if plan.average is not None else None
         own_threads = not isinstance(workers, Executor)
-        # A single block is not worth starting a thread, unless its steps may take so long that Ctrl-C has to be heard
-        # meanwhile: Python hears it in this thread only, and only between kernels.
+        # A single block runs in this thread, unless its steps may take long: Python handles Ctrl-C only in the main
+        # thread and only between kernels.
         is_quick = len(spans) == 1 and not plan.uses_series
         place = in_this_thread() if own_threads and is_quick else pool
         check = Sums()
@@ -212,7 +208,7 @@ def run_plan(
             if steps is not None and block.steps is not None:
                 steps[rows] = block.steps.T
             if errors is not None and block.errors is not None:
-                # 0 / 0 where nothing moves: no direction, no error in its length.
+                # 0 / 0 where the direction is 0: then there is no error.
                 errors[rows] = np.nan_to_num(block.errors.T, nan=0.0, posinf=np.inf)
             if theta is not None and block.theta is not None:
                 theta[rows] = block.theta.transpose(2, 0, 1)
@@ -242,8 +238,8 @@ def _completed(
     states: Mapping[int, blocks.BlockState],
     pool: WorkerPool,
 ) -> Iterator[blocks.Block]:
-    """Blocks in the order they finish."""
-    # A worker is sent what concerns its block, when it is its turn.
+    """The blocks, in the order in which they finish."""
+    # A worker receives only the part of the plan for its block.
     tasks = ((span, (plan.share(*span), *span, states.get(span[0]))) for span in spans)
     try:
         with (
@@ -258,7 +254,7 @@ def _completed(
 
 
 def _outcome(plan: Plan, future: Future[blocks.Block]) -> blocks.Block:
-    """A block; what a user's rule raised late in its run is told in the rule's name."""
+    """A finished block; an exception of a user's rule becomes a MethodError that names the rule."""
     try:
         return future.result()
     except (ArithmeticError, ValueError, LookupError, AssertionError) as error:
@@ -282,8 +278,8 @@ def _warn_of_standing_still(plan: Plan) -> None:
 
 
 def _warn_of_divergence(plan: Plan, losses: np.ndarray) -> None:
-    # A replicate that has left stays away, so that the last step tells, and a step at a time keeps
-    # a large record from being copied.
+    # A diverged replicate stays +inf, so that the last step is enough. Steps are searched one at a time, to avoid a
+    # copy of a large record.
     gone = int(np.isinf(losses[:, -1]).sum())
     if gone:
         first = next(k for k in range(losses.shape[1]) if np.isinf(losses[:, k]).any())

@@ -1,8 +1,8 @@
-"""An experiment as a TOML file: a problem, several methods, one command.
+"""Experiments in TOML files: a problem and several methods.
 
 Keys at the top are the options of ``qpsim simulate``; keys under ``[problem]`` are the arguments of
 :func:`qpsim.random_problem` and :class:`qpsim.QuadraticProblem`; keys of a method are ``name``,
-``label``, ``step_size`` and its hyper-parameters. Nothing is guessed: an unknown key is refused.
+``label``, ``step_size`` and its hyper-parameters. An unknown key is an error.
 
     n_steps = 200
     n_replicates = 256
@@ -42,13 +42,13 @@ from qpsim.simulation.result import Result
 from qpsim.simulation.run import run_plan
 from qpsim.simulation.spec_problem import array, make_problem
 
-# The comparison of Section 2, if a file names no methods.
+# The methods, if a file names none: the comparison of Section 2.
 _METHODS = ("sgd", "ssd")
 
 
 @dataclass(frozen=True, eq=False)
 class Experiment:
-    """A checked experiment: one plan a method, all on the same noise.
+    """A checked experiment: one plan for each method, all with the same noise.
 
     Attributes
     ----------
@@ -56,7 +56,7 @@ class Experiment:
         By label, ready to run.
     workers : int or None
     out : Path or None
-        Folder for one result file a label and ``summary.json``.
+        Folder for ``summary.json`` and one result file for each label.
     """
 
     plans: dict[str, Plan]
@@ -71,20 +71,20 @@ class Experiment:
     def run(
         self, workers: int | Executor | None = None, checkpoint_every: float | None = None
     ) -> dict[str, Result]:
-        """Simulate every method; results by label, saved in ``out`` if the file names a folder.
+        """Simulate every method. Returns the results by label, and saves them if ``out`` is given.
 
         Parameters
         ----------
         workers : None, int or concurrent.futures.Executor
         checkpoint_every : float, optional
-            Seconds between two writes of checkpoints into ``out``, from which the same call goes on
-            if it was ended; they are removed once the results are saved.
+            Seconds between two writes of checkpoints into ``out``, from which the same call
+            continues after an interruption; they are removed when the results are saved.
 
         Raises
         ------
         FileError
-            The folder cannot be written, which is found out before anything is simulated; or it
-            holds the checkpoints of another experiment.
+            The folder cannot be written, which is checked before anything is simulated; or it has
+            checkpoints of another experiment.
         SpecError
             Checkpoints are asked for, but no folder to keep them in.
         """
@@ -105,7 +105,7 @@ class Experiment:
         for label, plan in self.plans.items():
             running = self.workers if workers is None else workers
             results[label] = run_plan(plan, running, kept.get(label))
-            # Saved at once: if a later method cannot be run, this one is not lost.
+            # Saved immediately, so that an error in a later method does not lose this result.
             if self.out is not None:
                 results[label].save(places[label])
         if self.out is not None:
@@ -123,7 +123,7 @@ def read(path: str | os.PathLike[str], **overrides: Any) -> Experiment:
     path : path of a TOML file
         Paths inside it are relative to its folder.
     **overrides
-        Values for keys at the top of the file that replace what it says; None keeps it. A folder
+        Values that replace those of keys at the top of the file; None keeps the file's. A folder
         ``out`` given here is relative to the working directory.
 
     Raises
@@ -173,14 +173,15 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
     )
     if "problem" not in top:
         raise SpecError("The experiment has no 'problem'; see qpsim simulate --help.")
-    # The problem's draws and the noise come apart: more replicates do not change the problem.
+    # Separate seeds for the problem and for the noise, so that more replicates do not change the
+    # problem.
     seeds = np.random.SeedSequence(top.get("rng", 0)).spawn(2)
     problem = _problem(top, folder, seeds[0])
     theta0 = top["problem"].get("theta0")
     plans: dict[str, Plan] = {}
     for k, entry in enumerate(top.get("methods", _METHODS)):
         label, method, step_size = _method(f"methods[{k}]", entry, top.get("step_size", "optimal"))
-        # Some file systems do not tell capitals apart.
+        # Some file systems ignore case.
         taken = {keys.file_name(other).casefold() for other in plans}
         if keys.file_name(label).casefold() in taken:
             raise SpecError(
@@ -203,7 +204,7 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
 
 
 def _problem(top: Mapping[str, Any], folder: Path, seed: np.random.SeedSequence) -> Problem:
-    """The problem with its noise, which is a table of its own or one of the problem's."""
+    """The problem with its noise, from a table [noise] or [problem.noise]."""
     given = dict(top["problem"])
     if "noise" not in top:
         return make_problem(given, folder, seed)

@@ -1,4 +1,4 @@
-"""Keys of an experiment file, and the check of each key's value."""
+"""The keys of an experiment file, with a check of the value for each."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from qpsim import checks
 from qpsim.errors import SpecError, nearest
 from qpsim.simulation.plan import RECORDS
 
-# Takes a key's full name and its value; gives the value back, or raises a SpecError.
+# Takes a key's full name and its value. Returns the checked value, or raises SpecError.
 Check = Callable[[str, Any], Any]
 
-# Bytes of a label as a file's name; systems allow 255, endings such as .checkpoint included.
+# Most bytes of a label in a file name; systems allow 255, including endings such as .checkpoint.
 _LONGEST_NAME = 200
 
 
@@ -63,7 +63,13 @@ def file_name(label: str) -> str:
     >>> file_name("adam* (fast)")
     'adam_fast'
     """
-    return re.sub(r"[^\w.-]+", "_", label).strip("._") or "method"
+    name = re.sub(r"[^\w.-]+", "_", label).strip("._") or "method"
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        # This system's names of files do not hold these letters; each becomes its number.
+        name = name.encode("ascii", "backslashreplace").decode().replace("\\", "_")
+    return name
 
 
 def _count(path: str, value: Any) -> int:
@@ -156,7 +162,7 @@ PROBLEM: dict[str, Check] = {
     "optimum": _values,
     "theta0": _values,
 }
-# A method's own keys; its others are hyper-parameters.
+# Keys of a method; all others are hyper-parameters.
 METHOD = ("name", "label", "step_size")
 TOP: dict[str, Check] = {
     "problem": _any_table,

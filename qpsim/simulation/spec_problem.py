@@ -1,4 +1,4 @@
-"""The ``[problem]`` table of an experiment file, put together: quadratic, least squares, or a table of data."""
+"""Makes a problem from the ``[problem]`` table of an experiment file: quadratic, least squares, or data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qpsim.problem.least_squares import LeastSquares
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 
-# The keys of a problem, one of which says what kind it is, and those that go with it.
+# The keys that decide the kind of a problem, each with the further keys that are allowed with it.
 KINDS = {
     "spectrum": ("dim", "basis", "condition", "noise_std", "noise", "scale"),
     "hessian": ("array", "noise_std", "noise", "scale"),
@@ -41,7 +41,7 @@ def make_problem(
 ) -> Problem:
     """The problem that a checked ``[problem]`` table describes; files in it are relative to the folder.
 
-    ``noise_path`` is how the file calls the table of the noise, for errors.
+    ``noise_path`` is the name of the noise's table in the file, for error messages.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def make_problem(
         raise SpecError("[problem] has both 'optimum' and 'scale', which draws one; keep one.")
     if kind == "data":
         return _data(given, folder)
-    # A start that is given means a distance that is given: then the optimum stays at 0.
+    # If theta0 is given, the optimum is 0 by default, so that theta0 is the distance.
     scale = given.get("scale", 0.0 if "theta0" in given else 10.0)
     if kind == "spectrum":
         return _random(given, folder, scale, seed, noise_path)
@@ -113,7 +113,7 @@ def _data(given: dict[str, Any], folder: Path) -> DataProblem:
     if "labels" in given:
         labels = array("problem.labels", given["labels"], folder)
     elif rows.ndim == 2 and rows.shape[1] > 1:
-        # The last column of a table, unless they are given apart.
+        # The labels are the last column of the table, unless they are given separately.
         rows, labels = rows[:, :-1], rows[:, -1]
     else:
         raise SpecError("[problem] has a table of one column and no 'labels'; give both.")
@@ -162,7 +162,7 @@ def _noise(given: dict[str, Any], folder: Path, path: str) -> dict[str, Any]:
 
 
 def array(path: str, value: Any, folder: Path, name: str | None = None) -> np.ndarray:
-    """Numbers written in the file itself, or in another file that it names."""
+    """An array from numbers in the file, or from another file that it names."""
     if isinstance(value, str):
         return read_array(path, folder / value, name)
     return checks.array(f"{path}, if it is no file's name,", value, SpecError)

@@ -1,7 +1,7 @@
-"""Statistics of an ensemble whose replicates come in groups, such as several runs on each problem drawn.
+"""Statistics of replicates in groups, such as several runs on each of several random problems.
 
-Replicates of one problem share its spectrum and rotation. An interval that took them for independent
-would know nothing of the variation from problem to problem.
+Replicates of one problem share its spectrum and rotation, so that they are not independent samples. Intervals here
+include the variation between problems.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from statistics import NormalDist
 
 import numpy as np
 
-# Up to so many groups all patterns of signs are counted; beyond, the Gaussian limit is as good.
+# Up to so many groups all patterns of signs are enumerated; for more, the Gaussian limit is accurate enough.
 _COUNTED = 12
 
 
@@ -23,20 +23,20 @@ def median_interval(
     *,
     level: float = 0.95,
 ) -> tuple[float, tuple[float, float]]:
-    """Median of a sample in groups, and a confidence interval for the median of the population.
+    """Median of a grouped sample, and a confidence interval for the median of the population.
 
-    The population is that of all groups: other problems than those drawn. If m is its median, the
-    share of a random group's values that lie below m, minus 1/2, has mean 0. The interval holds every
-    m that a test of this mean does not reject: the sum of the groups' shares is compared with the sums
-    that one gets by turning the sign of each share at random (a randomisation test, Pitman, 1937).
+    The population includes other groups than those sampled (all random problems, not only those drawn). If m is its
+    median, the fraction of a random group's values below m, minus 1/2, has mean 0. The interval contains every m for
+    which a test does not reject this: the sum of the groups' fractions is compared with the sums under random signs (a
+    randomisation test, Pitman, 1937).
 
     Parameters
     ----------
     values : array_like, shape (n,)
         Infinities may be among them.
     groups : array_like of int, shape (n,)
-        Members of a group carry the same number. A single group stands for itself: its members are
-        then taken as independent, and the interval is for the median of that group alone.
+        Number of the group of each value. With a single group its members are taken as independent, and the interval is
+        for the median of that group alone.
     level : float, default 0.95
 
     Returns
@@ -66,7 +66,7 @@ def median_interval(
         member = np.arange(sample.size)
     count = int(member.max()) + 1
     ends, at = np.unique(sample, return_inverse=True)
-    # Columns are the gaps before, between and after the distinct values: m may lie in any of them.
+    # Columns are the gaps before, between and after the distinct values, in which m may lie.
     table = np.bincount(member * ends.size + at, minlength=count * ends.size)
     below = np.cumsum(np.pad(table.reshape(count, ends.size), ((0, 0), (1, 0))), axis=1)
     score = below / below[:, -1:] - 0.5
@@ -86,7 +86,7 @@ def _rejected(score: np.ndarray, error: float) -> np.ndarray:
         quantile = NormalDist().inv_cdf(1.0 - 0.5 * error)
         return total > quantile * np.sqrt(np.sum(score**2, axis=0))
     signs = np.array(list(product((1.0, -1.0), repeat=count)))
-    # Sums as large as the one that was seen, up to rounding.
+    # Fraction of the sums that are as large as the observed one, up to rounding.
     return np.mean(np.abs(signs @ score) >= total - 1e-9, axis=0) <= error
 
 

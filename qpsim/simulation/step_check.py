@@ -1,10 +1,10 @@
-"""Whether the draws of a user's rule agree with its optimal steps.
+"""Tests with the draws of a run whether the optimal steps of a user's rule are right.
 
 A step alpha z of the optimal length minimises E[L(theta - alpha z)]: E[z . grad L(theta - alpha z)] = 0 (Eq. 11). With
 D = alpha z and a quadratic loss, alpha z . grad L(theta - D) = L(theta) - L(theta - D) - D^T Q D / 2. Its mean over
-replicates and steps is 0 if the moments behind alpha are right. It is negative by many standard errors if the rule is
-large somewhere between the nodes of its quadrature, where only draws find it. The other side is no evidence: what is
-rare and large may be missing among the draws as well.
+replicates and steps is 0 if the moments behind alpha are right. It is negative by many standard errors if the direction
+is large somewhere between the nodes of the quadrature, which only draws can find. A positive mean proves nothing: rare
+large values may be missing among the draws too.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import numpy as np
 from qpsim.errors import PrecisionWarning
 from qpsim.simulation.plan import Plan
 
-# Steps from the first that are all looked at; later ones are where their number is a power of two.
+# All steps up to this number are tested; later ones only if their number is a power of two.
 _ALL_UP_TO = 64
 _STANDARD_ERRORS = 6.0
 
 
 class Sums(NamedTuple):
-    """Over replicates and steps: sums of the term whose mean is 0, in units of the loss before, and of its square."""
+    """Sums of the term whose mean should be 0, relative to the loss before the step, and of its square."""
 
     first: float = 0.0
     second: float = 0.0
@@ -46,12 +46,12 @@ class Sums(NamedTuple):
 
 
 def is_wanted(plan: Plan) -> bool:
-    """Whether there is something to look at: the package's own rules turn once, where it is known."""
+    """Whether the test is needed; the package's own rules have one turn, at a known place."""
     return plan.uses_series and not plan.method.rule.is_builtin
 
 
 def next_look(t: int) -> int:
-    """The first number of steps, from t on, after which the next step is looked at.
+    """The first number of steps >= t after which the next step is tested.
 
     Examples
     --------
@@ -62,7 +62,7 @@ def next_look(t: int) -> int:
 
 
 def warn_of_draws(plan: Plan, sums: Sums) -> None:
-    """Warn if the draws say that the steps are too long."""
+    """Warn if the draws show that the steps are too long."""
     if sums.second > 0.0 and sums.first < -_STANDARD_ERRORS * sums.second**0.5:
         off = -sums.first / sums.second**0.5
         warnings.warn(

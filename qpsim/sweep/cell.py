@@ -1,6 +1,6 @@
-"""One cell: a full set of parameters, its identity, and its summary as the bytes of one file.
+"""One cell of a sweep: a full set of parameters, its name, and its result as the content of one file.
 
-The bytes depend on the parameters alone: no clock, no path, no order, no worker goes into them.
+The content depends only on the parameters, not on time, paths, order or worker.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ from qpsim.sweep.parameters import LEAST_SQUARES, OPTIONAL, settled
 
 KIND = "cell"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
-# Losses are taken into this range before their logarithm: 0 and inf have none.
+# Losses are clipped to this range before their logarithm is taken.
 _LOSS_RANGE = (1e-300, 1e300)
 
 
 class Cell:
-    """One ensemble of a sweep.
+    """One simulation of a sweep.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ class Cell:
         return identity(self.parameters)
 
     def check(self) -> None:
-        """Find what would fail before any work is done, without drawing the problem.
+        """Raise an error for parameters that cannot be simulated, without drawing the problem.
 
         Raises
         ------
@@ -91,9 +91,9 @@ class Cell:
 
     @property
     def kind(self) -> str:
-        """What :meth:`check` depends on: cells of one kind need one check."""
+        """The parameters that :meth:`check` depends on; cells in which they are equal need only one check."""
         p = self.parameters
-        # Without noise a method may have an exact step that it has not otherwise.
+        # Without noise a method may have an exact step that it does not have with noise.
         quiet = p.get("noise_std") == 0.0
         own = [
             p[name]
@@ -133,8 +133,8 @@ class Cell:
     def plan(self) -> Plan:
         """The cell's simulation; its noise comes from the second child of its seed.
 
-        Cells that differ in the method or the noise level alone share their draws, so that their
-        losses may be compared replicate by replicate.
+        Cells that differ only in the method or the noise level have the same random draws, so that their losses can be
+        compared replicate by replicate.
         """
         p = self.parameters
         return make_plan(
@@ -149,12 +149,12 @@ class Cell:
         )
 
     def run(self) -> bytes:
-        """Simulate the cell on this thread; the content of its file.
+        """Simulate the cell in this thread. Returns the content of its file.
 
         Raises
         ------
         Interrupted
-            Nobody waits for the result any more.
+            The sweep was stopped.
         """
         plan = self.plan()
         losses = np.empty((plan.n_steps + 1, plan.n_replicates))
@@ -178,7 +178,7 @@ class Cell:
 
 
 class Record(NamedTuple):
-    """What a finished cell's file holds.
+    """The content of a finished cell's file.
 
     Attributes
     ----------
@@ -187,8 +187,7 @@ class Record(NamedTuple):
     quantiles : ndarray, shape (len(QUANTILES), n_steps + 1)
         Quantiles of the excess loss over replicates, at every step.
     mean_log10_loss, std_log10_loss : ndarray, shape (n_steps + 1,)
-        Mean and standard deviation over replicates of log10 of the excess loss, taken into
-        [1e-300, 1e300].
+        Mean and standard deviation over replicates of log10 of the excess loss, clipped to [1e-300, 1e300].
     final_loss : ndarray, shape (n_replicates,)
         Excess loss after the last step; +inf where a replicate diverged.
     excess_loss, step_size : ndarray or None
@@ -206,7 +205,7 @@ class Record(NamedTuple):
 
     @property
     def diverged(self) -> int:
-        """Replicates that left the finite numbers."""
+        """Number of replicates that diverged."""
         return int(np.isinf(self.final_loss).sum())
 
     def final(self) -> dict[str, float | int]:
@@ -237,7 +236,7 @@ def _quantiles(losses: np.ndarray) -> np.ndarray:
     """Quantiles over the last axis, interpolated linearly as in NumPy: one sort is faster than its
     many partitions.
     """
-    # Interpolating between two infinities would be NaN: a number above the range stands for them.
+    # A large number replaces infinity, since interpolation between two infinities would give NaN.
     ordered = np.sort(np.minimum(losses, 1e5 * _LOSS_RANGE[1]), axis=1)
     place = np.array(QUANTILES) * (losses.shape[1] - 1)
     low = place.astype(int)
@@ -250,16 +249,16 @@ def _quantiles(losses: np.ndarray) -> np.ndarray:
 def read_cell(
     content: bytes, source: str | os.PathLike[str], expected: str | None = None
 ) -> Record:
-    """A finished cell from the content of its file, checked as a whole before it is looked at.
+    """A finished cell from the content of its file; the checksum is verified first.
 
     Raises
     ------
     FileError
-        The content is damaged, not a cell's, or not the ``expected`` cell's.
+        The content is damaged, not that of a cell, or not that of the ``expected`` cell.
     """
     header, arrays = unpack_arrays(content, source, KIND)
     try:
-        # Files of version 0.1 have its names.
+        # Files of version 0.1 have the old names of parameters.
         parameters = checks.present_names(header["parameters"], FileError, told=False)
         name = header["id"]
         if name != identity(parameters) or name != (expected or name):
@@ -288,20 +287,20 @@ def read_cell(
 def identity(parameters: Mapping[str, Any]) -> str:
     """Name of the cell with these parameters.
 
-    The hash is of the names that version 0.1 gave to them, so that a cell's name stays the same.
+    The hash uses the parameter names of version 0.1, so that names of cells have not changed.
     """
     names = {now: before for before, now in checks.RENAMED.items()}
     return digest({names.get(name, name): value for name, value in parameters.items()})
 
 
 def digest(parameters: Mapping[str, Any]) -> str:
-    """128 bits of the SHA-256 of plain JSON values, in whatever order the mapping has them."""
+    """128 bits of the SHA-256 of plain JSON values; the order of the mapping does not matter."""
     text = json.dumps(parameters, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 class Outcome(NamedTuple):
-    """What a worker sends back: the file's content, or the failure as text; and where and how long."""
+    """What a worker returns: the content of the file or the error as text, the host, and the time."""
 
     content: bytes | None
     failure: dict[str, str] | None
@@ -310,7 +309,7 @@ class Outcome(NamedTuple):
 
 
 def work(parameters: dict[str, Any]) -> Outcome:
-    """Run one cell on whatever worker this is; whatever goes wrong comes back as text."""
+    """Run one cell in a worker; every error is returned as text."""
     began = time.perf_counter()
     content, failure = None, None
     try:
@@ -325,7 +324,7 @@ def work(parameters: dict[str, Any]) -> Outcome:
 
 
 def cell_of(parameters: Mapping[str, Any]) -> Cell:
-    """The cell again from its parameters."""
+    """The cell with these parameters."""
     return Cell({name: value for name, value in parameters.items() if value is not None})
 
 
@@ -340,7 +339,7 @@ def _seeds(seed: int) -> list[np.random.SeedSequence]:
 def _draw(
     spectrum: Any, condition: float | None, dim: int, scale: float, basis: float, seed: int
 ) -> QuadraticProblem:
-    # A BLAS that changes its mind about threads would change the eigenvectors' last bits.
+    # With another number of BLAS threads the last bits of the eigenvectors would differ.
     with one_blas_thread():
         return random_problem(
             list(spectrum) if isinstance(spectrum, tuple) else spectrum,

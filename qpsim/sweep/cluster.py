@@ -1,4 +1,4 @@
-"""Cells on a Dask cluster, whose workers come and go, and have to run the same qpsim as we do."""
+"""Cells on a Dask cluster, whose workers may join and leave, and must run the same qpsim."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_LOOKS = 1.0
 
 @contextmanager
 def local(count: int) -> Iterator[WorkerPool]:
-    """A cluster of so many processes on this machine, for as long as the block lasts.
+    """A cluster of ``count`` processes on this machine, for the duration of the block.
 
     Raises
     ------
@@ -46,7 +46,7 @@ def local(count: int) -> Iterator[WorkerPool]:
 
 @contextmanager
 def joined(address: str) -> Iterator[WorkerPool]:
-    """The workers of a running scheduler, which stay when the block ends.
+    """The workers of a running scheduler; they are kept when the block ends.
 
     Raises
     ------
@@ -60,7 +60,7 @@ def joined(address: str) -> Iterator[WorkerPool]:
     began = time.monotonic()
     log.setLevel(logging.CRITICAL)
     try:
-        # A closed port answers at once; Dask would go on trying, and tell of every attempt.
+        # A closed port is found at once this way; Dask would try again and again and print every attempt.
         socket.create_connection((host.strip("[]"), port), timeout=_CONNECT_SECONDS).close()
         client = distributed.Client(f"tcp://{host}:{port}", timeout=_CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
@@ -106,14 +106,14 @@ class _DaskPool(WorkerPool):
 
     @property
     def width(self) -> int:
-        """Threads of all workers that are there now."""
-        # Asking the scheduler before every cell would cost more than a cell.
+        """Number of threads of all present workers."""
+        # Not before every cell: asking the scheduler may take longer than a cell.
         if time.monotonic() > self._looked + _SECONDS_BETWEEN_LOOKS:
             self._look_at_workers()
         return self._width
 
     def look(self) -> None:
-        """Tell of having to wait for a worker.
+        """Print a message while waiting for a worker.
 
         Raises
         ------
@@ -129,7 +129,7 @@ class _DaskPool(WorkerPool):
         self._waits = not self._trusted
 
     def failed(self, error: BaseException) -> None:
-        """A worker that has just joined may be why a task failed.
+        """Check the workers, since one that has just joined may be the cause of the failure.
 
         Raises
         ------
@@ -139,7 +139,7 @@ class _DaskPool(WorkerPool):
         self._look_at_workers()
 
     def gone(self, error: Exception | None = None) -> ExecutionError:
-        """What to say of a scheduler that answers no more."""
+        """The error for a scheduler that no longer answers."""
         return ExecutionError(
             f"The connection to {self.name} was lost; finished cells are stored, and the same "
             "command goes on from there."

@@ -1,4 +1,4 @@
-"""Where the cells of a sweep run: threads, processes, a Dask cluster, or an executor of the caller's."""
+"""Where the cells of a sweep run: in threads, processes, on a Dask cluster, or on a caller's executor."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ NAMES = ("threads", "processes", "dask")
 def worker_pool(
     executor: str | Executor = "threads", workers: int | None = None
 ) -> Iterator[WorkerPool]:
-    """Workers for a sweep, gone when the context ends, unless they were the caller's.
+    """Workers for a sweep for the duration of the block; a caller's executor is left open.
 
     Parameters
     ----------
     executor : {"threads", "processes", "dask"}, "dask://HOST:PORT" or Executor
         "dask" starts a cluster of processes on this machine; an address joins a running one.
     workers : int, optional
-        Threads or processes to start; one a core by default.
+        Number of threads or processes; one for each core by default.
 
     Raises
     ------
@@ -49,7 +49,7 @@ def worker_pool(
 
 
 def check(executor: str | Executor, workers: int | None) -> None:
-    """Refuse what is no executor before any work is done.
+    """Check the executor before any work is done.
 
     Raises
     ------

@@ -1,7 +1,7 @@
-"""A user's own matrix or table as the value of a sweep's parameter.
+"""A user's matrix or table as the value of a sweep's parameter.
 
-The value holds the numbers themselves, not a path: a cell's name is a hash of its parameters, the store must be
-complete without other files, and a worker may be another machine. They are written as base64 of little-endian
+The value contains the numbers, not a path, because the name of a cell is a hash of its parameters, the store must be
+complete without other files, and a worker may be on another machine. They are written as base64 of little-endian
 float64, which is exact and a third longer than the numbers.
 """
 
@@ -20,7 +20,7 @@ from qpsim import checks
 from qpsim.errors import SpecError
 from qpsim.files.arrays import read_array
 
-# Every cell's file holds its parameters.
+# Limit, since every cell's file contains its parameters.
 MOST_NUMBERS = 250_000
 _KEYS = {"name", "shape", "float64"}
 _UNNAMED = "array"
@@ -67,12 +67,12 @@ def packed(name: str, value: Any) -> dict[str, Any]:
 
 
 def unpacked(value: Mapping[str, Any]) -> np.ndarray:
-    """The array of a value that :func:`packed` gave."""
+    """The array of a value that :func:`packed` has made."""
     return _numbers("The value", value)
 
 
 def text(value: Mapping[str, Any]) -> str:
-    """What stands for a value in a table: the file's name, or the shape and a part of the hash.
+    """A value as text for tables: the file's name, or the shape and a part of the hash.
 
     >>> text(packed("covariance", [1.0, 2.0]))
     'array (2,) 9e1908'

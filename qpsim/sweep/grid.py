@@ -1,7 +1,7 @@
-"""What a sweep is: parameters that all cells share, a grid of others, and a list of single cells.
+"""``Sweep``: parameters that all cells share, a grid of others, and a list of single cells.
 
-A sweep is read from TOML, checked whole before any cell runs, and kept in one canonical form, by
-which a store knows its own sweep again.
+A sweep is read from TOML, checked completely before any cell runs, and converted to one canonical form, by which a
+store recognises its sweep.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Sweep:
     Parameters
     ----------
     fixed : mapping, optional
-        Parameters that all cells share; what is named nowhere keeps its default. Parameters are
+        Parameters that all cells share; parameters that are not given have their defaults. Parameters are
         spectrum, condition, dim, scale, basis, rng, noise_std, batch_size, n_replicates, n_steps,
         method, step_size, record ("summary" or "full") and hyper.NAME; noise ("data", "hessian" or
         "white") and df of Student's t; covariance, the noise's own matrix, as an array or a file;
@@ -42,7 +42,7 @@ class Sweep:
         Every combination of the values is a cell. Values are a list, or ``{"log": [a, b], "n": n}``
         or ``{"linear": [a, b], "n": n}`` for n numbers from a to b.
     cells : sequence of mappings, optional
-        Single cells, each the parameters in which it departs from ``fixed``.
+        Single cells, each with the parameters that differ from ``fixed``.
 
     Raises
     ------
@@ -68,7 +68,7 @@ class Sweep:
     ) -> None:
         self.fixed = {name: checked(name, v) for name, v in _flat("fixed", fixed or {}).items()}
         axes = {name: _axis(name, values) for name, values in _flat("grid", grid or {}).items()}
-        # The order of the parameters, not of the file: the same sweep has one form.
+        # In a fixed order and not that of the file, so that equal sweeps have equal forms.
         self.axes = {name: axes[name] for name in sorted(axes, key=_rank)}
         self.listed = _listed(cells)
         for name in self.fixed.keys() & self.axes.keys():
@@ -108,8 +108,7 @@ class Sweep:
     @property
     def spec(self) -> dict[str, Any]:
         """The canonical form, plain JSON values with the defaults written out."""
-        # dim and condition follow from some spectra, and what others exclude is in no cell: writing
-        # their defaults would contradict those.
+        # Some spectra determine dim and condition, and some parameters exclude others; their defaults are not written.
         given = {*self.fixed, *self.axes, *(name for cell in self.listed for name in cell)}
         excluded = (name for key in EXCLUDED.keys() & given for name in EXCLUDED[key])
         taken = {*self.axes, "dim", "condition", *excluded}
@@ -129,7 +128,7 @@ class Sweep:
             yield Cell(settings)
 
     def difference(self, other: Sweep) -> list[str]:
-        """What this sweep has otherwise than another, one line each."""
+        """The differences between this sweep and another, one line each."""
         mine, theirs = _lines(self), _lines(other)
         return [
             f"{name}: {theirs.get(name, 'absent')} there, {mine.get(name, 'absent')} here"
@@ -227,7 +226,7 @@ def _range(what: str, table: Mapping[str, Any]) -> list[float]:
         raise SpecError(
             f"{what}: the ends of a log range must be positive, not {checks.shown(ends)}."
         )
-    # Twelve digits: the last bits of a power differ between machines, and a cell is its values.
+    # Rounded to twelve digits, since the last bits of a power differ between machines and would change the cell's name.
     rounded = [float(f"{value:.12g}") for value in values]
     return [int(value) if value.is_integer() else value for value in rounded]
 

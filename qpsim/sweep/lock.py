@@ -1,8 +1,8 @@
-"""One sweep at a time on one store: a lock that the system drops when its holder dies.
+"""A lock that lets one sweep at a time use a store; the system releases it when the process ends.
 
-The lock is on an open file, not the file's existence, so that nothing is left behind by a kill.
-Libraries of file locks do not fit: where a file system has no locks they fall back to the file's
-existence, which a killed sweep would leave locked for good.
+The lock is on an open file and not the existence of a file, so that a killed process leaves no lock. Libraries for file
+locks are not used: on file systems without locks they use the existence of a file, so that a killed sweep would leave
+the store locked.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ from qpsim.errors import FileError, StoreWarning, SweepError
 
 NAME = "lock"
 _HELD = {errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES}
-# What Lustre, NFS and others answer when they were mounted without locks.
+# Errors of Lustre, NFS and others that are mounted without locks.
 _NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EINVAL}
 _HOLDER = ("host", "pid", "since")
 
 
 @contextmanager
 def only_one(folder: Path) -> Iterator[bool]:
-    """Hold the folder's lock; the value says whether there is one to hold.
+    """Hold the folder's lock during the block. The value is False if the file system has no locks.
 
-    A file system without locks is told of in a :class:`~qpsim.errors.StoreWarning`: two sweeps on
-    one store compute cells twice then, but cannot damage it, as every file is written whole.
+    A file system without locks gives a :class:`~qpsim.errors.StoreWarning`: two sweeps on one store then compute cells
+    twice, but cannot damage it, since every file is written atomically.
 
     Raises
     ------
     SweepError
-        Another process holds it; the message says which.
+        Another process has the lock; the message names it.
     FileError
         The folder is not writable, or something else than a lock has its name.
     """
@@ -71,7 +71,7 @@ def only_one(folder: Path) -> Iterator[bool]:
 
 
 def _opened(path: Path) -> int:
-    """The lock's file, made if it is not there; never what a link points to."""
+    """The open lock file, created if it is missing; links are not followed."""
     no_waiting = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     try:
         if path.is_symlink():
@@ -87,7 +87,7 @@ def _opened(path: Path) -> int:
 
 def _sign(handle: int) -> None:
     if _holder(handle) is None:
-        # Not what a sweep writes, such as a file that has a second name elsewhere: it is left alone.
+        # A file that no sweep has written, such as one with a second hard link, is not changed.
         return
     now = datetime.now(UTC).isoformat(timespec="seconds")
     holder = dict(zip(_HOLDER, (socket.gethostname(), os.getpid(), now), strict=True))
@@ -95,12 +95,12 @@ def _sign(handle: int) -> None:
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(holder).encode(), 0)
     except OSError:
-        # A full disk: the lock is held all the same, only its holder stays nameless.
+        # A full disk: the lock is held, only the text that names its holder is missing.
         return
 
 
 def _holder(handle: int) -> str | None:
-    """Who signed the lock last, if anybody did; None if it holds something else."""
+    """The process that is named in the lock file; None if the file has another content."""
     try:
         content = os.pread(handle, 1000, 0)
         if not content:
@@ -121,7 +121,7 @@ def _lock(handle: int) -> None:
 
 
 def _lock_byte(handle: int) -> None:
-    """Windows locks a range of bytes: one far behind the text, which stays readable."""
+    """Windows locks a range of bytes; one far behind the text is used, so that the text can be read."""
     import msvcrt
 
     locking: Any = msvcrt

@@ -1,4 +1,4 @@
-"""The specification that a store keeps: which sweep it holds, and which version began it."""
+"""The file ``sweep.json`` of a store: its sweep, and the version of the package that began it."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ _TOLD = ("qpsim", "cells", "spec")
 
 
 def content(sweep: Sweep) -> bytes:
-    """What the file of a sweep holds."""
+    """The content of the file for a sweep."""
     told = {"qpsim": qpsim.__version__, "cells": len(sweep), "spec": sweep.spec}
     manifest = {"format": "qpsim", "kind": "sweep", "digest": digest(told), **told}
     return (json.dumps(manifest, indent=1) + "\n").encode()
 
 
 class OtherVersion(SweepError):
-    """The store is whole, but another version's, and this version does not understand it."""
+    """The store is undamaged, but was written by another version, and this version cannot read it."""
 
 
 def read(path: Path) -> tuple[Sweep, str]:
-    """The sweep of a store, and the version that began it."""
+    """Read the sweep of a store, and the version that began it."""
     found = read_bytes(path, follow_links=False)
     try:
         manifest = json.loads(found)
         if manifest["format"] != "qpsim" or manifest["kind"] != "sweep":
             raise FileError(f"{path} is not a sweep of qpsim.")
-        # The version is under the digest too: a flipped bit must not pass for another version.
+        # The digest includes the version, so that a damaged version number is recognised as damage.
         if digest({name: manifest[name] for name in _TOLD}) != manifest["digest"]:
             raise FileError(f"{path} is damaged: its content does not match its digest.")
         version = str(manifest["qpsim"])
@@ -47,7 +47,7 @@ def read(path: Path) -> tuple[Sweep, str]:
 
 
 def _understood(path: Path, spec: Any, version: str) -> Sweep:
-    """The sweep that a version of the package has written down."""
+    """The sweep in the file, which was written by this version of the package."""
 
     def present(table: Any) -> dict[str, Any]:
         return checks.present_names(table, SweepError, told=False)

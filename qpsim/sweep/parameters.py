@@ -1,6 +1,6 @@
-"""What a cell is made of: every parameter's name, default, and the one form its values are kept in.
+"""The parameters of a cell: names, defaults, checks, and the canonical form of their values.
 
-A value is brought to its form before anything is compared or hashed, so that ``noise_std = 1`` and
+A value is converted to its canonical form before it is compared or hashed, so that ``noise_std = 1`` and
 ``1.0``, or ``basis = "haar"`` and ``1``, are the same cell.
 """
 
@@ -23,7 +23,7 @@ from qpsim.sweep import given
 HYPER = "hyper."
 RECORDS = ("summary", "full")
 
-# Slowest first: consecutive cells share a problem, which is then drawn once.
+# In the order of the grid's axes, slowest first, so that consecutive cells have the same problem.
 DEFAULTS: dict[str, Any] = {
     "spectrum": "structured",
     "condition": None,
@@ -40,14 +40,14 @@ DEFAULTS: dict[str, Any] = {
     "record": "summary",
 }
 
-# Parameters that a cell has only if they are given, so that cells without them keep their names.
+# Parameters that a cell has only if they are given, so that they do not change the names of other cells.
 OPTIONAL = ("problem", "noise", "df", "covariance", "data", "order")
-# Of these the values are a user's own arrays or files.
+# Parameters whose values are arrays or files of the user.
 ARRAYS = ("covariance", "data")
 NOISES = ("data", "hessian", "white")
 PROBLEMS = ("quadratic", "least-squares")
 LEAST_SQUARES = PROBLEMS[1]
-# Parameters that would contradict another one that is given; a cell with the other has none of them.
+# For some parameters, the others that must not be given with them.
 EXCLUDED = {
     "covariance": ("noise_std", "noise", "problem", "data", "order"),
     "data": (
@@ -60,7 +60,7 @@ Value = Any
 
 
 def checked(name: Any, value: Any) -> Value:
-    """A parameter's value in the form it is kept in.
+    """The canonical form of a parameter's value.
 
     Raises
     ------
@@ -81,10 +81,10 @@ def checked(name: Any, value: Any) -> Value:
 
 
 def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All parameters of one cell from the checked ones that were given.
+    """All parameters of one cell, from the checked ones that were given.
 
-    Hyper-parameters move into the method, which comes with all of its own; a condition number is
-    there for the spectra that have one; an explicit spectrum gives the dimension.
+    The method gets all its hyper-parameters; a condition number is added for spectra that have one; an explicit
+    spectrum determines the dimension.
 
     Raises
     ------
@@ -117,7 +117,7 @@ def settled(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _fitting(settings: Mapping[str, Any]) -> None:
-    """Refuse parameters that contradict each other."""
+    """Raise SpecError for parameters that contradict each other."""
     for name, excluded in EXCLUDED.items():
         for other in excluded:
             if name in settings and other in settings:
@@ -198,7 +198,7 @@ def _condition(name: str, value: Any) -> float | None:
 
 
 def _degrees(name: str, value: Any) -> float | str:
-    """Degrees of freedom; "inf", which JSON can hold, stands for a Gaussian."""
+    """Degrees of freedom; the text "inf", since JSON has no infinity, stands for a Gaussian."""
     if value is None or value == "inf" or (isinstance(value, float) and value == math.inf):
         return "inf"
     return checks.number(name, value, SpecError, "(0, inf)")

@@ -1,4 +1,4 @@
-"""The loop of a sweep: what is missing goes out, what comes back is written before the next look."""
+"""The loop of a sweep: submits missing cells to workers, and writes each result as it arrives."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from qpsim.sweep.executors import check, worker_pool
 from qpsim.sweep.grid import Sweep
 from qpsim.sweep.store import RUNS, Store, Writer, opened
 
-# Thousands of cells mostly fail of a few causes.
+# Number of different errors in a report: thousands of cells usually fail for a few reasons.
 _TOLD_FAILURES = 5
 
 
 class Report(NamedTuple):
-    """What a run of a sweep did.
+    """The result of running a sweep.
 
     Attributes
     ----------
@@ -63,35 +63,35 @@ def run(
     retry_failed: bool = False,
     progress: bool | Callable[[int, int, int], None] = True,
 ) -> Report:
-    """Run every cell of a sweep that its store does not hold yet.
+    """Run every cell of a sweep that is not in its store yet.
 
-    A cell's result depends on its parameters alone. Killed at any moment, the same call goes on
-    where it stopped, and the data end up the same byte for byte.
+    A cell's result depends only on its parameters. If the process is killed at any moment, the same
+    call continues the sweep, and the final data are the same byte for byte.
 
     Parameters
     ----------
     sweep : Sweep
     store : path
-        Folder to make, or to go on with.
+        Folder to create, or to continue.
     executor : {"threads", "processes", "dask"}, "dask://HOST:PORT" or Executor, default "threads"
         Where cells run; the data are the same for all. "processes" and "dask" import the main
-        module anew, which a script must allow by ``if __name__ == "__main__":``.
+        module again, which a script must allow by ``if __name__ == "__main__":``.
     workers : int, optional
         Threads or processes to start; one a core by default.
     retry_failed : bool, default False
         Run the cells again that failed before.
     progress : bool or callable, default True
-        Whether to show on stderr how far the sweep has come; or a function to be called after each
-        cell, with the numbers of cells that are done, that have failed, and that there are.
+        Whether to show progress on stderr; or a function called after each cell with the numbers of
+        finished cells, failed cells, and all cells.
 
     Raises
     ------
     SweepError
-        The store is busy or another sweep's.
+        The store is in use, or belongs to another sweep.
     ExecutionError
-        The workers cannot be had, are gone, or run another qpsim.
+        The workers cannot be started, are lost, or run another qpsim.
     FileError
-        The store cannot be written. What is finished stays.
+        The store cannot be written. Finished cells are kept.
 
     Examples
     --------
@@ -136,7 +136,7 @@ def run(
         todo = (cell for cell in sweep if cell.id not in done and cell.id not in failed)
         with _shown(progress, len(sweep), len(done), len(failed)) as tell:
             if len(done) + len(failed) < len(sweep):
-                # Closed before the lock is: workers must not outlive it.
+                # Closed before the lock is released, since workers must not write without it.
                 with closing(_computed(todo, writer, executor, workers)) as finished:
                     for cell, outcome in finished:
                         if outcome.content is None:
@@ -156,7 +156,7 @@ def _computed(
     todo: Iterator[Cell], writer: Writer, executor: str | Executor, workers: int | None
 ) -> Generator[tuple[Cell, Outcome], None, None]:
     tasks = ((cell, (cell.parameters,)) for cell in todo)
-    # The limit holds while any cell runs, so that no cell finds BLAS between two limits.
+    # One limit around all cells, so that none of them runs while BLAS has no limit.
     with (
         worker_pool(executor, workers) as pool,
         one_blas_thread(),
@@ -181,7 +181,7 @@ def _computed(
 
 
 def _outcome(future: Future[Outcome]) -> Outcome:
-    """What came back of a cell; it has failed if its worker died, or Dask gave it up."""
+    """The result of a cell; a failure if its worker died, or Dask has given it up."""
     error = future.exception()
     if error is None:
         return future.result()
@@ -194,7 +194,7 @@ def _outcome(future: Future[Outcome]) -> Outcome:
 def _shown(
     progress: bool | Callable[[int, int, int], None], total: int, done: int, failed: int
 ) -> Iterator[Callable[[int, int, int], None]]:
-    """The function that is told of every cell."""
+    """The function that is called after every cell."""
     if callable(progress):
         yield progress
     elif not progress:
@@ -206,7 +206,7 @@ def _shown(
 
 @contextmanager
 def _log(folder: Path, hands: str) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """One file a run: where and when it ran, then one line for every cell."""
+    """One file for each run: where and when it ran, then one line for every cell."""
     now = datetime.now(UTC)
     path = folder / f"{now:%Y%m%dT%H%M%S.%f}-{os.getpid()}.jsonl"
 
@@ -224,7 +224,7 @@ def _log(folder: Path, hands: str) -> Iterator[Callable[[dict[str, Any]], None]]
         log({"began": now.isoformat(), "executor": hands, **environment()})
         yield log
     finally:
-        # What could not be written before cannot be now; the cells themselves are written whole.
+        # Ignore errors when closing the log; the cells are in files of their own.
         with suppress(OSError):
             stream.close()
 

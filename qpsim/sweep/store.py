@@ -1,14 +1,13 @@
-"""A folder that holds a sweep: one file per finished cell, and nothing that cannot be rebuilt.
+"""The folder of a sweep's results: one file for each finished cell; other files can be rebuilt from them.
 
-A cell's file is complete or absent (written under another name, flushed, renamed), sealed by its
-own checksum, and named by the hash of its parameters, so that no file can pass for another. What
-depends on the clock or on chance (timings, failures) lies in folders of its own: the data of two
-runs of one sweep are equal byte for byte, whatever happened on the way. Links, pipes and devices are
-never opened.
+The file of a cell is written under another name, flushed and renamed, so that it is complete or absent. It contains a
+checksum, and its name is the hash of its parameters, so that files cannot be confused. Timings and failures, which
+differ between runs, are in other folders, so that the data of two runs of one sweep are equal byte for byte. Links,
+pipes and devices are never opened.
 
-``sweep.json`` the specification; ``cells/ID.npz``; ``index.jsonl`` one line a cell, rebuilt from the
-files; ``failed/ID.json``; ``runs/*.jsonl`` timings and provenance; ``quarantine/`` what did not
-belong.
+``sweep.json``: the specification; ``cells/ID.npz``: the cells; ``index.jsonl``: one line for each cell, made from the
+files; ``failed/ID.json``: errors; ``runs/*.jsonl``: timings and provenance; ``quarantine/``: files that do not belong
+to the sweep.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ _SEAL_SIZE = len('{"sha256": ""}\n') + 64
 
 
 class Status(NamedTuple):
-    """How far a sweep has come.
+    """The progress of a sweep.
 
     Attributes
     ----------
     total, done, failed : int
         Numbers of cells.
     strangers : list of str
-        What lies among the cells and is none of this sweep.
+        Files among the cells that do not belong to this sweep.
     """
 
     total: int
@@ -68,14 +67,14 @@ class Store:
     Parameters
     ----------
     path : path
-        Folder that a sweep has written, with this version or another.
+        Folder written by a sweep, with this version or another.
 
     Attributes
     ----------
     path : Path
     sweep : Sweep
     version : str
-        Of the package that began the store.
+        Version of the package that began the store.
 
     Raises
     ------
@@ -101,13 +100,13 @@ class Store:
         return self.status().done
 
     def __iter__(self) -> Iterator[Record]:
-        """Every finished cell, in the sweep's order, one in memory at a time."""
+        """All finished cells, in the sweep's order; only one is in memory at a time."""
         for cell in self.sweep:
             if is_regular(self.file(cell)):
                 yield self.read(cell)
 
     def file(self, cell: Cell) -> Path:
-        """Where a cell's data are, or would be."""
+        """The path of a cell's file, which may not exist yet."""
         return self.path / CELLS / f"{cell.id}.npz"
 
     def read(self, cell: Cell) -> Record:
@@ -122,7 +121,7 @@ class Store:
         return read_cell(read_bytes(place, follow_links=False), place, cell.id)
 
     def status(self) -> Status:
-        """Cells done and failed, by the names of the files alone."""
+        """Finished and failed cells, by the names of files only."""
         ids = self.sweep.ids
         there, files = _names(self.path / CELLS), _files(self.path / CELLS)
         known = {name for name in files if _is_cell(name, ids)}
@@ -133,7 +132,7 @@ class Store:
         return Status(len(ids), len(known), len(broken), strangers)
 
     def damaged(self) -> list[str]:
-        """Names of the files in ``cells`` that are not a whole cell of this sweep; reads them all."""
+        """Names of the files in ``cells`` that are not a complete cell of this sweep; reads all files."""
         ids = self.sweep.ids
         return [
             f"{CELLS}/{name}"
@@ -142,7 +141,7 @@ class Store:
         ]
 
     def failures(self) -> Iterator[dict[str, Any]]:
-        """What is known of every failed cell: its id, parameters, error and traceback."""
+        """The id, parameters, error and traceback of every failed cell."""
         for cell in self.sweep:
             place = self.path / FAILED / f"{cell.id}.json"
             if is_regular(place) and not is_regular(self.file(cell)):
@@ -154,19 +153,19 @@ class Store:
                 yield {**known, "id": cell.id, "parameters": cell.parameters}
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Every finished cell's final loss, in the sweep's order: the index, or what it would hold.
+        """The final loss of every finished cell, in the sweep's order, from the index or from the files.
 
-        The index serves only while it tells of exactly the files that are there.
+        The index is used only if it lists exactly the existing files.
         """
         yield from self._index() or self._built()
 
     def to_rows(self, steps: bool = False) -> Iterator[dict[str, Any]]:
-        """Tidy rows in the sweep's order: parameters, then losses.
+        """Rows in the sweep's order: parameters, then losses.
 
         Parameters
         ----------
         steps : bool, default False
-            False: one row a finished cell, with the final loss. True: one row a cell and step.
+            False: one row for each finished cell, with the final loss. True: one row for each cell and step.
 
         Examples
         --------
@@ -228,10 +227,10 @@ class Store:
 
 
 class Writer(Store):
-    """A store whose lock this process holds. Made by :func:`opened`."""
+    """A store that this process has locked for writing. Made by :func:`opened`."""
 
     def tidy(self) -> list[str]:
-        """Move what does not belong into quarantine; its names."""
+        """Move files that do not belong to the sweep into quarantine. Returns their names."""
         moved = self.damaged()
         failed = _names(self.path / FAILED) - _files(self.path / FAILED)
         moved += sorted(f"{FAILED}/{name}" for name in failed)
@@ -252,17 +251,17 @@ class Writer(Store):
         return {name[:-5] for name in _names(self.path / FAILED) if name.endswith(".json")}
 
     def keep(self, cell: Cell, content: bytes) -> None:
-        """Write a finished cell, and forget that it failed before."""
+        """Write a finished cell, and delete its record of failure."""
         write_bytes(self.file(cell), content)
         (self.path / FAILED / f"{cell.id}.json").unlink(missing_ok=True)
 
     def mark(self, cell: Cell, failure: dict[str, str]) -> None:
-        """Write down that a cell failed, and how."""
+        """Record the failure of a cell."""
         known = {"id": cell.id, "parameters": cell.parameters, **failure}
         write_json(self.path / FAILED / f"{cell.id}.json", known)
 
     def write_index(self) -> None:
-        """Rebuild the index from the files, unless it tells of them already."""
+        """Rebuild the index from the files, unless it is up to date."""
         if self._index() is None:
             lines = (json.dumps(row, allow_nan=False) + "\n" for row in self._built())
             body = b"".join(line.encode() for line in lines)
@@ -271,16 +270,16 @@ class Writer(Store):
 
 @contextmanager
 def opened(sweep: Sweep, path: str | os.PathLike[str]) -> Iterator[tuple[Writer, list[str]]]:
-    """The store of a sweep, made or found again, locked, and cleared of what does not belong.
+    """Create or open the store of a sweep, lock it, and move files that do not belong to it away.
 
-    The second value names what was moved into quarantine.
+    The second value has the names of files moved into quarantine.
 
     Raises
     ------
     FileError
         The folder cannot be written.
     SweepError
-        Another sweep is at work on it, or it holds another sweep or other things altogether.
+        Another process uses it, or it contains another sweep or other files.
     """
     folder = Path(path)
     if folder.is_dir() and not (folder / manifest.NAME).exists():
@@ -291,7 +290,7 @@ def opened(sweep: Sweep, path: str | os.PathLike[str]) -> Iterator[tuple[Writer,
         for name in (CELLS, FAILED, RUNS):
             check_writable(folder / name)
             if locked:
-                # Nobody else writes here: what is half-written was left by a killed run.
+                # Nobody else writes here now, so that temporary files are left from killed runs.
                 sweep_up(folder / name, 0.0)
         if locked:
             sweep_up(folder, 0.0)
@@ -307,7 +306,7 @@ def _agree(folder: Path, sweep: Sweep) -> list[str]:
         except manifest.OtherVersion:
             raise
         except QpsimError:
-            # The cells' own names say what they are: nothing is lost with the manifest.
+            # The cells can be identified by their names, so that nothing is lost with the manifest.
             _quarantine(place, folder / QUARANTINE)
             moved.append(manifest.NAME)
         else:
@@ -385,10 +384,10 @@ def _sizes(folder: Path) -> dict[str, int]:
 
 
 def _seal(body: bytes) -> bytes:
-    """The index's last line: a digit that flipped on the disk must not end up in a table."""
+    """The last line of the index, a checksum, so that damage to the file is noticed."""
     return json.dumps({"sha256": hashlib.sha256(body).hexdigest()}).encode() + b"\n"
 
 
 def _plain(value: float) -> float | str:
-    """JSON has no infinity; float() reads these words."""
+    """JSON has no infinity; it is written as a word that float() can read."""
     return value if math.isfinite(value) else str(value)

@@ -1,4 +1,4 @@
-"""Cells of a sweep as a table, one tidy row a cell or one a cell and step, or as an array over the grid."""
+"""The cells of a sweep as a table (one row for each cell, or each cell and step), or as an array over the grid."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _PARQUET_ROWS = 10_000
 def rows_of_cells(
     sweep: Sweep, finals: Mapping[str, Mapping[str, Any]]
 ) -> Iterator[dict[str, Any]]:
-    """One row a finished cell: its parameters and its final loss.
+    """One row for each finished cell: its parameters and its final loss.
 
     Parameters
     ----------
@@ -39,7 +39,7 @@ def rows_of_cells(
 
 
 def rows_of_steps(sweep: Sweep, records: Iterable[Record]) -> Iterator[dict[str, Any]]:
-    """One row a finished cell and step: the cell's parameters, the step, and its losses."""
+    """One row for each finished cell and step: the cell's parameters, the step, and its losses."""
     names = _columns(sweep)
     for record in records:
         known = _parameters(record.parameters, names)
@@ -48,7 +48,7 @@ def rows_of_steps(sweep: Sweep, records: Iterable[Record]) -> Iterator[dict[str,
 
 
 def write_csv(rows: Iterable[Mapping[str, Any]], stream: TextIO) -> int:
-    """Write rows of one shape as CSV; how many there were."""
+    """Write rows with equal columns as CSV. Returns their number."""
     writer, count = None, 0
     for row in rows:
         if writer is None:
@@ -60,7 +60,7 @@ def write_csv(rows: Iterable[Mapping[str, Any]], stream: TextIO) -> int:
 
 
 def write(rows: Iterable[dict[str, Any]], path: str | os.PathLike[str]) -> int:
-    """Write rows to a file named .csv or .parquet, atomically; how many there were.
+    """Write rows to a file named .csv or .parquet, atomically. Returns their number.
 
     Raises
     ------
@@ -92,9 +92,9 @@ def write(rows: Iterable[dict[str, Any]], path: str | os.PathLike[str]) -> int:
 def to_xarray(sweep: Sweep, records: Iterable[Record]) -> Any:
     """The finished cells of a sweep as an ``xarray.Dataset``.
 
-    Dimensions are the axes of the grid, with their values as coordinates (text for methods and
-    spectra), then "step" and "quantile"; for a sweep with listed cells "cell" takes the grid's
-    place. Cells that are not there, and steps beyond a cell's last, are NaN; ``diverged`` is -1.
+    Dimensions are the axes of the grid, with their values as coordinates (text for methods and spectra), then "step"
+    and "quantile"; for a sweep with listed cells the dimension "cell" replaces those of the grid. Cells that are not
+    there, and steps beyond a cell's last, are NaN; ``diverged`` is -1.
 
     Raises
     ------
@@ -162,7 +162,7 @@ def _counted(final: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class _Columns(NamedTuple):
-    """Parameters and hyper-parameters that any cell of a sweep has: all are columns of its table."""
+    """The columns of a table: parameters and hyper-parameters that any cell of the sweep has."""
 
     parameters: list[str]
     hyper: list[str]

@@ -1,8 +1,17 @@
-"""The analytic room: what can be known of a stochastic quadratic problem without simulating it.
+"""Closed forms, series and recursions: what is known of a stochastic problem without simulating it.
 
-Success probabilities and second moments of signs, the exact expected improvement of every
-direction, optimal variance adaptation, exact risk curves, Theorem 1. Formulas carry the equation
-numbers of Balles & Hennig (2018), corrected where the paper is wrong:
+- One step: ``signs``, ``moments`` (E[z] and E[z^T Q z] of every method), ``improvement``, ``adaptation``, ``mass``,
+  ``batch_size``, ``stability``. ``series``, ``panels`` and ``pair_quadrature`` are the integrals behind ``moments``.
+- A run: ``risk`` (the entry to all risk curves), ``eigen_moments`` and ``recursion`` (linear methods), ``lattice``,
+  ``lattice_schedule``, ``momentum_lattice``, ``law_grid`` (sign and Adam-like methods on a diagonal Hessian),
+  ``sign_closure``, ``gradient_closure``, ``approximate_risk``, ``high_dimensional`` (approximations),
+  ``least_squares``, ``averaging``, ``convergence`` (Theorem 1), ``steps`` (fewest steps to a loss).
+- Runs with optimal steps: ``whole_run``, ``sign_walks``, ``log_loss``.
+- Schedules: ``schedules``, ``sweeps``, ``pieces``, ``families``, ``schedule_table``.
+- ``arguments``: checks of arguments. ``errata``: errors of the paper, as data.
+
+A new formula is a function in the file of its subject (or a new file) and its name in ``_PUBLIC`` below. Formulas carry
+the equation numbers of Balles & Hennig (2018), corrected where the paper is wrong:
 """
 
 from typing import Any as _Any

@@ -1,8 +1,8 @@
-"""By how much to shorten a noisy coordinate: Section 3, Lemma 1, and the momentum correction.
+"""Variance adaptation factors and the momentum correction (Section 3, Lemma 1, C.1, C.3).
 
-A factor gamma on an unbiased estimate (or on its sign) is best when it minimises the expected
-squared distance to what one wanted to move along. Moving averages estimate the relative variance
-that the factor needs, with the bias and the correction given here (Section 3.4, C.1, C.3).
+The optimal factor gamma on an unbiased estimate (or on its sign) minimises the expected squared distance to the exact
+gradient (or to its sign). Moving averages estimate the relative variance that the factor needs, with the bias and the
+correction given here (Section 3.4, C.1, C.3).
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ def variance_adaptation_factor(relative_variance: ArrayLike, kind: str) -> Any:
     else:
         from scipy.special import erf
 
-        # Not 2 eta^2 under one root, which overflows.
+        # Two roots, since 2 eta^2 may overflow.
         factor = erf(math.sqrt(0.5) / np.sqrt(eta2))
     return check.scalar_or_array(factor)
 
@@ -65,9 +65,9 @@ def variance_adaptation_factor(relative_variance: ArrayLike, kind: str) -> Any:
 def adaptation_gap(relative_variance: ArrayLike) -> Any:
     """Adam's factor minus the optimal one for signs (Fig. 5): 1/sqrt(1 + eta^2) - erf(...).
 
-    Largest at eta = 1.913, where it is 0.0644; negative below eta = 0.842, down to -0.0618 at
-    eta = 0.454. For eta to infinity both factors vanish like 1/eta, with ratio sqrt(pi/2) =
-    1.2533: small in difference, a quarter in proportion.
+    Largest at eta = 1.913, where it is 0.0644; negative below eta = 0.842, down to -0.0618 at eta = 0.454. For eta to
+    infinity both factors go to 0 like 1/eta, with the ratio sqrt(pi/2) = 1.2533: the difference is small, but a quarter
+    of the factor.
 
     Parameters and errors as :func:`variance_adaptation_factor`.
 
@@ -81,7 +81,7 @@ def adaptation_gap(relative_variance: ArrayLike) -> Any:
 
     eta2 = check.nonnegative(relative_variance, "The relative variance")
     root, ratio = np.sqrt(1.0 + eta2), math.sqrt(0.5) / np.sqrt(eta2)
-    # For small eta both factors are close to 1: their distances to 1 are compared.
+    # For small eta both factors are close to 1; their distances to 1 are subtracted, to avoid cancellation.
     near = erfc(ratio) - eta2 / (root * (1.0 + root))
     gap = np.where(eta2 < 1.0, near, 1.0 / root - erf(ratio))
     return check.scalar_or_array(gap)
@@ -91,7 +91,7 @@ def adaptation_gap(relative_variance: ArrayLike) -> Any:
 def expected_squared_distance(
     factor: ArrayLike, mean: ArrayLike, std: ArrayLike, kind: str = "gradient"
 ) -> Any:
-    """What Lemma 1 minimises: the expected squared distance of an adapted estimate to its target.
+    """The quantity that Lemma 1 minimises: the expected squared distance of an adapted estimate to its target.
 
     Parameters
     ----------
@@ -100,10 +100,9 @@ def expected_squared_distance(
     mean, std : array_like
         p and sigma of the estimate, per coordinate; Gaussian for kind "sign".
     kind : {"gradient", "sign"}
-        "gradient": E[||gamma p^ - p||^2] = sum gamma^2 (p^2 + sigma^2) - 2 gamma p^2 + p^2
-        (Eq. 27). "sign": E[||gamma sign(p^) - sign(p)||^2] = sum gamma^2 - 2 gamma (2 rho - 1) + 1
-        (Eq. 29, which prints one coordinate of the sum). At p = 0 the sign wanted is taken as
-        +-1 with equal right, as in footnote 3.
+        "gradient": E[||gamma p^ - p||^2] = sum gamma^2 (p^2 + sigma^2) - 2 gamma p^2 + p^2 (Eq. 27). "sign": E[||gamma
+        sign(p^) - sign(p)||^2] = sum gamma^2 - 2 gamma (2 rho - 1) + 1 (Eq. 29, which prints one coordinate of the
+        sum). At p = 0 the target sign may be +1 or -1, as in footnote 3.
 
     Returns
     -------
@@ -128,7 +127,7 @@ def expected_squared_distance(
         mean=check.finite(mean, "The mean"),
         std=check.deviations(std),
     )
-    # Both sums are written so that nothing nearly equal is subtracted; squares may overflow to infinity.
+    # Both sums are written without cancellation; squares may overflow to infinity.
     if kind == "gradient":
         terms = (gamma * sigma) ** 2 + ((gamma - 1.0) * p) ** 2
     else:
@@ -171,9 +170,9 @@ def momentum_correction(mu: ArrayLike, t: ArrayLike) -> Any:
 def variance_estimate_factor(mu: ArrayLike, t: ArrayLike) -> Any:
     """1 - kappa(mu, t): the factor by which v - m^2 misses the gradient's variance (C.1).
 
-    E[v_t - m_t^2] = (1 - kappa) sigma^2 exactly for independent gradients of equal mean and
-    variance: 0 at t = 1, where one gradient tells nothing of its variance, and
-    2 mu / (1 + mu) in the limit. The paper notes the bias and ignores it.
+    E[v_t - m_t^2] = (1 - kappa) sigma^2 exactly for independent gradients of equal mean and variance: 0 at t = 1, since
+    one gradient contains no information on the variance, and 2 mu / (1 + mu) in the limit. The paper notes the bias and
+    ignores it.
 
     Parameters and errors as :func:`momentum_correction`.
 
@@ -184,7 +183,7 @@ def variance_estimate_factor(mu: ArrayLike, t: ArrayLike) -> Any:
     array([0.        , 0.49861496, 0.94736842])
     """
     m, steps = check.together(mu=check.momentum(mu), t=check.steps_taken(t))
-    # kappa + (what follows) = 1 identically; written so, nothing nearly equal is subtracted.
+    # This is 1 - kappa, written without cancellation.
     lost = 2.0 * m * _one_minus_power(m, steps - 1.0)
     return check.scalar_or_array(lost / ((1.0 + m) * _one_minus_power(m, steps)))
 
@@ -223,7 +222,7 @@ def minibatch_variance(gradients: ArrayLike) -> Any:
             f"tells nothing of its variance; not {g.shape}."
         )
     size = g.shape[-2]
-    # The mean square about the mean: nothing nearly equal is subtracted.
+    # The mean square about the mean, which has no cancellation.
     return np.mean((g - g.mean(axis=-2, keepdims=True)) ** 2, axis=-2) / (size - 1)
 
 
@@ -238,5 +237,5 @@ def _wrong_sign(mean: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[
 def _one_minus_power(m: NDArray[np.float64], n: NDArray[np.float64]) -> NDArray[np.float64]:
     """1 - m^n for n >= 0, without cancellation for m near 1; 0^0 = 1."""
     exponent = np.where(n == 0, 0.0, n * np.log(m))
-    # 0.0 - x rather than -x: the complement of 1 is 0, not -0.
+    # 0.0 - x and not -x, so that the result may be 0.0 but not -0.0.
     return 0.0 - np.expm1(exponent)

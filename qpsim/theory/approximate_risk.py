@@ -1,4 +1,4 @@
-"""Risk curves that are asked for by name because they are approximations: of sign descent on a dense Hessian."""
+"""Approximate risk curves of sign descent on a dense Hessian, selected by the argument ``law``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# How a risk may be found; all but the first are approximations.
+# Values of ``law``; all but the first are approximations.
 LAWS = ("exact", "closure", "high-dimensional")
 
 
@@ -48,7 +48,7 @@ def approximate_risk(
 
 
 def law_of(law: Any, return_error_bound: bool, average: Any) -> str:
-    """One of :data:`LAWS`, with what may be asked of it."""
+    """Check ``law``, one of :data:`LAWS`, and the options that are allowed with it."""
     chosen = check.one_of(law, LAWS, "law")
     if chosen != "exact" and (return_error_bound or average is not None):
         asked = "no error bound" if return_error_bound else "no average"

@@ -1,8 +1,7 @@
-"""What a formula may be asked: every check of an argument, each with its one sentence.
+"""Checks of arguments for the formulas of this package.
 
-The formulas themselves stay free of checks; a number that passes here has a finite answer, or an
-infinite one that is the right limit. On the way to it numbers may overflow or divide by 0:
-:func:`quiet` keeps NumPy from warning of that.
+The formulas themselves have no checks: for arguments that pass here the result is finite, or infinite where that is the
+right limit. Intermediate numbers may overflow or be divided by 0; :func:`quiet` suppresses NumPy's warnings.
 """
 
 from __future__ import annotations
@@ -16,23 +15,28 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import ProblemError, StepSizeError, TheoryError, nearest
-from qpsim.problem.quadratic import QuadraticProblem, check_coordinates
+from qpsim.problem.interface import has_additive_noise
+from qpsim.problem.matrices import check_coordinates
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from qpsim.problem.quadratic import QuadraticProblem
+
     Schedule = float | Sequence[float] | NDArray[np.float64] | Callable[[int], float]
+
+    Array = NDArray[np.float64]
 
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
-# What a correlation computed as a quotient may be beyond 1.
+# Rounding errors by which a computed correlation may exceed 1.
 _ROUNDING = 1e-12
 
 
 def quiet(function: Callable[P, T]) -> Callable[P, T]:
-    """A formula that neither warns nor raises where NumPy would, whatever the user told NumPy to do."""
+    """Decorator: the function runs with NumPy's floating-point warnings and errors off."""
 
     @wraps(function)
     def asked(*arguments: P.args, **options: P.kwargs) -> T:
@@ -42,15 +46,15 @@ def quiet(function: Callable[P, T]) -> Callable[P, T]:
     return asked
 
 
-def real(values: ArrayLike, what: str) -> NDArray[np.float64]:
-    """An array of real numbers without NaN; infinities are left to the caller."""
+def real(values: ArrayLike, what: str) -> Array:
+    """An array of real numbers without NaN; infinities are allowed."""
     array = np.array(checks.numbers(what, values, TheoryError))
     if np.isnan(array).any():
         raise TheoryError(f"{what} holds NaN; every entry must be a number.")
     return array
 
 
-def finite(values: ArrayLike, what: str) -> NDArray[np.float64]:
+def finite(values: ArrayLike, what: str) -> Array:
     """An array of finite real numbers."""
     array = real(values, what)
     if not np.isfinite(array).all():
@@ -58,7 +62,7 @@ def finite(values: ArrayLike, what: str) -> NDArray[np.float64]:
     return array
 
 
-def nonnegative(values: ArrayLike, what: str) -> NDArray[np.float64]:
+def nonnegative(values: ArrayLike, what: str) -> Array:
     """An array of numbers in [0, inf]."""
     array = real(values, what)
     if (array < 0).any():
@@ -66,7 +70,7 @@ def nonnegative(values: ArrayLike, what: str) -> NDArray[np.float64]:
     return array
 
 
-def deviations(values: ArrayLike, what: str = "The standard deviation") -> NDArray[np.float64]:
+def deviations(values: ArrayLike, what: str = "The standard deviation") -> Array:
     """An array of numbers in [0, inf)."""
     array = nonnegative(values, what)
     if np.isinf(array).any():
@@ -74,8 +78,8 @@ def deviations(values: ArrayLike, what: str = "The standard deviation") -> NDArr
     return array
 
 
-def correlations(values: ArrayLike) -> NDArray[np.float64]:
-    """An array of numbers in [-1, 1]; what is beyond by rounding is taken for +-1."""
+def correlations(values: ArrayLike) -> Array:
+    """An array of numbers in [-1, 1]; values beyond by rounding become +-1."""
     array = real(values, "The correlation")
     bad = np.abs(array) > 1.0 + _ROUNDING
     if bad.any():
@@ -83,7 +87,7 @@ def correlations(values: ArrayLike) -> NDArray[np.float64]:
     return np.clip(array, -1.0, 1.0)
 
 
-def momentum(values: ArrayLike) -> NDArray[np.float64]:
+def momentum(values: ArrayLike) -> Array:
     """Momentum constants in [0, 1)."""
     array = real(values, "The momentum mu")
     if ((array < 0) | (array >= 1)).any():
@@ -92,8 +96,8 @@ def momentum(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def steps_taken(values: ArrayLike) -> NDArray[np.float64]:
-    """Step numbers t, whole and at least 1; infinity asks for the limit."""
+def steps_taken(values: ArrayLike) -> Array:
+    """Step numbers t, integers >= 1, or infinity for the limit."""
     array = real(values, "The step t")
     bad = (array < 1) | (np.isfinite(array) & (array != np.floor(array)))
     if bad.any():
@@ -104,7 +108,7 @@ def steps_taken(values: ArrayLike) -> NDArray[np.float64]:
     return array
 
 
-def together(**arrays: NDArray[np.float64]) -> list[NDArray[np.float64]]:
+def together(**arrays: Array) -> list[Array]:
     """The arrays broadcast against each other."""
     try:
         return list(np.broadcast_arrays(*arrays.values()))
@@ -119,8 +123,8 @@ def scalar_or_array(array: Any) -> Any:
 
 
 def problem(value: Any) -> QuadraticProblem:
-    """A QuadraticProblem."""
-    if not isinstance(value, QuadraticProblem):
+    """A QuadraticProblem, or another problem whose noise does not depend on theta."""
+    if not has_additive_noise(value):
         raise ProblemError(
             f"The problem must be a qpsim.QuadraticProblem, not {type(value).__name__}; "
             "make one with qpsim.QuadraticProblem(hessian, noise_std=...)."
@@ -128,7 +132,7 @@ def problem(value: Any) -> QuadraticProblem:
     return value
 
 
-def point(p: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
+def point(p: QuadraticProblem, theta: ArrayLike) -> Array:
     """theta of shape (..., d), finite, with squares that are finite too."""
     array = finite(theta, "theta")
     if array.ndim == 0 or array.shape[-1] != p.dim:
@@ -160,7 +164,7 @@ def count(value: Any, what: str) -> int:
     return checks.count(what, value, TheoryError)
 
 
-def schedule(step_size: Schedule, n_steps: int) -> NDArray[np.float64]:
+def schedule(step_size: Schedule, n_steps: int) -> Array:
     """Step sizes of steps 1, ..., n_steps: from a number, an array, or a function of t."""
     values: Any = step_size
     if callable(step_size):

@@ -1,7 +1,7 @@
-"""Averages of the iterates: the point that a run is judged at, beside the point where it stands.
+"""Averages of the iterates of a run.
 
-An average after step t is ``kept(t)`` times the average before it plus the rest times theta_t. Being linear in the
-iterates, it has a risk of its own in every recursion that is linear.
+An average after step t is ``kept(t)`` times the average before it plus the rest times theta_t. It is linear in the
+iterates, so that linear recursions of the risk include it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class Average(NamedTuple):
     kind : {"ema", "tail"}
         An exponential moving average, or the mean of all iterates from one step on.
     value : float
-        The decay of the first, the first step of the other.
+        The decay of "ema", or the first step of "tail".
     """
 
     kind: str
     value: float
 
     def kept(self, t: int) -> float:
-        """The share of the average before step t that is left in it after step t = 1, 2, ...
+        """The factor of the previous average in the average after step t = 1, 2, ...
 
         Examples
         --------
@@ -47,13 +47,13 @@ class Average(NamedTuple):
 def average_of(given: Any, error: type[QpsimError], n_steps: int | None = None) -> Average | None:
     """Check a description of an average: ``{"ema": decay}``, ``{"tail": first_step}`` or None.
 
-    The moving average begins at theta_0 and is not corrected for it. The tail average is theta_t itself until the first
-    step, and the mean of theta_first, ..., theta_t from there on.
+    The moving average begins at theta_0, without bias correction. The tail average is theta_t before the first step,
+    and the mean of theta_first, ..., theta_t from then on.
 
     Raises
     ------
     QpsimError, as the class ``error``
-        It is no such mapping; a decay outside (0, 1); a first step below 0 or above n_steps.
+        Another mapping; a decay outside (0, 1); a first step below 0 or above n_steps.
 
     Examples
     --------

@@ -1,9 +1,9 @@
-"""How improvement, best step size and steps to a loss depend on the batch size, beside the noise scales.
+"""How improvement, best step size and steps to a loss depend on the batch size, and noise scales.
 
-A minibatch of B draws has the gradient covariance C / B. The noise scales are batch sizes at which noise begins to
-matter less than the gradient g: tr C / |g|^2 and tr(H C) / g^T H g (McCandlish et al., 2018) for gradient descent, and
+A minibatch of B draws has the gradient covariance C / B. The noise scales are batch sizes at which noise and gradient g
+are about equally important: tr C / |g|^2 and tr(H C) / g^T H g (McCandlish et al., 2018) for gradient descent, and
 (|sigma|_1 / |g|_1)^2 for its sign. Rules of thumb for the best step size say that it grows like B, like sqrt(B), or
-that it falls again beyond some B (the "surge" of Li et al., 2024); here it is exact, and so is its exponent.
+that it falls again beyond some B (the "surge" of Li et al., 2024); here the step and its exponent are computed exactly.
 """
 
 from __future__ import annotations
@@ -299,7 +299,7 @@ def _exponent(
         )
         return np.divide(above, below)
 
-    # A step that changes its sign, as momentum's may, has no exponent.
+    # If the best step changes its sign, as with momentum it may, there is no exponent.
     return float((8.0 * np.log(ratio(_WIDTH)) - np.log(ratio(2.0 * _WIDTH))) / (12.0 * _WIDTH))
 
 

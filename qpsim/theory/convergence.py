@@ -1,15 +1,14 @@
-"""Theorem 1: idealised variance adaptation converges at a constant step, like 1/t.
+"""Theorem 1: idealised variance adaptation converges like 1/t at a constant step size.
 
 On a mu-strongly convex, L-smooth function, svag with the exact relative variance and step 1/L obeys
 e_t <= 1 / (1/e_0 + c t) with c = 2 mu^2 / (L G^2), where e_t is the expected excess loss (Section
-3.2, B.4). Plain sgd at that step stalls at its steady state.
+3.2, B.4). SGD with this step does not converge, but reaches a steady state.
 
-The constant G: the theorem assumes E||g_t||^2 <= G^2, while its proof (Eq. 34) bounds every
-*conditional* moment E_t||g_t||^2 by G^2, which is more than was assumed. The statement holds all
-the same: with X = ||grad f_t||^2 and Y = E_t||g_t||^2, Cauchy-Schwarz gives E[X^2 / Y] >=
-E[X]^2 / E[Y], and the total expectation is all that is needed. On a quadratic problem no G bounds
-the whole space, but the loss falls in expectation, so that G^2 = 2 L e_0 + sum sigma^2 bounds the
-whole run.
+The constant G: the theorem assumes E||g_t||^2 <= G^2, while its proof (Eq. 34) bounds every *conditional* moment
+E_t||g_t||^2 by G^2, a stronger condition. The statement holds under the weaker one: with X = ||grad f_t||^2 and Y =
+E_t||g_t||^2, Cauchy-Schwarz gives E[X^2 / Y] >= E[X]^2 / E[Y], and the proof needs only total expectations. On a
+quadratic problem no G holds for all theta, but the expected loss falls, so that G^2 = 2 L e_0 + sum sigma^2 holds for
+the whole run.
 """
 
 from __future__ import annotations
@@ -38,7 +37,7 @@ class Theorem1(NamedTuple):
     second_moment : float
         G^2.
     rate : float
-        c = 2 mu^2 / (L G^2); t e_t stays below 1 / c.
+        c = 2 mu^2 / (L G^2); t e_t is below 1 / c.
     bound : ndarray, shape (n_steps + 1,)
         1 / (1/e_0 + c t).
     """
@@ -194,7 +193,7 @@ def convergence_rate(problem: QuadraticProblem, second_moment: float) -> float:
     if moment == 0:
         raise TheoryError(f"The second moment G^2 must be a positive number, not {second_moment}.")
     low, high = float(p.eigenvalues.min()), float(p.eigenvalues.max())
-    # In this order no product leaves the floating-point range before the quotient does.
+    # In this order no intermediate result overflows or underflows before the final one does.
     return 2.0 * low * (low / high) / moment
 
 
@@ -217,8 +216,7 @@ def convergence_bound(initial_excess_loss: float, rate: float, n_steps: int) -> 
     c = check.amount(rate, "The rate")
     bound = np.full(check.count(n_steps, "n_steps") + 1, excess)
     steps = np.arange(1.0, bound.size)
-    # The same quotient without 1/e_0, which does not exist at the optimum. Where the product overflows,
-    # 1/e_0 is nothing beside c t.
+    # The same quotient without 1/e_0, which is infinite at the optimum. If the product overflows, 1/e_0 is negligible.
     product = c * excess * steps
     bound[1:] = np.where(np.isinf(product), np.divide(1.0, c) / steps, excess / (1.0 + product))
     return bound

@@ -1,4 +1,4 @@
-"""The second moments of a linear method along each eigenvector of the Hessian: one step is one affine map of them.
+"""Second moments of a linear method along each eigenvector of the Hessian: each step is an affine map of them.
 
 With x = (theta - optimum, state...) along one eigenvector, a step is x <- A x + b xi with xi of mean 0 and variance 1,
 so that E[x_i x_j], i <= j, follow ``m <- T m + n`` exactly. Arrays have the eigenvector as their last axis.
@@ -29,7 +29,7 @@ def eigen_variance(p: QuadraticProblem) -> Array:
         square = np.einsum("ik,ik->i", factor, factor)
     else:
         square = std**2
-    # A direction without noise has none under heavy tails either, where the variance of the law is infinite.
+    # 0 without noise, also if the law has an infinite variance (0 * inf would be NaN).
     with np.errstate(invalid="ignore"):
         return np.where(square > 0.0, p.noise.law.variance * square, 0.0)
 
@@ -37,7 +37,7 @@ def eigen_variance(p: QuadraticProblem) -> Array:
 def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:
     """Coefficients of (gradient, state...) in the direction and in each new state.
 
-    A linear rule is known by its answers to unit vectors.
+    They are the results of the rule for unit vectors.
     """
     width = 1 + len(method.state_names)
     answers = []
@@ -75,7 +75,7 @@ def averaged(a: Array, push: Array, kept: float) -> tuple[Array, Array]:
 
 
 def affine_map(a: Array, push: Array, pairs: list[tuple[int, int]]) -> tuple[Array, Array]:
-    """T (p, p, d) and n (p, d) of the second moments E[x_i x_j] of these pairs i <= j."""
+    """T (p, p, d) and n (p, d) of the affine map of the second moments E[x_i x_j] for these pairs i <= j."""
     width, d = push.shape
     transition = np.zeros((len(pairs), len(pairs), d))
     for row, (i, j) in enumerate(pairs):

@@ -1,4 +1,4 @@
-"""Families of schedules with a few parameters, all above 0: what is used where every step cannot be planned."""
+"""Families of schedules with a few positive parameters, such as linear or cosine."""
 
 from __future__ import annotations
 

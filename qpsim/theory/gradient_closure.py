@@ -1,9 +1,9 @@
-"""SGD with exact optimal steps by a Gaussian closure: each run takes the step of its own place.
+"""SGD with optimal steps by a Gaussian closure, where each run has the optimal step at its own offset.
 
 Eq. 11's step at an offset e is a = A / B with A = |H e|^2 and B = e^T H^3 e + tr(H C). It depends on e, so that e does
-not stay Gaussian. In the Hessian's eigenbasis the coordinates of e are taken to be independent Gaussians before every
-step. The moments of the next offset, (1 - a h) e - a noise, are then exact: with 1 / B = int_0^inf exp(-s B) ds and
-1 / B^2 the same integral with a factor s,
+not stay Gaussian. The approximation is that before every step the coordinates of e in the Hessian's eigenbasis are
+independent and Gaussian. The moments of the next offset, (1 - a h) e - a noise, are then computed exactly: with 1 / B =
+int_0^inf exp(-s B) ds and 1 / B^2 the same integral with a factor s,
 
     E[a e_i^k] = int E[A e_i^k exp(-s B)] ds,      E[a^2 e_i^k] = int s E[A^2 e_i^k exp(-s B)] ds,
 
@@ -24,15 +24,15 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Nodes of the trapezoidal rule in log s: their distance, the lowest in units of 1 / E[B], and the highest possible.
-# The integrands are analytic, so that the rule's error falls exponentially.
+# Trapezoidal rule in log s: spacing, lowest node (s in units of 1 / E[B]) and highest node. The integrands are
+# analytic, so that the error falls exponentially with the spacing.
 _DISTANCE, _LOWEST, _HIGHEST = 0.25, -24.0, 60.0
-# exp(-x) is nothing beyond this x.
+# exp(-x) is negligible beyond this x.
 _GONE = 40.0
 
 
 class GradientPath(NamedTuple):
-    """Runs of SGD as the closure sees them.
+    """The prediction of the closure for runs of SGD.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ def _next(h: Array, c: Array, m: Array, v: Array) -> tuple[float, Array, Array]:
     """The mean step, and the mean and variance of the offset after it."""
     fixed = float(h @ c)
     size = float(h**3 @ (m**2 + v)) + fixed
-    # Without noise in a direction that moves, B may come near 0.
+    # Without noise in a moving direction B may be close to 0, and larger s are needed.
     highest = math.log(_GONE * size / fixed) if fixed > 0.0 else _HIGHEST
     log_s = np.arange(_LOWEST, min(highest, _HIGHEST) + _DISTANCE, _DISTANCE)
     s = np.exp(log_s)[:, None] / size
@@ -86,7 +86,7 @@ def _next(h: Array, c: Array, m: Array, v: Array) -> tuple[float, Array, Array]:
     )
     once = _DISTANCE * s[:, 0] * weight
     twice = s[:, 0] * once
-    # Mean of A and of A^2, and the joint cumulants of A with e_i, of A and of A twice with e_i^2.
+    # E[A], E[A^2], and joint cumulants of A with e_i and e_i^2, as the moments below need them.
     a1 = square @ h**2
     with_e = 2.0 * h**2 * mean * var
     with_square = h**2 * var * (2.0 * var + 4.0 * mean**2)

@@ -1,9 +1,9 @@
 """Risk curves of SGD and sign descent in high dimension, as deterministic recursions.
 
-In many coordinates the risk of one run hardly differs from a curve without randomness: see Xiao et al. (2024), "Exact
-Risk Curves of signSGD in High-Dimensions", for the sign, and Collins-Woodfin et al. (2023), "Hitting the
-High-Dimensional Notes", for SGD, both on least squares. The curve follows a closed recursion over d numbers, derived
-here from the one-step moments at batch size 1, and for sign descent on a quadratic problem by the same reasoning.
+In high dimension the risk of a single run is close to a deterministic curve: see Xiao et al. (2024), "Exact Risk Curves
+of signSGD in High-Dimensions", for the sign, and Collins-Woodfin et al. (2023), "Hitting the High-Dimensional Notes",
+for SGD, both on least squares. The curve obeys a recursion of d numbers, derived here from the one-step moments at
+batch size 1, and in the same way for sign descent on a quadratic problem.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ import numpy as np
 from qpsim.errors import MethodError, ProblemError
 from qpsim.methods import Method, plain
 from qpsim.methods import method as method_of
-from qpsim.problem.least_squares import LeastSquares
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import has_additive_noise
 from qpsim.theory import arguments as check
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    from qpsim.problem.quadratic import QuadraticProblem
     from qpsim.theory.arguments import Schedule
 
     Array = NDArray[np.float64]
@@ -29,13 +29,13 @@ if TYPE_CHECKING:
 
 @check.quiet
 def high_dimensional_risk(
-    problem: LeastSquares | QuadraticProblem,
+    problem: Any,
     method: str | Method,
     theta0: ArrayLike,
     step_size: Schedule,
     n_steps: int,
 ) -> Array:
-    """Excess loss after 0, 1, ..., n_steps steps, up to an error that vanishes as d grows.
+    """Excess loss after 0, 1, ..., n_steps steps, with an error that goes to 0 as d grows.
 
     Parameters
     ----------
@@ -88,9 +88,9 @@ def high_dimensional_risk(
 
         m_k <- (1 - step c a_k / sqrt(1 + q))^2 m_k + step^2 c^2 u_k^T D^(1/2) (asin(R) - R + R / (1 + q)) D^(1/2) u_k.
 
-    It needs gradients below their noise in most coordinates (q below 1): larger ones keep their signs for many steps,
-    so that what the linear part leaves is no longer new in each step, and the closure of
-    ``expected_excess_loss(..., law="closure")`` is far better. Heavy tails: averages over the noise's scale.
+    It needs gradients smaller than their noise in most coordinates (q below 1). Larger gradients keep their signs for
+    many steps, so that the nonlinear rest is correlated between steps, and the closure of ``expected_excess_loss(...,
+    law="closure")`` is much more accurate. With heavy tails all terms are averaged over the noise's scale.
 
     Cost O(d^3 + d n_steps).
 
@@ -107,7 +107,7 @@ def high_dimensional_risk(
     array([1.2  , 0.737, 0.284])
     """
     chosen = method_of(method)
-    if isinstance(problem, QuadraticProblem):
+    if has_additive_noise(problem):
         if chosen.rule is not plain.ssd:
             raise MethodError(
                 f"The high-dimensional risk on a quadratic problem is that of ssd, not of {chosen.name}; "
@@ -163,7 +163,7 @@ def _sign_descent(problem: Any, error: Array, steps: Array) -> Array:
         )
     root = np.sqrt(std)
     correlation = np.clip(covariance / np.outer(std, std), -1.0, 1.0)
-    # asin has an infinite slope at 1, where it would make 1e-8 of a rounding error.
+    # Exactly 1: asin has an infinite slope at 1 and would turn a rounding error into 1e-8.
     np.fill_diagonal(correlation, 1.0)
     # A = D^(-1/2) K D^(-1/2) = D^(1/2) (correlation) D^(1/2).
     scaled = np.outer(root, root)
@@ -173,7 +173,7 @@ def _sign_descent(problem: Any, error: Array, steps: Array) -> Array:
     kick = np.einsum("ik,ij,jk->k", vectors, second, vectors, optimize=True)
 
     def step(square: Array, length: float, v: float) -> Array:
-        # At v = 0 the run is at the optimum of noise-free labels, where every sign is that of 0.
+        # At v = 0 the run is at the optimum of noise-free labels, where the gradient and its sign are 0.
         if v <= 0.0:
             return square
         return square - 4.0 / np.pi * length / np.sqrt(v) * a * square + length**2 * kick
@@ -189,7 +189,7 @@ def _sign_descent_on_quadratic(p: QuadraticProblem, error: Array, steps: Array) 
             f"{int(np.argmin(std))} has none: there the sign's mean has no scale."
         )
     root = np.sqrt(std)
-    hessian = np.diag(p.hessian) if p.is_diagonal else p.hessian
+    hessian = p.dense_hessian()
     correlation = np.eye(p.dim) if p.coordinates_are_independent else p.gradient_correlation()
     scaled = np.outer(root, root)
     a, vectors = np.linalg.eigh(hessian / scaled)
@@ -202,7 +202,7 @@ def _sign_descent_on_quadratic(p: QuadraticProblem, error: Array, steps: Array) 
     np.fill_diagonal(bounded, 1.0)
     kick = 2.0 / np.pi * along(scaled * bounded)
     rest = 2.0 / np.pi * along(scaled * (np.arcsin(bounded) - bounded))
-    # D^(-1) A M A in the eigenbasis, of which the mean square of the scaled gradient is the trace over d.
+    # D^(-1) A M A in the eigenbasis; its trace divided by d is the mean square of the scaled gradient.
     weight = a * a * along(np.diag(1.0 / std)) / p.dim
     squares, shares = p.noise.law.quadrature()[0] ** 2, p.noise.law.quadrature()[1]
 

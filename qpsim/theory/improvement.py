@@ -1,4 +1,4 @@
-"""How much one step improves the loss at best: the paper's Section 2.1 and B.1, exact.
+"""The expected improvement of the loss by one step of the best size (Section 2.1, B.1).
 
 Along a direction z the expected loss is a parabola in the step size (Eq. 10); its minimum is the
 expected improvement I(z) = 0.5 (grad^T E[z])^2 / E[z^T Q z] (Eq. 11), by which directions are
@@ -23,6 +23,9 @@ from qpsim.theory.moments import direction_moments
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    Array = NDArray[np.float64]
+
+
 STATELESS = ("sgd", "ssd", "svag", "va-ssd", "va-ssd-erf")
 
 
@@ -37,9 +40,8 @@ def optimal_step_size(
 ) -> Any:
     """Step size that minimises the expected loss along z: grad^T E[z] / E[z^T Q z].
 
-    The text before Eq. 11, for steps theta - alpha z. Negative when momentum points uphill; 0
-    where z is 0 for certain. Infinite on a :class:`qpsim.LocalModel` where E[z^T Q z] is 0 or
-    negative: the model's loss is unbounded along z.
+    The text before Eq. 11, for steps theta - alpha z. Negative if momentum points uphill; 0 if z is always 0. Infinite
+    on a :class:`qpsim.LocalModel` where E[z^T Q z] is 0 or negative: the model's loss is unbounded along z.
 
     Parameters and errors as :func:`direction_moments`. Returns a float, or an array of shape (...).
 
@@ -83,8 +85,8 @@ def expected_improvement(
 def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "entries") -> Any:
     """The paper's lower bound on sign descent's improvement (Eq. 12 right, Eq. 13).
 
-    0.5 (sum_i (2 rho_i - 1) |grad_i|)^2 / sum_ij |q_ij|. It drops what is known of E[s^T Q s], is
-    exact for a diagonal Q, and 2.9 to 4.4 times too small under a random rotation at d = 100.
+    0.5 (sum_i (2 rho_i - 1) |grad_i|)^2 / sum_ij |q_ij|. It uses |E[s_i s_j]| <= 1. It is exact for a diagonal Q, and
+    2.9 to 4.4 times too small under a random rotation at d = 100.
 
     Parameters
     ----------
@@ -110,7 +112,7 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     """
     p = check.problem(problem)
     entries = float(np.abs(p.hessian).sum())
-    # An indefinite Hessian's trace is not the mass of its diagonal, which may be 0; with |q_ii| both forms are one.
+    # The trace of an indefinite Hessian is not sum |q_ii| and may be 0; with |q_ii| both forms are equal.
     indefinite = bool(p.eigenvalues.min() < 0.0)
     denominators = {
         "entries": entries,
@@ -118,7 +120,7 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
     }
     denominator = denominators[check.one_of(form, denominators, "form of the bound")]
     gradient = p.gradient(check.point(p, theta))
-    # Eq. 8 under any law: heavy tails have another distribution than the Gaussian's.
+    # Eq. 8 for any law of the noise.
     a = np.where(gradient == 0.0, 0.0, gradient / p.gradient_scale())
     slope = np.sum(gradient * p.noise.law.mean_sign(a), axis=-1)
     return check.scalar_or_array(0.5 * slope**2 / denominator)
@@ -126,7 +128,7 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
 
 @check.quiet
 def bound_tightness(problem: QuadraticProblem, theta: ArrayLike) -> Any:
-    """I(s) / bound: how many times larger sign descent's improvement is than Eq. 12 promises.
+    """I(s) / bound: the ratio of sign descent's improvement to the bound of Eq. 12.
 
     At least 1, and 1 for a diagonal Hessian; 1 at the optimum, where both are 0.
 
@@ -154,7 +156,7 @@ class DirectionRow:
 
 @dataclass(frozen=True)
 class DirectionTable:
-    """What each direction is worth at one point: would sign descent help here?
+    """Expected improvement and optimal step of several directions at one point.
 
     Printed, it is a small table; :meth:`to_dict` gives plain numbers for JSON.
     """
@@ -172,7 +174,7 @@ class DirectionTable:
 
     @property
     def best(self) -> str:
-        """Method with the largest expected improvement; the first of equals."""
+        """Method with the largest expected improvement; the first one if several are equal."""
         return max(self.rows, key=lambda row: row.expected_improvement).method
 
     def to_dict(self) -> dict[str, Any]:
@@ -275,14 +277,13 @@ def compare_directions(
 def _row(
     p: QuadraticProblem,
     method: Method,
-    theta: NDArray[np.float64],
+    theta: Array,
     state: State | None,
     variance_estimate: ArrayLike | None,
     reference: float | None,
 ) -> DirectionRow:
     step, gain = best_step(p, method, theta, state, variance_estimate)
-    # At the optimum nothing improves: every direction is worth what sgd is worth.
-    # So it is for all along which the loss of a local model is unbounded.
+    # The ratio to sgd is 1 if both improvements are 0 (at the optimum) or both infinite (unbounded local model).
     alike = reference is None or (np.isinf(gain) and np.isinf(reference))
     ratio = 1.0 if alike else float(_ratio(np.float64(gain), reference, empty=1.0))
     return DirectionRow(method.name, gain, step, ratio)
@@ -291,11 +292,11 @@ def _row(
 def best_step(
     p: QuadraticProblem,
     method: str | Method,
-    theta: NDArray[np.float64],
+    theta: Array,
     state: State | None = None,
     variance_estimate: ArrayLike | None = None,
 ) -> tuple[float, float]:
-    """The best step size at one theta and what it gains: :func:`optimal_step_size` and
+    """The best step size at one theta and its improvement: :func:`optimal_step_size` and
     :func:`expected_improvement` from moments computed once.
     """
     slope, curvature = _parabola(p, method, theta, state, variance_estimate)
@@ -309,7 +310,7 @@ def _parabola(
     theta: ArrayLike,
     state: State | None,
     variance_estimate: ArrayLike | None,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[Array, Array]:
     """grad^T E[z] and E[z^T Q z], the two coefficients of Eq. 10."""
     mean, quadratic = direction_moments(
         problem, method, theta, state, variance_estimate=variance_estimate
@@ -323,31 +324,31 @@ def _amount(value: float) -> str:
     return f"{'unbounded':>12}" if value == np.inf else f"{value:>12.5g}"
 
 
-def _step(problem: Any, slope: Any, curvature: Any) -> NDArray[np.float64]:
+def _step(problem: Any, slope: Any, curvature: Any) -> Array:
     """The best step: infinite where the loss is unbounded along the direction."""
     step = _ratio(slope, curvature)
     if getattr(problem, "kind", "") != "local":
         return step
-    # Along a level direction with negative curvature the loss falls to both sides.
+    # Without slope and with negative curvature the loss falls on both sides.
     unbounded = (curvature < 0.0) | ((curvature == 0.0) & (np.asarray(slope) != 0.0))
     return np.where(unbounded, np.inf, step)
 
 
-def _gain(slope: Any, step: Any) -> NDArray[np.float64]:
+def _gain(slope: Any, step: Any) -> Array:
     """I(z): the decrease of the expected loss at its best step along the slope."""
     gain = np.where(np.isinf(step), np.inf, 0.5 * slope * step)
     _representable(np.where(np.isinf(step), 0.0, gain), "The improvement I(z)")
     return gain
 
 
-def _representable(values: Any, what: str) -> NDArray[np.float64]:
+def _representable(values: Any, what: str) -> Array:
     array = np.asarray(values)
     if not np.isfinite(array).all():
         raise TheoryError(f"{what} overflows double precision: theta is too far from the optimum.")
     return array
 
 
-def _ratio(numerator: Any, denominator: Any, empty: float = 0.0) -> NDArray[np.float64]:
+def _ratio(numerator: Any, denominator: Any, empty: float = 0.0) -> Array:
     """numerator / denominator, and ``empty`` where the denominator is 0."""
     safe = np.where(denominator == 0, 1.0, denominator)
     return np.where(denominator == 0, empty, numerator / safe)

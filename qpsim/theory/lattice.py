@@ -1,12 +1,11 @@
 """Sign descent on a diagonal Hessian: the exact law of a walk on a lattice.
 
-With a diagonal Q, coordinate i of the offset moves by -step sign(g_i), and g_i > 0 with
-probability F(q_i e_i / scale_i), F the distribution of the noise in units of its scale; for data
-noise that is Phi(e_i / nu), whatever the curvature. So the offset never leaves the sites
-e_i + step Z, and its law after t steps is a vector over the t + 1 sites of the right parity, each
-step a sum of two products. Tails of negligible mass are dropped, and what the dropped mass could
-have contributed is bounded: from a site e the expected square grows by at most step^2 a step, as
-the walk is pulled inwards.
+With a diagonal Q, coordinate i of the offset moves by -step sign(g_i), and g_i > 0 with probability
+F(q_i e_i / scale_i), F the distribution of the noise in units of its scale; for data noise that is
+Phi(e_i / nu), whatever the curvature. So the offset never leaves the sites e_i + step Z, and its
+distribution after t steps is a vector over the t + 1 sites of the same parity as t; each step is a
+sum of two products. Tails of negligible mass are dropped, with a bound on their contribution: from
+a site e the expected square grows by at most step^2 in each step, since the walk drifts towards 0.
 """
 
 from __future__ import annotations
@@ -23,21 +22,20 @@ from qpsim.theory import arguments as check
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-# Steps between two looks at the tails, and rows advanced together: both only a matter of speed.
+    Array = NDArray[np.float64]
+
+
+# Steps between two prunings of the tails, and rows advanced together; both affect speed only.
 _STRIDE = 32
 _ROWS = 32
-# Coordinates further apart than this many sites get windows of their own.
+# Coordinates whose starts differ by more than so many sites are not in the same group.
 _SPREAD = 512
 
 
 def sign_descent_risk(
-    p: QuadraticProblem,
-    error: NDArray[np.float64],
-    step_size: float,
-    n_steps: int,
-    pruning: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """E[excess loss] after 0, ..., n_steps steps of ssd, and a bound on what pruning took from it.
+    p: QuadraticProblem, error: Array, step_size: float, n_steps: int, pruning: float
+) -> tuple[Array, Array]:
+    """E[excess loss] after 0, ..., n_steps steps of ssd, and a bound on the error by pruning.
 
     Parameters
     ----------
@@ -60,7 +58,8 @@ def sign_descent_risk(
             f"With step size {step_size:g}, losses reach beyond the floating-point range; "
             "take a smaller one."
         )
-    # The law is symmetric about the optimum, so every coordinate may start on the positive side.
+    # The distribution is symmetric about the optimum, so that every coordinate may start on the
+    # positive side.
     start = np.abs(error)
     risk, bound = np.zeros(n_steps + 1), np.zeros(n_steps + 1)
     if p.is_deterministic() or step_size == 0:
@@ -68,7 +67,7 @@ def sign_descent_risk(
             risk[t] = 0.5 * p.hessian @ start**2
             start = start - step_size * np.sign(start)
         return risk, bound
-    # A direction without noise or curvature: its sign is certain, or its loss is 0.
+    # For a coordinate without noise the sign is certain; without curvature the loss is 0.
     ratio = np.where(p.hessian > 0.0, p.hessian / p.gradient_scale(), 0.0)
     scale = 0.5 * float(p.hessian @ start**2) + 0.5 * step_size**2 * float(p.hessian.sum())
     budget = allowance * scale / p.dim
@@ -82,8 +81,8 @@ def sign_descent_risk(
     return risk, bound
 
 
-def _groups(sites: NDArray[np.float64]) -> list[NDArray[np.intp]]:
-    """Coordinates that start near each other: their windows of live sites nearly coincide."""
+def _groups(sites: Array) -> list[NDArray[np.intp]]:
+    """Groups of coordinates that start close to each other, so that they occupy nearly the same sites."""
     order = np.argsort(sites)
     groups: list[NDArray[np.intp]] = []
     first = 0
@@ -96,17 +95,17 @@ def _groups(sites: NDArray[np.float64]) -> list[NDArray[np.intp]]:
 
 
 class _Walk:
-    """The law of some coordinates, as rows of masses over displacements low, low + 2, ...
+    """The distributions of some coordinates, as rows of masses over displacements low, low + 2, ...
 
     Displacements count steps of size ``step_size`` from each row's own start.
     """
 
     def __init__(
         self,
-        start: NDArray[np.float64],
-        half_curvature: NDArray[np.float64],
+        start: Array,
+        half_curvature: Array,
         law: Law,
-        ratio: NDArray[np.float64],
+        ratio: Array,
         step_size: float,
         n_steps: int,
     ) -> None:
@@ -118,7 +117,7 @@ class _Walk:
         self.risk, self.bound = np.zeros(n_steps + 1), np.zeros(n_steps + 1)
 
     def run(self, budget: float) -> None:
-        """Advance through all steps, dropping tails worth at most ``budget`` in any entry."""
+        """Advance through all steps, dropping tails that change each entry by at most ``budget``."""
         self.risk[0] = float(np.sum(self.half * self.start**2))
         n_looks = -(-self.n_steps // _STRIDE)
         for t in range(0, self.n_steps, _STRIDE):
@@ -130,10 +129,10 @@ class _Walk:
         first = self.low - n
         sites = first + np.arange(2 * n + 2 * self.mass.shape[1] - 1)
         error = self.start + self.step_size * sites
-        # Both tails by ndtr: one minus the other would end in rounding noise, which spreads.
+        # Both probabilities by ndtr: one minus the other would have rounding errors, which spread.
         scaled = error * self.ratio
         tables = [self.law.cdf(scaled), self.law.cdf(-scaled), self.half * error**2]
-        # Even and odd displacements alternate, so each parity is laid out contiguously.
+        # Even and odd displacements alternate, so that each parity is stored contiguously.
         down, up, loss = ([np.ascontiguousarray(x[:, k::2]) for k in (0, 1)] for x in tables)
         for s in range(1, n + 1):
             width = self.mass.shape[1]
@@ -148,7 +147,7 @@ class _Walk:
             self.risk[t + s] = np.einsum("ij,ij->", moved, loss[offset % 2][:, at])
 
     def _prune(self, t: int, budget: float) -> None:
-        """Drop columns at both ends whose largest possible contribution fits the budget."""
+        """Drop columns at both ends whose largest possible contribution is within the budget."""
         width = self.mass.shape[1]
         error = self.start + self.step_size * (self.low + 2 * np.arange(width))
         now = np.einsum("ij,ij->j", self.mass, self.half * error**2)

@@ -1,8 +1,8 @@
-"""Sign descent with a schedule on a diagonal Hessian: the exact law of a walk whose steps are multiples of one spacing.
+"""Exact risk of sign descent on a diagonal Hessian, with step sizes that are multiples of one spacing.
 
-Steps that are halved, warmed up in equal rises or cut by tenths are whole multiples of a common number, so that the
-offset stays on the sites e_0 + spacing Z; its law is moved by as many sites as a step is long (compare
-:mod:`qpsim.theory.lattice`, where all steps are one site).
+Steps that are halved, increased linearly or divided by ten are multiples of a common spacing, so that the offset stays
+on the lattice e_0 + spacing Z. A step moves its distribution by several sites (in :mod:`qpsim.theory.lattice` all steps
+are one site). Other schedules have :mod:`qpsim.theory.sign_law`.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qpsim.errors import StepSizeError
-
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,23 +18,18 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# The smallest step may be this many sites long; the walk may reach this many sites; and what counts as whole.
+# Most sites of the smallest step, most sites that the walk may reach, and the tolerance for integers.
 _FINEST, _MOST_SITES, _WHOLE = 64, 50_000, 1e-9
 
 
-def scheduled_sign_risk(p: QuadraticProblem, offset: Array, steps: Array) -> Array:
-    """E[excess loss] (n_steps + 1,) of ssd with these steps (n_steps,); cost O(d n_steps sites).
-
-    Raises
-    ------
-    StepSizeError
-        The steps have no common spacing, or too fine a one.
-    """
-    spacing, lengths = _common_spacing(steps)
+def scheduled_sign_risk(
+    p: QuadraticProblem, offset: Array, spacing: float, lengths: NDArray[np.int_]
+) -> Array:
+    """E[excess loss] (n_steps + 1,) of ssd with steps of so many (n_steps,) spacings; cost O(d n_steps sites)."""
     ratio = np.where(p.hessian > 0.0, p.hessian, 0.0)
     scale = p.gradient_scale()
     reach = int(lengths.sum())
-    risk = np.zeros(steps.size + 1)
+    risk = np.zeros(lengths.size + 1)
     for q, e, sigma in zip(ratio.tolist(), offset.tolist(), scale.tolist(), strict=True):
         if q > 0.0:
             at = e + spacing * np.arange(-reach, reach + 1.0)
@@ -51,7 +44,7 @@ def scheduled_sign_risk(p: QuadraticProblem, offset: Array, steps: Array) -> Arr
 
 
 def _walk(loss: Array, up: Array, down: Array, lengths: NDArray[np.int_]) -> Array:
-    """Expected loss of a walk from the middle site; what goes neither up nor down stays."""
+    """Expected loss of a walk from the middle site. Mass that moves neither up nor down stays."""
     middle = loss.size // 2
     mass, risk, far = np.zeros(loss.size), [loss[middle]], 0
     mass[middle] = 1.0
@@ -70,21 +63,13 @@ def _walk(loss: Array, up: Array, down: Array, lengths: NDArray[np.int_]) -> Arr
     return np.array(risk)
 
 
-def _common_spacing(steps: Array) -> tuple[float, NDArray[np.int_]]:
-    """A number of which all steps are whole multiples, and the multiples."""
+def common_spacing(steps: Array) -> tuple[float, NDArray[np.int_]] | None:
+    """A number of which all steps are integer multiples, and the multiples; None if there is none above a bound."""
     smallest = float(steps[steps > 0.0].min())
     for parts in range(1, _FINEST + 1):
         spacing = smallest / parts
         multiples = steps / spacing
         whole = np.rint(multiples)
         if (np.abs(multiples - whole) <= _WHOLE * np.maximum(whole, 1.0)).all():
-            if whole.sum() > _MOST_SITES:
-                raise StepSizeError(
-                    f"The exact risk of ssd with this schedule would need {2.0 * whole.sum():.3g} sites, above "
-                    f"{2 * _MOST_SITES}; use qpsim.simulate."
-                )
-            return spacing, whole.astype(int)
-    raise StepSizeError(
-        "The exact risk of ssd with a schedule needs step sizes that are whole multiples of one number, such as those "
-        "that are halved; use qpsim.simulate for others."
-    )
+            return (spacing, whole.astype(int)) if whole.sum() <= _MOST_SITES else None
+    return None

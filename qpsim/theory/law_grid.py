@@ -1,14 +1,15 @@
-"""Adam-like rules on a diagonal Hessian: the joint law of offset and state, coordinate by coordinate, on a moving grid.
+"""Risk of Adam-like rules on a diagonal Hessian: the joint distribution of offset and state on a grid.
 
-With steps that do not depend on the run, coordinates are independent given theirs. The law of (offset, state) of one of
-them is held as masses on a grid; every node meets the gradients of a quadrature, and the mass of each image is shared
-out to a new grid by cubic interpolation (:mod:`qpsim.kernels.law_grid`). Each new grid covers the images and is as fine
-as the law asks for: a part of its standard deviations, and of the lengths on which a noisy gradient changes what a step
-does. The adjoint of this step interpolates the expected later loss as a function of the state. So it errs by the fourth
-power of the spacing where that function is smooth, which the noise of the gradients makes it.
+With given step sizes the coordinates are independent. The distribution of (offset, state) of one coordinate is stored
+as masses on a grid. In a step each node moves under every gradient of a quadrature to an image point, and the mass of
+each image is distributed to the nodes of a new grid by the weights of cubic interpolation
+(:mod:`qpsim.kernels.law_grid`). Each new grid covers the images. Its spacing is a fraction of the distribution's
+standard deviations, and of the lengths over which the effect of a noisy gradient changes. This is equivalent to cubic
+interpolation of the expected later loss as a function of the state, so that the error is of fourth order in the spacing
+where that function is smooth, as the noise makes it.
 
-Mean squares are held as asinh(root / std), which resolves small ones evenly and large ones relative to their size. All
-is computed on a coarser grid too; the difference is the error estimate.
+Mean squares v are stored as asinh(sqrt(v) / std), with a spacing that is absolute for small and relative for large
+values. The computation is repeated on a coarser grid; the difference gives the error estimate.
 """
 
 from __future__ import annotations
@@ -30,27 +31,28 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Which states of a rule are mean squares.
+# For each rule, which of its states are mean squares.
 STATES = {
     "rmsprop": (True,),
     "adagrad": (True,),
     "adam": (False, True),
     "adamw": (False, True),
     "adabelief": (False, True),
+    "adam*": (False, True),
     "m-svag": (False, True),
     "svag-ema": (False, True),
 }
-# Spacings in standard deviations of the law: of plain axes, of squares.
+# Spacings, in standard deviations of the distribution: of ordinary axes and of mean squares.
 _PART, _PART_OF_SQUARE = 0.8, 0.7
 # Largest spacings: of offset times curvature over the noise's deviation, and of asinh(root / std).
 _LONGEST, _LONGEST_OF_SQUARE = 0.5, 0.2
-# Cells of an axis, at most, on account of a small deviation: a law of few places has one that says little.
+# Most cells of an axis due to a small standard deviation, which means little for a distribution of few points.
 _MOST_CELLS = 120.0
-# All of them times this, by the number of states; and times this on the coarser grid.
+# Factor of all spacings by the number of states, and factor of the coarser grid.
 _FINENESS, _COARSER = {1: 0.6, 2: 0.85}, 1.25
-# The finer grid errs by the difference over 1.25^order - 1: by less than this times it, if the order is 2 or above.
+# The error of the finer grid is the difference / (1.25^order - 1), less than this times the difference for orders >= 2.
 _SAFETY = 2.0
-# Quadrature over a gradient: panels, their nodes, nodes where it is smooth. Mass left out at an axis' end, at a node.
+# Quadrature over the gradient: number of panels, nodes of each, nodes of the rule for smooth cases. Masses left out.
 _PANELS, _ORDER, _SMOOTH = 5, 10, 16
 _TAIL, _NEGLIGIBLE, _BINS = 1e-8, 1e-11, 2000
 _MOST_NODES, _MOST_IMAGES = 20_000_000, 8_000_000
@@ -66,7 +68,7 @@ class _Coordinate(NamedTuple):
 
 
 def has_grid(method: Method) -> bool:
-    """Whether a method's law is propagated here."""
+    """Whether the method is one of those supported here."""
     return method.rule.is_builtin and method.name in STATES
 
 
@@ -97,7 +99,7 @@ def grid_risk(
     for_each(follow, len(coordinates), available_cores())
     weight = count.astype(float)
     total = weight @ risk
-    # The difference changes its sign now and then, the error of one grid does so at other times.
+    # The running maximum, since difference and error may change their signs at different times.
     share = _SAFETY * (weight @ np.abs(risk - coarse)) / np.maximum(total, np.finfo(float).tiny)
     return total, total * np.maximum.accumulate(share)
 
@@ -116,7 +118,7 @@ def _certain(at: _Coordinate, method: Method, steps: Array) -> Array:
 def _followed(
     at: _Coordinate, method: Method, steps: Array, coarseness: float
 ) -> tuple[Array, Array]:
-    """Expected losses of one coordinate, and what masses beyond a grid may have changed."""
+    """Expected losses of one coordinate, and a bound on the effect of masses beyond the grid."""
     from qpsim.kernels.law_grid import images, ranges
 
     squares = np.array(STATES[method.name])
@@ -165,7 +167,7 @@ def _spacing(
     step: float,
     t: float,
 ) -> Array:
-    """Lengths of a grid's cells along the offset and the states of a law of this mean and spread."""
+    """Cell sizes of the grid along offset and states, for a distribution of this mean and standard deviation."""
     unit = _LONGEST * at.std / at.curvature
     longest, part = [unit], [_PART]
     state = [
@@ -177,7 +179,7 @@ def _spacing(
             longest.append(_LONGEST_OF_SQUARE)
             part.append(_PART_OF_SQUARE)
             continue
-        # By how much the offset changes in the end with a state that decays: a step's change over what decays.
+        # Total change of the offset due to a decaying state: the change in one step divided by (1 - decay).
         change = 1e-3 * at.std
         with_more = [*state]
         with_more[k] += change
@@ -194,14 +196,14 @@ def _spacing(
         longest.append(unit / lever if lever > 0.0 else math.inf)
         part.append(_PART)
     found = np.minimum(longest, np.where(spread > 0.0, np.array(part) * spread, np.inf))
-    # A law of one point has no spread, but by rounding.
+    # The standard deviation of a single point is 0 except for rounding.
     return np.where(spread > 1e-7 * np.abs(mean), found, np.maximum(1e-6 * np.abs(mean), 1e-9))
 
 
 def _shared(
     places: Array, weights: Array, origin: Array, spacing: Array, counts: NDArray[np.int_]
 ) -> tuple[Array, float]:
-    """The grid of masses, always of three axes, and E[offset^2] of what lay beyond it."""
+    """The grid of masses, always with three axes, and E[offset^2] of the masses beyond it."""
     from qpsim.kernels import law_grid
 
     missing = 3 - places.shape[1]

@@ -1,4 +1,4 @@
-"""One step and the risk of methods on least squares with Gaussian data, and one step on finite data.
+"""Moments of one step, and the risk of SGD, on least squares with Gaussian data; moments on a table of data.
 
 Given w ~ chi^2_B / B the mean gradient of B draws is Gaussian with mean w h and covariance (w v / B) (K - h h^T / v):
 moments are those of a local model, averaged over w by the trapezoidal rule in its logarithm. On finite data they are
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     # (local model, gradient, state) -> E[z], E[z^T Q z]
     Moments = Callable[[Any, Array], tuple[Array, Any]]
 
-# Distance of two nodes in log w at B = 1, and the probability of a smaller w than the first one.
+# Spacing of the nodes in log w at B = 1, and the probability of a w below the first node.
 _SPACING = 0.35
 _LEFT_OUT = 1e-14
 
@@ -57,9 +57,8 @@ def least_squares_moments(
 def _shares(batch_size: int) -> tuple[Array, Array]:
     """Nodes and weights for averages over w = chi^2_B / B, by the trapezoidal rule in log w.
 
-    Signs' expectations are as smooth as an error function of sqrt(w) times any factor, however large: analytic within
-    pi / 2 of the real axis of log w, where the rule errs by exp(-pi^2 / spacing). The density's peak is narrower the
-    larger B is, and so is the spacing.
+    Expectations of signs are as smooth as erf(c sqrt(w)) for any c: analytic within pi / 2 of the real axis of log w,
+    so that the error of the rule is exp(-pi^2 / spacing). For larger B the density is narrower, and so is the spacing.
     """
     from scipy.special import gammainccinv, gammaincinv, gammaln
 
@@ -98,8 +97,8 @@ def row_moments(
 def sgd_risk(problem: Any, theta0: Array, steps: Array) -> Array:
     """E[excess loss] (n_steps + 1,) of SGD on least squares, exactly.
 
-    ``S <- (I - a K) S (I - a K) + (a^2 / B) (K S K + tr(K S) K + s^2 K)`` for S = E[e e^T]; in K's eigenbasis its
-    diagonal obeys a recursion of its own.
+    ``S <- (I - a K) S (I - a K) + (a^2 / B) (K S K + tr(K S) K + s^2 K)`` for S = E[e e^T]; in K's eigenbasis the
+    diagonal of S obeys a closed recursion.
     """
     offset = theta0 - problem.optimum
     if not problem.is_diagonal:

@@ -1,4 +1,4 @@
-"""The mean of the logarithm of a random loss, from the loss' Laplace transform.
+"""The mean of the logarithm of a random loss, from the Laplace transform of the loss.
 
 For X > 0 with M(s) = E[exp(-s X / E[X])], Frullani's integral gives
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# Trapezoidal nodes in log s. M falls like a power of s in some coordinates, so they reach far.
+# Trapezoidal nodes in log s, over a wide range, since M may fall only like a power of s.
 _NODES, _DISTANCE = np.arange(-20.0, 90.0, 0.25), 0.25
 
 

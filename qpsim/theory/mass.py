@@ -1,4 +1,4 @@
-"""How much of a Hessian stands on its diagonal, and what that makes of Eq. 12's denominator (Section 2.1)."""
+"""The diagonal mass of a Hessian, and bounds of Eq. 12's denominator (Section 2.1)."""
 
 from __future__ import annotations
 
@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from qpsim.errors import TheoryError
-from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
+    from qpsim.problem.quadratic import QuadraticProblem
+
 
 @check.quiet
 def diagonal_mass(hessian: ArrayLike | QuadraticProblem) -> Any:
-    """c of Eq. 13: the *fraction* sum_i |q_ii| / sum_ij |q_ij| of a Hessian's mass on its diagonal.
+    """c of Eq. 13: sum_i |q_ii| / sum_ij |q_ij|, the fraction of a Hessian's absolute values on its diagonal.
 
     Parameters
     ----------
@@ -34,14 +35,16 @@ def diagonal_mass(hessian: ArrayLike | QuadraticProblem) -> Any:
     >>> theory.diagonal_mass([[2.0, 1.0], [1.0, 4.0]])
     0.75
     """
-    if isinstance(hessian, QuadraticProblem):
+    if hasattr(hessian, "diagonal_mass"):
         return hessian.diagonal_mass
     matrix = np.abs(check.finite(hessian, "The Hessian"))
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise TheoryError(f"A Hessian has shape (..., d, d), not {matrix.shape}.")
     total = matrix.sum(axis=(-2, -1))
     if not (total > 0).all():
-        raise TheoryError("A Hessian of zeros (or of no entries) has no mass to share out.")
+        raise TheoryError(
+            "The diagonal mass of a Hessian of zeros (or without entries) is not defined."
+        )
     return check.scalar_or_array(np.trace(matrix, axis1=-2, axis2=-1) / total)
 
 

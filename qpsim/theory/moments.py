@@ -1,10 +1,9 @@
 """Moments of an update direction: E[z] and E[z^T Q z] of every method, given its state.
 
-Given the state before the step, a rule of form "linear" moves along ``scale * (g + offset)`` and
-one of form "sign" along ``scale * sign(g + offset)``, where g is the Gaussian gradient. Scale and
-offset are asked from the rule itself, so that no method's formula is written a second time here.
-Any other rule, one of two values included, is a scalar function of one Gaussian:
-:mod:`qpsim.theory.series` integrates it.
+Given the state before the step, a rule of form "linear" moves along ``scale * (g + offset)`` and one of form "sign"
+along ``scale * sign(g + offset)``, where g is the Gaussian gradient. Scale and offset are computed by the rule itself,
+so that no formula of a method is repeated here. Every other rule, also of form "two-valued", is a scalar function of
+one Gaussian, which :mod:`qpsim.theory.series` integrates.
 """
 
 from __future__ import annotations
@@ -29,7 +28,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike, NDArray
 
-    Factor = float | NDArray[np.float64]
+    Array = NDArray[np.float64]
+    Factor = float | Array
 
 
 @check.quiet
@@ -40,7 +40,7 @@ def direction_moments(
     state: State | None = None,
     *,
     variance_estimate: ArrayLike | None = None,
-) -> tuple[NDArray[np.float64], Any]:
+) -> tuple[Array, Any]:
     """E[z] and E[z^T Q z] of a method's update direction at theta, given its state.
 
     Everything else about one step follows from these two (Eq. 10): theta - alpha z changes the
@@ -49,19 +49,19 @@ def direction_moments(
     Parameters
     ----------
     problem : QuadraticProblem
-        Its noise is that of the gradient the method sees: of a minibatch of B draws,
-        ``problem.at_batch(B)``. Heavy tails are averaged over their scale, to 1e-8 relative.
+        Its noise is that of the gradient that the method gets; for a minibatch of B draws give ``problem.at_batch(B)``.
+        Heavy tails are averaged over their scale, with a relative error of 1e-8.
     method : str or Method
-        Any. Closed forms are used where a rule declares one (``closed_form="linear"`` or ``"sign"``), else
-        quadrature and a Hermite series to 1e-8 relative (:mod:`qpsim.theory.series`). Oracle
+        Any method. Closed forms are used where a rule declares one (``closed_form="linear"`` or ``"sign"``), else
+        quadrature and a Hermite series with a relative error of 1e-8 (:mod:`qpsim.theory.series`). Oracle
         methods are given the exact relative variance sigma_i^2 / grad_i^2.
     theta : array_like, shape (..., d)
     state : State, optional
         The method's state *before* the step, its arrays broadcasting with theta; the initial
         state by default. The coming step is number ``state.t + 1``.
     variance_estimate : array_like, broadcasting with theta
-        For methods that see one (m-svag-mb, adam*-mb), and only for them: this step's estimate of
-        sigma^2 (Eq. 44, unbiased), given which the moments are. It is independent of the gradient.
+        Only for methods that observe one (m-svag-mb, adam*-mb): this step's estimate of sigma^2 (Eq. 44, unbiased). The
+        moments are conditional on it; it is independent of the gradient.
 
     Returns
     -------
@@ -116,7 +116,7 @@ def direction_moments(
 
 def _moments_on_data(
     problem: Any, method: Method, theta: ArrayLike, state: State | None
-) -> tuple[NDArray[np.float64], Any]:
+) -> tuple[Array, Any]:
     before = method.initial_state(problem.dim) if state is None else state
     arrays = _checked_state(method, before, (problem.dim,))
     if problem.kind == "data":
@@ -128,19 +128,15 @@ def _moments_on_data(
     h, std = problem.gradient(theta), problem.gradient_std(theta)
     seen = [*_observed(method, h, std, None), *arrays]
 
-    def local_moments(p: Any, gradient: NDArray[np.float64]) -> tuple[NDArray[np.float64], Any]:
+    def local_moments(p: Any, gradient: Array) -> tuple[Array, Any]:
         return _moments(p, method, gradient, p.gradient_scale(), seen, float(before.t + 1))
 
     return least_squares_moments(problem, method, theta, local_moments)
 
 
 def _averaged_moments(
-    p: QuadraticProblem,
-    method: Method,
-    gradient: NDArray[np.float64],
-    seen: list[NDArray[np.float64]],
-    t: float,
-) -> tuple[NDArray[np.float64], Any]:
+    p: QuadraticProblem, method: Method, gradient: Array, seen: list[Array], t: float
+) -> tuple[Array, Any]:
     """Moments given the noise's scale, averaged over it: Gaussian noise has one scale."""
     law, std = p.noise.law, p.gradient_scale()
     if law.is_gaussian or method.closed_form == "linear" or p.is_deterministic():
@@ -164,13 +160,8 @@ def _averaged_moments(
 
 
 def _moments(
-    p: QuadraticProblem,
-    method: Method,
-    gradient: NDArray[np.float64],
-    std: NDArray[np.float64],
-    seen: list[NDArray[np.float64]],
-    t: float,
-) -> tuple[NDArray[np.float64], Any]:
+    p: QuadraticProblem, method: Method, gradient: Array, std: Array, seen: list[Array], t: float
+) -> tuple[Array, Any]:
     form = method.closed_form
     if form is None and t == 1.0:
         form = method.rule.closed_form_at_first_step
@@ -186,21 +177,16 @@ def _moments(
 
 
 @check.quiet
-def relative_variance(
-    gradient: NDArray[np.float64], std: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def relative_variance(gradient: Array, std: Array) -> Array:
     """eta^2 = sigma^2 / grad^2 (Eq. 7): infinite where only the gradient is 0, 0 without noise."""
     ratio = (std / gradient) ** 2
     return np.where(std > 0, ratio, 0.0)
 
 
 def _observed(
-    method: Method,
-    gradient: NDArray[np.float64],
-    std: NDArray[np.float64],
-    variance_estimate: ArrayLike | None,
-) -> list[NDArray[np.float64]]:
-    """What the rule sees besides the gradient and its state: an array, or none."""
+    method: Method, gradient: Array, std: Array, variance_estimate: ArrayLike | None
+) -> list[Array]:
+    """What the rule observes besides the gradient: a list with one array, or an empty one."""
     wanted = method.observes == "variance_estimate"
     if wanted != (variance_estimate is not None):
         raise MethodError(
@@ -216,13 +202,8 @@ def _observed(
 
 
 def _by_quadrature(
-    p: QuadraticProblem,
-    method: Method,
-    gradient: NDArray[np.float64],
-    std: NDArray[np.float64],
-    seen: list[NDArray[np.float64]],
-    t: float,
-) -> tuple[NDArray[np.float64], Any]:
+    p: QuadraticProblem, method: Method, gradient: Array, std: Array, seen: list[Array], t: float
+) -> tuple[Array, Any]:
     shape = gradient.shape
     given = [np.broadcast_to(array, shape).ravel() for array in seen]
     rest = (t, *method.hyper)
@@ -232,7 +213,7 @@ def _by_quadrature(
         moved = rule.function(*arguments, *rest)
         return moved[0] if method.state_names else moved
 
-    def direction(g: NDArray[np.float64], row: NDArray[np.intp]) -> NDArray[np.float64]:
+    def direction(g: Array, row: NDArray[np.intp]) -> Array:
         return _asked(method, one, [g, *(array[row] for array in given)])
 
     def cut_at(*arguments: float) -> float:
@@ -253,10 +234,8 @@ def _by_quadrature(
     return first.reshape(shape), quadratic.reshape(shape[:-1])
 
 
-def _asked(
-    method: Method, function: Callable[..., float], arguments: list[NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    """The rule's directions, elementwise; what it cannot answer is said in its name."""
+def _asked(method: Method, function: Callable[..., float], arguments: list[Array]) -> Array:
+    """The rule's directions, elementwise. Raises an error that names the rule if it fails."""
     try:
         value = _mapped(function, arguments)
     except (ArithmeticError, ValueError) as error:
@@ -274,7 +253,7 @@ def _asked(
 
 
 def _scale_and_offset(
-    method: Method, form: str, seen: list[NDArray[np.float64]], t: float
+    method: Method, form: str, seen: list[Array], t: float
 ) -> tuple[Factor, Factor]:
     rule = method.rule
     rest = (t, *method.hyper)
@@ -284,7 +263,7 @@ def _scale_and_offset(
 
     def scale_at(*seen: float) -> float:
         offset = offset_at(*seen)
-        # Where gradient + offset is exactly known and positive: twice the offset, 1, or above 0.
+        # Evaluated where gradient + offset is known and positive: twice the offset, 1, or above 0.
         if form == "linear":
             probe = offset if offset != 0 else 1.0
             length = probe + offset
@@ -298,13 +277,11 @@ def _scale_and_offset(
     return _mapped(scale_at, seen), _mapped(offset_at, seen)
 
 
-def _mapped(function: Any, arrays: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+def _mapped(function: Any, arrays: list[Array]) -> Array:
     return np.asarray(np.frompyfunc(function, len(arrays), 1)(*arrays), dtype=float)
 
 
-def _checked_state(
-    method: Method, state: State, shape: tuple[int, ...]
-) -> list[NDArray[np.float64]]:
+def _checked_state(method: Method, state: State, shape: tuple[int, ...]) -> list[Array]:
     if not isinstance(state, State):
         raise MethodError(f"The state of {method.name} must be a qpsim.State, not {state!r}.")
     if set(state.arrays) != set(method.state_names):
@@ -321,7 +298,7 @@ def _checked_state(
     return arrays
 
 
-def _fitting(array: NDArray[np.float64], what: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def _fitting(array: Array, what: str, shape: tuple[int, ...]) -> Array:
     try:
         fits = np.broadcast_shapes(array.shape, shape) == shape
     except ValueError:
@@ -331,12 +308,12 @@ def _fitting(array: NDArray[np.float64], what: str, shape: tuple[int, ...]) -> N
     return array
 
 
-def _quadratic_form(p: QuadraticProblem, v: NDArray[np.float64]) -> NDArray[np.float64]:
+def _quadratic_form(p: QuadraticProblem, v: Array) -> Array:
     return np.sum(v * p.matvec(v), axis=-1)
 
 
 def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
-    """tr(Q cov[z]) = sum_ij scale_i scale_j q_ij cov[g]_ij of a linear rule; infinite without a variance."""
+    """tr(Q cov[z]) = sum_ij scale_i scale_j q_ij cov[g]_ij of a linear rule; infinite if the variance is."""
     if p.is_deterministic():
         return 0.0
     variance = p.noise.law.variance
@@ -347,7 +324,7 @@ def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
         return np.sum(np.square(scale) * weights, axis=-1)
     along = p.noise.eigen_std(p)
     if np.ndim(scale) == 0 and along is not None:
-        # A product overflows to infinity, which is refused in words; a power would raise.
+        # A product overflows to infinity, which is checked later; a power of a float would raise OverflowError.
         return float(scale) * float(scale) * variance * float(np.sum(p.eigenvalues * along**2))
     weights = p.hessian * p.noise.dense_matrix(p) * variance
     return (
@@ -357,9 +334,7 @@ def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
     )
 
 
-def _sign_quadratic(
-    p: QuadraticProblem, scale: Factor, mean: NDArray[np.float64], std: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _sign_quadratic(p: QuadraticProblem, scale: Factor, mean: Array, std: Array) -> Array:
     """sum_ij scale_i scale_j q_ij E[s_i s_j] of a sign rule."""
     factor = np.broadcast_to(scale, mean.shape)
     if p.is_deterministic():

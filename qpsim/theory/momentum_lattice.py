@@ -1,10 +1,10 @@
-"""Sign descent with momentum on a diagonal Hessian: the joint law of offset and momentum, coordinate by coordinate.
+"""Exact risk of sign descent with momentum on a diagonal Hessian: the joint distribution of offset and momentum.
 
 The offset moves by -step sign(r), so that it stays on the sites e_0 + step Z; the momentum r <- mu r + g has a density
-at each site. That density is a Gaussian integral of the one before, cut where r changes its sign, and so smooth on
-either side of 0: it is held at Gauss-Legendre points on pieces of 1.5 deviations of the gradient, and integrated with
-them. The result is exact up to this quadrature and the range of r, which together show in the total mass: what it is
-off by 1 is returned.
+at each site. That density is an integral of the previous one with a Gaussian, split where r changes its sign, and so
+smooth on either side of 0. It is stored at Gauss-Legendre points on pieces of 1.5 standard deviations of the gradient.
+The result is exact except for this quadrature and the finite range of r; their error is estimated by the deviation of
+the total mass from 1, which is returned.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 _PIECE, _ORDER, _MOST_POINTS = 1.5, 8, 1600
 # Standard deviations of the momentum that are covered, and the mass below which a site is dropped.
 _REACH, _NEGLIGIBLE = 9.0, 1e-16
-# Mass that a range of momentum may lose.
+# Largest mass that may be lost outside the range of the momentum.
 _LOST = 1e-9
-# Numbers that small would be subnormal in products, which is slow.
+# Smaller numbers become 0, since their products would be subnormal, which is slow.
 _TINY = 1e-100
-# Means of a gradient, in its deviations, that one matrix serves; and what all matrices may take.
+# Range of gradient means, in standard deviations, served by one matrix; and largest size of all matrices in bytes.
 _SPACING, _MOST_BYTES = 0.5, 2**28
 
 
@@ -69,7 +69,7 @@ def _certain(q: float, e: float, step: float, n_steps: int, mu: float) -> Array:
 def _second_moment(
     q: float, e0: float, sigma: float, step: float, n_steps: int, mu: float
 ) -> tuple[Array, Array]:
-    """E[offset^2] and |1 - mass| after each step, on a range of momentum that loses next to none."""
+    """E[offset^2] and |1 - mass| after each step, with a range of the momentum that is large enough."""
     reach = _largest_momentum(q, e0, step, n_steps, mu) + _REACH * sigma / math.sqrt(1.0 - mu * mu)
     while True:
         square, defect = _followed(q, e0, sigma, step, n_steps, mu, reach)
@@ -87,13 +87,13 @@ def _followed(
     push = _Push(points, weights, sigma, mu)
     square, mass = np.full(n_steps + 1, e0 * e0), np.ones(n_steps + 1)
     first = push.density * np.exp(-0.5 * ((points - q * e0) / sigma) ** 2)
-    # A law of the momentum (point, site) before and after it takes a gradient; at first it is 0 for certain.
+    # Density of the momentum (point, site) before and after a gradient is added; the first momentum is 0.
     sites, after = np.zeros(1, dtype=int), first[:, None]
     laws = after
     for t in range(1, n_steps + 1):
         if t > 1:
             after = push(q * (e0 + step * sites), laws)
-        # Above 0 the offset goes down. Sites are all those of one parity between two of them.
+        # Where the momentum is positive the offset decreases. Sites are those of one parity in a range.
         laws = np.zeros((points.size, sites.size + 1))
         laws[above, :-1] = after[above]
         laws[~above, 1:] += after[~above]
@@ -112,7 +112,7 @@ class _Push:
     """Density of mu r + g at the points, given that of r and the mean of g, for many sites at once.
 
     The kernel exp(-(r' - mu r - c)^2 / 2) of a mean c is that of a mean c0 nearby, times a factor of r' and one of r.
-    So a few matrices serve all sites; factors stay small because c - c0 does.
+    So a few matrices serve all sites; the factors are moderate because c - c0 is small.
     """
 
     def __init__(self, points: Array, weights: Array, sigma: float, mu: float) -> None:
@@ -122,7 +122,7 @@ class _Push:
         self._made: dict[int, Array] = {}
 
     def __call__(self, means: Array, laws: Array) -> Array:
-        """Laws (point, site) after the push, for means (site,)."""
+        """Densities (point, site) after adding gradients with these means (site,)."""
         c = means / self._sigma
         group = np.rint(c / _SPACING).astype(int)
         after = np.empty_like(laws)
@@ -146,7 +146,7 @@ class _Push:
 
 
 def _points(reach: float, sigma: float) -> tuple[Array, Array]:
-    """Points and weights on both sides of 0, as far as the momentum may come."""
+    """Points and weights on both sides of 0, up to the largest momentum."""
     pieces = math.ceil(reach / (_PIECE * sigma))
     if 2 * pieces * _ORDER > _MOST_POINTS:
         raise ProblemError(

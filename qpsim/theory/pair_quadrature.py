@@ -1,12 +1,12 @@
-"""E[z_i z_j] of a strongly correlated pair of coordinates, for which the Hermite series is of no use.
+"""E[z_i z_j] of a strongly correlated pair of coordinates, for which the Hermite series converges too slowly.
 
 With x and v independent standard normal variables, r the correlation and w = sqrt(1 - r^2), the pair's gradients are
 mean_i + std_i x and mean_j + std_j (r x + w v). Their directions' product is integrated
 
 - over the plane of both gradients, on panels that resolve its density, while w is not too small;
-- else over x alone: E[f_i(x) G(x)], G(x) = E[f_j(r x + w v)] being itself the mean of f_j under a Gaussian of
-  deviation w. Where f_j is smooth as seen through that window a Gauss-Hermite rule gives G, elsewhere panels do.
-  Nothing here minds how small w is: at |r| = 1 G is f_j itself.
+- else over x alone: E[f_i(x) G(x)], G(x) = E[f_j(r x + w v)] being itself the mean of f_j under a Gaussian of deviation
+  w. Where f_j is smooth on that scale a Gauss-Hermite rule gives G, elsewhere panels do. This works for any w; at |r| =
+  1 G is f_j itself.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
     from qpsim.theory.panels import Array, Direction
 
-# w below which the plane needs too many nodes, and deviations beyond which its density is empty.
+# w below which the two-dimensional rule needs too many nodes, and range of the density in standard deviations.
 _THINNEST = 1e-3
 _BAND = 9.0
-# Two Gauss-Hermite rules that agree to this have seen all of a window.
+# Two Gauss-Hermite rules that agree to this are accurate.
 _AGREE = 1e-12
-# Length, in deviations of a window, on which its density is a polynomial of degree 15 to 1e-13; windows taken at once.
+# Panel length, in units of w, on which the density is a polynomial of degree 15 to 1e-13; and means computed at once.
 _PANEL = 2.0
 _WINDOWS = 256
 _RULES = [(x, w * DENSITY_AT_0) for x, w in (hermegauss(12), hermegauss(20))]
@@ -112,7 +112,7 @@ def _window_means(pair: Direction, mean: Array, std: float, cut: float) -> Array
 def _rough_windows(direction: Direction, mean: Array, std: float, cut: float) -> Array:
     """`_window_means` where the direction turns within the windows: panels that all of them share."""
     ordered = np.sort(mean)
-    # Windows that overlap are one interval.
+    # Overlapping windows are joined to one interval.
     new = np.flatnonzero(np.diff(ordered) > 2.0 * _BAND * std) + 1
     begins, ends = np.r_[0, new], np.r_[new, ordered.size] - 1
     edges = []

@@ -1,7 +1,7 @@
-"""Directions integrated on panels: equal ones at first, cut at the rule's breakpoint and halved where it turns.
+"""Adaptive quadrature of directions: equal panels, cut at the rule's breakpoint and halved where needed.
 
-A direction is z = f(g), g a Gaussian N(mean, std^2): one row of numbers each. A panel is done when a polynomial of
-degree 15 follows the direction on it.
+A direction is z = f(g), g a Gaussian N(mean, std^2): one row of numbers each. A panel is accepted when a polynomial of
+degree 15 approximates the direction on it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ WIDTH = 1.0
 ORDER = 16
 _RESOLVED = 1e-11
 _NARROWEST = 1e-15
-# Pending panels of one row beyond which its direction is rough at every scale: rounding, no feature.
+# Largest number of pending panels of one row; with more, the roughness of its direction is rounding noise.
 _MOST_PANELS = 512
-# Rows whose nodes are held at once.
+# Rows whose nodes are in memory at the same time.
 BLOCK = 2048
 DENSITY_AT_0 = 1.0 / math.sqrt(2.0 * math.pi)
 
@@ -36,7 +36,7 @@ _NODES, _WEIGHTS = leggauss(ORDER)
 # Legendre coefficients of the polynomial through the nodes, from its values there.
 _PROJECTION = legvander(_NODES, ORDER - 1) * _WEIGHTS[:, None] * (np.arange(ORDER) + 0.5)
 _AT_ENDS = np.stack([_PROJECTION @ (-1.0) ** np.arange(ORDER), _PROJECTION.sum(axis=1)], axis=1)
-# Ends are looked at from inside, since one may be the breakpoint itself.
+# Ends are evaluated just inside the panel, since an end may be the breakpoint.
 _INSET = 1.0 - 1e-10
 
 
@@ -81,7 +81,7 @@ def resolved(
     low = np.concatenate([low, at_cut[inside]])
     high = np.concatenate([np.where(inside, at_cut, high), high[inside]])
     row = np.concatenate([row, row[inside]])
-    # Without noise the direction is known: one node of all the weight.
+    # Without noise one node has all the weight.
     still = np.flatnonzero(std <= 0)
     done = [
         Nodes(still, np.zeros(still.size), _unit(still), direction(mean[still], still)),
@@ -116,7 +116,7 @@ def resolved(
 def resolved_between(
     function: Callable[[Array], Array], low: Array, high: Array, unit: float
 ) -> tuple[Array, Array, Array]:
-    """Position, weight and value of nodes that resolve a function on intervals, wherever they are looked at.
+    """Positions, weights and values of nodes that resolve a function on some intervals.
 
     low and high (n) are the intervals' ends, unit the length over which the function will be averaged at least.
     """
@@ -140,7 +140,7 @@ def resolved_between(
 def sampled(
     function: Callable[[Array], Array], middle: Array, radius: Array
 ) -> tuple[Array, Array, Array]:
-    """Nodes (n, ORDER) on n panels, the function there, and how far off a polynomial through them may be (n)."""
+    """Nodes (n, ORDER) on n panels, the function there, and an error estimate (n) of the polynomial through them."""
     at = middle[:, None] + radius[:, None] * _NODES
     ends = middle[:, None] + radius[:, None] * np.array([-_INSET, _INSET])
     z = np.concatenate([at, ends], axis=1)
@@ -160,7 +160,7 @@ def halves(low: Array, high: Array, chosen: NDArray[np.bool_]) -> tuple[Array, A
 
 
 def _unit(rows: NDArray[np.intp]) -> Array:
-    """The Lebesgue weight that makes a node at 0 carry all of the Gaussian's mass."""
+    """The weight with which a node at 0 has all of the Gaussian's mass."""
     return np.full(rows.size, 1.0 / DENSITY_AT_0)
 
 

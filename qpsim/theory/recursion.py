@@ -69,6 +69,11 @@ class Recursion:
         self.maps = np.array([_padded(linear_map(method, float(t + 1))) for t in range(n_steps)])
         self.initial_loss = 0.5 * float(self.curvature @ self.square)
 
+    @property
+    def longest(self) -> float:
+        """1 / the largest eigenvalue, to which steps are compared."""
+        return 1.0 / float(self.curvature.max())
+
     def risk(self, steps: Array) -> Array:
         """Expected excess loss, shape (n_steps + 1,); infinite from where it overflows."""
         found = np.append(self.initial_loss, self._losses(steps, np.empty(0)))

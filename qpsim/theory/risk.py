@@ -1,10 +1,9 @@
 """Exact risk curves: the expected excess loss after every step, without sampling.
 
-A rule whose update commutes with rotations is linear in the gradient and its state (only linear
-maps commute with all rotations coordinate by coordinate). On a quadratic problem it then splits
-into the Hessian's eigen-directions, in each of which (error, state) is a small linear recursion
-with additive Gaussian noise; its second moments follow exactly. Sign descent on a diagonal
-Hessian is a walk on a lattice: see :mod:`qpsim.theory.lattice`, and with momentum
+A rule whose update commutes with rotations is linear in the gradient and its state (only linear maps commute with all
+rotations coordinate by coordinate). On a quadratic problem it then splits into the Hessian's eigen-directions, in each
+of which (error, state) obeys a small linear recursion with additive noise, whose second moments are computed exactly.
+Sign descent on a diagonal Hessian is a walk on a lattice: see :mod:`qpsim.theory.lattice`, and with momentum
 :mod:`qpsim.theory.momentum_lattice`.
 """
 
@@ -38,10 +37,11 @@ from qpsim.theory.eigen_moments import (
     one_step,
 )
 from qpsim.theory.lattice import sign_descent_risk
-from qpsim.theory.lattice_schedule import scheduled_sign_risk
+from qpsim.theory.lattice_schedule import common_spacing, scheduled_sign_risk
 from qpsim.theory.law_grid import grid_risk, has_grid
 from qpsim.theory.least_squares import sgd_risk
 from qpsim.theory.momentum_lattice import momentum_sign_risk
+from qpsim.theory.sign_law import SignLaw
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
     from qpsim.theory.arguments import Schedule
+
+    Array = NDArray[np.float64]
 
 
 _NO_AVERAGE = (
@@ -70,29 +72,26 @@ def expected_excess_loss(
     average: Mapping[str, float] | None = None,
     law: str = "exact",
 ) -> Any:
-    """E[excess loss] after 0, 1, ..., n_steps steps, exact unless an approximation is asked for.
+    """E[excess loss] after 0, 1, ..., n_steps steps; exact, unless ``law`` selects an approximation.
 
     Parameters
     ----------
     problem : QuadraticProblem
         A minibatch of B draws is ``problem.with_noise(nu / sqrt(B))``.
     method : str or Method
-        sgd and heavy-ball m-sgd (r = mu r + g, theta -= step r) or any rule declared
-        ``equivariant``, on any Hessian; ssd on a diagonal Hessian, and under Gaussian noise m-ssd and signum, whose
-        momentum is integrated (:mod:`qpsim.theory.momentum_lattice`), and adam, adamw, adabelief, m-svag,
-        svag-ema, rmsprop and adagrad, the law of whose state is followed on a grid (:mod:`qpsim.theory.law_grid`).
-        Anything else: simulate.
+        sgd and heavy-ball m-sgd (r = mu r + g, theta -= step r) or any rule declared ``equivariant``, on any Hessian;
+        ssd on a diagonal Hessian, and under Gaussian noise m-ssd and signum, whose momentum is integrated
+        (:mod:`qpsim.theory.momentum_lattice`), and adam, adam*, adamw, adabelief, m-svag, svag-ema, rmsprop and
+        adagrad, on a grid of offset and state (:mod:`qpsim.theory.law_grid`). Simulate all others.
     theta0 : array_like, shape (d,)
         Starting point; the state starts at zero.
     step_size : float, array of n_steps, or callable t -> float (t = 1, 2, ...)
-        Finite and >= 0. For m-ssd and signum one number, the spacing of their lattice; for ssd also whole multiples
-        of one number, as when steps are halved.
+        Finite and >= 0. For m-ssd and signum one number, the spacing of their lattice.
     n_steps : int
     pruning : float, default 1e-18
-        ssd only. Lattice sites of negligible mass are dropped, so that the cost is
-        O(d n_steps width) with the walk's typical width in sites; what all of it can change in
-        any entry is at most ``pruning * (excess loss of theta0 + 0.5 step^2 tr Q)``. With 0
-        nothing is dropped, and the cost is O(d n_steps^2).
+        ssd only. Lattice sites of negligible mass are dropped, so that the cost is O(d n_steps width) with the walk's
+        typical width in sites; the total error of any entry is at most ``pruning * (excess loss of theta0 + 0.5 step^2
+        tr Q)``. With 0 nothing is dropped, and the cost is O(d n_steps^2).
     return_error_bound : bool, default False
         Also return the rigorous bound.
     average : {"ema": decay} or {"tail": first_step}, optional
@@ -108,8 +107,9 @@ def expected_excess_loss(
     risk : ndarray, shape (n_steps + 1,)
         Expected excess loss, infinite from where a divergent run leaves the floating-point range.
     error_bound : ndarray, shape (n_steps + 1,), if asked for
-        The exact value lies in [risk, risk + error_bound], rounding aside; zero but for ssd. For m-ssd and signum an
-        estimate, either way, from the mass that the integration lost; for adam and its kind one from a coarser grid.
+        The exact value lies in [risk, risk + error_bound], except for rounding; zero except for ssd. For m-ssd and
+        signum it is an estimate of the absolute error, from the lost mass; for adam and the others on a grid, and for
+        ssd with steps that are no multiples of one number, from a coarser grid.
 
     Raises
     ------
@@ -118,23 +118,22 @@ def expected_excess_loss(
     MethodError
         Unknown method, or one whose risk has no exact recursion.
     StepSizeError
-        A step size that is negative, not finite or not one a step; a schedule for m-ssd or signum, or one
-        for ssd whose steps have no common spacing.
+        A step size that is negative, not finite or not one a step; a schedule for m-ssd or signum.
     TheoryError
         n_steps below 1, a negative pruning, an unknown law, or a bound or average that it does not have.
 
     Warns
     -----
     DivergenceWarning
-        The risk left the floating-point range, or a constant step of sgd or m-sgd is not below
+        The risk overflowed, or a constant step of sgd or m-sgd is not below
         :func:`qpsim.theory.largest_stable_step_size`.
     PrecisionWarning
-        The grid of adam and its kind leaves an error estimate of more than 5 % of the risk.
+        The error estimate of adam and the others on a grid, or of ssd, is above 5 % of the risk.
 
     Notes
     -----
     Cost O(d n_steps) for sgd and m-sgd; about a second per coordinate and 100 steps for m-ssd and rmsprop, five for
-    adam. Coordinates of equal curvature, noise and distance from the optimum are followed once.
+    adam. Coordinates of equal curvature, noise and distance from the optimum are computed once.
     Beyond Balles & Hennig (2018), whose Section 2 stops at one step.
 
     Examples
@@ -170,7 +169,12 @@ def expected_excess_loss(
             risk, bound = sign_descent_risk(p, offset, float(steps[0]), n, pruning)
         else:
             check.amount(pruning, "The pruning")
-            risk, bound = scheduled_sign_risk(p, offset, steps), np.zeros(n + 1)
+            lattice = common_spacing(steps)
+            if lattice is None:
+                risk, bound = SignLaw(p, start, n, averaged=False).risk_and_error(steps)
+                _note_coarse_grid(chosen, risk, bound)
+            else:
+                risk, bound = scheduled_sign_risk(p, offset, *lattice), np.zeros(n + 1)
     elif chosen.rule in (plain.m_ssd, momentum.signum):
         offset = _walking_offset(p, chosen, start)
         step = _one_step_size(chosen, steps)
@@ -224,8 +228,7 @@ def steady_state_excess_loss(
     MethodError
         Another method.
     StepSizeError
-        A step size that is not positive and finite: at 0 nothing ever moves, and the limit is
-        the start.
+        A step size that is not positive and finite: at 0 theta never changes.
 
     Examples
     --------
@@ -269,10 +272,8 @@ def _equivariant(method: Method) -> Method:
     return method
 
 
-def _walking_offset(
-    p: QuadraticProblem, method: Method, theta0: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """The offset of a method that moves by signs, coordinate by coordinate."""
+def _walking_offset(p: QuadraticProblem, method: Method, theta0: Array) -> Array:
+    """theta0 - optimum, after the checks for methods whose coordinates are computed one by one."""
     if not p.is_diagonal:
         instead = (
             'law="closure" or qpsim.simulate' if method.rule is plain.ssd else "qpsim.simulate"
@@ -288,7 +289,7 @@ def _walking_offset(
     return theta0 - p.optimum
 
 
-def _one_step_size(method: Method, steps: NDArray[np.float64]) -> float:
+def _one_step_size(method: Method, steps: Array) -> float:
     if (steps != steps[0]).any():
         raise StepSizeError(
             f"The exact risk of {method.name} needs one constant step size, the spacing of its lattice; "
@@ -298,12 +299,8 @@ def _one_step_size(method: Method, steps: NDArray[np.float64]) -> float:
 
 
 def _linear_risk(
-    p: QuadraticProblem,
-    method: Method,
-    theta0: NDArray[np.float64],
-    steps: NDArray[np.float64],
-    average: Average | None,
-) -> NDArray[np.float64]:
+    p: QuadraticProblem, method: Method, theta0: Array, steps: Array, average: Average | None
+) -> Array:
     """Second moments of x = (error, state..., average of errors if any) in every eigen-direction, step by step."""
     error = theta0 - p.optimum
     if p.eigenvectors is not None:
@@ -311,7 +308,7 @@ def _linear_risk(
     width = 1 + len(method.state_names) + (average is not None)
     pairs = list(combinations_with_replacement(range(width), 2))
     moments = np.zeros((len(pairs), p.dim))
-    # The average starts where the error does.
+    # The average starts at the initial error.
     last = 0 if average is None else width - 1
     judged = pairs.index((last, last))
     for pair in ((0, 0), (0, last), (last, last)):
@@ -338,18 +335,14 @@ def _linear_risk(
     return risk
 
 
-def _note_coarse_grid(
-    method: Method, risk: NDArray[np.float64], error: NDArray[np.float64]
-) -> None:
+def _note_coarse_grid(method: Method, risk: Array, error: Array) -> None:
     share = float(np.max(error / np.maximum(risk, np.finfo(float).tiny)))
     if share > 0.05:
         note = f"The risk of {method.name} is known to some {100.0 * share:.2g} % only."
         warnings.warn(note, PrecisionWarning, stacklevel=4)
 
 
-def _note_divergence(
-    p: QuadraticProblem, method: Method, steps: NDArray[np.float64], risk: NDArray[np.float64]
-) -> None:
+def _note_divergence(p: QuadraticProblem, method: Method, steps: Array, risk: Array) -> None:
     overflow = np.flatnonzero(np.isinf(risk))
     if overflow.size:
         note = f"the risk of {method.name} leaves the floating-point range at step {overflow[0]}"

@@ -1,4 +1,4 @@
-"""One run's step sizes in every way: planned, greedy, and the best of each family, with their exact expected losses."""
+"""Schedules for one run side by side: planned, greedy, and the best of each family, with their expected losses."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The schedule of step sizes that makes the exact expected excess loss of a whole run smallest.
+"""The schedule of step sizes that minimises the exact expected excess loss of a whole run.
 
 Eq. 11's step is the best for the loss after one step, and not for the end of a run: the short-horizon bias of Wu et
-al. (2018). Here all steps are chosen at once, for methods that are linear in the gradient. Their second moments obey an
-exact recursion (:mod:`qpsim.theory.recursion`), and its adjoint gives the derivative by every step at the price of one
-more pass.
+al. (2018). Here all steps are chosen at once. Second moments of methods that are linear in the gradient obey an exact
+recursion (:mod:`qpsim.theory.recursion`); the law of sign descent on a diagonal Hessian is followed on a grid
+(:mod:`qpsim.theory.sign_law`). The adjoint of either gives the derivative by every step at the price of one more pass.
 """
 
 from __future__ import annotations
@@ -16,12 +16,14 @@ import numpy as np
 
 from qpsim.errors import MethodError, ProblemError, StepSizeError
 from qpsim.execution.blas import one_blas_thread
-from qpsim.methods import Method
+from qpsim.methods import Method, plain
 from qpsim.methods import method as method_of
+from qpsim.problem.interface import has_additive_noise
 from qpsim.theory import arguments as check
 from qpsim.theory import families
 from qpsim.theory.recursion import Recursion
-from qpsim.theory.sweeps import BLURS, Sweeps
+from qpsim.theory.schedule_search import search
+from qpsim.theory.sign_law import SignLaw
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
@@ -30,22 +32,10 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# The methods of the registry that can be planned, as told to a user.
-PLANNED = "sgd, m-sgd, nesterov, damped-m-sgd"
+# What can be planned, as told to a user.
+PLANNED = "sgd, m-sgd, nesterov, damped-m-sgd and, where the Hessian is diagonal, ssd"
 # What a schedule may be: free, made without a search, or of a family.
 KINDS = ("free", "greedy", *families.NAMES)
-# Restarts from the best schedule so far, and the spread of the factors that perturb it within a family. A free search
-# makes them where its first ends are further apart than this share.
-_RESTARTS, _SPREAD, _ALIKE = 3, 0.03, 0.01
-# Steps of the search in a family from which a free one begins.
-_BRIEF = 60
-# More different eigenvalues than these are interpolated while searching; fewer are left where sweeps over so many steps
-# would keep more numbers than fit into a gigabyte.
-_COARSE, _LEAST_COARSE, _MOST_NUMBERS = 256, 8, 1 << 27
-# Sweeps of a stage: about so many coordinate-updates, but at least and at most so many sweeps.
-_SWEPT, _SWEEPS = 5e7, (15, 60)
-# Constant steps that are looked at first, as multiples of 1 / the largest eigenvalue.
-_CONSTANTS = np.logspace(-6.0, 0.5, 40)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,14 +48,16 @@ class Schedule:
     family : str
     step_size : ndarray, shape (n_steps,)
     expected_excess_loss : ndarray, shape (n_steps + 1,)
-        Exact, from the start on.
+        From the start on.
     objective : str
     value : float
         What was minimised, at these steps.
     restarts : ndarray, shape (k,)
         The value that each start of the search ended with, in ascending order.
     standard_error : ndarray, shape (n_steps + 1,), or None
-        Of the expected loss, where it was simulated; None where it is exact.
+        Of the expected loss, where it was simulated; None where it was not.
+    grid_error : ndarray, shape (n_steps + 1,), or None
+        Estimate of what the grid changed in the expected loss, for ssd; None where there is no grid.
     """
 
     method: str
@@ -76,6 +68,7 @@ class Schedule:
     value: float
     restarts: Array
     standard_error: Array | None = None
+    grid_error: Array | None = None
 
     @property
     def highest_loss(self) -> float:
@@ -97,8 +90,7 @@ class Schedule:
 
     def to_dict(self) -> dict[str, Any]:
         """All of it as plain JSON values."""
-        error = self.standard_error
-        simulated = {} if error is None else {"standard_error": error.tolist()}
+        errors = {"standard_error": self.standard_error, "grid_error": self.grid_error}
         return {
             "method": self.method,
             "family": self.family,
@@ -109,7 +101,7 @@ class Schedule:
             "restarts": self.restarts.tolist(),
             "disagreement": self.disagreement,
             "highest_loss": self.highest_loss if math.isfinite(self.highest_loss) else None,
-            **simulated,
+            **{name: error.tolist() for name, error in errors.items() if error is not None},
         }
 
     def __repr__(self) -> str:
@@ -135,10 +127,10 @@ def best_schedule(
     Parameters
     ----------
     problem : QuadraticProblem
-        With any noise of finite variance.
+        With any noise of finite variance; for ssd with a diagonal Hessian and any noise.
     method : str or Method
         One that is linear in the gradient, with at most one state: sgd, m-sgd, nesterov, damped-m-sgd, or a rule
-        declared ``equivariant``.
+        declared ``equivariant``; or ssd.
     n_steps : int
     theta0 : array_like, shape (d,) or (n, d), optional
         Starting point; zeros by default. Of several the mean expected loss is minimised.
@@ -160,7 +152,8 @@ def best_schedule(
     MethodError
         A method with another kind of direction: its risk has no such recursion.
     ProblemError
-        Another class of problem, a noise of infinite variance, or a theta0 that is not (d,) or (n, d).
+        Another class of problem, a noise of infinite variance, a theta0 that is not (d,) or (n, d), a dense Hessian for
+        ssd, or so little noise that its law takes too many numbers.
     StepSizeError
         An unknown family or objective, or a start at the optimum without noise, where no step matters.
     TheoryError
@@ -179,6 +172,10 @@ def best_schedule(
     (fewer in more than 80 000 steps, for the search's memory) are interpolated in the search, never in what is
     returned.
 
+    For ssd free schedules are searched by L-BFGS-B with the exact gradient: from the same three starts; by a
+    continuation that begins with much more noise; and four times more from changes of the best
+    (:mod:`qpsim.theory.sign_search`). The error of the grid on which its law is followed is told in ``grid_error``.
+
     With the objective "final" the loss on the way does not count. On a spectrum with gaps the best schedule takes steps
     far above 2 / the largest eigenvalue, after which the loss rises by many orders before later steps bring it down:
     see ``highest_loss``. In a run whose coordinates are not the eigenvectors' such a rise costs digits. The objective
@@ -196,6 +193,7 @@ def best_schedule(
     >>> one = qpsim.best_schedule(p, "sgd", n_steps=30, theta0=[3.0, 1.0], family="constant")
     >>> f"{one.expected_excess_loss[-1]:.4g} at {one.step_size[0]:.3g}"
     '0.2979 at 0.0654'
+    >>> best_schedule(p, "ssd", n_steps=30, theta0=[3.0, 1.3])
     """
     chosen = method_of(method)
     p = check.problem(problem)
@@ -208,12 +206,17 @@ def best_schedule(
         raise StepSizeError(f"The objective is 'final' or 'averaged', not {objective!r}.")
     if family not in KINDS:
         raise StepSizeError(f"The family is one of {', '.join(KINDS)}, not {family!r}.")
-    if not is_planned(chosen):
+    if not (is_linear(chosen) or chosen.rule is plain.ssd):
         raise MethodError(
-            "A best schedule is known for methods linear in the gradient with at most one state "
+            "A best schedule is known for methods linear in the gradient with at most one state and for ssd "
             f"({PLANNED}), not for {chosen.name}; of any method a family such as 'cosine' is searched."
         )
-    if not np.isfinite(p.noise.law.variance):
+    if chosen.rule is plain.ssd and not p.is_diagonal:
+        raise ProblemError(
+            "A best schedule of ssd is known on a diagonal Hessian, where coordinates walk independently; with this "
+            "dense one a family such as 'cosine' is searched."
+        )
+    if is_linear(chosen) and not np.isfinite(p.noise.law.variance):
         raise ProblemError(
             "A noise of infinite variance has no finite expected loss after a step; take df above 2."
         )
@@ -222,9 +225,16 @@ def best_schedule(
         return _planned(p, chosen, start, n, family, pieces, objective)
 
 
-def is_planned(method: Method) -> bool:
-    """Whether the expected loss of a method has the recursion that :func:`best_schedule` takes."""
+def is_linear(method: Method) -> bool:
+    """Whether a method is linear in the gradient with at most one state, so that second moments have a recursion."""
     return method.equivariant and method.observes is None and len(method.state_names) <= 1
+
+
+def is_planned(problem: Any, method: Method) -> bool:
+    """Whether :func:`best_schedule` takes this method on this problem."""
+    return has_additive_noise(problem) and (
+        is_linear(method) or (method.rule is plain.ssd and problem.is_diagonal)
+    )
 
 
 def _planned(
@@ -236,87 +246,29 @@ def _planned(
     n_pieces: int,
     objective: str,
 ) -> Schedule:
-    recursion = Recursion(p, method, start, n_steps, averaged=objective == "averaged")
-    if recursion.initial_loss == 0.0 and not recursion.variance.any():
+    averaged = objective == "averaged"
+    law: Recursion | SignLaw
+    if is_linear(method):
+        law = Recursion(p, method, start, n_steps, averaged)
+        noisy = bool(law.variance.any())
+    else:
+        law = SignLaw(p, start, n_steps, averaged)
+        noisy = not law.is_certain
+    if law.initial_loss == 0.0 and not noisy:
         raise StepSizeError(
             "The run starts at the optimum and has no noise: every step gives the same loss, 0. Give theta0."
         )
-    steps, restarts = _search(recursion, family, n_pieces)
-    risk = recursion.risk(steps)
+    if isinstance(law, Recursion):
+        steps, restarts = search(law, family, n_pieces)
+        risk, error = law.risk(steps), None
+    else:
+        if law.initial_loss == 0.0:
+            # A logarithm of a step cannot get there.
+            steps, restarts = np.zeros(n_steps), np.zeros(1)
+        else:
+            steps, restarts = search(law, family, n_pieces)
+        risk, error = law.risk_and_error(steps)
+    value = law.value_of(risk)
     return Schedule(
-        method.name, family, steps, risk, objective, recursion.value_of(risk), np.sort(restarts)
+        method.name, family, steps, risk, objective, value, np.sort(restarts), None, error
     )
-
-
-def _search(recursion: Recursion, family: str, n_pieces: int) -> tuple[Array, Array]:
-    """The best steps found, and the value at the end of every start."""
-    n, greedy = recursion.n_steps, recursion.greedy()
-    if family == "greedy":
-        return greedy, np.array([recursion.value(greedy)])
-    coarse = recursion.coarse(max(_LEAST_COARSE, min(_COARSE, _MOST_NUMBERS // (6 * n))))
-    scale = 1.0 / coarse.curvature.max()
-    losses = [coarse.value(np.full(n, c * scale)) for c in _CONSTANTS]
-    constant = float(_CONSTANTS[int(np.nanargmin(losses))]) * scale
-    if family != "free":
-        shape = families.shape(family, n, n_pieces)
-        found = [shape.steps(end) for end in _ends(coarse, shape, constant)]
-        values = np.array([recursion.value(steps) for steps in found])
-        return found[int(np.argmin(values))], values
-    shapes = [families.shape(name, n, n_pieces) for name in families.NAMES]
-    known = [s.steps(_within(coarse, s, s.start(constant), _BRIEF)) for s in shapes]
-    known.sort(key=coarse.value)
-    sweeps = Sweeps(coarse)
-    most = int(np.clip(_SWEPT / (n * coarse.curvature.size), *_SWEEPS))
-    begins = [greedy, known[0], np.full(n, 0.1 * constant)]
-    found = [sweeps.search_orders(begin, most, seed) for seed, begin in enumerate(begins)]
-    ends = [coarse.value(end) for end in found]
-    if not max(ends) <= (1.0 + _ALIKE) * min(ends):
-        for seed in range(len(begins), len(begins) + _RESTARTS):
-            best = min(found, key=coarse.value)
-            found.append(sweeps.search_orders(best, most, seed, BLURS[1:]))
-    values = np.array([recursion.value(steps) for steps in found])
-    # What a search ends with may be no better than what was known before, to the last digits.
-    others = [greedy, known[0]]
-    before = [recursion.value(steps) for steps in others]
-    return [*found, *others][int(np.argmin([*values, *before]))], values
-
-
-def _ends(recursion: Recursion, shape: families.Shape, constant: float) -> list[Array]:
-    """Parameters at the end of a search in a family, and of more from perturbations of the best."""
-    rng = np.random.Generator(np.random.PCG64(0))
-    ends = [_within(recursion, shape, shape.start(constant))]
-    for _ in range(_RESTARTS):
-        best = min(ends, key=lambda end: recursion.value(shape.steps(end)))
-        begin = best * np.exp(_SPREAD * rng.standard_normal(best.shape))
-        ends.append(_within(recursion, shape, begin))
-    return ends
-
-
-def _within(recursion: Recursion, shape: families.Shape, begin: Array, most: int = 500) -> Array:
-    """Parameters of the lowest value near a start in a family, all above 0; the start itself if none is lower."""
-    from scipy.optimize import minimize
-
-    def target(x: Array) -> tuple[float, Array]:
-        parameters = np.exp(x)
-        value, gradient = recursion.value_and_gradient(shape.steps(parameters))
-        return _logarithm(value, (gradient @ shape.jacobian(parameters)) * parameters)
-
-    found = minimize(
-        target,
-        np.log(begin),
-        jac=True,
-        method="L-BFGS-B",
-        bounds=[(-100.0, 100.0)] * begin.size,
-        options={"ftol": 1e-13, "gtol": 1e-9, "maxiter": most},
-    )
-    end = np.exp(found.x)
-    # A start of infinite loss may have been left nowhere better.
-    return min([end, begin], key=lambda parameters: recursion.value(shape.steps(parameters)))
-
-
-def _logarithm(value: float, gradient: Array) -> tuple[float, Array]:
-    """log of a loss and its gradient; far outside of the floating-point range a high plateau."""
-    if not np.isfinite(value) or not np.isfinite(gradient).all():
-        return 1e3, np.zeros_like(gradient)
-    floor = max(value, 1e-300)
-    return float(np.log(floor)), gradient / floor

@@ -6,10 +6,10 @@ and Mehler's formula (1866) gives, off-diagonal and powers elementwise,
 
     E[z^T Q z] = sum_i q_ii E[z_i^2] + sum_n a_n^T ((Q - diag Q) o R^n) a_n,
 
-R the gradient's correlation. N terms leave coordinate i an energy tail_i = E[z_i^2] - sum_{n<=N}
-a_n(i)^2, so that by Cauchy and Schwarz they err by at most sum_{i != j} |q_ij| |r_ij|^(N+1)
-sqrt(tail_i tail_j): terms are added until that is negligible. A direction with a jump has a heavy
-tail; pairs so correlated that the series is of no use to them are integrated
+R the gradient's correlation. With tail_i = E[z_i^2] - sum_{n<=N} a_n(i)^2 the Cauchy-Schwarz
+inequality bounds the error after N terms by sum_{i != j} |q_ij| |r_ij|^(N+1) sqrt(tail_i tail_j);
+terms are added until it is negligible. If a direction has a jump its tail falls slowly; pairs that
+are too strongly correlated for the series are then integrated
 (:mod:`qpsim.theory.pair_quadrature`).
 
 Integrals are sums over panels that resolve the direction (:mod:`qpsim.theory.panels`).
@@ -83,7 +83,7 @@ def _series(
         for i, j in np.argwhere(open_pairs):
             rows = point * d + np.array([i, j])
             whole = pair_moment(direction, rows, mean, std, cut, float(correlation[i, j]))
-            # The series' terms of this pair make way for its integral.
+            # Replace the pair's terms of the series by its integral.
             known = _truncated(nodes, weighted, rows, float(correlation[i, j]))
             quadratic[point] += 2.0 * hessian[i, j] * (whole - known)
     return first, quadratic

@@ -1,13 +1,14 @@
 """Sign descent on any Hessian by a Gaussian closure: the mean and covariance of the offset, step by step.
 
-The offset e = theta - optimum is taken to be Gaussian before every step, N(m, S). The gradient g = H e + noise is then
-Gaussian too, N(mu, V) with mu = H m and V = H S H + C, and for its sign s, with a_i = mu_i / sqrt(V_ii),
+The approximation is that the offset e = theta - optimum is Gaussian before every step, N(m, S). The gradient g = H e +
+noise is then Gaussian too, N(mu, V) with mu = H m and V = H S H + C, and for its sign s, with a_i = mu_i / sqrt(V_ii),
 
     E[s_i] = erf(a_i / sqrt 2),     Cov(e, s_i) = (S H)_i 2 phi(a_i) / sqrt(V_ii)     (Stein's identity; Price, 1958)
 
-and E[s s^T] is Plackett's (:mod:`qpsim.theory.signs`). They give the mean and covariance of e - step s exactly; that
-this is Gaussian again is the approximation. It is a sum over many steps and, in a dense basis, the loss a sum over many
-coordinates, so that the error falls with the dimension. Under a heavy-tailed law all of it is averaged over the scale.
+and E[s s^T] is given by Plackett's formula (:mod:`qpsim.theory.signs`). From them follow the exact mean and covariance
+of e - step s, which is again taken as Gaussian. The error falls with the dimension, since e is a sum over many steps
+and the loss, in a dense basis, a sum over many coordinates. Under heavy-tailed noise everything is averaged over the
+scale.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class SignPath(NamedTuple):
-    """A run of sign descent as the closure sees it.
+    """The prediction of the closure for sign descent.
 
     Attributes
     ----------
@@ -55,12 +56,12 @@ def gaussian_sign_path(
 ) -> SignPath:
     """Follow sign descent from an offset of this mean (d,) and covariance (d, d), none by default.
 
-    Without steps (n_steps,) each is the best for the expected loss right after it, E[e^T H s] / E[s^T H s] over the
-    law of e. A run with exact optimal steps takes those of its own place, not one for all; in many dimensions they
-    hardly differ. Cost O(n_steps d^2) pairs of signs and O(n_steps d^3) products.
+    Without steps (n_steps,) each step minimises the expected loss after it: E[e^T H s] / E[s^T H s], averaged over e. A
+    simulated run with optimal steps has the step for its own e instead; in high dimension the two are close. Cost
+    O(n_steps d^2) pairs of signs and O(n_steps d^3) products.
     """
     d = p.dim
-    hessian = np.diag(p.hessian) if p.is_diagonal else p.hessian
+    hessian = p.dense_hessian()
     noise = p.gradient_covariance()
     noise = np.diag(noise) if noise.ndim == 1 else noise
     nodes = [(float(b), float(w)) for b, w in zip(*p.noise.law.quadrature(), strict=True)]

@@ -1,10 +1,9 @@
-"""Sign descent with optimal steps on a diagonal Hessian: every coordinate's law on sites, with one step for all.
+"""Sign descent with optimal steps on a diagonal Hessian: each coordinate's distribution on a lattice.
 
-Given the steps the coordinates walk independently, and coordinate i goes down with probability F(h_i e_i / scale_i).
-Each step is the best for the expected loss right after it, a = sum h_i E[e_i s_i] / sum h_i E[s_i^2], rounded to a
-whole number of sites. A run takes the step of its own place instead, which is hardly another one in many dimensions.
-Steps get shorter as a run goes on; the distance of the sites is halved along with them, so that the old sites are
-among the new ones.
+Given the steps, coordinates are independent, and coordinate i decreases with probability F(h_i e_i / scale_i). Each
+step minimises the expected loss after it, a = sum h_i E[e_i s_i] / sum h_i E[s_i^2], rounded to a whole number of
+sites. A simulated run has the step for its own e instead; in high dimension the two are close. As steps become shorter
+during a run, the spacing of the sites is halved, so that the old sites are among the new ones.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ if TYPE_CHECKING:
 
     Array = NDArray[np.float64]
 
-# A step is at least so many sites long, and what is dropped from each end of a law has this mass.
+# Fewest sites of a step, and the mass that is dropped at each end of a distribution.
 _FEWEST_SITES, _DROPPED = 16, 1e-11
 
 
 class _Walker:
-    """The law of one coordinate: masses on the sites start + spacing (low + 0, 1, ...)."""
+    """The distribution of one coordinate: masses on the sites start + spacing (low + 0, 1, ...)."""
 
     def __init__(self, p: QuadraticProblem, scale: Array, start: Array, i: int) -> None:
         self.law, self.curvature, self.scale = p.noise.law, float(p.hessian[i]), float(scale[i])
@@ -37,7 +36,7 @@ class _Walker:
         self.down: Array = np.zeros(1)
 
     def look(self, spacing: float) -> tuple[float, float]:
-        """E[e s] and E[s^2], with the probabilities kept for :meth:`move`."""
+        """E[e s] and E[s^2]; the probabilities are stored for :meth:`move`."""
         e = self.offsets(spacing)
         if self.scale > 0.0:
             ratio = self.curvature * e / self.scale
@@ -48,7 +47,7 @@ class _Walker:
         return float(e @ (self.down - self.up)), float(np.sum(self.up + self.down))
 
     def refine(self) -> None:
-        """Sites half as far apart."""
+        """Halve the spacing of the sites."""
         self.low *= 2
         for name in ("mass", "up", "down"):
             old = getattr(self, name)
@@ -57,7 +56,7 @@ class _Walker:
             setattr(self, name, new)
 
     def move(self, sites: int) -> None:
-        """One step of so many sites, after :meth:`look`."""
+        """One step of ``sites`` sites, after :meth:`look`."""
         size = self.mass.size
         moved = np.zeros(size + 2 * sites)
         moved[:size] += self.down

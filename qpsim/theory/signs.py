@@ -1,4 +1,4 @@
-"""The sign of a Gaussian gradient: how often it is right, and how signs move together.
+"""Signs of Gaussian gradients: success probabilities, and the correlation of signs.
 
 Balles & Hennig (2018), Section 1.4 and Lemma 2, take one coordinate at a time. The exact expected
 improvement of sign descent also needs every pair: for jointly Gaussian gradients with standardised
@@ -6,8 +6,8 @@ means a, b and correlation r, Plackett's identity (1954) gives
 
     E[s_i s_j] = e_i e_j + (2/pi) int_0^asin(r) exp(-(a^2 + b^2 - 2 a b sin t) / (2 cos^2 t)) dt
 
-with e = erf(a / sqrt 2). Gauss-Legendre nodes by class of |r| resolve the integral to 1e-12 below
-|r| = 0.9; above it the integrand grows a sharp layer, and Owen's T function (1956) takes over.
+with e = erf(a / sqrt 2). Below |r| = 0.9 a Gauss-Legendre rule, chosen by |r|, gives the integral
+to 1e-12. Above, the integrand changes sharply near the end, and Owen's T function (1956) is used.
 """
 
 from __future__ import annotations
@@ -24,11 +24,14 @@ from qpsim.theory import arguments as check
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
+    Array = NDArray[np.float64]
+
+
 # (upper end of |r|, Gauss-Legendre nodes): below 3e-13 off for every pair of means. 0: Owen's T.
 _CLASSES = ((0.15, 4), (0.3, 5), (0.5, 7), (0.7, 9), (0.9, 15), (math.inf, 0))
-# erf is 1 in double precision far below this standardised mean, so infinity may stand at it.
+# For such a standardised mean erf is 1 in double precision; it replaces infinity.
 _CERTAIN = 40.0
-# Pairs worked on at once: their temporaries stay in a core's cache.
+# Pairs computed at once; their temporary arrays stay in the cache.
 _BLOCK = 16384
 _TINY = 1e-300
 
@@ -90,8 +93,8 @@ def sign_product(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
     a, b : array_like
         Standardised means (gradient / std); +-inf for a certain sign.
     correlation : array_like
-        Correlation r in [-1, 1], beyond it by rounding (1e-12) at most; at +-1 the limit
-        1 - |e_a - e_b| resp. |e_a + e_b| - 1.
+        Correlation r in [-1, 1], with a tolerance of 1e-12. At +1 the result is the limit 1 - |e_a
+        - e_b|, at -1 it is |e_a + e_b| - 1.
 
     Raises
     ------
@@ -100,9 +103,8 @@ def sign_product(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
 
     Notes
     -----
-    Plackett (1954) by Gauss-Legendre for r^2 < 0.81, else Owen (1956). Near r^2 = 1 the value
-    itself has slope 1 / sqrt(1 - r^2) in r: what an r rounded to double precision does not know,
-    no formula returns.
+    Plackett (1954) by Gauss-Legendre for r^2 < 0.81, else Owen (1956). Near r^2 = 1 the derivative
+    by r is 1 / sqrt(1 - r^2), so that the rounding error of r itself limits the accuracy.
 
     Examples
     --------
@@ -136,11 +138,11 @@ def sign_agreement(a: ArrayLike, b: ArrayLike, correlation: ArrayLike) -> Any:
 
 
 @check.quiet
-def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[np.float64]:
+def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> Array:
     """E[s s^T] of the stochastic gradient's sign, exact for correlated coordinates.
 
-    The paper bounds E[s^T Q s] by sum_ij |q_ij| (Eq. 21); this is the matrix behind the exact
-    value, E[s^T Q s] = sum_ij q_ij E[s_i s_j].
+    The paper bounds E[s^T Q s] by sum_ij |q_ij| (Eq. 21); this matrix gives the exact value, E[s^T
+    Q s] = sum_ij q_ij E[s_i s_j].
 
     Parameters
     ----------
@@ -188,23 +190,17 @@ def sign_second_moment(problem: QuadraticProblem, theta: ArrayLike) -> NDArray[n
     return total
 
 
-def correlated_pairs(
-    p: QuadraticProblem,
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+def correlated_pairs(p: QuadraticProblem) -> tuple[NDArray[np.intp], NDArray[np.intp], Array]:
     """Indices i < j of a dense problem's pairs of coordinates, and their correlations r_ij."""
     i, j = np.triu_indices(p.dim, 1)
     return i, j, p.gradient_correlation()[i, j]
 
 
 def pair_moments(
-    mean: NDArray[np.float64],
-    std: NDArray[np.float64],
-    i: NDArray[np.intp],
-    j: NDArray[np.intp],
-    r: NDArray[np.float64],
-) -> NDArray[np.float64]:
+    mean: Array, std: Array, i: NDArray[np.intp], j: NDArray[np.intp], r: Array
+) -> Array:
     """E[s_i s_j] of each pair for means (..., d) and deviations (d,): shape (..., n_pairs)."""
-    # The smallest float stands in for a deviation that underflowed: the sign is certain.
+    # The smallest float replaces a standard deviation of 0: the sign is certain.
     a = mean / np.maximum(std, 5e-324)
     flat = a.reshape(-1, a.shape[-1])
     moments = np.empty((flat.shape[0], r.size))
@@ -213,23 +209,21 @@ def pair_moments(
     return moments.reshape(*a.shape[:-1], r.size)
 
 
-def _pair(gradient: ArrayLike, std: ArrayLike) -> list[NDArray[np.float64]]:
+def _pair(gradient: ArrayLike, std: ArrayLike) -> list[Array]:
     return check.together(
         gradient=check.finite(gradient, "The gradient"), std=check.deviations(std)
     )
 
 
-def _expected_sign(gradient: NDArray[np.float64], std: NDArray[np.float64]) -> NDArray[np.float64]:
+def _expected_sign(gradient: Array, std: Array) -> Array:
     from scipy.special import erf
 
     noisy = erf(gradient / std * math.sqrt(0.5))
     return np.where(std > 0, noisy, np.sign(gradient))
 
 
-def _sign_product(
-    a: NDArray[np.float64], b: NDArray[np.float64], r: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """E[s s'] over flat arrays, each class of |r| by its own rule."""
+def _sign_product(a: Array, b: Array, r: Array) -> Array:
+    """E[s s'] for flat arrays, with the rule of each pair chosen by |r|."""
     from scipy.special import erf
 
     a, b = np.clip(a, -_CERTAIN, _CERTAIN), np.clip(b, -_CERTAIN, _CERTAIN)
@@ -250,9 +244,7 @@ def _sign_product(
     return result
 
 
-def _plackett(
-    a: NDArray[np.float64], b: NDArray[np.float64], r: NDArray[np.float64], n_nodes: int
-) -> NDArray[np.float64]:
+def _plackett(a: Array, b: Array, r: Array, n_nodes: int) -> Array:
     """(2/pi) int_0^asin(r) exp(-(a^2 + b^2 - 2 a b sin t) / (2 cos^2 t)) dt."""
     angle = np.arcsin(r)
     product, half_square = a * b, 0.5 * (a * a + b * b)
@@ -263,9 +255,7 @@ def _plackett(
     return (2.0 / math.pi) * angle * total
 
 
-def _owen(
-    a: NDArray[np.float64], b: NDArray[np.float64], r: NDArray[np.float64]
-) -> NDArray[np.float64]:
+def _owen(a: Array, b: Array, r: Array) -> Array:
     """E[s s'] from Owen's T: +-1 - 4 T(a, (b - r a) / (a q)) - 4 T(b, (a - r b) / (b q))."""
     from scipy.special import erf, owens_t
 

@@ -1,9 +1,10 @@
-"""Where a constant step becomes unstable: for linear rules, and for Adam-like ones with a frozen preconditioner.
+"""The largest stable constant step of linear rules, and of Adam-like rules with a frozen preconditioner.
 
 Along an eigenvector with curvature h a linear rule with one state moves (offset, state) by a 2 x 2 matrix. It is stable
 if and only if both eigenvalues lie within the unit circle, which bounds step_size times h: by 2 for sgd, 2 (1 + mu) for
-m-sgd. Adam divides its average of gradients, m <- b1 m + (1 - b1) g, by lengths that change slowly; with those frozen
-it is linear with the Hessian diag(1 / lengths) H, and the bound is (2 + 2 b1) / (1 - b1) (Cohen et al., 2022).
+m-sgd. Adam divides its average of gradients, m <- b1 m + (1 - b1) g, by numbers (called lengths here) that change
+slowly; with these frozen it is linear with the Hessian diag(1 / lengths) H, and the bound is (2 + 2 b1) / (1 - b1)
+(Cohen et al., 2022).
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ if TYPE_CHECKING:
 
     from qpsim.problem.quadratic import QuadraticProblem
 
-# First moments with the decay b1 over slowly changing lengths; then gradients alone over such lengths.
+# Methods that divide an average with decay b1 by lengths, and methods that divide the gradient by lengths.
 _AVERAGED = ("adam", "adamw", "adamax", "amsgrad", "radam", "adabelief", "yogi")
 _DIVIDED = ("rmsprop", "adagrad")
-# By then averages have forgotten their start.
+# A step at which averages no longer depend on their start.
 _LATE = 1e9
 
 
@@ -38,8 +39,8 @@ def largest_stable_step_size(
 
     2 (1 + mu) / lambda_max for m-sgd, with mu = 0 for sgd; :func:`largest_stable_curvature` has the others. The noise
     of this model problem is additive: it does not grow with the error, so that the second moments converge if and only
-    if the means do, which is when every direction's 2 x 2 transition matrix has spectral radius below 1. At the value
-    itself one eigenvalue is -1, and noise lets the risk grow without bound (linearly).
+    if the means do, which is when every direction's 2 x 2 transition matrix has spectral radius below 1. At the bound
+    itself one eigenvalue is -1, and with noise the risk grows linearly without bound.
 
     Parameters
     ----------
@@ -47,8 +48,8 @@ def largest_stable_step_size(
     method : str or Method
     preconditioner : float, array_like of shape (d,) or (d, d), optional
         Frozen P > 0 by which directions are multiplied, as :meth:`qpsim.QuadraticProblem.preconditioned` takes it: of
-        Adam 1 / (sqrt(v) + eps), of shape (d,). lambda_max is then that of P^(1/2) H P^(1/2). Methods that have no
-        lengths of their own may have it too.
+        Adam 1 / (sqrt(v) + eps), of shape (d,). lambda_max is then that of P^(1/2) H P^(1/2). Methods without lengths
+        may have one too.
 
     Raises
     ------
@@ -86,9 +87,9 @@ def largest_stable_step_size(
 def largest_stable_curvature(method: str | Method, step_size: ArrayLike) -> Any:
     """Largest eigenvalue of the (preconditioned) Hessian at which a method is still stable.
 
-    2 / step_size for sgd, (2 + 2 mu) / step_size for m-sgd, (2 + 2 mu) / ((1 + 2 mu) step_size) for nesterov and
-    (2 + 2 b1) / ((1 - b1) step_size) for Adam and its relatives with frozen lengths, whose Hessian is
-    diag(1 / lengths) H. Full-batch training comes to rest near this value (Cohen et al., 2021, 2022).
+    2 / step_size for sgd, (2 + 2 mu) / step_size for m-sgd, (2 + 2 mu) / ((1 + 2 mu) step_size) for nesterov and (2 + 2
+    b1) / ((1 - b1) step_size) for Adam and its relatives with frozen lengths, whose Hessian is diag(1 / lengths) H. In
+    full-batch training the largest eigenvalue settles near this value (Cohen et al., 2021, 2022).
 
     Parameters
     ----------

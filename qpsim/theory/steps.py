@@ -1,8 +1,8 @@
-"""How many steps to a target loss, exactly: the risk's linear recursion, raised to powers instead of walked through.
+"""The exact number of steps to a target loss, by powers of the risk's linear recursion.
 
 At a constant step the second moments of (offset, state) along each eigenvector follow ``m <- T m + n`` with fixed T and
 n (:mod:`qpsim.theory.eigen_moments`). T^(2^k) is known after k squarings, so that the first step at which the expected
-loss is below a target is found by jumps of 2^k steps, largest first, even where it takes millions of steps.
+loss is at most the target is found by jumps of 2^k steps, largest first, also if it takes millions of steps.
 """
 
 from __future__ import annotations
@@ -74,8 +74,8 @@ def steps_until(
     Returns
     -------
     float, or ndarray of step_size's shape
-        A whole number of steps, or infinity if the expected loss stays above the target. The loss is followed in
-        strides of powers of two: were it to fall below the target and rise again within a stride, that would be missed.
+        A whole number of steps, or infinity if the expected loss stays above the target. Only losses at jumps of powers
+        of two are computed: if the loss falls below the target and rises again within a jump, this is missed.
 
     Raises
     ------
@@ -115,7 +115,7 @@ def steps_until(
     maps = [linear_map(chosen, t) for t in (1.0, 2.0, 1e6)]
     if maps[0] != maps[1] or maps[1] != maps[2]:
         raise MethodError(f"{chosen.name}'s update changes with the step; simulate it instead.")
-    # Directions that are alike are counted once.
+    # Equal directions are computed once.
     kinds = np.stack([p.eigenvalues, eigen_variance(p), squares])
     alike, count = np.unique(kinds, axis=1, return_counts=True)
     found = [
@@ -157,11 +157,11 @@ def _first_step_below(
         a, push = averaged(a, push, gamma)
         starts = [0, a.shape[0] - 1]
     pairs = list(combinations_with_replacement(range(a.shape[0]), 2))
-    # Matrices of one direction each, as products of matrices take them.
+    # The axes in the order for stacked matrix products.
     transition, kick = (
         np.ascontiguousarray(np.moveaxis(part, -1, 0)) for part in affine_map(a, push, pairs)
     )
-    # Theta and its average both begin at the start; their moments are all the same.
+    # Theta and its average both begin at the start, so that all their moments are equal.
     moments = np.zeros(kick.shape)
     for k, (i, j) in enumerate(pairs):
         if i in starts and j in starts:

@@ -1,4 +1,4 @@
-"""Free schedules by sweeps: each step in turn at its exact best, from blurred steps to sharp ones.
+"""The search for free schedules: coordinate descent over the steps, under decreasing random errors of the steps.
 
 The value is a parabola in each step, the others given (:mod:`qpsim.kernels.step_sweeps`), so that no line search is
 needed. It has many local minima that are narrow, with steps that would have to be exact to many digits. A search

@@ -1,7 +1,7 @@
-"""Runs with optimal steps (Eq. 11) predicted without sampling: where SGD and sign descent end, and with which steps.
+"""Predictions, without sampling, of whole runs of SGD and sign descent with optimal steps (Eq. 11).
 
-Eq. 11 compares directions by one step from one place. Over a run the place changes, and with it the winner: what a
-method has already reduced it cannot reduce again. The laws of the offset are followed here from step to step.
+Eq. 11 compares directions by one step at one point. During a run theta changes, and so may the better method. Here the
+distribution of theta is followed from step to step.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class OptimalRun:
-    """Runs with optimal steps as the theory has them. Made by :func:`optimal_run`.
+    """The prediction for runs with optimal steps. Made by :func:`optimal_run`.
 
     Attributes
     ----------
     method : str
     expected_excess_loss : ndarray, shape (n_steps + 1,)
     step_size : ndarray, shape (n_steps,)
-        Mean step size of sgd. Of ssd the one step for all runs, which may be half as long again as the mean of their
-        own ones.
+        For sgd the mean step size. For ssd the common step of all runs, which may be up to 1.5 times the mean of their
+        individual steps.
     final_log10_loss : float
         Mean of log10 of the last excess loss; -inf at the optimum.
     """
@@ -71,7 +71,7 @@ class OptimalRun:
 def optimal_run(
     problem: QuadraticProblem, method: str | Method, n_steps: int, theta0: ArrayLike | None = None
 ) -> OptimalRun:
-    """Expected losses of runs whose every step is the best for the loss right after it, given where the run is.
+    """Expected losses of runs in which every step is optimal for the loss right after it, given the run's theta.
 
     These are the runs of ``simulate(..., step_size="optimal")``, the default. An approximation; see Notes.
 
@@ -101,11 +101,11 @@ def optimal_run(
 
     Notes
     -----
-    sgd: the offset is taken to be Gaussian before every step, and the step to be that of the run's own offset
-    (:mod:`qpsim.theory.gradient_closure`); exact for two steps. ssd: the step is taken to be the same in all runs, the
-    best for the expected loss; then the laws of all coordinates are exact on a diagonal Hessian
-    (:mod:`qpsim.theory.sign_walks`, steps rounded by up to 3 %), and the offset is taken to be Gaussian on a dense one
-    (:mod:`qpsim.theory.sign_closure`). What this leaves out falls with the dimension; in few dimensions simulate.
+    sgd: the offset is assumed to be Gaussian before every step, and each run has the step for its own offset
+    (:mod:`qpsim.theory.gradient_closure`); exact for two steps. ssd: the step is assumed to be the same in all runs,
+    the best for the expected loss; then the distributions of all coordinates are exact on a diagonal Hessian
+    (:mod:`qpsim.theory.sign_walks`, steps rounded by up to 3 %), and the offset is assumed to be Gaussian on a dense
+    one (:mod:`qpsim.theory.sign_closure`). The error falls with the dimension; simulate problems of few dimensions.
     Measured at d = 50 over 100 steps and a hundred problems, log10 of the final loss is off by a few hundredths
     (``qpsim figure phase`` has the numbers). Cost: some hundred microseconds a step for sgd; O(n_steps d^3) for ssd.
 

@@ -1,6 +1,11 @@
-"""The search for the best constant step size, on problems and for networks.
+"""Searches for step sizes. Names are imported when first used.
 
-Names are imported when first used.
+- ``constant_step``: :func:`qpsim.best_constant_step`, by simulation.
+- ``schedules``: :func:`qpsim.best_schedule`, exact where :mod:`qpsim.theory.schedules` is, else by simulation.
+- ``steps_to_loss``: :func:`qpsim.steps_to_loss`, the fewest steps to a target loss.
+- ``networks``: ``tune``, the paper's protocol for networks.
+- ``grid``: the search over a grid of step sizes that ``constant_step`` and ``networks`` use; ``searches`` runs several
+  of them side by side on the same workers.
 """
 
 from typing import Any as _Any

@@ -1,11 +1,10 @@
 """The best constant step size of a method on a problem, by simulation.
 
-The loss at the end of the run is looked at for step sizes of all orders of magnitude at which the
-method is stable, then on the paper's grid 6, 3, 1 x 10^m around the best (:mod:`qpsim.tuning.grid`).
-A step size is stable here if the median replicate ends no higher than it began, and its loss does not
-rise so high on the way that rounding decides where it ends: signs of far too long steps lead there and
-back. Every step size sees the same noise, so that the answer is the same on any number of workers, and
-so that a bootstrap over the replicates says how sure it is.
+The final loss is computed for step sizes of all orders of magnitude at which the method is stable, then on the paper's
+grid 6, 3, 1 x 10^m around the best (:mod:`qpsim.tuning.grid`). A step size is stable here if the median replicate ends
+no higher than it began, and its loss does not rise so high during the run that rounding errors decide the final loss
+(with very large steps sign descent moves far away and back). All step sizes have the same noise, so that the result
+does not depend on the number of workers, and a bootstrap over the replicates gives its uncertainty.
 """
 
 from __future__ import annotations
@@ -28,11 +27,11 @@ from qpsim.simulation.run import simulate
 from qpsim.tuning import grid
 from qpsim.tuning.grid import PER_ORDER, Found, grid_step
 
-# How far from 1 a step size may lie, in orders of magnitude: as far as floating-point numbers reach.
+# Largest distance of a step size from 1, in orders of magnitude: the range of floating-point numbers.
 _FARTHEST_ORDER = 300
-# A stable run's loss may rise so many times on its way: half of the digits of its offset are left then.
+# Largest factor by which the loss of a stable run may rise; half of the digits of the offset are lost then.
 _HIGHEST_RISE = 1e15
-# A run has moved if some replicate's loss has changed by this part of it.
+# A run has moved if the loss of some replicate has changed by this fraction.
 _SMALLEST_CHANGE = 1e-3
 
 
@@ -50,12 +49,11 @@ class StepSearch:
     stable : ndarray of bool, shape (k,)
         Whether the median replicate ends no higher than it began, and rises on its way to no more than 1e15 times that.
     share : ndarray, shape (k,)
-        How often the step size is the best if the replicates are drawn anew (bootstrap).
+        Fraction of bootstrap resamples of the replicates in which the step size is the best.
     best : float
         The stable step size of the lowest median final loss.
     at_edge : None, "largest stable" or "smallest tried"
-        Whether ``best`` is the last of its kind. At the largest stable step, the next larger one of
-        the grid is not stable.
+        Whether ``best`` is at an end of the search. At "largest stable" the next larger step of the grid is not stable.
     """
 
     method: Method
@@ -80,16 +78,15 @@ class StepSearch:
     def interval(self) -> tuple[float, float]:
         """Two step sizes between which the best one lies, with 95 % confidence.
 
-        They are the neighbours, on the grid, of those that the bootstrap chooses in the central 95 %
-        of its resamples: between two step sizes of the grid there may be a better one. The curve is
-        taken to have a single minimum there.
+        They are the grid neighbours of the step sizes chosen in the central 95 % of the bootstrap resamples, since the
+        best step may lie between two of the grid. The curve is assumed to have a single minimum there.
         """
         first, last = grid.central(self.share)
         low = self.step_sizes[min(last + 1, self.step_sizes.size - 1)]
         return float(low), float(self.step_sizes[max(first - 1, 0)])
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as plain JSON values; a loss that is not finite is None."""
+        """All attributes as plain JSON values; a loss that is not finite is None."""
         rows = zip(self.step_sizes, self.final_loss, self.stable, self.share, strict=True)
         return {
             "method": {"name": self.method.name, "hyper": self.method.hyper_parameters},
@@ -141,7 +138,7 @@ def best_constant_step(
     problem, method, n_steps, n_replicates, theta0, workers, batch_size
         As in :func:`qpsim.simulate`.
     rng : None, int, SeedSequence, BitGenerator or Generator
-        Seed; every step size sees the same noise.
+        Seed; all step sizes have the same noise.
 
     Returns
     -------
@@ -210,7 +207,7 @@ def best_constant_step(
     numbers = sorted(tried, reverse=True)
     chosen = grid.best(tried)
     _check_result(moving, tried)
-    assert chosen is not None  # _check_result has seen to it
+    assert chosen is not None  # _check_result has checked it
     return StepSearch(
         moving,
         np.array([grid_step(k) for k in numbers]),
@@ -225,11 +222,11 @@ def best_constant_step(
 def _shares(
     numbers: list[int], tried: dict[int, Found], final: dict[int, np.ndarray]
 ) -> np.ndarray:
-    """How often each of some step sizes is the best of the stable ones, over resampled replicates."""
+    """Fraction of resamples of the replicates in which each step size is the best stable one."""
     shares = np.zeros(len(numbers))
     stable = [index for index, k in enumerate(numbers) if tried[k].stable]
     if stable:
-        # Steps whose best replicates end above the best step's worst are never chosen.
+        # Steps whose best replicate ends above the worst replicate of another step are never the best.
         highest = min(final[numbers[index]].max() for index in stable)
         rivals = [index for index in stable if final[numbers[index]].min() <= highest]
         losses = np.stack([final[numbers[index]] for index in rivals], axis=1)

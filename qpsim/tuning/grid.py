@@ -1,14 +1,13 @@
-"""The search for the best of all step sizes, on a grid, for whatever is being tried.
+"""The search for the best step size on a grid, for simulations and for trainings.
 
 The paper's Appendix A.2 takes the largest stable step size and searches two orders of magnitude
 below it on the grid 6, 3, 1 x 10^m. Adam, however, stays stable at steps a thousand times its best,
-and the loss need not have a single minimum in between. So the search here first looks at one step
-size of every order of magnitude, from where runs are unstable down to where nothing moves any more,
-and then refines on the paper's grid around the lowest points of that curve.
+and the loss need not have a single minimum in between. So the search here first tries one step size
+of every order of magnitude, from unstable runs down to runs in which nothing changes, and then
+refines on the paper's grid around the lowest points of that curve.
 
-A search is a generator: it yields lists of grid numbers and is sent what each was found to give.
-It does not know whether that is a simulation or the training of a network, here or in another
-process.
+A search is a generator: it yields lists of grid numbers, and the caller sends the results for them.
+So it is independent of what is run, and where.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ Result = TypeVar("Result")
 
 _MANTISSAS = (1, 3, 6)
 PER_ORDER = len(_MANTISSAS)
-# Numbers of one resampling that are held in memory at once.
+# Largest number of resampled values in memory at once.
 _CHUNK = 4_000_000
 
 
 class Found(NamedTuple):
-    """What a step size was found to give.
+    """The result for one step size.
 
     Attributes
     ----------
     score : float
         Smaller is better.
     stable : bool
-        Whether its runs stay finite and do no worse than not moving at all.
+        Whether its runs stay finite and do not end worse than without moving.
     moves : bool
-        Whether its runs end anywhere else than they began, by more than next to nothing.
+        Whether its runs end noticeably away from their start.
     """
 
     score: float
@@ -45,11 +44,11 @@ class Found(NamedTuple):
 
     @property
     def too_large(self) -> bool:
-        """Whether smaller steps must be looked for."""
+        """Whether smaller steps must be tried."""
         return self.moves and not self.stable
 
 
-# Yields grid numbers and is sent what they give.
+# Yields grid numbers and is sent their results.
 Search = Generator[list[int], list[Found], Result]
 
 
@@ -70,14 +69,14 @@ def search(
     orders: int | None = None,
     chosen: Callable[[dict[int, Found]], Iterable[int]] = lambda tried: (),
 ) -> Search[dict[int, Found]]:
-    """Try step sizes of all orders of magnitude, and then those around the best.
+    """Try step sizes of all orders of magnitude, then those around the best.
 
     Parameters
     ----------
     first : int
         Grid number at which to begin.
     lowest, highest : int
-        Grid numbers that are not left.
+        Smallest and largest grid number.
     orders : int, optional
         Orders of magnitude below the largest stable step to which the search is confined. By
         default it goes on until steps are too small to change anything.
@@ -88,8 +87,8 @@ def search(
     Returns
     -------
     dict of int to Found
-        All that was tried, by grid number. If nothing was stable there is no best: the caller says
-        what that means.
+        All results by grid number. If none is stable there is no best step size; the caller must
+        handle this.
 
     Examples
     --------
@@ -141,7 +140,7 @@ def search(
 
 
 def best(tried: dict[int, Found]) -> int | None:
-    """The stable number of the lowest score, the larger one of equals; None if none is stable."""
+    """The stable number of the lowest score, the largest if several are equal; None if none is stable."""
     stable = [k for k in sorted(tried, reverse=True) if tried[k].stable]
     return min(stable, key=lambda k: tried[k].score, default=None)
 
@@ -152,7 +151,7 @@ def largest_stable(tried: dict[int, Found]) -> int | None:
 
 
 def edge(tried: dict[int, Found]) -> str | None:
-    """Whether the best number lies at an end of what could be searched.
+    """Whether the best number lies at an end of the search.
 
     Returns
     -------
@@ -170,20 +169,20 @@ def edge(tried: dict[int, Found]) -> str | None:
 def chosen_shares(
     scores: np.ndarray, average: Callable[..., np.ndarray], n_resamples: int = 200
 ) -> np.ndarray:
-    """How often each step size is the best if the runs are drawn anew: a bootstrap over runs.
+    """Fraction of bootstrap resamples of the runs in which each step size is the best.
 
     Parameters
     ----------
     scores : ndarray, shape (n_runs, n_step_sizes)
-        Of runs that see the same noise at every step size; smaller is better.
+        Scores of runs with the same noise at every step size; smaller is better.
     average : callable
-        ``numpy.mean`` or ``numpy.median``: what makes one score of those of all runs.
+        ``numpy.mean`` or ``numpy.median``, which combines the scores of all runs.
     n_resamples : int, default 200
 
     Returns
     -------
     ndarray, shape (n_step_sizes,)
-        Shares that sum to 1. The same scores give the same shares. Of equal ones the first counts.
+        Fractions of sum 1, the same for the same scores. Of equal step sizes the first is counted.
     """
     n_runs, n_steps = scores.shape
     generator = np.random.Generator(np.random.PCG64(0))
@@ -196,7 +195,7 @@ def chosen_shares(
 
 
 def central(shares: np.ndarray, level: float = 0.95) -> np.ndarray:
-    """Indices of the first and last entry that hold the given part of all shares between them.
+    """Indices of the first and last entry of the central part of this size.
 
     >>> central(np.array([0.01, 0.2, 0.6, 0.19, 0.0]))
     array([1, 3])
@@ -206,26 +205,26 @@ def central(shares: np.ndarray, level: float = 0.95) -> np.ndarray:
     return np.array([np.argmax(below > tail), shares.size - 1 - np.argmax(above > tail)])
 
 
-def answered(walk: Generator[Any, Any, Result], answer: Callable[[Any], Any]) -> Result:
-    """What a search returns whose questions are answered at once."""
+def answered(questions: Generator[Any, Any, Result], answer: Callable[[Any], Any]) -> Result:
+    """Run a search: ``answer`` gives the results of its questions. Returns what the search returns."""
     try:
-        question = next(walk)
+        question = next(questions)
         while True:
-            question = walk.send(answer(question))
+            question = questions.send(answer(question))
     except StopIteration as end:
         return end.value
 
 
 def translated(
-    walk: Generator[Any, Any, Result],
+    questions: Generator[Any, Any, Result],
     ask: Callable[[Any], Any],
     understand: Callable[[Any, Any], Any],
 ) -> Generator[Any, Any, Result]:
-    """A search with other questions: ``ask`` makes them of its own, ``understand`` its answers."""
+    """A search with questions converted by ``ask``, and answers converted back by ``understand``."""
     try:
-        question = next(walk)
+        question = next(questions)
         while True:
-            question = walk.send(understand(question, (yield ask(question))))
+            question = questions.send(understand(question, (yield ask(question))))
     except StopIteration as end:
         return end.value
 
@@ -236,10 +235,10 @@ Ask = Callable[[Iterable[int]], Generator[list[int], list[Found], None]]
 def _useful_decade(
     first: int, lowest: int, highest: int, ask: Ask, tried: dict[int, Found]
 ) -> Search[int | None]:
-    """A number whole orders from ``first`` that moves and is not too large.
+    """A number, whole orders of magnitude from ``first``, that moves and is not too large.
 
     If there is none, the largest that is not too large; None if all are too large, or none moves.
-    Leaps of 1, 2, 4, ... orders lead to where it is otherwise, halving to where that begins.
+    Jumps of 1, 2, 4, ... orders until the result changes, then bisection.
     """
     yield from ask([first])
     if tried[first].stable and tried[first].moves:
@@ -303,7 +302,7 @@ def _lowest_points(numbers: list[int], tried: dict[int, Found]) -> list[int]:
 
 
 def _descend(k: int, floor: int, ask: Ask, tried: dict[int, Found]) -> Search[None]:
-    """From one number of the fine grid to the lower one beside it, as long as there is one."""
+    """From one number of the fine grid to the neighbour with a lower score, as long as there is one."""
     while True:
         yield from ask(j for j in (k + 1, k - 1) if j >= floor)
         beside = [j for j in (k + 1, k - 1) if j in tried and tried[j].stable]

@@ -1,16 +1,14 @@
 """Step sizes for networks, after the paper's protocol (Section A.2), for any task and method.
 
-1. Step sizes of every order of magnitude are tried, from where runs are unstable down to where
-   nothing is learned, and then those of the grid 6, 3, 1 x 10^m around the best. (The paper goes down
-   two orders from the largest stable step size, ``Protocol(orders=2)``.) What stable means the paper
-   does not say: here, that the run stays finite and its mean loss is at most a tenth above that of
-   the untrained network.
+1. Step sizes of every order of magnitude are tried, from unstable runs down to runs in which nothing is learned, and
+   then those of the grid 6, 3, 1 x 10^m around the best. (The paper tries two orders below the largest stable step
+   size, ``Protocol(orders=2)``.) The paper does not define stable; here the run must stay finite, with a mean loss at
+   most a tenth above that of the untrained network.
 2. The best step size by the task's criterion is run again with ten other seeds.
 
-The paper chooses by the highest test accuracy seen; so do tasks that say so, others by the mean
-training loss over the run. All methods of one task share the seeds, and with them initial
-parameters, data order and noise. Finished runs are kept on disk, so that a tuning that was stopped
-goes on from there.
+The paper chooses by the highest test accuracy seen; so do tasks that say so, others by the mean training loss over the
+run. All methods of one task have the same seeds, and so the same initial parameters, data order and noise. Finished
+runs are stored on disk, so that an interrupted tuning can continue.
 """
 
 from __future__ import annotations
@@ -29,6 +27,7 @@ from qpsim import checks
 from qpsim.errors import TrainingError
 from qpsim.execution import progress
 from qpsim.execution.processes import processes
+from qpsim.files.plain import plain
 from qpsim.methods import Method, method
 from qpsim.nn.cells import default_cache, score
 from qpsim.nn.data import Dataset
@@ -40,13 +39,13 @@ from qpsim.tuning.searches import Asking, Search, drive
 
 __all__ = ["GridPoint", "Protocol", "Tuned", "tune"]
 
-# What a worker has to end its step and keep where its run stands, when the tuning is interrupted.
+# Time for a worker to finish its step and save its run, when the tuning is interrupted.
 _PATIENCE_SECONDS = 10.0
 # Step sizes from 1e-12 to 1e12 are tried.
 _LOWEST, _HIGHEST = -36, 36
-# A run has learned something if its score differs by this part from the untrained network's.
+# A run has learned something if its score differs by this fraction from the untrained network's.
 _SMALLEST_CHANGE = 0.05
-# About how many step sizes a search tries.
+# Approximate number of step sizes in a search.
 _EXPECTED = 16
 
 
@@ -80,11 +79,11 @@ class Protocol:
     ----------
     orders : int, optional
         Orders of magnitude below the largest stable step size to which the search is confined; the
-        paper has 2, and 0 tries no other. By default the search goes on to where nothing is learned.
+        paper has 2, and 0 tries no other. By default the search ends where nothing is learned.
     tuning_seeds : int, default 1
         Runs at every step size; the paper has one.
     n_replicates : int, default 10
-        Runs at the best step size, with seeds that the search has not seen.
+        Runs at the best step size, with other seeds than the search.
     seed : int, default 0
         The search has the seeds from this one on, the replicates those after it.
     first : float, default 0.1
@@ -126,19 +125,19 @@ class Protocol:
 
 @dataclass(frozen=True, eq=False)
 class Tuned:
-    """What tuning found for one task and method.
+    """The result of tuning for one task and method.
 
     Attributes
     ----------
     data : dict
         Name and fingerprint of the data, see `Dataset.record`.
     grid : tuple of GridPoint, by descending step size
-        What was tried, from the largest stable step size down.
+        All step sizes tried, from the largest stable one down.
     best : GridPoint
     unstable : float or None
         The smallest step size above these that was tried and not stable.
     at_edge : None, "largest stable" or "smallest tried"
-        Whether ``best`` is the last of its kind.
+        Whether ``best`` is at an end of the search.
     histories : tuple of History
         The replicates at the best step size, in the order of their seeds.
     """
@@ -163,9 +162,8 @@ class Tuned:
     def interval(self) -> tuple[float, float]:
         """Two step sizes between which the best one lies.
 
-        They are the neighbours, among those tried, of what a bootstrap over the tuning seeds chooses
-        in the central 95 % of its resamples. A single tuning seed says nothing of the spread between
-        seeds: then they are the neighbours of ``best``.
+        They are the neighbours, among those tried, of the step sizes chosen in the central 95 % of bootstrap resamples
+        of the tuning seeds. With a single tuning seed they are the neighbours of ``best``.
         """
         scores = np.array([point.scores for point in self.grid]).T
         first, last = grids.central(grids.chosen_shares(scores, np.mean))
@@ -209,8 +207,8 @@ class Tuned:
             "grid": [
                 {
                     "step_size": point.step_size,
-                    "score": _finite(point.score),
-                    "scores": [_finite(value) for value in point.scores],
+                    "score": plain(point.score),
+                    "scores": plain(point.scores),
                     "diverged": point.diverged,
                 }
                 for point in self.grid
@@ -219,9 +217,9 @@ class Tuned:
             "diverged": sum(h.diverged_at is not None for h in self.histories),
             **{
                 name: {
-                    "mean": _finite(float(np.mean(values))),
-                    "std": _finite(_std(values)),
-                    "values": [_finite(value) for value in values],
+                    "mean": plain(float(np.mean(values))),
+                    "std": plain(_std(values)),
+                    "values": plain(values),
                 }
                 for name, values in measures.items()
             },
@@ -238,7 +236,7 @@ def tune(
     workers: int | Executor | None = None,
     cache: str | os.PathLike[str] | None = None,
 ) -> list[Tuned]:
-    """Tune every method on every task, all of them beside each other.
+    """Tune every method on every task, all at the same time.
 
     Parameters
     ----------
@@ -264,7 +262,7 @@ def tune(
     TrainingError
         No step size is stable, a worker died, or a setting that makes no sense.
     ExecutionError
-        The workers cannot be had.
+        The workers cannot be started.
 
     Examples
     --------
@@ -301,7 +299,7 @@ def tune(
                 "set its criterion to 'training-loss'."
             )
         for mover in movers:
-            # A run that makes no sense is refused before any work is done.
+            # Making a run checks all settings, before any work is done.
             Run(one, mover, chosen.first, chosen.seed)
             asking = _search(one, record, mover, chosen)
             searches.append(Search(asking, dataset, key, folder, each))
@@ -313,7 +311,7 @@ def tune(
 
 
 def _several(given: Any) -> list[Any]:
-    """A list of what was given one by one or as a sequence."""
+    """A list from one object or a sequence of them."""
     alone = isinstance(given, str) or not isinstance(given, Iterable)
     return [given] if alone else list(given)
 
@@ -352,8 +350,8 @@ def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol)
         shares = grids.chosen_shares(scores, np.mean)
         return [numbers[index] for index in grids.central(shares)]
 
-    walk = grids.search(first, _LOWEST, _HIGHEST, protocol.orders, likely)
-    tried = yield from grids.translated(walk, runs, found)
+    questions = grids.search(first, _LOWEST, _HIGHEST, protocol.orders, likely)
+    tried = yield from grids.translated(questions, runs, found)
     chosen, largest = grids.best(tried), grids.largest_stable(tried)
     if chosen is None or largest is None:
         raise TrainingError(
@@ -378,7 +376,7 @@ def _search(task: Task, data: dict[str, Any], mover: Method, protocol: Protocol)
 
 
 def _has_learned(history: History, criterion: str) -> bool:
-    """Whether a run's score is another than that of the untrained network."""
+    """Whether a run's score differs from that of the untrained network."""
     untrained = history.test_loss[0]
     if criterion == "test-accuracy":
         untrained = 1.0 - history.test_accuracy[0]
@@ -391,7 +389,3 @@ def _last(history: History, values: list[float], otherwise: float) -> float:
 
 def _std(values: np.ndarray) -> float:
     return float(np.std(values, ddof=1)) if len(values) > 1 else 0.0
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import Any
 
@@ -15,11 +16,11 @@ from qpsim.execution.pool import threads
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.interface import Problem
-from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.seeds import seed_sequence
 from qpsim.simulation.run import simulate
 from qpsim.theory import families, schedules
 from qpsim.theory.schedules import Schedule
+from qpsim.theory.sign_law import LawSizeError
 from qpsim.tuning.constant_step import best_constant_step
 
 # Each parameter is multiplied and divided by these, one after another, for as long as that lowers the loss.
@@ -47,9 +48,10 @@ def best_schedule(
     """The step sizes that minimise the expected excess loss of a run.
 
     For methods that are linear in the gradient (sgd, m-sgd, nesterov, damped-m-sgd and rules declared ``equivariant``,
-    with at most one state) on a QuadraticProblem it is exact: :func:`qpsim.theory.schedules.best_schedule`, whose notes
-    say how. For every other method, and on every other problem, the few parameters of a family are searched by
-    simulation, all schedules under the same noise; the one that is chosen is then judged under other noise.
+    with at most one state) on a QuadraticProblem it is exact, and for ssd on a diagonal Hessian it follows the law on a
+    fine grid, whose error is told: :func:`qpsim.theory.schedules.best_schedule`, whose notes say how. For every other
+    method, and on every other problem, the few parameters of a family are searched by simulation, all schedules under
+    the same noise; the one that is chosen is then judged under other noise.
 
     Parameters
     ----------
@@ -57,12 +59,12 @@ def best_schedule(
     method : str, Method or Rule
     n_steps : int
     theta0 : array_like, shape (d,), optional
-        Starting point; zeros by default. Where it is exact also (n, d): of several the mean loss is minimised.
+        Starting point; zeros by default. Where nothing is simulated also (n, d): of several the mean loss is minimised.
     family : str, default "free"
         "free": every step of its own. "greedy": each step the best for the expected loss right after it. These two only
-        where it is exact. "constant", "piecewise" (n_pieces constant pieces of equal length), "linear" and "cosine"
-        (from a first to a last step), "inverse-time" (a / (1 + t / b)), "warm-up-stable-decay" (linear up, constant,
-        linear down to 0).
+        where nothing is simulated. "constant", "piecewise" (n_pieces constant pieces of equal length), "linear" and
+        "cosine" (from a first to a last step), "inverse-time" (a / (1 + t / b)), "warm-up-stable-decay" (linear up,
+        constant, linear down to 0).
     n_pieces : int, default 10
         Of the family "piecewise", and of that start of the free search.
     objective : {"final", "averaged"}
@@ -80,9 +82,10 @@ def best_schedule(
     Raises
     ------
     MethodError
-        A method that is not linear with the family "free" or "greedy".
+        A method that has to be simulated with the family "free" or "greedy".
     ProblemError
-        A noise of infinite variance where it is exact, or a theta0 that is not (d,) or (n, d).
+        The same for ssd on a dense Hessian or with hardly any noise; a noise of infinite variance where it is exact; a
+        theta0 that is not (d,) or (n, d).
     StepSizeError
         An unknown family or objective, a start at the optimum without noise, or no step size that ends below the start.
     TheoryError
@@ -94,33 +97,70 @@ def best_schedule(
     >>> p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3)
     >>> qpsim.best_schedule(p, "sgd", n_steps=30, theta0=[3.0, 1.0])
     <Schedule of 30 free steps for sgd: expected excess loss 9.5 -> 0.02247>
-    >>> one = qpsim.best_schedule(p, "ssd", n_steps=30, theta0=[3.0, 1.0], family="linear", workers=1)
+    >>> one = qpsim.best_schedule(p, "adam", n_steps=30, theta0=[3.0, 1.0], family="linear", workers=1)
     >>> bool(one.value < 0.1), one.standard_error.shape
     (True, (31,))
     """
     moving = find_method(method)
-    exact = isinstance(problem, QuadraticProblem) and schedules.is_planned(moving)
+    exact = schedules.is_planned(problem, moving)
     if exact or family not in families.NAMES:
         # What is not exact is refused there in words.
         p: Any = problem
         size = checks.count("batch_size", batch_size, StepSizeError)
         p = p.at_batch(size) if exact and size > 1 else p
-        return schedules.best_schedule(
-            p, moving, n_steps, theta0, family=family, n_pieces=n_pieces, objective=objective
-        )
+        try:
+            return schedules.best_schedule(
+                p, moving, n_steps, theta0, family=family, n_pieces=n_pieces, objective=objective
+            )
+        except LawSizeError:
+            if family not in families.NAMES:
+                raise
+    (found,) = simulated_schedules(
+        problem,
+        moving,
+        n_steps,
+        theta0,
+        (family,),
+        n_pieces=n_pieces,
+        objective=objective,
+        n_replicates=n_replicates,
+        rng=rng,
+        workers=workers,
+        batch_size=batch_size,
+    )
+    return found
+
+
+def simulated_schedules(
+    problem: Problem,
+    method: Method,
+    n_steps: int,
+    theta0: ArrayLike | None,
+    names: Sequence[str],
+    *,
+    n_pieces: int,
+    objective: str,
+    n_replicates: int,
+    rng: Any,
+    workers: int | Executor | None,
+    batch_size: int,
+) -> list[Schedule]:
+    """The best schedule of each of some families by simulation, each as :func:`best_schedule` finds it alone.
+
+    The best constant step size, from which all searches begin, is searched once.
+    """
     n = checks.count("n_steps", n_steps, StepSizeError)
     pieces = min(checks.count("n_pieces", n_pieces, StepSizeError), n)
     if objective not in ("final", "averaged"):
         raise StepSizeError(f"The objective is 'final' or 'averaged', not {objective!r}.")
     seeds = seed_sequence(rng).spawn(2)
-    shape = families.shape(family, n, pieces)
     with threads(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)
 
         def losses(steps: np.ndarray, seed: np.random.SeedSequence, times: int) -> np.ndarray:
             run = simulate(
                 problem,
-                moving,
+                method,
                 steps,
                 n,
                 times * n_replicates,
@@ -143,36 +183,37 @@ def best_schedule(
 
         start = best_constant_step(
             problem,
-            moving,
+            method,
             n,
             n_replicates,
             theta0,
             rng=seeds[0],
             workers=pool.executor,
             batch_size=batch_size,
-        )
-        begins = [shape.start(start.best)]
-        if family == "piecewise":
-            # Piece by piece a search does not find its way from a constant step to falling ones.
-            for name in _SMOOTH:
-                other = families.shape(name, n, pieces)
-                smooth, _ = _compass(value, other, other.start(start.best))
-                begins.append(_piece_means(smooth, pieces))
-        found = [_compass(value, shape, begin) for begin in begins]
-        steps, _ = min(found, key=lambda one: one[1])
-        judged = losses(steps, seeds[1], _JUDGED)
-    final = value_of(judged)
-    error = judged.std(axis=0, ddof=1) / np.sqrt(judged.shape[0])
-    return Schedule(
-        moving.name,
-        family,
-        steps,
-        judged.mean(axis=0),
-        objective,
-        final,
-        np.array([final]),
-        error,
-    )
+        ).best
+        known: dict[str, tuple[np.ndarray, float]] = {}
+
+        def searched(name: str) -> tuple[np.ndarray, float]:
+            """Steps and value where the search in a family ends."""
+            if name not in known:
+                shape = families.shape(name, n, pieces)
+                begins = [shape.start(start)]
+                if name == "piecewise":
+                    # Piece by piece a search does not find its way from a constant step to falling ones.
+                    begins += [_piece_means(searched(other)[0], pieces) for other in _SMOOTH]
+                ends = [_compass(value, shape, begin) for begin in begins]
+                known[name] = min(ends, key=lambda one: one[1])
+            return known[name]
+
+        found = []
+        for name in names:
+            steps, _ = searched(name)
+            judged = losses(steps, seeds[1], _JUDGED)
+            final = value_of(judged)
+            error = judged.std(axis=0, ddof=1) / np.sqrt(judged.shape[0])
+            means, ends = judged.mean(axis=0), np.array([final])
+            found.append(Schedule(method.name, name, steps, means, objective, final, ends, error))
+    return found
 
 
 def _piece_means(steps: np.ndarray, n_pieces: int) -> np.ndarray:

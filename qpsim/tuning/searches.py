@@ -1,7 +1,7 @@
-"""Searches beside each other: runs go where there is room, histories go back to who asked.
+"""Runs several searches at the same time on one pool of workers.
 
-A search is a generator that asks for runs and is sent their histories; it neither knows nor cares
-where they run.
+A search is a generator that yields runs and is sent their histories; it does not depend on where
+they run.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Asking = Generator[list[Run], list[History], Found]
 
 
 class Search(Generic[Found]):
-    """A search with what it waits for.
+    """A search and the runs that it waits for.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Search(Generic[Found]):
     dataset, key, folder
         As of :class:`qpsim.nn.cells.Cell`.
     expected : int
-        For how many runs it will ask, as far as one can say before.
+        Estimated number of runs.
     """
 
     def __init__(
@@ -55,11 +55,11 @@ class Search(Generic[Found]):
 
     @property
     def total(self) -> int:
-        """How many runs it takes, as far as one can say now."""
+        """Present estimate of the number of runs."""
         return self._n_cells if self.found is not None else max(self._expected, self._n_cells)
 
     def go_on(self) -> list[Cell]:
-        """Hand over what was asked for; the cells that are wanted next."""
+        """Send the finished runs to the search. Returns the cells that it asks for next."""
         cells: list[Cell] = []
         while not cells and self.found is None:
             try:
@@ -76,15 +76,15 @@ class Search(Generic[Found]):
         return cells
 
     def answer(self, cell: Cell, history: History) -> bool:
-        """Take in a cell; whether it was the last that was waited for."""
+        """Store a finished cell. Returns whether it was the last one that the search waits for."""
         self._answers[cell.run] = history
         return all(run in self._answers for run in self._asked)
 
 
 def drive(searches: list[Search[Found]], pool: WorkerPool, bar: Bar) -> list[Found]:
-    """Run all searches to their ends; what they found, in their order.
+    """Run all searches to their ends. Returns their results in their order.
 
-    If it is interrupted, cells that have not begun will not.
+    After an interrupt no further cell begins.
 
     Raises
     ------

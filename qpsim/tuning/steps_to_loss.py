@@ -1,4 +1,4 @@
-"""The fewest steps to a target loss, over constant step sizes: exact where the risk is exact, else on ensembles."""
+"""The fewest steps to a target loss over constant step sizes: exact if the risk is known, else by simulation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qpsim.errors import SimulationError
 from qpsim.files.plain import plain
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
-from qpsim.problem.quadratic import QuadraticProblem
+from qpsim.problem.interface import has_additive_noise
 from qpsim.simulation.run import simulate
 from qpsim.theory.risk import expected_excess_loss
 from qpsim.theory.steps import STEP_SIZES, steps_until
@@ -26,7 +26,7 @@ _RESAMPLES = 400
 
 @dataclass(frozen=True, eq=False)
 class StepsToLoss:
-    """How many steps it takes to a target loss.
+    """The number of steps to a target loss. Made by :func:`steps_to_loss`.
 
     Attributes
     ----------
@@ -72,7 +72,7 @@ class StepsToLoss:
 
 
 def steps_to_loss(
-    problem: QuadraticProblem,
+    problem: Any,
     method: str | Method | Rule,
     target: float,
     *,
@@ -130,23 +130,21 @@ def steps_to_loss(
     chosen = find_method(method)
     grid = _step_sizes(step_size)
     goal = checks.number("target", target, SimulationError, "(0, inf)")
-    exact = isinstance(problem, QuadraticProblem) and chosen.equivariant
+    exact = has_additive_noise(problem) and chosen.equivariant
     if exact:
         p = problem.at_batch(batch_size)
         steps = steps_until(p, chosen, goal, grid, theta0, initial_square=initial_square)
         spread = None
+    elif initial_square is not None:
+        raise SimulationError(
+            f"initial_square serves exact counts of methods linear in the gradient, not of {chosen.name}; give theta0."
+        )
     elif law is not None:
-        if initial_square is not None:
-            raise SimulationError("initial_square serves counts of linear methods; give theta0.")
         p = problem.at_batch(batch_size)
         start = np.zeros(problem.dim) if theta0 is None else theta0
         steps, spread = _by_law(p, chosen, goal, grid, start, n_steps, law)
         exact = law == "exact"
     else:
-        if initial_square is not None:
-            raise SimulationError(
-                f"initial_square serves exact counts, which {chosen.name} has not; give theta0."
-            )
         steps, spread = _on_ensembles(
             problem, chosen, goal, grid, theta0, batch_size, n_steps, n_replicates, rng, workers
         )
@@ -225,7 +223,7 @@ def _on_ensembles(
     steps, intervals = [], []
     for alpha in grid:
         with warnings.catch_warnings():
-            # A step size of the grid that is too large is no news.
+            # Some step sizes of the grid are too large, which is expected.
             warnings.simplefilter("ignore", DivergenceWarning)
             run = simulate(
                 problem,
@@ -248,7 +246,7 @@ def _on_ensembles(
 
 
 def _finite(losses: np.ndarray) -> np.ndarray:
-    """Losses with a large number for infinity, since 0 times infinity is no number."""
+    """Losses with a large number in the place of infinity, since 0 times infinity is NaN."""
     return np.minimum(losses, 1e300)
 
 

@@ -1,8 +1,9 @@
-"""The paper's statements, each measured: one file a topic, one record for all of them.
+"""Statements of the paper and of later work, each measured: one file a topic.
 
-A topic is a module of this folder, such as ``figure2.py``, with a first docstring line that says
-what is verified, ``Options`` (:class:`qpsim.figures.options.BaseOptions`) and
-``measure(options, workers=None) -> Report``.
+A topic is a module of this folder, such as ``figure2.py``. The first line of its docstring says what is verified; it
+has ``Options`` (:class:`qpsim.figures.options.BaseOptions`) and ``measure(options, workers=None) -> Report``. A new
+topic is such a file: ``qpsim verify`` finds it by its name. ``theory/`` holds the statements on single formulas, and
+``record`` the classes ``Measurement``, ``Verdict`` and ``Report`` that all topics return.
 """
 
 from __future__ import annotations

@@ -111,7 +111,7 @@ def judge(data: Data) -> tuple[Verdict, ...]:
 
 
 def _counts(data: Data) -> tuple[Measurement, ...]:
-    """The published batch sizes among those asked for; for another model they decide nothing."""
+    """The published batch sizes among the options; empty for another model."""
     found = []
     for name, counts in figure.PUBLISHED.items():
         k = data.labels["curve"].index(name)

@@ -20,7 +20,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.network_panels import titles
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
-# The quadratic model's gain may be off by this factor, and few eigenvalues are less than this share.
+# Largest factor by which the quadratic model's gain may be wrong; and the fraction of eigenvalues that counts as few.
 _GAIN_WITHIN, _FEW = 2.0, 0.1
 
 
@@ -41,7 +41,7 @@ def judge(data: Data) -> tuple[Verdict, ...]:
 
 
 def _points(data: Data) -> Iterator[tuple[str, tuple[int, int]]]:
-    """Name and place of every point that was measured."""
+    """Name and index of every point that was measured."""
     for place in zip(*np.nonzero(np.isfinite(data["loss"])), strict=True):
         k, n = map(int, place)
         yield f"{titles(data)[k]}, step {data['step'][n]}", (k, n)
@@ -101,7 +101,7 @@ def _sign(data: Data) -> Verdict:
 
 
 def _where(data: Data) -> Verdict:
-    """Whether the sign does better where the three conditions are met better."""
+    """Whether the sign's advantage is larger where the three conditions hold better."""
     ratio = data["ratio"][..., 0]
     conditions = {
         "noise scale tr C / |g|^2": data["noise_scale"][..., 0],
@@ -124,7 +124,7 @@ def _where(data: Data) -> Verdict:
 
 
 def _rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[float, float], int]:
-    """Spearman's correlation of what is known of both, with the interval of Fisher's transform."""
+    """Spearman's correlation of the known pairs, with the interval of Fisher's transform."""
     from scipy.stats import spearmanr
 
     known = ~(np.isnan(x) | np.isnan(y))
@@ -132,7 +132,8 @@ def _rank_correlation(x: np.ndarray, y: np.ndarray) -> tuple[float, tuple[float,
     if n < 4 or np.ptp(x[known]) == 0.0 or np.ptp(y[known]) == 0.0:
         return math.nan, (-1.0, 1.0), n
     value = float(spearmanr(x[known], y[known]).statistic)
-    # A perfect order of few points proves little: it is taken as one exchange of two neighbours away from it.
+    # A correlation of 1 would have an interval of length 0; it is replaced by that of an order with two neighbours
+    # exchanged.
     most = 1.0 - 12.0 / (n * (n**2 - 1.0))
     middle = math.atanh(min(max(value, -most), most))
     # Its standard error is 1.03 / sqrt(n - 3) (Fieller, Hartley & Pearson, 1957).
@@ -146,7 +147,7 @@ def _gains(data: Data) -> Verdict:
         for m, method in enumerate(data.labels["method"]):
             predicted, realised = data["improvement"][at][m], data["realised"][at][m]
             ratio = _ratio(realised, predicted)
-            # Where the model is unbounded it says nothing.
+            # Points at which the quadratic model is unbounded are left out.
             holds = bool(ratio[2] >= 1 / _GAIN_WITHIN and ratio[1] <= _GAIN_WITHIN)
             rows.append(
                 _estimate(f"{what}, {method}", ratio, None if np.isnan(ratio[0]) else holds)
@@ -171,7 +172,7 @@ def _ratio(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 
 
 def _race(data: Data) -> Verdict:
-    """How often the better direction at a point is the better method of the following steps."""
+    """The fraction of points at which the better direction is also the better method in the following steps."""
     from scipy.stats import binomtest
 
     right, points = figure.winners(data)

@@ -87,7 +87,7 @@ def _judge(statement: Statement, data: Data) -> Verdict:
         what = f"{case.ratio} on {case.where}"
         measured.append(Measurement(what, value, interval, holds=case.side.met_by(interval)))
         half.append(float(np.median(ratio[:, 2])))
-    # Context, not decision: how much of the noise-free gap, in log10, is left.
+    # For information only: how much of the gap without noise, in log10, is left.
     for case, without, found in zip(
         statement.cases, statement.noise_free, tuple(measured), strict=False
     ):

@@ -3,15 +3,16 @@
 Methods are compared seed by seed: replicates of one seed share initial parameters, data order and
 noise. The value is the mean over ten seeds of A / B - 1, in percent, of the mean training loss over
 the run, each method at its tuned step size; the interval is Student's. The words of the paper are
-given one meaning each, the same on every problem: "clearly" and "considerable" mean that the whole
-95 % interval lies beyond 5 %; "about equal", "very small difference" and "as well as" that it lies
-within +-5 %; "does not gain" that it lies above -5 %; "outperforms", "faster" and "helps" that it
-lies on the right side of 0. A factor of 2 to 3.3 between neighbouring step sizes of the grid, and
-one seed to choose by, leave differences of a few percent that are not the methods'.
+translated into numbers by our own convention, the same for every problem: "clearly" and
+"considerable" mean that the whole 95 % interval lies beyond 5 %; "about equal", "very small
+difference" and "as well as" that it lies within +-5 %; "does not gain" that it lies above -5 %;
+"outperforms", "faster" and "helps" that it lies on the right side of 0. Because the step sizes of
+the grid differ by factors of 2 to 3.3 and are chosen with one seed, differences of a few percent
+may not be due to the methods.
 
 By default the problems are three regimes on scikit-learn's digits, in the places of MNIST, CIFAR-10
-and CIFAR-100: a verdict there says whether the sentence carries over to the regime, not whether it
-was true of the paper's own runs.
+and CIFAR-100: a verdict there says whether the statement holds for these data, not whether it was
+true for the paper's own runs.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import numpy as np
 
 from qpsim.figures import figure3, figure6, figure7, network_panels, networks
 from qpsim.figures.data import Data
+from qpsim.figures.figure2_statements import Side
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
 
@@ -34,18 +36,7 @@ class Options(networks.Options):
     """Those of the figures."""
 
 
-class Side(NamedTuple):
-    """Where an interval of A / B - 1, in percent, must lie."""
-
-    rule: str
-    low: float
-    high: float
-
-    def met_by(self, interval: tuple[float, float]) -> bool:
-        """Whether the whole interval lies there."""
-        return self.low <= interval[0] and interval[1] <= self.high
-
-
+# Where an interval of A / B - 1, in percent, must lie.
 LOWER = Side("below 0", -math.inf, 0.0)
 CLEARLY_LOWER = Side("below -5 %", -math.inf, -5.0)
 EQUAL = Side("within +-5 %", -5.0, 5.0)
@@ -270,7 +261,7 @@ def _label(method: str) -> str:
 
 
 def _in_place(text: str, titles: list[str]) -> str:
-    """Say which data stand in the place of the paper's."""
+    """Say which data replace the paper's."""
     for paper, title in zip(("MNIST", "CIFAR-10 ", "CIFAR-100"), titles, strict=True):
         name = paper.strip()
         if title != name:

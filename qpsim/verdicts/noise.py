@@ -1,8 +1,8 @@
 """The five statements of Section 2.2 again, under four covariances of the gradient's noise.
 
 The data are those of ``qpsim figure noise``. The paper states them for the noise of data, C = nu^2 QQ; a verdict under
-another family says whether the statement survives there, by the same rule as under the paper's
-(:mod:`qpsim.verdicts.figure2`). The noise-free statement is the same for all and stands there once.
+another family says whether the statement holds there too, by the same rule (:mod:`qpsim.verdicts.figure2`). The
+statement without noise is the same for all families and is listed once.
 """
 
 from __future__ import annotations

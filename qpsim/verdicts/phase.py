@@ -109,7 +109,7 @@ def _shares(data: Data, kind: str, rule: Callable[[float], bool]) -> tuple[Measu
 
 
 def _errors(data: Data) -> tuple[Measurement, ...]:
-    """How far off the predicted ratios are; this informs and does not decide."""
+    """Errors of the predicted ratios, for information only."""
     found = []
     for name in figure.MAPS:
         measured, _, predicted = data[name]

@@ -4,8 +4,8 @@ The noisy quadratic model (Zhang et al., 2019): the fewest steps of SGD to an ex
 step sizes, at four batch sizes, plain and preconditioned by H^(-1/2). The published counts start at 0, ours at 1.
 
 DeepOBS's quadratic (Schneider, Balles & Hennig, 2019): the test loss of three tuned methods after 700 steps, as a mean
-over ten seeds. It holds if every epoch repeats one order of minibatches; an order of its own for every epoch reverses
-the ranking.
+over ten seeds. The published ranking holds if every epoch repeats the same order of minibatches; with a new order in
+every epoch it is reversed.
 """
 
 from __future__ import annotations

@@ -1,22 +1,23 @@
-"""What a verdict is: a statement, where it was made, what was measured, by which rule it is judged.
+"""``Verdict``: a statement, its source, the measured numbers, and the rule by which it is judged.
 
 A statement covers one or more cases (a noise level, a theorem's inequality); each is one
-:class:`Measurement`. The statement holds if every deciding measurement does. The rule is
-part of the record, so that a reader who would draw the line elsewhere can do so.
+:class:`Measurement`. The statement holds if every deciding measurement does. The rule is part of
+the record, so that a reader can apply another one.
 """
 
 from __future__ import annotations
 
-import math
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from qpsim.files.plain import plain
+
 
 @dataclass(frozen=True)
 class Measurement:
-    """One number that bears on a statement.
+    """One number measured for a statement.
 
     Attributes
     ----------
@@ -26,9 +27,9 @@ class Measurement:
     interval : (low, high) or None
         95 % interval, where the value is an estimate.
     z : float or None
-        Deviation from what is claimed in standard errors, where a claim names a number.
+        Deviation from the claimed number in standard errors, if a number is claimed.
     holds : bool or None
-        Whether the rule is met; None for a number that informs and does not decide.
+        Whether the rule is met; None for numbers that are for information only.
     claimed : float or None
         The number that is claimed, if one is.
     error : float or None
@@ -45,15 +46,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; a number that is not finite becomes None."""
-        return {
-            "what": self.what,
-            "value": _finite(self.value),
-            "interval": None if self.interval is None else [_finite(x) for x in self.interval],
-            "z": None if self.z is None else _finite(self.z),
-            "holds": self.holds,
-            "claimed": None if self.claimed is None else _finite(self.claimed),
-            "error": None if self.error is None else _finite(self.error),
-        }
+        return dict(plain(self))
 
 
 @dataclass(frozen=True)
@@ -98,7 +91,7 @@ class Verdict:
 
     @property
     def deciding(self) -> tuple[Measurement, ...]:
-        """The measurements that the verdict rests on."""
+        """The measurements that decide the verdict."""
         return tuple(m for m in self.measurements if m.holds is not None)
 
     @property
@@ -159,7 +152,3 @@ class Report:
         from qpsim.files.writing import write_json
 
         return write_json(Path(folder) / f"{self.topic}-verdicts.json", self.to_dict())
-
-
-def _finite(value: float) -> float | None:
-    return float(value) if math.isfinite(value) else None

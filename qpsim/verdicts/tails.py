@@ -18,7 +18,7 @@ from qpsim.simulation.statistics import median_interval
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
 _SOURCE = "Section 2, with Student's t for the Gaussian"
-# Below this nu a gradient's noise hardly ever turns a sign at the start, and tails change nothing that one could see.
+# Below this nu noise rarely changes a sign at the start, so that tails have no visible effect.
 _FELT = 1.0
 _ABOVE = "whole 95 % interval above 0"
 
@@ -100,7 +100,7 @@ def _every(
 ) -> tuple[Measurement, ...]:
     """One measurement for each problem and noise level; values have shape (row, noise, n).
 
-    Those of levels below ``felt`` inform and do not decide.
+    Noise levels below ``felt`` are for information only.
     """
     found: list[Measurement] = []
     for k, nu in enumerate(data.labels["noise"]):

@@ -1,4 +1,4 @@
-"""The measurements measure what they say; no assertion here is about time."""
+"""The benchmark's measurements and reports; no assertion depends on the size of a time."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""``qpsim bench`` on the command line, over a report that was measured before."""
+"""``qpsim bench`` on the command line, with a stored report."""
 
 import json
 

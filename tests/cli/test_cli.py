@@ -1,4 +1,4 @@
-"""Manners: help, exit codes, one line for a mistake, numbers on stdout and the rest on stderr."""
+"""The command line in general: help, exit codes, one-line errors, results on stdout and the rest on stderr."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``qpsim conform``: a report as a table and as JSON, exit code 1 on a difference, sentences for mistakes."""
+"""``qpsim conform``: a report as a table and as JSON, exit code 1 on a difference, error messages."""
 
 import json
 

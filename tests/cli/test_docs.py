@@ -1,4 +1,4 @@
-"""The reference is one file that needs nothing else, and tells of everything that is public."""
+"""The reference is one self-contained file with all public names."""
 
 import re
 import sys

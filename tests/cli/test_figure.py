@@ -1,4 +1,4 @@
-"""``qpsim figure`` and ``qpsim compare``: problems, noise levels and methods of the user's own."""
+"""``qpsim figure`` and ``qpsim compare`` with a user's problems, noise levels and methods."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What to cite, and what has changed."""
+"""``qpsim info`` and ``qpsim --cite``: versions, changes and citations."""
 
 from typer.testing import CliRunner
 

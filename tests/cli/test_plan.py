@@ -1,4 +1,4 @@
-"""The command plan: the library's table, and one line for a mistake."""
+"""``qpsim plan``: the numbers of the library, and one-line errors."""
 
 import json
 
@@ -50,22 +50,36 @@ def test_the_json_is_the_librarys_table(run):
 
 def test_other_methods_have_the_families_by_simulation(run, tmp_path):
     text = EXPERIMENT.replace(
-        'methods = ["sgd", {name = "m-sgd", momentum = 0.5, label = "heavy"}]', 'methods = ["ssd"]'
+        'methods = ["sgd", {name = "m-sgd", momentum = 0.5, label = "heavy"}]',
+        'methods = ["m-ssd"]',
     )
     (tmp_path / "s.toml").write_text(text)
     arguments = ("s.toml", "--n-replicates", "8", "--n-pieces", "2", "--n-steps", "5")
     done = run(*arguments, "--json")
     assert done.exit_code == 0, done.output
-    found = json.loads(done.stdout)["methods"]["ssd"]["schedules"]
+    found = json.loads(done.stdout)["methods"]["m-ssd"]["schedules"]
     assert list(found) == list(families.NAMES)
     p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3)
     more = {"n_replicates": 8, "n_pieces": 2, "batch_size": 2, "workers": 1}
-    one = qpsim.best_schedule(p, "ssd", 5, [3.0, 1.0], family="linear", **more)
+    one = qpsim.best_schedule(p, "m-ssd", 5, [3.0, 1.0], family="linear", **more)
     assert found["linear"] == json.loads(json.dumps(one.to_dict()))
     lines = run(*arguments).stdout.splitlines()
     assert [line.split()[1] for line in lines[3:-1]] == list(families.NAMES)
     lowest = min(found.values(), key=lambda schedule: schedule["value"])
     assert f"final loss of {lowest['family']} has a standard error" in lines[-1]
+
+
+def test_sign_descent_on_a_diagonal_hessian_has_the_same_rows_by_its_law(run, tmp_path):
+    (tmp_path / "s.toml").write_text(EXPERIMENT.replace('["sgd"', '["ssd"').replace("12", "5"))
+    done = run("s.toml", "--json", "--target", "2.0")
+    found = json.loads(done.stdout)["methods"]["ssd"]
+    p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3).at_batch(2)
+    table = theory.compare_schedules(p, "ssd", 5, [3.0, 1.0], target=2.0)
+    assert found == json.loads(json.dumps(table.to_dict()))
+    assert "grid_error" in found["schedules"]["planned"]
+    lines = run("s.toml").stdout.splitlines()
+    assert [line.split()[1] for line in lines[3:11]] == [row.name for row in table.rows]
+    assert "The grid of the law errs by some" in lines[-2]
 
 
 def test_the_table_has_a_row_for_every_schedule(run):
@@ -100,11 +114,11 @@ def test_options_replace_the_files_values(run):
         (EXPERIMENT, ["--target", "0"], "The target must be above 0."),
         (EXPERIMENT, ["--n-pieces", "0"], "n_pieces must be a whole number"),
         (
-            'methods = ["ssd"]\n[problem]\nhessian = [1.0]\ntheta0 = [0.0]\nnoise_std = 0.0\n',
+            'methods = ["m-ssd"]\n[problem]\nhessian = [1.0]\ntheta0 = [0.0]\nnoise_std = 0.0\n',
             [],
             "Every replicate starts at a minimum",
         ),
-        (EXPERIMENT.replace('["sgd"', '["ssd"'), ["--n-replicates", "0"], "n_replicates"),
+        (EXPERIMENT.replace('["sgd"', '["m-ssd"'), ["--n-replicates", "0"], "n_replicates"),
         (
             'methods = ["sgd"]\n[problem]\nhessian = [1.0]\nnoise_std = 0.0\ntheta0 = [0.0]\n',
             [],

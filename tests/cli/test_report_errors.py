@@ -1,4 +1,4 @@
-"""Nothing computed is lost to a print, whatever the terminal can show and whichever stream is closed."""
+"""Printing works in every terminal encoding and with closed streams."""
 
 import json
 import os

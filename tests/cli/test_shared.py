@@ -1,4 +1,4 @@
-"""Options of the version before are understood, with a hint, wherever a command has the present ones."""
+"""Option names of the previous version are accepted with a hint."""
 
 import json
 

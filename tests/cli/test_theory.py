@@ -1,4 +1,4 @@
-"""The theory on the command line: the same numbers as the library's, and one line for a mistake."""
+"""``qpsim theory``: the numbers of the library, and one-line errors."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Optimizers made of a scalar rule, right or wrong, as a pair of functions on NumPy arrays."""
+"""Makes optimizers, right or wrong, from a scalar rule, as a pair of functions on NumPy arrays."""
 
 import numpy as np
 

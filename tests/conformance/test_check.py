@@ -1,4 +1,4 @@
-"""A right optimizer conforms, whatever its conventions; what cannot be checked is refused in a sentence."""
+"""Correct optimizers conform with any conventions; what cannot be checked gives an error."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Every diagnosis is planted: an optimizer that is wrong in a known way is told as that."""
+"""Every diagnosis: an optimizer with a known error is diagnosed as such."""
 
 import numpy as np
 import pytest

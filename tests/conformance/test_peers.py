@@ -32,9 +32,11 @@ CONFORM = [
     ("optax", "nadam"), ("optax", "radam"), ("optax", "adamax"), ("optax", "adabelief"),
     ("optax", "lion"), ("optax", "signum"), ("optax", "adadelta"), ("keras", "SGD, nesterov"),
     ("keras", "Lion"), ("pytorch_optimizer", "Lion"), ("pytorch_optimizer", "RMSprop"),
+    ("timm", "Lion"), ("timm", "AdaBelief"), ("timm", "AdamWLegacy"), ("timm", "NAdamLegacy"),
+    ("timm", "SGDW"), ("timm", "SGDW, nesterov"),
 ]  # fmt: skip
 DIFFER = [
-    ("torch", "Adam, fused", "except on stream 'layouts'"),
+    ("torch", "Adam, fused", "except on stream 'layouts' (tensors that are not contiguous), where"),
     ("torch", "NAdam", "with scalars in single precision"),
     ("torch", "RAdam", "with eps before the bias correction of v"),
     ("torch", "Rprop", "with the product of two gradients, which underflows, for their signs"),
@@ -53,6 +55,13 @@ DIFFER = [
     ("pytorch_optimizer", "MSVAG", "and kappa at most 0.9999, except on stream 'no gradient'"),
     ("pytorch_optimizer", "RAdam", "that does not move before it divides"),
     ("pytorch_optimizer", "Yogi", "with m and v started at initial, and both bias-corrected"),
+    ("timm", "NAdamW", "with a constant momentum b1, and m corrected as in this step"),
+    (
+        "timm",
+        "RAdamLegacy",
+        "with eps before the bias correction of v computed in single precision",
+    ),
+    ("timm", "RMSpropTF", "with v starting at 1 and eps inside the root"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Each stream is there for a fault: planted, it is seen on that stream and on no other."""
+"""Each stream finds a certain error, which no other stream finds."""
 
 import numpy as np
 import pytest

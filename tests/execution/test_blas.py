@@ -1,4 +1,4 @@
-"""BLAS has one thread while anything of ours runs, and its own number of threads afterwards."""
+"""BLAS has one thread while the package computes, and its former number of threads afterwards."""
 
 import multiprocessing
 import os
@@ -192,3 +192,32 @@ def test_a_network_is_evaluated_with_one_thread(several_threads, monkeypatch):
     monkeypatch.setattr(plan, "forward", forward)
     network.predict(np.ones((2, 8, 8, 1)))
     assert len(seen) == 1 and set(seen[0].values()) == {1}
+
+
+def test_a_problem_is_the_same_whatever_the_number_of_blas_threads():
+    """Decompositions and products of a matrix this large are cut in other places by two threads."""
+    draws = np.random.default_rng(0)
+    rows, matrix = draws.standard_normal((1000, 300)), draws.standard_normal((300, 300))
+    covariance, labels = matrix @ matrix.T, rows.sum(axis=1) + draws.standard_normal(1000)
+
+    def arrays():
+        haar, half = (qpsim.random_problem("mild", 300, basis, rng=0) for basis in ("haar", 0.5))
+        made = {
+            "haar": haar,
+            "half": half,
+            "given": qpsim.QuadraticProblem(covariance),
+            "preconditioned": haar.preconditioned(-0.5),
+            "least squares": qpsim.LeastSquares(covariance),
+            "local": qpsim.LocalModel(labels[:300], covariance, qpsim.noise.white(1.0)),
+            "data": qpsim.DataProblem(rows, labels),
+            "deepobs": qpsim.gallery.deepobs_quadratic(0),
+        }
+        found = {f"{kind} {k}": v for kind, p in made.items() for k, v in p.arrays().items()}
+        return found | {f"{kind} hessian": p.hessian for kind, p in made.items()}
+
+    with threadpool_limits(1, user_api="blas"):
+        first = arrays()
+    with threadpool_limits(2, user_api="blas"):
+        second = arrays()
+    different = [name for name, array in first.items() if not np.array_equal(array, second[name])]
+    assert different == []

@@ -1,4 +1,4 @@
-"""How many workers: one for each core, or a whole number of at least 1."""
+"""Number of workers: one for each core by default, or an integer of at least 1."""
 
 import os
 

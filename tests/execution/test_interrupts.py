@@ -1,4 +1,4 @@
-"""Ctrl-C while work is handed out: nothing is lost or left hanging, and the last word is the program's."""
+"""Ctrl-C while tasks are submitted: no task is lost, nothing hangs, and the program can handle it."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Memory is what no process uses, or what is left of a group's limit, whichever is less."""
+"""Free memory is the smaller of the machine's and of what is left of a group's limit."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Tasks come back as they finish, few at a time; dead workers are replaced, and nothing is left over."""
+"""Pools: results as tasks finish, few tasks at a time, replacement of dead workers, no leftovers."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Worker processes: they end when their parent does, leave Ctrl-C to it, and start or say why not."""
+"""Worker processes: they end with their parent, ignore Ctrl-C, and start or give an error."""
 
 import multiprocessing
 import os
@@ -125,8 +125,15 @@ CALLS = {
 }
 
 
-@pytest.mark.parametrize("what", CALLS)
-@pytest.mark.parametrize("stdin", [False, True], ids=["no main guard", "from stdin"])
+@pytest.mark.parametrize(
+    ("what", "stdin"),
+    [
+        *((what, False) for what in CALLS),
+        ("a pool", True),
+        # What refuses is the pool; these use it.
+        *(pytest.param(what, True, marks=pytest.mark.long) for what in ("a sweep", "a tuning")),
+    ],
+)
 def test_a_program_that_workers_cannot_import_is_told_so_in_one_sentence(tmp_path, what, stdin):
     imports, call = CALLS[what]
     call = call.replace("STORE", repr(str(tmp_path / "store")))
@@ -153,7 +160,10 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not hasattr(os, "killpg"), reason="a terminal's Ctrl-C goes to a group")
-@pytest.mark.parametrize("delay", [0.0, 0.05, 0.1, 0.2, 0.4])
+@pytest.mark.parametrize(
+    "delay",
+    [0.0, 0.2, *(pytest.param(delay, marks=pytest.mark.long) for delay in (0.05, 0.1, 0.4))],
+)
 def test_ctrl_c_while_workers_start_leaves_no_traceback(tmp_path, delay):
     path = tmp_path / "program.py"
     path.write_text(HIRING)

@@ -1,4 +1,4 @@
-"""A bar for long work on a terminal, a line a minute in a log, and silence for short work."""
+"""Progress: a bar on a terminal, one line a minute in a log, nothing for short work."""
 
 import io
 import sys

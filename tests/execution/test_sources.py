@@ -1,4 +1,4 @@
-"""A fingerprint of the sources: the same for the same files, another after any edit."""
+"""The fingerprint of the source files: equal for equal files, different after an edit."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""A loop shared by threads: every task once, errors to the caller, as the caller's NumPy does it."""
+"""A loop divided among threads: every task once, errors raised in the caller, the caller's NumPy settings."""
 
 import threading
 

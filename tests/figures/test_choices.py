@@ -1,4 +1,4 @@
-"""Problems and methods as a user names them."""
+"""Problems and methods given as text or as objects."""
 
 import numpy as np
 import pytest

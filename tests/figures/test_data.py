@@ -1,4 +1,4 @@
-"""The numbers of a figure for other programs: as CSV, and as an xarray.Dataset."""
+"""The numbers of a figure as CSV and as an xarray.Dataset."""
 
 import csv
 import json

@@ -44,7 +44,8 @@ def test_the_constant_is_measured_on_the_path(data):
 def test_the_numbers_are_the_same_for_any_workers(data):
     again = figure.compute(OPTIONS, workers=3)
     np.testing.assert_array_equal(data["mean"], again["mean"])
-    assert data["mean"][0, 0] == data["mean"][1, 0]
+    # Both start at one point; a matrix product rounds differently with the number of its columns.
+    assert data["mean"][0, 0] == pytest.approx(data["mean"][1, 0], rel=1e-13)
 
 
 def test_the_curves_are_t_times_the_loss():

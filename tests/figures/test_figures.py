@@ -1,4 +1,4 @@
-"""One path from numbers to paper: what is written, redrawn, refused."""
+"""Making figures: files, redrawing, refused arguments."""
 
 import json
 

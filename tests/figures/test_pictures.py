@@ -1,4 +1,4 @@
-"""What holds for every figure: it can be read, in grey and in a column; it says what is drawn."""
+"""All figures are readable, also in grey and in a narrow column, and have labels."""
 
 import itertools
 import os
@@ -55,11 +55,11 @@ def drawn(request):
     name, width = request.param
     fig, artists = figures.draw(small.data(name), width=width)
     fig.canvas.draw()
-    return fig, artists
+    return name, fig, artists
 
 
 def test_no_text_leaves_the_page_or_covers_another(drawn):
-    fig, _ = drawn
+    _, fig, _ = drawn
     boxes = [(text.get_text(), text.get_window_extent()) for text in small.visible_texts(fig)]
     assert len(boxes) > 3
     for label, box in boxes:
@@ -70,11 +70,11 @@ def test_no_text_leaves_the_page_or_covers_another(drawn):
 
 
 def test_no_text_is_smaller_than_five_and_a_half_points(drawn):
-    assert min(text.get_fontsize() for text in small.visible_texts(drawn[0])) >= 5.25
+    assert min(text.get_fontsize() for text in small.visible_texts(drawn[1])) >= 5.25
 
 
 def test_a_figure_says_what_its_bands_lines_and_dots_are(drawn):
-    fig, artists = drawn
+    _, fig, artists = drawn
     assert "note" in artists or "legend" in artists
     bands = [c for ax in fig.axes for c in ax.collections if isinstance(c, PolyCollection)]
     if any(band.get_alpha() for band in bands):
@@ -83,17 +83,24 @@ def test_a_figure_says_what_its_bands_lines_and_dots_are(drawn):
 
 
 def test_numbers_have_minus_signs_and_not_hyphens(drawn):
-    for text in small.visible_texts(drawn[0]):
+    for text in small.visible_texts(drawn[1]):
         plain = re.sub(r"\$.*?\$", "", text.get_text())
         assert not re.search(r"(^|[\s(])-\d", plain), text
 
 
 def test_a_logarithmic_axis_has_more_than_one_label(drawn):
-    for ax in small.all_axes(drawn[0]):
+    for ax in small.all_axes(drawn[1]):
         for axis in (ax.xaxis, ax.yaxis):
             labels = small.tick_labels(axis)
             if axis.get_scale() == "log" and labels:
                 assert len(labels) >= (3 if axis is ax.yaxis else 2), (ax.get_title(), labels)
+
+
+def test_reprs_are_short(drawn):
+    name, fig, artists = drawn
+    data = small.data(name)
+    for value in (data, figures.Made(data, fig, artists), artists):
+        assert len(repr(value)) < 250, type(value)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -121,7 +128,14 @@ def test_a_figure_that_is_shown_later_keeps_its_style():
     np.testing.assert_array_equal(fig.canvas.buffer_rgba(), plain.canvas.buffer_rgba())
 
 
-@pytest.mark.parametrize("backend", ["inline", "module://matplotlib_inline.no_such", "nonsense"])
+@pytest.mark.parametrize(
+    "backend",
+    [
+        pytest.param("inline", marks=pytest.mark.long),
+        pytest.param("module://matplotlib_inline.no_such", marks=pytest.mark.long),
+        "nonsense",
+    ],
+)
 def test_no_backend_of_the_environment_stands_in_the_way(backend, tmp_path):
     (tmp_path / "matplotlibrc").write_text("axes.facecolor: black\ntext.usetex: True\n")
     code = (
@@ -139,12 +153,3 @@ def test_no_backend_of_the_environment_stands_in_the_way(backend, tmp_path):
     made = figures.make("4", tmp_path / "here", points=9, width="column")
     for path in made.paths[2:]:
         assert (tmp_path / "out" / path.name).read_bytes() == path.read_bytes(), path.name
-
-
-def test_reprs_are_short():
-    for name in NAMES:
-        data = small.data(name)
-        fig, artists = figures.draw(data, width=3.5)
-        made = figures.Made(data, fig, artists)
-        for value in (data, made, artists):
-            assert len(repr(value)) < 250, (name, type(value))

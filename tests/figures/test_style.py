@@ -1,4 +1,4 @@
-"""Appearances: told apart in grey and by line and marker, whatever is compared."""
+"""Appearances of methods differ also in grey, by line style and marker."""
 
 import itertools
 

@@ -1,4 +1,4 @@
-"""Files are never half-written and never trusted."""
+"""Archives: written atomically, and checked when read."""
 
 import io
 import json

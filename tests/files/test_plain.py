@@ -1,4 +1,4 @@
-"""What JSON can hold of anything that a result is made of."""
+"""Conversion of results to JSON values."""
 
 import json
 from collections import OrderedDict, namedtuple

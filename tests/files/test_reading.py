@@ -1,4 +1,4 @@
-"""Regular files are read; nothing else is waited for or read for ever."""
+"""Only regular files are read; pipes and devices are refused."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Files are whole or absent, and what cannot be written is found out before the work."""
+"""Files are complete or absent, and unwritable places are found before the work."""
 
 import errno
 import json

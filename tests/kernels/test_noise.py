@@ -1,4 +1,4 @@
-"""Noise: bit for bit NumPy's streams, and standard normal by every cheap statistic."""
+"""Noise: NumPy's streams bit for bit, and the statistics of standard normals."""
 
 import math
 

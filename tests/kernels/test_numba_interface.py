@@ -1,4 +1,4 @@
-"""Private parts of numba lie in one file, and what a numba without them gives is the same."""
+"""Private parts of numba are used in one file only, and results without them are the same."""
 
 import ast
 import json

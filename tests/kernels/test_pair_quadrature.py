@@ -117,7 +117,7 @@ def case(method, r, t, rng):
     [
         ("adam", 1),
         ("adam", 2),
-        ("m-svag", 3),
+        pytest.param("m-svag", 3, marks=pytest.mark.long),
         pytest.param("undeclared", 3, marks=pytest.mark.long),
         pytest.param("adam*", 2, marks=pytest.mark.long),
         pytest.param("adagrad", 1, marks=pytest.mark.long),

@@ -1,4 +1,4 @@
-"""Head and nodes together give a pair's integral: every class at its end, and none with a node to spare."""
+"""Head and nodes give a pair's integral at the end of every class, and no class has more nodes than needed."""
 
 import math
 

@@ -7,8 +7,10 @@ import pytest
 
 import qpsim
 from qpsim.kernels import columns, coupled, diagonal, dispatch, observed
+from qpsim.kernels.arguments import Lanes, Record, Steps
 from qpsim.kernels.jit import jit
 from qpsim.kernels.moments import ratio_or_zero as ratios
+from qpsim.kernels.noise import seed_lanes
 from qpsim.kernels.record import LARGEST_LOSS, record_loss
 from qpsim.simulation.stepsize import resolve
 
@@ -74,8 +76,15 @@ def test_quadratic_forms_of_columns(lanes):
     add_inner(a, a, out)
     np.testing.assert_allclose(out, (a * (a + b)).sum(axis=0), rtol=1e-12, atol=1e-13)
     gradient = np.full((5, lanes), NAN)
-    problem = qpsim.QuadraticProblem(q).prepared(qpsim.method("ssd"), GIVEN, 1, 1e-9)
-    coupled.start(problem.arguments, a, gradient, out)
+    method = qpsim.method("ssd")
+    problem = qpsim.QuadraticProblem(q).prepared(method, GIVEN, 1, 1e-9)
+    stream = seed_lanes(np.random.SeedSequence(0), 0, lanes)
+    where = Lanes(a, np.empty((0, 5, lanes)), stream, np.zeros(lanes, np.uint8))
+    none = Steps(0, GIVEN.code, np.empty(0), None, np.zeros(1, np.uint8))
+    record = Record(np.empty((0, lanes)), np.empty((0, lanes)), np.empty((0, lanes)))
+    out = coupled.advance(
+        method.hyper, problem.arguments, problem.n_normals, where, gradient, none, record
+    )
     np.testing.assert_allclose(gradient, q @ a, rtol=1e-12, atol=1e-13)
     np.testing.assert_allclose(out, 0.5 * np.einsum("il,ij,jl->l", a, q, a), rtol=1e-12)
     diagonal.excess_loss(np.arange(1.0, 6.0), a, out)

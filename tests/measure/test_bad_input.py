@@ -1,4 +1,4 @@
-"""What users give by mistake is refused with one sentence that names it and says what would be right."""
+"""Wrong arguments give one sentence that names them and says what would be right."""
 
 import numpy as np
 import pytest

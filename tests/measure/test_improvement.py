@@ -1,4 +1,4 @@
-"""Directions measured on quadratic problems of which everything is known."""
+"""Directions measured on quadratic problems, where the true values are known."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""A million coordinates fit into a gigabyte: gradients come one by one, and directions are never kept."""
+"""A million coordinates need less than a gigabyte: gradients are read one by one, and directions not stored."""
 
 import subprocess
 import sys

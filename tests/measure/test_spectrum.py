@@ -81,7 +81,10 @@ def test_extreme_eigenvalues_without_gaps_do_not_take_forever():
     assert found.n_products < 400
 
 
-@pytest.mark.parametrize("spectrum", ["uniform", "two clusters", "marchenko-pastur"])
+@pytest.mark.parametrize(
+    "spectrum",
+    [pytest.param("uniform", marks=pytest.mark.long), "two clusters", "marchenko-pastur"],
+)
 def test_lanczos_quadrature_finds_known_spectra(spectrum):
     rng, dim = np.random.default_rng(3), 200
     values = {

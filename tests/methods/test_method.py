@@ -1,4 +1,4 @@
-"""Rules and methods travel: to copies, to other processes, and into functions that name qpsim."""
+"""Copies of rules and methods, and sending them to other processes."""
 
 import copy
 import importlib.util

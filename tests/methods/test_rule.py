@@ -1,4 +1,4 @@
-"""The rule machinery: one scalar function, and everything that is read off it."""
+"""Declaring rules: the facts read from a scalar function, and their use."""
 
 import importlib
 import math

@@ -1,4 +1,4 @@
-"""What a rule declares is tried before the exact step believes it."""
+"""Tests of what a user's rule declares, before its first use."""
 
 import math
 
@@ -133,3 +133,22 @@ def test_a_state_of_nonsense(arguments):
 def test_a_gradient_is_numbers(gradient):
     with pytest.raises(MethodError, match="The gradient must be"):
         qpsim.method("sgd").update(gradient, qpsim.method("sgd").initial_state(1))
+
+
+GAIN = 1.0
+
+
+def test_a_rule_whose_constant_changes_after_it_was_compiled(monkeypatch):
+    """Machine code keeps the value that a global variable had; the rule as text would say another."""
+
+    def amplified(gradient, t):
+        return GAIN * gradient
+
+    made = qpsim.rule(amplified, closed_form="linear")
+    state = made().initial_state(1)
+    assert made().update(np.ones(1), state)[0] == 1.0
+    monkeypatch.setattr(f"{__name__}.GAIN", 3.0)
+    with pytest.raises(MethodError, match="declare the rule again"):
+        made().update(np.ones(1), state)
+    again = qpsim.rule(amplified, closed_form="linear")
+    assert again().update(np.ones(1), state)[0] == 3.0

@@ -1,4 +1,4 @@
-"""Obvious loop twins of the network backend: slow, short, one number at a time."""
+"""Simple, slow versions of the network backend in plain loops, for comparison."""
 
 import numpy as np
 

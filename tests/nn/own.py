@@ -1,4 +1,4 @@
-"""Layers, losses and transforms as a user writes them, for the tests of networks and training."""
+"""A user's layers, losses and transforms, for the tests of networks and training."""
 
 import numpy as np
 

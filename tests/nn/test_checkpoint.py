@@ -1,4 +1,4 @@
-"""Put down and taken up: the same bits, whole files, no other run's."""
+"""Checkpoints of trainings: the same bits, complete files, other runs refused."""
 
 import dataclasses
 import os

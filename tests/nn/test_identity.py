@@ -1,4 +1,4 @@
-"""What a run depends on: the same description for the same numbers, another for any other."""
+"""Descriptions of runs: equal for equal numbers, different otherwise."""
 
 import functools
 import importlib

@@ -1,4 +1,4 @@
-"""Races of two methods from one point, on losses of which the winner is known."""
+"""Races of two methods from one point, on losses with a known winner."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Tasks: four fields are enough, everything is recorded, what makes no sense is refused at once."""
+"""Tasks: required fields, records, and refused values."""
 
 import json
 import pickle

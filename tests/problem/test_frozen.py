@@ -1,4 +1,4 @@
-"""No problem can be changed, nor a copy of it."""
+"""Problems and their copies cannot be changed."""
 
 import copy
 import pickle

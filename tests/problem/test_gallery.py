@@ -1,4 +1,4 @@
-"""Problems of the literature: they are what their sources say."""
+"""Published problems agree with their sources."""
 
 import numpy as np
 import pytest

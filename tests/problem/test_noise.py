@@ -1,4 +1,4 @@
-"""Gradient noise: six families and three laws, against draws, symmetries, and every bad input by its own sentence."""
+"""Gradient noise: six families and three laws, against draws and symmetries, and the error of every bad input."""
 
 import itertools
 import tracemalloc
@@ -254,7 +254,9 @@ def test_sgd_does_not_move_where_the_variance_is_infinite_and_says_so(dense, df)
     assert (run.step_size[:, 0] > 0.0).all()
 
 
-@pytest.mark.parametrize("method", ["svag", "va-ssd", "va-ssd-erf"])
+@pytest.mark.parametrize(
+    "method", ["svag", "va-ssd", pytest.param("va-ssd-erf", marks=pytest.mark.long)]
+)
 def test_an_infinite_relative_variance_stops_the_rules_that_divide_by_it_and_they_say_so(method):
     p = qpsim.QuadraticProblem(CURVATURES, OPTIMUM, noise=noise.white(0.5, df=1.5))
     with pytest.warns(InfiniteVarianceWarning, match=f"{method} does not move"):
@@ -275,6 +277,13 @@ def test_a_rule_that_grows_with_its_gradient_has_no_exact_step_where_the_varianc
     assert "\n" not in str(error.value)
     with pytest.raises(TheoryError, match="m-svag has no second moment"):
         theory.expected_improvement(p, "m-svag", np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "df", [0.5, *(pytest.param(df, marks=pytest.mark.long) for df in (1.5, 2.0))]
+)
+def test_a_bounded_direction_has_an_exact_step_where_the_variance_is_infinite(df):
+    p = qpsim.QuadraticProblem(CURVATURES, OPTIMUM, noise=noise.white(0.5, df=df))
     # Signs, and what divides by its own size, have moments of all orders.
     for method in ("ssd", "adam"):
         assert theory.expected_improvement(p, method, np.zeros(3)) > 0.0

@@ -1,4 +1,4 @@
-"""Problems: the formulas, the random laws, and every bad input by its own sentence."""
+"""Quadratic problems: formulas, random problems, and the error of every bad input."""
 
 import copy
 import math
@@ -417,3 +417,26 @@ def test_what_rounding_cannot_tell_from_zero_is_zero():
     assert flat.excess_loss([3.0, 2.0, 1.0]) == pytest.approx(0.0, abs=1e-12)
     run = qpsim.simulate(flat, "ssd", n_steps=5, n_replicates=3, rng=0, workers=1)
     assert np.isfinite(run.excess_loss).all() and (run.excess_loss >= 0.0).all()
+
+
+def test_a_singular_matrix_in_single_precision():
+    """As a framework computes them: neither quite symmetric nor quite without negative eigenvalues."""
+    draws = np.random.default_rng(3)
+    factor = draws.standard_normal((60, 3)).astype(np.float32)
+    low_rank = factor @ factor.T
+    assert np.linalg.eigvalsh(low_rank.astype(float)).min() < -1e-7
+    p = qpsim.QuadraticProblem(low_rank, noise=qpsim.noise.dense(low_rank))
+    assert p.eigenvalues.min() == 0.0
+    np.testing.assert_allclose(p.hessian, low_rank, atol=1e-5)
+    # No direction lowers the loss below 0 by more than rounding in double precision.
+    along = np.linalg.eigh(low_rank.astype(float))[1][:, 0]
+    assert p.excess_loss(along) > -1e-12
+    assert qpsim.LeastSquares(low_rank).eigenvalues.min() == 0.0
+    square = draws.standard_normal((60, 60)).astype(np.float32)
+    uneven = square @ np.diag(np.linspace(0.1, 3.0, 60, dtype=np.float32)) @ square.T
+    assert np.abs(uneven - uneven.T).max() > 0.0
+    assert qpsim.noise.dense(uneven).family == "dense"
+    # In double precision the same eigenvalue is no rounding.
+    for make in (qpsim.QuadraticProblem, qpsim.LeastSquares, qpsim.noise.dense):
+        with pytest.raises(ProblemError, match=r"smallest eigenvalue is -\d"):
+            make(low_rank.astype(float) - 1e-6 * np.eye(60))

@@ -1,4 +1,4 @@
-"""Every kind of problem, saved with its run and read again: the same problem, which runs to the same bits."""
+"""Every kind of problem, saved with a result and loaded: the same problem, with the same bits."""
 
 import numpy as np
 import pytest

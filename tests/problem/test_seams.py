@@ -1,4 +1,4 @@
-"""A user's own noise and own problem, each a few lines: the seams that the package is extended at."""
+"""Extending the package: a user's class of noise and a user's class of problems, each in a few lines."""
 
 from typing import NamedTuple
 

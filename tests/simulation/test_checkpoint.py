@@ -1,4 +1,4 @@
-"""A simulation that was ended goes on from its checkpoint to the very same bits."""
+"""A simulation continued from a checkpoint gives the same bits."""
 
 import json
 import os

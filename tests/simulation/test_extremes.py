@@ -1,4 +1,4 @@
-"""Numbers beyond what the formulas' squares and cubes can hold are refused, not rounded away."""
+"""Numbers whose squares and cubes overflow or underflow are refused."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor

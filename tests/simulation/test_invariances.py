@@ -1,4 +1,4 @@
-"""What must not depend on how a problem is written down."""
+"""Results do not depend on the units, the basis or the form of a problem."""
 
 import numpy as np
 import pytest

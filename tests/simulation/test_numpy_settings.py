@@ -1,4 +1,4 @@
-"""What the user told NumPy and Python to do with warnings changes nothing and stops nothing."""
+"""Settings of NumPy and Python for warnings have no influence."""
 
 import os
 import subprocess

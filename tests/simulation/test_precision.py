@@ -1,4 +1,4 @@
-"""float32 simulations: the same streams as float64, an error that no ensemble can see, and where they are refused."""
+"""float32 simulations: the streams of float64, errors below the standard error, and refused cases."""
 
 import numpy as np
 import pytest

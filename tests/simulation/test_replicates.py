@@ -1,4 +1,4 @@
-"""A replicate's bits are its own: they do not depend on workers, nor on how many replicates run beside it."""
+"""A replicate's bits do not depend on workers or on the number of replicates."""
 
 import numpy as np
 import pytest

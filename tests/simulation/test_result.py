@@ -1,4 +1,4 @@
-"""What a simulation leaves behind: frozen, named, saved and read again as it was."""
+"""Results: immutable, with named axes, saved and loaded."""
 
 import dataclasses
 import json

@@ -1,4 +1,4 @@
-"""Simulated trajectories against loop twins on the very same noise, and what may go wrong."""
+"""Simulated trajectories against plain loops with the same noise; divergence, memory, interrupts."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""The optimal step of a run at a hundred coordinates is the one that drawing its gradient again and again gives.
+"""Optimal steps of runs with a hundred coordinates agree with estimates from many drawn gradients.
 
 A run is followed to the state before a step, by the numbers that its first replicate drew. From there the gradient is
 drawn, the rule itself makes a direction of it, and the ratio of the averages of grad^T z and z^T Q z is compared with

@@ -1,4 +1,4 @@
-"""Experiment files: what they mean, what is refused and in which words, and never a traceback."""
+"""Experiment files: their meaning, and the error messages of wrong ones."""
 
 import io
 import json
@@ -437,3 +437,12 @@ def test_what_is_computed_is_saved_before_the_next_method_runs(tmp_path, monkeyp
     with pytest.raises(MemoryError):
         experiment.run(workers=1)
     assert qpsim.load(tmp_path / "sgd.npz").n_steps == 4
+
+
+def test_a_label_that_the_systems_file_names_cannot_hold(monkeypatch):
+    """As under an ASCII locale without Python's UTF-8 mode."""
+    monkeypatch.setattr(spec_keys.os, "fsencode", lambda name: name.encode("ascii"))
+    names = [spec_keys.file_name(label) for label in ("größe", "grüße", "adam* 中")]
+    assert len(set(names)) == 3
+    assert all(name.isascii() and "/" not in name and "\\" not in name for name in names)
+    assert spec_keys.label("label", "größe") == "größe"

@@ -1,4 +1,4 @@
-"""The interval of a median of grouped values: its definition, its limits, and how often it covers."""
+"""The interval of a median of grouped values: definition, limits and coverage."""
 
 import math
 from itertools import pairwise, product

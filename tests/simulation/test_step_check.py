@@ -1,4 +1,4 @@
-"""Draws say whether an optimal step is too long: also where the rule's quadrature has missed something."""
+"""The test of a user's optimal steps by draws finds what the quadrature has missed."""
 
 import warnings
 

@@ -1,4 +1,4 @@
-"""Sweeps small enough that a test may run them whole, and what a store's data are, byte for byte."""
+"""Small sweeps for tests, and the bytes of a store's data."""
 
 from pathlib import Path
 

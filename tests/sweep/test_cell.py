@@ -1,4 +1,4 @@
-"""A cell's file: the parameters alone decide its bytes, and any other byte is found out."""
+"""The file of a cell: its bytes depend on the parameters only, and every changed byte is found."""
 
 import io
 

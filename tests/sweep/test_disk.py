@@ -1,4 +1,4 @@
-"""A disk that is full or read-only: one sentence, nothing half-written, and the next run goes on."""
+"""A full or read-only disk: one error, no incomplete files, and the next run continues."""
 
 import subprocess
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Threads, processes and anybody's executor give the same bytes; a dead worker costs a repetition."""
+"""Threads, processes and other executors give the same bytes, also after a worker has died."""
 
 import multiprocessing
 import os

@@ -1,4 +1,4 @@
-"""The specification of a sweep: canonical, ordered, and refused as a whole when a part is wrong."""
+"""The specification of a sweep: canonical form, order, and errors."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Killed with SIGKILL at any moment and started again, a sweep ends with the same bytes."""
+"""A sweep that was killed at any moment and started again gives the same bytes."""
 
 import os
 import random

@@ -1,4 +1,4 @@
-"""One sweep at a time on a store; what has the lock's name and is none is never written to."""
+"""One sweep at a time on a store; other files with the lock's name are not changed."""
 
 import errno
 import fcntl

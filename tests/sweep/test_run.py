@@ -1,4 +1,4 @@
-"""The loop: failures are kept and told of, and never stop the rest; what was paid for is not lost."""
+"""Running sweeps: failures are recorded and do not stop other cells; finished cells are kept."""
 
 import json
 import threading

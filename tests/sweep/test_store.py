@@ -1,4 +1,4 @@
-"""A store keeps what is finished, refuses what is another's, and puts aside what does not belong."""
+"""Stores: finished cells, refusal of other sweeps, quarantine of other files."""
 
 import json
 import os

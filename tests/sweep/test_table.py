@@ -1,4 +1,4 @@
-"""What comes out of a store: tidy rows, CSV, Parquet, and an array over the grid."""
+"""Tables of a store: rows, CSV, Parquet, and an array over the grid."""
 
 import csv
 import io

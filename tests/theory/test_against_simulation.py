@@ -1,4 +1,4 @@
-"""Theory and simulation, which know nothing of each other, meet here."""
+"""Comparison of theory and simulation, which do not use each other."""
 
 import numpy as np
 import pytest

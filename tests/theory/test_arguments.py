@@ -1,4 +1,4 @@
-"""Whatever is given, a public function answers with a number or with one of our errors."""
+"""Public functions return a number or raise one of the package's errors, for any arguments."""
 
 import numpy as np
 import pytest

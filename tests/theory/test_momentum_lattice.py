@@ -45,7 +45,9 @@ def test_two_steps_are_an_integral_over_the_first_gradient(mu):
     assert found[2] == pytest.approx(below + above, rel=1e-9)
 
 
-@pytest.mark.parametrize(("mu", "level"), [(0.5, 1.0), (0.9, 0.5), (0.95, 3.0)])
+@pytest.mark.parametrize(
+    ("mu", "level"), [(0.5, 1.0), (0.9, 0.5), pytest.param(0.95, 3.0, marks=pytest.mark.long)]
+)
 def test_an_ensemble_agrees_within_four_standard_errors(mu, level):
     # The noise of coordinates may be correlated: each one's walk has a law of its own.
     factor = level * np.array([[1.0], [0.5], [1.0], [0.2]])

@@ -1,4 +1,4 @@
-"""The room's doors: what importing and using it brings along, and that it stands alone."""
+"""Imports of the theory: what it loads, and that it does not use the simulation."""
 
 import subprocess
 import sys

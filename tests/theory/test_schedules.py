@@ -223,7 +223,7 @@ def test_a_schedule_is_plain_json_and_says_what_it_is():
 @pytest.mark.parametrize(
     ("arguments", "more", "error", "match"),
     [
-        (("ssd", 5), {}, MethodError, "linear in the gradient"),
+        (("m-ssd", 5), {}, MethodError, "linear in the gradient"),
         (("adam", 5), {}, MethodError, "not for adam"),
         (("sgd", 0), {}, TheoryError, "n_steps"),
         (("sgd", 5), {"family": "quadratic"}, StepSizeError, "not 'quadratic'"),

@@ -1,4 +1,4 @@
-"""Counts of steps by jumps, beside the recursion walked through."""
+"""Counts of steps by jumps, beside the recursion step by step."""
 
 import math
 

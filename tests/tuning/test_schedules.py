@@ -8,8 +8,12 @@ import pytest
 import qpsim
 from qpsim import theory
 from qpsim.errors import MethodError, StepSizeError
+from qpsim.theory import families
 from qpsim.theory import schedules as exact
 from qpsim.tuning import schedules
+
+# Sign descent, which as such is planned by its law.
+SIGN = qpsim.method("m-ssd", momentum=0.0)
 
 
 def problem():
@@ -27,7 +31,7 @@ def test_linear_methods_are_planned_exactly():
 def test_sign_descent_in_one_coordinate_agrees_with_brute_force(n_steps):
     p = problem()
     found = qpsim.best_schedule(
-        p, "ssd", n_steps, family="piecewise", n_pieces=n_steps, n_replicates=512, workers=1
+        p, SIGN, n_steps, family="piecewise", n_pieces=n_steps, n_replicates=512, workers=1
     )
     assert found.step_size.shape == (n_steps,)
     # Multiples of one number have an exact law.
@@ -43,7 +47,7 @@ def test_sign_descent_in_one_coordinate_agrees_with_brute_force(n_steps):
 
 def test_the_loss_is_that_of_fresh_noise_with_its_standard_error():
     p = problem()
-    found = qpsim.best_schedule(p, "ssd", 6, family="linear", n_replicates=128, workers=1)
+    found = qpsim.best_schedule(p, SIGN, 6, family="linear", n_replicates=128, workers=1)
     run = qpsim.simulate(p, "ssd", found.step_size, 6, 4000, rng=9, workers=1).excess_loss
     error = np.hypot(run.std(axis=0, ddof=1) / np.sqrt(4000), found.standard_error)
     assert (np.abs(run.mean(axis=0) - found.expected_excess_loss) <= 4.0 * error + 1e-12).all()
@@ -54,8 +58,8 @@ def test_the_loss_is_that_of_fresh_noise_with_its_standard_error():
 def test_no_constant_step_of_the_grid_is_better(family):
     p = problem()
     more = {"n_replicates": 256, "rng": 3, "workers": 1}
-    found = qpsim.best_schedule(p, "ssd", 8, family=family, n_pieces=2, **more)
-    search = qpsim.best_constant_step(p, "ssd", 8, 256, rng=3, workers=1)
+    found = qpsim.best_schedule(p, SIGN, 8, family=family, n_pieces=2, **more)
+    search = qpsim.best_constant_step(p, SIGN, 8, 256, rng=3, workers=1)
     constant = theory.expected_excess_loss(p, "ssd", [0.0], search.best, 8)[-1]
     assert found.value < constant + 4.0 * found.standard_error[-1]
 
@@ -67,6 +71,33 @@ def test_other_problems_and_the_mean_loss_over_the_steps():
     )
     assert found.value == pytest.approx(found.expected_excess_loss[1:].mean(), rel=1e-12)
     assert found.expected_excess_loss[-1] < found.expected_excess_loss[0]
+
+
+def test_families_searched_together_are_those_searched_alone():
+    p = problem()
+    more = {"n_pieces": 2, "n_replicates": 16, "rng": 3, "workers": 1}
+    names = ("piecewise", "linear", "inverse-time")
+    together = schedules.simulated_schedules(
+        p, SIGN, 5, None, names, objective="final", batch_size=1, **more
+    )
+    for name, one in zip(names, together, strict=True):
+        alone = qpsim.best_schedule(p, SIGN, 5, family=name, **more)
+        assert one.to_dict() == alone.to_dict()
+
+
+def test_families_searched_together_share_the_search_for_a_constant_step(monkeypatch):
+    asked = []
+
+    def counted(*arguments, **options):
+        asked.append(arguments)
+        return qpsim.best_constant_step(*arguments, **options)
+
+    monkeypatch.setattr(schedules, "best_constant_step", counted)
+    options = {"n_pieces": 2, "n_replicates": 8, "rng": 0, "workers": 1}
+    schedules.simulated_schedules(
+        problem(), SIGN, 4, None, families.NAMES, objective="final", batch_size=1, **options
+    )
+    assert len(asked) == 1
 
 
 def test_a_piece_begins_with_its_mean_step():
@@ -86,4 +117,4 @@ def test_a_piece_begins_with_its_mean_step():
 )
 def test_what_cannot_be_searched_is_said(more, error, said):
     with pytest.raises(error, match=said):
-        qpsim.best_schedule(problem(), "ssd", 3, **more)
+        qpsim.best_schedule(problem(), SIGN, 3, **more)

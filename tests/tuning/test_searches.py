@@ -1,4 +1,4 @@
-"""Searches ask for runs and are sent their histories; a bar counts what they have asked for."""
+"""Searches get the histories of the runs that they ask for; the progress bar counts them."""
 
 import dataclasses
 

@@ -130,5 +130,5 @@ def test_with_a_law_they_are_counted_on_its_risk():
         assert (risk - bound)[int(found.interval[0])] <= 2.5
     closed = qpsim.steps_to_loss(p, "ssd", 2.5, law="closure", **given)
     assert not closed.is_exact and repr(closed).endswith("closure law>")
-    with pytest.raises(SimulationError, match="initial_square serves counts of linear methods"):
+    with pytest.raises(SimulationError, match="initial_square serves exact counts"):
         qpsim.steps_to_loss(p, "ssd", 0.05, law="exact", initial_square=1.0)

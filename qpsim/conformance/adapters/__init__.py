@@ -1,4 +1,4 @@
-"""Optimizers of several libraries, brought to one form. A library is imported only for an object of it.
+"""One interface for optimizers of several libraries. A library is imported only for an object of it.
 
 What can be given: a pair ``(init, update)`` of functions, an optax transformation or one of optax's
 functions, a Keras optimizer or its class, a class of torch optimizers, or a factory

@@ -1,4 +1,4 @@
-"""What the check needs of an optimizer, whatever library it is from."""
+"""The interface of an optimizer that the check uses, for every library."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Values = list[np.ndarray]
 
 
 class InPlaceSurprise(Exception):
-    """An optimizer has changed what it was only to read; the text says what."""
+    """An optimizer has changed an input in place; the text says which."""
 
 
 class Run(ABC):

@@ -1,7 +1,8 @@
-"""Data for networks: readers of files as distributed, data that come along, the order of batches.
+"""Data for networks: readers of the original files, built-in data, transforms, and the order of batches.
 
-Nothing is ever downloaded. A reader gives a `Dataset`; `Batches` turns its training split into a
-stream that resumes bit for bit; a transform says what a stored example becomes on its way.
+Nothing is downloaded. ``mnist``, ``cifar``, ``digits`` and ``synthetic`` make a `Dataset` (``dataset``); ``files``
+reads their files. ``batches`` has the order of the training examples, ``augment`` the transforms, ``streams`` their
+random numbers. A new data set is a file with a function that returns a `Dataset`.
 """
 
 from qpsim.nn.data.augment import CifarAugmentation, PixelNoise, Plain, Transform

@@ -1,8 +1,8 @@
-"""What happens to examples between storage and network: scaling, fresh noise, CIFAR's distortions.
+"""Transforms of examples before they go to the network: scaling, noise, CIFAR's distortions.
 
 A transform is an object with two methods: ``training`` draws from the generator it is given (every
-step has its own, see `qpsim.nn.data.streams`), ``evaluation`` draws nothing. It keeps no state
-between calls, so that a run can stop and resume anywhere.
+step has its own, see `qpsim.nn.data.streams`), ``evaluation`` draws nothing. It has no state, so
+that a run can be continued at any step.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Floats = NDArray[np.float32]
 
 
 class Transform(Protocol):
-    """What a transform must have; any object with these two methods is one.
+    """The interface of a transform: any object with these two methods.
 
     Both take stored examples (batch, ...), ``uint8`` or ``float32`` and read-only, and return what
     the network reads, an array of numbers (batch, ...) that may have another shape.
@@ -40,11 +40,11 @@ class Transform(Protocol):
     """
 
     def training(self, images: NDArray[Any], generator: np.random.Generator) -> NDArray[Any]:
-        """What a training step sees; random numbers come from the generator alone."""
+        """The examples for a training step; random numbers are drawn only from the generator."""
         ...
 
     def evaluation(self, images: NDArray[Any]) -> NDArray[Any]:
-        """What an evaluation sees."""
+        """The examples for an evaluation."""
         ...
 
 
@@ -61,7 +61,7 @@ class Plain:
 
 @dataclass(frozen=True)
 class PixelNoise:
-    """Independent normal noise on every pixel, drawn afresh at every step; none at evaluation.
+    """Independent normal noise on every pixel, drawn anew in every step; none at evaluation.
 
     Parameters
     ----------
@@ -103,9 +103,9 @@ class CifarAugmentation:
     factors are uniform in their intervals. For evaluation: only standardise.
 
     The paper says no more than "random cropping of sub-images, left-right mirroring, color
-    distortion"; the steps and numbers are those of the same group's later benchmark (DeepOBS),
-    an assumption, and each can be set. There the colours are 0..255, so that a brightness of
-    63 / 255 does next to nothing; here it means what it says, a quarter of the grey range.
+    distortion"; the steps and numbers are those of the same group's later benchmark (DeepOBS), an
+    assumption, and each can be set. There the colours are 0..255, so that a brightness of 63 / 255
+    has almost no effect; here it is a quarter of the range of colours.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class CifarAugmentation:
 
 
 def _chunks(n: int) -> Iterator[slice]:
-    """Few enough images at a time that their planes stay in the cache: a third of the time."""
+    """Chunks of images that stay in the cache, which makes this three times as fast."""
     return (slice(start, start + 64) for start in range(0, n, 64))
 
 
@@ -195,7 +195,7 @@ def _crop(
     width = columns + 2 * padding
     padded = np.zeros((n, rows + 2 * padding, width, channels), dtype=images.dtype)
     padded[:, padding : padding + rows, padding : padding + columns] = images
-    # A window's rows are contiguous runs when pixel and channel share an axis.
+    # With pixel and channel on one axis, the rows of a window are contiguous.
     runs = padded.reshape(n, rows + 2 * padding, width * channels)
     windows = np.lib.stride_tricks.sliding_window_view(runs, (rows, columns * channels), (1, 2))
     return windows[np.arange(n), top, left * channels].reshape(images.shape)

@@ -1,9 +1,9 @@
-"""The data order: which examples, and which random distortion of them, a training step sees.
+"""The data order: the examples of each training step, and their random distortions.
 
-A batch is a function of the seed and the number of the step: an epoch is a shuffle of the examples,
-a step takes the next slice of it, and its transform draws from a generator that belongs to the step
-alone. The state is one counter beside the seeds, and a resumed run sees the same bits as an
-uninterrupted one.
+A batch is a function of the seed and the number of the step: an epoch is a random order of the
+examples, a step has the next slice of it, and the transform has a generator for each step. The
+state is only a counter and the seeds, and a continued run gets the same bits as an uninterrupted
+one.
 """
 
 from __future__ import annotations
@@ -28,9 +28,8 @@ _ORDER, _TRANSFORM = range(2)
 class Batches:
     """An endless iterator over training batches.
 
-    Every epoch is a fresh shuffle, cut into batches of exactly `batch_size`. The few examples left
-    over at its end are skipped, so that all gradients have the noise of one batch size, which the
-    estimate of Eq. 44 presumes.
+    Every epoch is a new random order, divided into batches of exactly `batch_size`. The remaining
+    examples at its end are skipped, so that all batches have the same size, which Eq. 44 assumes.
 
     Parameters
     ----------
@@ -46,7 +45,7 @@ class Batches:
     Attributes
     ----------
     step : int
-        Batches handed out so far.
+        Number of batches so far.
     batches_per_epoch : int
 
     Raises
@@ -109,7 +108,7 @@ class Batches:
         return np.asarray(images), self.split.labels[chosen]
 
     def indices(self, step: int) -> np.ndarray:
-        """Which examples step `step` sees, (batch,)."""
+        """Indices of the examples of step `step`, (batch,)."""
         epoch, position = divmod(step, self.batches_per_epoch)
         cached_epoch, order = self._shuffled
         if epoch != cached_epoch:
@@ -119,7 +118,7 @@ class Batches:
 
     @property
     def epoch(self) -> float:
-        """Epochs gone by, counted in whole batches."""
+        """Number of finished epochs."""
         return self.step / self.batches_per_epoch
 
     def state(self) -> dict[str, Any]:
@@ -132,7 +131,7 @@ class Batches:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on exactly where the iterator that wrote `state` was, with its seed.
+        """Continue exactly where the iterator with this `state` was, with its seed.
 
         Raises
         ------

@@ -1,9 +1,8 @@
-"""CIFAR-10 and CIFAR-100 in their binary versions, as a folder or as the archive distributed.
+"""Reads CIFAR-10 and CIFAR-100 in their binary versions, from a folder or the original archive.
 
 A file is a row of records: one or two label bytes, then an image of 3072 bytes, the red plane, then
-green, then blue, each by rows. Nothing in it says how many records belong there, but both data sets
-have five training images for each test image: a file cut short at the end of a record is found out
-by that.
+green, then blue, each by rows. The file does not contain the number of records. Both data sets have
+five training images for each test image, by which a file that ends too early is recognised.
 Reference: A. Krizhevsky, "Learning multiple layers of features from tiny images", 2009.
 """
 
@@ -41,7 +40,7 @@ class _Format:
     label: int  # which byte of a record is the label
     label_bytes: int
     n_classes: int
-    # The version made of pickles, which is not read: names by which it is recognised.
+    # Names by which the version made of pickles, which is not read, is recognised.
     pickled: tuple[str, ...]
 
 
@@ -92,8 +91,8 @@ def load_cifar10(directory: str | os.PathLike[str]) -> Dataset:
 
     Notes
     -----
-    The python version is made of pickles, and reading a pickle can run any code. Who trusts its
-    source converts it, in the folder that holds ``cifar-10-batches-py``::
+    The python version consists of pickles, and reading a pickle can run any code. If you trust its
+    source, convert it, in the folder that has ``cifar-10-batches-py``::
 
         import os, pickle, numpy
         os.makedirs("cifar-10-batches-bin", exist_ok=True)

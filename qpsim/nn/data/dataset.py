@@ -1,8 +1,8 @@
-"""A data set: training and test examples with their targets, and a name and fingerprint to tell it.
+"""``Dataset``: training and test examples with their targets, a name and a fingerprint.
 
-Images are kept as ``uint8`` where they are distributed so, in (example, row, column, channel)
+Images are stored as ``uint8`` if they are distributed so, in (example, row, column, channel)
 order, and become ``float32`` one batch at a time: CIFAR then takes 184 MB of memory, not 737.
-Everything else is kept as ``float32``.
+Everything else is stored as ``float32``.
 """
 
 from __future__ import annotations
@@ -217,8 +217,8 @@ class Dataset:
     def fingerprint(self) -> str:
         """Hash of all examples and targets, 32 hexadecimal digits.
 
-        It says what the data are, whatever their name, and whether the examples are kept as images
-        or as vectors.
+        It depends on the data, not on their name, and on whether the examples are images or
+        vectors.
 
         Examples
         --------
@@ -270,7 +270,7 @@ class Dataset:
 def _targets(values: Any) -> NDArray[Any]:
     """Class labels (n,) int64, or targets of a regression (n, k) float32."""
     found = checks.array("the array of labels", values, DataError)
-    # A nullable column of integers, which NumPy knows as objects only, is one of integers still.
+    # A nullable column of integers becomes an object array in NumPy; it counts as integers here.
     whole = getattr(getattr(values, "dtype", None), "kind", found.dtype.kind) in "iu"
     if found.ndim == 2 and found.shape[1] == 1 and (whole or found.dtype.kind in "iu"):
         found = found[:, 0]

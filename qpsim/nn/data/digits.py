@@ -1,4 +1,4 @@
-"""The 1797 handwritten digits of 8 x 8 pixels that come with scikit-learn: real data at hand.
+"""The 1797 handwritten digits of 8 x 8 pixels that are part of scikit-learn.
 
 The same 1437 training and 360 test examples every time, as images or, for a regression whose
 features are uncorrelated and mixed, whitened and rotated.
@@ -16,7 +16,7 @@ from qpsim.nn.data.streams import Stream
 __all__ = ["load_digits", "whitened_digits"]
 
 N_TRAIN = 1437
-# Fixed for good: results on the digits compare only when everyone holds out the same ones.
+# Must not change, so that all results on the digits have the same test examples.
 _SPLIT_SEED = 1797
 _ROTATION_SEED = 64
 _RIDGE = 1e-3

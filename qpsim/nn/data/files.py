@@ -1,9 +1,9 @@
-"""Reading data files that may be anything: never more bytes than the format allows.
+"""Reads data files safely: never more bytes than the format allows.
 
-A size in a header is only a claim. Files are read up to a limit that their reader names, compressed
-ones too, so that neither a wrong header nor a decompression bomb can use up the memory. Only
-regular files are opened (a link to one counts): a pipe or a device could block or never end. Tar
-archives are read in memory, member by member; nothing is ever written to disk.
+A size in a header may be wrong. Files, also compressed ones, are read up to a given limit, so that
+neither a wrong header nor a decompression bomb can fill the memory. Only regular files are opened
+(a link to one counts): a pipe or a device could block or never end. Tar archives are read in
+memory, member by member; nothing is ever written to disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ __all__ = ["check_directory", "find_file", "read_file", "read_tar_members"]
 
 _BLOCK = 512
 _GZIP = b"\x1f\x8b"
-# The CIFAR archives unpack to 186 MB at most; what goes on for longer than this is none of them.
+# Largest size of an unpacked archive; the CIFAR archives have at most 186 MB.
 _ARCHIVE_LIMIT = 400_000_000
 _MEMBER_LIMIT = 1000
 
@@ -89,7 +89,7 @@ def read_tar_members(path: Path, limits: Mapping[str, int]) -> dict[str, bytes]:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Turn the ways in which reading can fail into sentences."""
+    """Turn errors of reading into DataErrors."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

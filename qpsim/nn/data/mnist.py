@@ -1,9 +1,9 @@
-"""MNIST and data sets distributed in the same files: four IDX files, plain or packed with gzip.
+"""Reads MNIST and data sets with the same files: four IDX files, plain or compressed by gzip.
 
 An IDX file starts with two zero bytes, the element type (8 = unsigned byte), the number of
 dimensions, and their sizes as big-endian 32-bit integers; then come the elements. Fashion-MNIST and
-others come in files of the very same names, so that the content has to tell which one it is.
-Reference: Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
+others have files of the same names, so that the data set is recognised by its content. Reference:
+Y. LeCun, C. Cortes, C. Burges, "The MNIST database of handwritten digits".
 """
 
 from __future__ import annotations

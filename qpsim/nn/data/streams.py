@@ -1,8 +1,8 @@
-"""Random streams for runs that can be interrupted: one generator for every count.
+"""Random streams for runs that can be interrupted: one generator for every value of a counter.
 
-The n-th generator of a stream is a function of the seed and n alone. To resume a run it is enough
-to remember the seed and how far it was, which are plain integers; the inner state of a generator
-need not be saved, and nothing else that draws random numbers can disturb it.
+The n-th generator of a stream is a function of the seed and n alone. To continue a run, the seed
+and the counter are enough; the state of a generator need not be saved, and other code that draws
+random numbers has no influence.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Stream:
         self._sequence: np.random.SeedSequence = sequence
 
     def at(self, count: int) -> np.random.Generator:
-        """The generator of one count (a step, an epoch), the same whenever it is asked for."""
+        """The generator for one value of the counter (a step, an epoch), always the same."""
         return np.random.Generator(np.random.SFC64(self._below(_DRAWS, count)))
 
     def permutation(self, n: int, count: int) -> np.ndarray:

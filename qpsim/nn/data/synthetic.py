@@ -1,9 +1,9 @@
 """Images without a data set: noisy, shifted copies of one smooth random template for each class.
 
-It is a problem to exercise networks on, of any shape and size, and nothing more: classes are as
-far apart as smooth random fields are, and the noise is smooth too, so that a filter cannot simply
-average it away. Labels are wrong for a stated part of the training examples only, so that the
-training loss has a floor and the test accuracy still says what was learned.
+It is a problem of any shape and size for tests of networks. Classes differ like smooth random
+fields, and the noise is smooth too, so that averaging does not remove it. Only training labels may
+be wrong, a given fraction of them, so that the training loss cannot become 0 and the test accuracy
+still shows what was learned.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""The compiled inner loops of the network backend: arrays in, ``out`` arrays filled, no checks."""
+"""The compiled inner loops of networks: arrays in, ``out`` arrays filled, no checks.
+
+``dense``, ``convolution``, ``winograd``, ``pooling`` and ``masks`` (dropout) belong to the layers of the same names;
+``blas`` calls SciPy's BLAS from compiled code, ``lanes`` computes with sixteen float32 at a time.
+"""
 
 from functools import cache
 

@@ -1,9 +1,8 @@
-"""Matrix products from inside compiled code, by the BLAS that SciPy brings.
+"""Matrix products in compiled code, by the BLAS of SciPy.
 
-Inside a kernel ``numpy.dot`` accepts only contiguous arrays, so a convolution would have to copy
-every patch of the image first. BLAS's own ``gemm`` takes leading dimensions, with which it reads the
-image in place. Its address is passed to the kernels as an integer: a kernel with the address as a
-constant could not be cached on disk.
+Inside a kernel ``numpy.dot`` accepts only contiguous arrays, so a convolution would have to copy every patch of the
+image first. ``gemm`` of BLAS has leading dimensions, with which it can read the image without a copy. Its address is
+passed to the kernels as an integer: a kernel with the address as a constant could not be cached on disk.
 """
 
 from functools import cache

@@ -1,4 +1,4 @@
-"""A dense layer's three products, cut into blocks that OpenBLAS multiplies without packing.
+"""The three products of a dense layer, divided into blocks that OpenBLAS multiplies without packing.
 
 A BLAS first copies ("packs") large matrices, which takes a fifth of the time for a hundred rows.
 OpenBLAS multiplies blocks of 64 columns and at most ``BLOCK`` multiplications without that.

@@ -1,10 +1,10 @@
-"""Sixteen float32 at a time, for kernels that work on more arrays than LLVM can tell apart.
+"""Computing with sixteen float32 at a time, for kernels with too many arrays for LLVM to vectorise.
 
-LLVM vectorises a loop only if it can rule out that a store changes what is loaded next. With dozens
-of rows and strides known at run time only, it checks that at every entry, or gives up. These kernels
-therefore load ``LANES`` neighbouring numbers from an address as one value, compute with such values as
-with scalars, and store them. LLVM cuts them to the width of the processor's vectors. Multiplication
-and addition may be fused. Formulas written for lanes take plain numbers as well.
+LLVM vectorises a loop only if it can exclude that a store changes what is loaded next. With dozens of rows and strides
+that are known only at run time, it checks this at every entry, or does not vectorise. These kernels therefore load
+``LANES`` neighbouring numbers from an address as one value, compute with such values as with scalars, and store them.
+LLVM cuts them to the width of the processor's vectors. Multiplication and addition may be fused. Formulas written for
+lanes take plain numbers as well.
 """
 
 import operator

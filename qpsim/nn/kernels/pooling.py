@@ -1,4 +1,4 @@
-"""Max-pooling that remembers in one byte which pixel of the window was the largest.
+"""Max-pooling, which stores in one byte which pixel of the window was the largest.
 
 For sixteen float32 channels at a time: :mod:`qpsim.nn.kernels.pooling_lanes`.
 """

@@ -1,4 +1,9 @@
-"""What a network is made of: plain descriptions, until a `Network` binds copies of them."""
+"""The layers of a network. A layer object describes the layer; a ``Network`` makes a copy of it with its own memory.
+
+``base`` has the class ``Layer``; ``dense``, ``convolution``, ``pooling`` and ``elementwise`` have the layers,
+``winograd`` a faster convolution, ``fusion`` the ReLUs that run together with the layer before. A new layer is a class
+derived from ``Layer``, as in ``elementwise``.
+"""
 
 from qpsim.nn.layers.base import Context, Field, Layer, Parameter
 from qpsim.nn.layers.convolution import Conv2D

@@ -1,7 +1,7 @@
-"""What a layer is: two maps, forward and backward, on any block of examples.
+"""The base class of layers: a forward and a backward pass on a block of examples.
 
 Between two layers lies a `Field`: the activations of one example, (height, width, channels) or
-(features,), perhaps with a margin of zeros that the next convolution wants around its image. A
+(features,), with a margin of zeros if the next convolution needs one around its image. A
 layer reads the field before it and writes the field after it; the arrays of gradients have the same
 shapes. Layers that work in place have the same field on both sides.
 """
@@ -14,6 +14,8 @@ import numpy as np
 
 from qpsim.errors import NetworkError
 from qpsim.nn.initializers import Initializer
+
+Array = np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,14 @@ class Field:
 
 @dataclass
 class Context:
-    """What a layer is told about the examples that it works on, a part of the batch at a time.
+    """Information for a layer about the examples of one call, which are a part of the batch.
 
     Attributes
     ----------
     first : int
         Number in the batch of the first of these examples.
     dropout_key : int or None
-        Decides what is dropped; None when nothing is.
+        Key of the dropout masks; None without dropout.
     scale : float
         What a gradient must be multiplied by, before it is squared, to be that of a single
         example's loss: the number of examples in the batch, over which the loss is a mean.
@@ -116,20 +118,19 @@ class Context:
 
 
 class Layer:
-    """Base of all layers, and of a layer of one's own: the identity, without parameters.
+    """Base of all layers, also of a user's own. It is itself the identity, without parameters.
 
-    A subclass defines ``forward`` and ``backward``, and what else differs from the identity. Both
-    are called for some of the batch's examples at a time, by several threads at once: a layer must
-    treat each example by itself, and keep nothing on ``self`` between calls. ``backward`` is given
-    the inputs and outputs again; what else it needs, ``context.memory`` holds.
+    A subclass defines ``forward`` and ``backward``, and whatever else differs from the identity. Both are called for a
+    part of the batch, by several threads at the same time: a layer must treat each example independently, and store
+    nothing in ``self`` between calls. ``backward`` gets the inputs and outputs again; anything else must be stored in
+    ``context.memory``.
 
     Attributes
     ----------
     in_place : bool
         The output takes the place of the input; then both have one shape.
     reads_input, reads_output : bool
-        Whether ``backward`` needs the values that went in, or came out. What it does not need is
-        not kept for it.
+        Whether ``backward`` needs the inputs, or the outputs. What it does not need is not stored.
     whole_fields : bool
         Whether the arrays are the memory between two layers with its margin, as `Field` describes,
         instead of the image alone.
@@ -202,18 +203,11 @@ class Layer:
     def prepare(self, backward: bool) -> None:
         """Called before a forward (and backward) pass: the parameters may have changed."""
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """Fill y from x."""
         y[:] = x
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """Fill dx (if not None) from dy, and add the parameters' gradients to the context's."""
         if dx is not None:
             dx[:] = dy
@@ -229,7 +223,7 @@ def image_shape(layer: Layer, shape: tuple[int, ...]) -> tuple[int, int, int]:
 
 
 def positive(layer: str, **sizes: int) -> None:
-    """Refuse sizes that are not integers of at least 1."""
+    """Raise NetworkError for sizes that are not integers of at least 1."""
     for name, size in sizes.items():
         if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
             raise NetworkError(f"{layer}'s {name} must be an integer of at least 1, got {size!r}")

@@ -8,6 +8,7 @@ import numpy as np
 from qpsim.errors import NetworkError
 from qpsim.nn.initializers import Initializer, glorot_normal, zeros
 from qpsim.nn.layers.base import (
+    Array,
     Context,
     Field,
     Layer,
@@ -20,16 +21,16 @@ from qpsim.nn.layers.base import (
 from qpsim.nn.layers.winograd import Winograd, suits
 from qpsim.nn.memory import aligned_zeros
 
-# With fewer channels than this, a product per kernel position is mostly overhead.
+# With fewer channels than this, separate products for each kernel position are too small.
 _FEW_CHANNELS = 16
 # Up to this many multiplications OpenBLAS multiplies without packing where it has kernels for it,
 # and this many pixels are enough for a product by the weights' gradient to be efficient.
 _SMALL_PRODUCT = 1e6
 _ENOUGH_PIXELS = 128
-# Of the second-level cache, what a group of images may take beside the weights.
+# Bytes of the second-level cache for a group of images, besides the weights.
 _GROUP_BYTES = 4e5
 _MANY_PIXELS = 256
-# From this many pixels on a row needs no company.
+# Rows of at least so many pixels are multiplied separately.
 _LONG_ROW = 24
 
 
@@ -135,11 +136,7 @@ class Conv2D(Layer):
         images = (prod(source.buffer_shape) + 2 * prod(target.buffer_shape)) * values[0].itemsize
         self._group = max(int(_GROUP_BYTES / images), 1)
         self._winograd: Winograd | None = None
-        if (
-            self.fast
-            and not self._large
-            and suits(size, self.stride, channels, filters, values[0].dtype)
-        ):
+        if self.fast and suits(size, self.stride, channels, filters, values[0].dtype):
             self._winograd = Winograd(self._gemm, source, target, values[0])
         self._no_dx = np.empty((0, 0, 0, 0), values[0].dtype)
         self._no_squares = [np.empty((0, 0, 0, 0), values[0].dtype), np.empty(0, values[0].dtype)]
@@ -169,7 +166,7 @@ class Conv2D(Layer):
         elif backward:
             self._transposed[:] = self.values[0].swapaxes(2, 3)
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """x and y (examples, height, width, channels), each with its margin."""
         from qpsim.nn.kernels import convolution
 
@@ -182,14 +179,7 @@ class Conv2D(Layer):
             self.stride, self.relu, self._patches, self._rows, self._group, scratch.cols,
         )  # fmt: skip
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """Adds to context.d (and context.q) and fills dx."""
         from qpsim.nn.kernels import convolution
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from qpsim.errors import NetworkError
 from qpsim.nn.initializers import Initializer, glorot_uniform, zeros
-from qpsim.nn.layers.base import Context, Field, Layer, Parameter, positive
+from qpsim.nn.layers.base import Array, Context, Field, Layer, Parameter, positive
 
 # From this many weights on, compiled blocks of products may pay.
 _LARGE = 40_000
@@ -78,7 +78,7 @@ class Dense(Layer):
         """inputs x units."""
         return self.values[0].size
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """x (examples, inputs), y (examples, units)."""
         weight, bias = self.values
         if self._kernels:
@@ -89,14 +89,7 @@ class Dense(Layer):
         if self.relu:
             np.maximum(y, 0, out=y)
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """dx = dy W^T, where a fused ReLU let something through; dy loses the rest.
 
         Where a network asks for it (`Context.d` is not empty) the parameters' gradients are added.

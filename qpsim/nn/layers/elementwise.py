@@ -3,7 +3,7 @@
 import numpy as np
 
 from qpsim.errors import NetworkError
-from qpsim.nn.layers.base import Context, Field, Layer
+from qpsim.nn.layers.base import Array, Context, Field, Layer
 
 
 class ReLU(Layer):
@@ -21,18 +21,11 @@ class ReLU(Layer):
     reads_input = False
     whole_fields = True
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """y is x."""
         np.maximum(y, 0, out=y)
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """The gradient is 0 where the output is.
 
         A dropout that followed in place may have zeroed y; there dy is 0 already.
@@ -68,18 +61,11 @@ class Dropout(Layer):
         self.rate = float(rate)
         self.position = 0
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """y is x."""
         self._drop(y, context)
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """The same mask again."""
         self._drop(dy, context)
 

@@ -13,8 +13,8 @@ from qpsim.nn.layers.pooling import MaxPool
 def fused(layers: Sequence[Layer]) -> list[Layer]:
     """Copies of the layers, each ReLU done by the layer before it if that is one of ours.
 
-    A ReLU before a max-pool is moved behind it: the two commute, and behind there is less to do.
-    Classes derived from ours are left alone, as they may compute something else.
+    A ReLU before a max-pool is moved behind it: the result is the same, with fewer numbers.
+    Classes derived from ours are not changed, since they may compute something else.
     """
     done: list[Layer] = []
     rest = [copy.copy(layer) for layer in layers]

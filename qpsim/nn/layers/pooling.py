@@ -1,4 +1,4 @@
-"""Layers that make images smaller, or no images any more."""
+"""Layers that reduce images: max-pooling, mean over the image, and flattening."""
 
 from math import prod
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from qpsim.errors import NetworkError
-from qpsim.nn.layers.base import Context, Layer, image_shape, positive, same_padding, windows
+from qpsim.nn.layers.base import Array, Context, Layer, image_shape, positive, same_padding, windows
 
 
 class MaxPool(Layer):
@@ -49,21 +49,14 @@ class MaxPool(Layer):
         """One byte per output: which pixel of the window won."""
         return self.target.shape, np.uint8
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """x and y (examples, height, width, channels)."""
         _kernels(x).forward(
             x, self.source.shape[:2], y, self.target.origin, self.target.shape[:2],
             self.window, self.stride, self._pad(), self.relu, context.memory,
         )  # fmt: skip
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """Each output's gradient goes to the pixel that won."""
         _kernels(x).backward(
             dy, self.target.origin, self.target.shape[:2],
@@ -109,18 +102,11 @@ class GlobalAveragePool(Layer):
         """(channels,)."""
         return (image_shape(self, shape)[2],)
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """x (examples, height, width, channels), y (examples, channels)."""
         np.mean(x, axis=(1, 2), out=y)
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """Every pixel has the same share."""
         if dx is not None:
             height, width, _ = self.source.shape
@@ -144,15 +130,8 @@ class Flatten(Layer):
         """(height x width x channels,)."""
         return (prod(shape),)
 
-    def forward(self, x: np.ndarray, y: np.ndarray, context: Context) -> None:
+    def forward(self, x: Array, y: Array, context: Context) -> None:
         """Nothing to do: y is x."""
 
-    def backward(
-        self,
-        x: np.ndarray,
-        y: np.ndarray,
-        dx: np.ndarray | None,
-        dy: np.ndarray,
-        context: Context,
-    ) -> None:
+    def backward(self, x: Array, y: Array, dx: Array | None, dy: Array, context: Context) -> None:
         """Nothing to do: dx is dy."""

@@ -1,4 +1,4 @@
-"""How a convolution uses Winograd's algorithm: which layers may, its memory, and its three passes."""
+"""The use of Winograd's algorithm by a convolution: the condition for it, its memory, and its three passes."""
 
 from typing import Any
 

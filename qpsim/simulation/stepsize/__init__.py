@@ -1,7 +1,7 @@
-"""How far to go along the direction: the step-size policies, one a file, checked before any work starts.
+"""Step-size policies, one a file: how the step size is chosen.
 
-`resolve` turns what a user gives into a :class:`~qpsim.simulation.stepsize.policy.Policy`. A new named policy is one
-more file with a ``NAME`` and a function ``policy(n_steps)``, and its line in ``POLICIES``.
+`resolve` turns the argument ``step_size`` into a :class:`~qpsim.simulation.stepsize.policy.Policy`. A new named policy
+is one more file with a ``NAME`` and a function ``policy(n_steps)``, and its line in ``POLICIES``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ POLICIES = {module.NAME: module.policy for module in (optimal, bound, line_searc
 
 
 def resolve(step_size: Any, n_steps: int) -> Policy:
-    """Check a ``step_size`` argument for a number of steps.
+    """The policy for a ``step_size`` argument and a number of steps.
 
     Raises
     ------

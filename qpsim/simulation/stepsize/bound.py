@@ -12,5 +12,5 @@ NAME = "bound"
 
 
 def policy(n_steps: int) -> Policy:
-    """The policy for so many steps."""
+    """The policy for ``n_steps`` steps."""
     return chosen(NAME, codes.BOUND, n_steps)

@@ -1,4 +1,4 @@
-"""Steps that are given: a number, one number a step, or a function of t = 1, 2, ..."""
+"""Given step sizes: a number, one number for each step, or a function of t = 1, 2, ..."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qpsim.simulation.stepsize.policy import Policy
 
 
 def policy(step_size: Any, n_steps: int) -> Policy:
-    """The policy that takes these steps.
+    """The policy with these step sizes.
 
     Raises
     ------

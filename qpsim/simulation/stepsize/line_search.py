@@ -7,5 +7,5 @@ NAME = "line-search"
 
 
 def policy(n_steps: int) -> Policy:
-    """The policy for so many steps."""
+    """The policy for ``n_steps`` steps."""
     return chosen(NAME, codes.LINE_SEARCH, n_steps)

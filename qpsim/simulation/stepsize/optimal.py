@@ -10,5 +10,5 @@ NAME = "optimal"
 
 
 def policy(n_steps: int) -> Policy:
-    """The policy for so many steps."""
+    """The policy for ``n_steps`` steps."""
     return chosen(NAME, codes.OPTIMAL, n_steps)

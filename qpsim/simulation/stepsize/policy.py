@@ -1,4 +1,4 @@
-"""What a checked step-size policy is."""
+"""The class ``Policy``: a checked step-size policy."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Policy:
     name : str
         "optimal", "bound", "line-search", "planned", "constant" or "schedule".
     code : int
-        How the step loops find the step: a code of :mod:`qpsim.kernels.policy`.
+        A code of :mod:`qpsim.kernels.policy`, by which the step loops choose the step.
     given : ndarray (n_steps,)
-        The step sizes themselves, where they are given or planned; else zeros.
+        The step sizes, if they are given or planned; else zeros.
     """
 
     name: str
@@ -42,10 +42,10 @@ class Policy:
 
     @property
     def is_given(self) -> bool:
-        """Whether the step sizes are known before the run and not chosen on the way."""
+        """Whether the step sizes are known before the run."""
         return self.code == codes.GIVEN
 
 
 def chosen(name: str, code: int, n_steps: int) -> Policy:
-    """A policy that chooses its steps on the way."""
+    """A policy that chooses its steps during the run."""
     return Policy(name, code, np.zeros(n_steps))

@@ -1,9 +1,9 @@
 """The statements of Sections 1 to 3, B and C, and of other noises and problems, each against independent draws.
 
-A statement is one :class:`~qpsim.verdicts.theory.statement.Statement`: what the theory claims, and a
-Monte Carlo experiment that measures it from the definitions. Where the paper is wrong the corrected
-form is verified (see :data:`qpsim.theory.ERRATA`). All comparisons of one run share one error level,
-so that a fresh seed does not cry wolf.
+A statement is one :class:`~qpsim.verdicts.theory.statement.Statement`: what the theory claims, and a Monte Carlo
+experiment that measures it from the definitions. Where the paper is wrong the corrected form is verified (see
+:data:`qpsim.theory.ERRATA`). All comparisons of one run together have one error level, so that false alarms are rare
+with any seed.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ STATEMENTS: tuple[Statement, ...] = (
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """What the verification of the theory may be asked for."""
+    """Options of the verification of the theory."""
 
     n_replicates: int = option(100_000, "draws of each experiment", at_least=10_000)
     seed: int = option(0, "seed of everything random", at_least=0)
@@ -78,7 +78,7 @@ def measure(
     workers : None, int or concurrent.futures.Executor
         Of the simulations among the experiments; the numbers do not depend on it.
     statements : tuple of Statement
-        All by default; each keeps its own random stream whichever others are measured.
+        All by default; each has its own random stream, independent of the others.
 
     Returns
     -------
@@ -98,7 +98,7 @@ def measure(
     verdicts = []
     with progress.bar("theory", len(statements)) as bar:
         for statement in statements:
-            # By name and not by place: a statement's numbers do not change when one is added.
+            # By name and not by position, so that a statement's numbers do not change when another one is added.
             key = int.from_bytes(statement.name.encode(), "big")
             seed = np.random.SeedSequence([options.seed, key])
             draw = Draw(np.random.Generator(np.random.PCG64(seed)), options.n_replicates, workers)

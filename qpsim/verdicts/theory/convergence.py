@@ -21,7 +21,7 @@ _N_STEPS, _GIVEN = 4, 7.5
 
 @cache
 def _convex() -> QuadraticProblem:
-    """Well-conditioned, so that the bound of Theorem 1 is felt within a hundred steps."""
+    """A well-conditioned problem, on which the bound of Theorem 1 matters within a hundred steps."""
     return random_problem([0.5, 0.8, 1.0, 1.0], basis="haar", noise_std=1.0, rng=3)
 
 

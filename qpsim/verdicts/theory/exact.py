@@ -1,6 +1,6 @@
 """Expectations over Gaussian gradients without draws: sums over weighted points, and over all paths.
 
-They know nothing of :mod:`qpsim.theory`, and are exact where draws would hide an error of a percent.
+They do not use :mod:`qpsim.theory`, and are exact, where random draws would hide an error of a percent.
 """
 
 from __future__ import annotations

@@ -1,6 +1,13 @@
-"""Schedules of one coordinate, where the best steps are known: 1 / E[e^2] grows by h^2 / c with every best step."""
+"""Schedules of one coordinate, where the best steps are known: 1 / E[e^2] grows by h^2 / c with every best step.
+
+Those of sign descent are held against the sum over all paths of signs.
+"""
 
 from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -59,6 +66,62 @@ def _best_constant_loss(n_steps: int) -> float:
     return float(found.fun)
 
 
+# Enough noise for signs, that two steps do not end at the optimum.
+_SIGN_STEPS, _SIGN_NOISE = (1.1, 0.53, 0.271), 3.0
+_SIGN_CASES = (
+    *(f"final loss of two {kind} sign steps" for kind in _KINDS),
+    *(f"{kind} over planned" for kind in _KINDS),
+    *(f"loss after sign step {t}" for t in range(4)),
+    *(f"sign steps to the target, {kind}" for kind in _KINDS[:2]),
+)
+
+
+def _claimed_of_signs() -> np.ndarray:
+    p = qpsim.QuadraticProblem([_CURVATURE], noise=qpsim.noise.white(_SIGN_NOISE))
+    table = theory.compare_schedules(p, "ssd", 2, [_START], target=1.0)
+    rows = [next(row for row in table.rows if row.name == kind) for kind in _KINDS]
+    risk = theory.expected_excess_loss(p, "ssd", [_START], _SIGN_STEPS, 3)
+    losses, ratios = ([getattr(row, of) for row in rows] for of in ("final_loss", "over_planned"))
+    return np.array([*losses, *ratios, *risk, *(row.steps_to_target for row in rows[:2])])
+
+
+def _all_paths(steps: Sequence[float]) -> float:
+    """Expected loss after these sign steps: every path of signs with its probability."""
+    from scipy.special import ndtr
+
+    total = 0.0
+    for signs in itertools.product((-1.0, 1.0), repeat=len(steps)):
+        e, chance = _START, 1.0
+        for sign, step in zip(signs, steps, strict=True):
+            chance *= float(ndtr(sign * _CURVATURE * e / _SIGN_NOISE))
+            e -= step * sign
+        total += 0.5 * _CURVATURE * chance * e**2
+    return total
+
+
+def _solved_of_signs() -> np.ndarray:
+    from scipy.optimize import minimize, minimize_scalar
+
+    exact = {"xatol": 1e-9, "fatol": 1e-15}
+    within = [(0.0, 10.0)] * 2
+    begins = [(1.0, 1.0), (2.0, 1.0), (3.0, 0.1), (1.5, 1.5)]
+    free = [
+        minimize(_all_paths, x, method="Nelder-Mead", bounds=within, options=exact).fun
+        for x in begins
+    ]
+
+    def best(loss: Callable[[float], float]) -> Any:
+        return minimize_scalar(loss, bounds=(0.0, 6.0), method="bounded", options={"xatol": 1e-10})
+
+    first = best(lambda a: _all_paths([a])).x
+    then, same = best(lambda a: _all_paths([first, a])), best(lambda a: _all_paths([a, a]))
+    last = [min(free), float(then.fun), float(same.fun)]
+    risk = [_all_paths(_SIGN_STEPS[:t]) for t in range(4)]
+    # One step does not get there.
+    counts = [1.0 if one <= 1.0 else 2.0 for one in (_all_paths([first]),) * 2]
+    return np.array([*last, *(loss / last[0] for loss in last), *risk, *counts])
+
+
 STATEMENTS = (
     Statement(
         "schedules-exact",
@@ -67,6 +130,15 @@ STATEMENTS = (
         _CASES,
         _claimed,
         lambda draw: _solved(),
+        "exact",
+    ),
+    Statement(
+        "sign-schedules-exact",
+        "Final losses of planned, greedy and constant sign steps, and the risk of steps without a lattice.",
+        "beyond the paper",
+        _SIGN_CASES,
+        _claimed_of_signs,
+        lambda draw: _solved_of_signs(),
         "exact",
     ),
 )

@@ -1,6 +1,6 @@
 """The problem that experiments run on, and draws from its definition.
 
-Nothing here asks :mod:`qpsim.theory`: a gradient is Q (theta - x) of a drawn x, a loss is
+Nothing here uses :mod:`qpsim.theory`: a gradient is Q (theta - x) of a drawn x, a loss is
 0.5 e^T Q e, a direction is written out as the paper defines it.
 """
 
@@ -19,7 +19,7 @@ from qpsim.verdicts.theory.statement import Draw
 
 Array = NDArray[np.float64]
 
-# Near the optimum of a problem whose coordinates are strongly correlated: there signs go wrong.
+# A point near the optimum of a problem with strongly correlated coordinates, where many signs are wrong.
 _OFFSET = (1.0, -0.5, 0.3, 2.0)
 MU = 0.6
 _BUFFER = (0.8, -1.0, 0.4, 1.5)
@@ -46,17 +46,17 @@ def pair() -> QuadraticProblem:
 
 @cache
 def diagonal_pair() -> QuadraticProblem:
-    """Two coordinates that know nothing of each other."""
+    """Two independent coordinates."""
     return QuadraticProblem([2.0, 0.8], optimum=[0.4, -0.7], noise_std=0.6)
 
 
 def point(problem: QuadraticProblem) -> Array:
-    """Where the experiments look at a problem of up to four coordinates."""
+    """The point of the experiments, for a problem of up to four coordinates."""
     return problem.optimum + np.array(_OFFSET[: problem.dim])
 
 
 def buffer(problem: QuadraticProblem) -> Array:
-    """The momentum sum that the experiments carry."""
+    """The momentum sum before the step in the experiments."""
     return np.array(_BUFFER[: problem.dim])
 
 

@@ -1,4 +1,4 @@
-"""What a statement of the theory is: a claim, a measurement that does not use it, and how they must relate."""
+"""``Statement``: a claim of the theory, an independent measurement, and how the two must agree."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qpsim.verdicts.record import Measurement, Verdict
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray
 
-# What two computations of one number in double precision may differ by, relative to its size.
+# Tolerated relative difference of two computations of the same number in double precision.
 _ROUNDING = 1e-9
 
 RELATIONS = {
@@ -28,7 +28,7 @@ RELATIONS = {
 
 
 class Draw(NamedTuple):
-    """What an experiment is given: a generator, how many draws, and who works on simulations."""
+    """The arguments of an experiment: a generator, the number of draws, and the workers of simulations."""
 
     rng: np.random.Generator
     n: int
@@ -37,7 +37,7 @@ class Draw(NamedTuple):
 
 @dataclass(frozen=True)
 class Statement:
-    """One statement, able to fail.
+    """One statement that can fail.
 
     Attributes
     ----------

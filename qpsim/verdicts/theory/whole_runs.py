@@ -34,7 +34,7 @@ def _claimed() -> Array:
     gradient = theory.optimal_run(p, "sgd", 2, setting.point(p))
     level = theory.optimal_run(around, "sgd", 1, _OFFSET)
     sign = theory.optimal_run(p, "ssd", 1, setting.point(p))
-    walk = theory.optimal_run(axes, "ssd", 1, setting.point(axes))
+    on_axes = theory.optimal_run(axes, "ssd", 1, setting.point(axes))
     return np.array(
         [
             gradient.expected_excess_loss[2],
@@ -42,8 +42,8 @@ def _claimed() -> Array:
             level.final_log10_loss,
             sign.expected_excess_loss[1],
             sign.step_size[0],
-            walk.expected_excess_loss[1],
-            walk.final_log10_loss,
+            on_axes.expected_excess_loss[1],
+            on_axes.final_log10_loss,
         ]
     )
 
