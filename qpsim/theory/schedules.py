@@ -193,7 +193,9 @@ def best_schedule(
     >>> one = qpsim.best_schedule(p, "sgd", n_steps=30, theta0=[3.0, 1.0], family="constant")
     >>> f"{one.expected_excess_loss[-1]:.4g} at {one.step_size[0]:.3g}"
     '0.2979 at 0.0654'
-    >>> best_schedule(p, "ssd", n_steps=30, theta0=[3.0, 1.3])
+    >>> by_sign = qpsim.best_schedule(p, "ssd", n_steps=30, theta0=[3.0, 1.3])
+    >>> f"{by_sign.expected_excess_loss[-1]:.2g}"
+    '0.027'
     """
     chosen = method_of(method)
     p = check.problem(problem)

@@ -234,8 +234,6 @@ def test_a_diverging_schedule_is_noted_only_when_it_overflows():
     [
         (lambda: theory.expected_excess_loss(dense(), "ssd", THETA0, 0.1, 5), ProblemError,
          "use law=.* or qpsim.simulate"),
-        (lambda: theory.expected_excess_loss(diagonal(), "ssd", THETA0, [0.1, 0.1234567], 2),
-         StepSizeError, "whole multiples of one number"),
         (lambda: theory.expected_excess_loss(dense(), "svag", THETA0, 0.1, 5), MethodError,
          "simulate it instead"),
         (lambda: theory.expected_excess_loss(dense(), "sgd", THETA0[:3], 0.1, 5), ProblemError,
