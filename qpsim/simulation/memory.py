@@ -7,6 +7,8 @@ from qpsim.execution.memory import available_memory, readable
 from qpsim.simulation.plan import Plan
 
 _BYTES = 8
+# Less than this is not compared with what is free: to find that out takes longer than a short run.
+_SMALL_BYTES = 1 << 23
 
 
 def required_bytes(plan: Plan, lanes: int, width: int) -> int:
@@ -39,13 +41,16 @@ def required_bytes(plan: Plan, lanes: int, width: int) -> int:
 
 
 def check_memory(plan: Plan, lanes: int, width: int) -> None:
-    """Raise an error for a simulation that needs more memory than is free.
+    """Raise an error for a simulation of more than 8 MiB that needs more memory than is free.
 
     Raises
     ------
     SimulationError
     """
-    needed, free = required_bytes(plan, lanes, width), available_memory()
+    needed = required_bytes(plan, lanes, width)
+    if needed < _SMALL_BYTES:
+        return
+    free = available_memory()
     if free is not None and needed > free:
         raise SimulationError(
             f"This simulation takes at least {readable(needed)} of memory, but {readable(free)} are free; ask "

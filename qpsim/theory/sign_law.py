@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from qpsim.errors import ProblemError
-from qpsim.kernels.sign_density import ORDER, back, forth
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -222,6 +221,8 @@ class SignLaw:
 
     def _run(self, kind: _Kind, lengths: Array, first: int, mass: Array, table: Array) -> _Run:
         """The distributions before each step and after the last."""
+        from qpsim.kernels.sign_density import forth
+
         n = lengths.size
         lows, begins = np.empty(n + 1, dtype=np.int64), np.empty(n + 2, dtype=np.int64)
         losses, spacing = np.empty(n + 1), 1.0 / self._cells
@@ -241,6 +242,8 @@ class SignLaw:
         )
 
     def _losses(self, steps: Array, gradient: Array | None) -> Array:
+        from qpsim.kernels.sign_density import back
+
         risk = self._certain(steps, gradient)
         table, spacing = self._distribution(float(steps.sum())), 1.0 / self._cells
         for kind in self._kinds:
@@ -275,6 +278,8 @@ class SignLaw:
 
     def _distribution(self, reach: float) -> Array:
         """F at 0, 1, ... cells, up to the largest x that the run can reach (at most _MOST_TABLE values)."""
+        from qpsim.kernels.sign_density import ORDER
+
         far = max((kind.places.max() + reach / kind.unit for kind in self._kinds), default=1.0)
         size = int(min((far + 1.0) * self._cells + 2.0 * ORDER, _MOST_TABLE))
         if self._table.size < size:
