@@ -1,4 +1,4 @@
-"""The table of :mod:`qpsim.kernels.student_signs`, and how far it is from what it stands for."""
+"""Makes the table of polynomials for :mod:`qpsim.kernels.student_signs`, and measures its error."""
 
 import math
 from functools import cache
@@ -8,24 +8,27 @@ from numpy.polynomial import chebyshev
 
 from qpsim.kernels.student_signs import MOST_POWERS, StudentTable
 
-# The error that ends the search for a longer polynomial, of whole degrees and of others, and the largest that is taken.
+# Polynomials are made longer until their error is below the first number (whole degrees of freedom) or the second
+# (others). At the largest length an error up to the third is accepted.
 _ENOUGH_OF_WHOLE, _ENOUGH, _MOST = 1e-9, 2.5e-9, 4e-9
-# Coefficients of a coordinate: at least, where there is no shorter exact polynomial, at most.
+# Number of coefficients of a coordinate: the least of all, the least unless a shorter polynomial is exact, the most.
 _LEAST_TERMS, _USUAL_TERMS, _MOST_TERMS = 4, 12, 64
-# Degrees of freedom from which on a polynomial would be longer.
+# Above this number of degrees of freedom the polynomials would be too long.
 MOST_DEGREES = 256
-# Chebyshev polynomials that multiply c^k.
+# Number of Chebyshev polynomials that multiply c^k.
 _POWERS = 4
-# Coefficients of mean signs alone.
+# Number of coefficients of a polynomial for the mean sign of one coordinate.
 _OF_MEANS = 14
-# Gauss-Legendre nodes of an integral over t', and the power that crowds them where cos(t') may vanish.
+# Gauss-Legendre nodes of an integral over t', and the power of a change of variable that moves them to where cos(t') may
+# be 0.
 _NODES, _CROWDING = 64, 4
 
 
 def student_table(degrees: float, correlation: np.ndarray, *, own: bool = False) -> StudentTable:
-    """The table for so many degrees of freedom and a correlation (d, d); ``own`` where it is that of least squares.
+    """The table for a number of degrees of freedom and a correlation matrix (d, d).
 
-    Degrees for which `error` is infinite give an empty table, of degree 0.
+    ``own`` is True for least squares, where the correlation is that of the data. If `error` is infinite for these degrees,
+    the table is empty and its ``degrees`` is 0.
     """
     n_basis, n_powers, coefficients, size = _coefficients(float(degrees), own)
     r = np.clip(correlation, -1.0, 1.0)
@@ -42,7 +45,7 @@ def student_table(degrees: float, correlation: np.ndarray, *, own: bool = False)
 
 
 def error(degrees: float, *, own: bool = False) -> float:
-    """The largest error of one of the two parts of E[s_i s_j], on a grid; infinite where there is no table.
+    """The largest error on a grid of one of the two terms S of E[s_i s_j]; infinite if there is no table.
 
     >>> error(3.0) < 1e-9, error(2.5) < 4e-9, error(0.5), error(1e4)
     (True, True, inf, inf)
@@ -52,9 +55,9 @@ def error(degrees: float, *, own: bool = False) -> float:
 
 @cache
 def mean_sign_polynomial(degrees: float) -> tuple[bool, tuple[float, ...]] | None:
-    """Whether it is one in sqrt(c), and the 14 coefficients of :func:`qpsim.kernels.laws.sign_from_polynomial`.
+    """The polynomial that :func:`qpsim.kernels.laws.sign_from_polynomial` evaluates.
 
-    None if none of so many is within 1e-9.
+    Returned are whether its variable is sqrt(c) instead of c, and its 14 coefficients; None if its error exceeds 1e-9.
     """
     if not 1.0 <= degrees <= MOST_DEGREES:
         return None
@@ -81,13 +84,13 @@ def _in_powers(n: int) -> np.ndarray:
 
 @cache
 def _coefficients(degrees: float, own: bool) -> tuple[int, int, np.ndarray, float]:
-    """n_basis, n_powers, coefficients and their error."""
+    """n_basis, n_powers, the coefficients (see :class:`StudentTable`) and their error."""
     best = (_USUAL_TERMS, 0, np.zeros((5, _USUAL_TERMS)), math.inf)
     if not 1.0 <= degrees <= MOST_DEGREES:
         return best
     base = 1 if own else 0
     whole = degrees == round(degrees)
-    # Of odd degrees and base 1 the polynomial is exact.
+    # With odd degrees of freedom and b = 1 the polynomial is exact.
     exact = own and whole and degrees % 2 == 1
     n_terms = max(_USUAL_TERMS, 4 * math.isqrt(int(degrees)))
     if exact and degrees - 1 <= _USUAL_TERMS:
@@ -119,7 +122,7 @@ def _fitted(degrees: float, base: int, n_terms: int, n_basis: int, n_powers: int
 
 
 def _error(degrees: float, base: int, n_basis: int, coefficients: np.ndarray) -> float:
-    """How much S and the mean signs differ from what the coefficients give, at most on a grid of c and x."""
+    """The largest error of S and of the mean signs that the coefficients give, on a grid of c and x."""
     n_terms = coefficients.shape[0] - 1
     c, x = (0.5 - 0.5 * np.cos(np.linspace(0.0, math.pi, n + 1)) for n in (40, 3 * n_terms))
     c = np.maximum(c, 1e-12)
