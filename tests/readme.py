@@ -7,6 +7,7 @@ print; all run in one empty folder, one after the other. A region between ``<!--
 ``<!-- end NAME -->`` is made by the function of that name below.
 """
 
+import json
 import math
 import os
 import re
@@ -77,8 +78,6 @@ def gallery():
 
 def speed():
     """Table of the stored benchmark report."""
-    import json
-
     from qpsim.bench import report
 
     return (
@@ -88,8 +87,6 @@ def speed():
 
 def networks():
     """Table of the stored benchmark of the networks."""
-    import json
-
     report = json.loads((ROOT / "figures" / "bench-networks.json").read_text())
     columns = ["network, batch", "ms/step", "x torch", "x jax", "moments", "MB", "MB, torch"]
     rows = [columns, ["---", *["---:"] * (len(columns) - 1)]]
@@ -118,8 +115,6 @@ def networks():
 
 def scaling():
     """Table of the stored figure of costs."""
-    import json
-
     from qpsim import figures
 
     data = figures.load(ROOT / "figures", "scaling")
@@ -134,6 +129,29 @@ def scaling():
     )
 
 
+def verdicts():
+    """How many statements of each stored report hold."""
+    rows = ["| command | statements that hold |", "|---|---:|"]
+    for path in sorted((ROOT / "figures").glob("*-verdicts.json")):
+        report = json.loads(path.read_text())
+        held = [verdict["holds"] for verdict in report["verdicts"]]
+        rows.append(f"| `qpsim verify {report['topic']}` | {sum(held)} of {len(held)} |")
+    return "\n".join(rows) + "\n"
+
+
+def published():
+    """Table of the published numbers beside ours, from the stored report."""
+    report = json.loads((ROOT / "figures" / "published-verdicts.json").read_text())
+    rows = ["| source | case | published | ours | standard error |", "|---|---|---:|---:|---:|"]
+    for verdict in report["verdicts"]:
+        for case in verdict["measurements"]:
+            if case["claimed"] is not None:
+                error = "-" if case["error"] is None else f"{case['error']:.2g}"
+                numbers = f"{case['claimed']:.8g} | {case['value']:.7g} | {error}"
+                rows.append(f"| {verdict['source']} | {case['what']} | {numbers} |")
+    return "\n".join(rows) + "\n"
+
+
 def _spread(ratio):
     if ratio is None:
         return "-"
@@ -142,7 +160,7 @@ def _spread(ratio):
 
 TABLES = {
     "methods": methods, "figures": figures, "errata": errata, "gallery": gallery, "speed": speed,
-    "networks": networks, "scaling": scaling,
+    "networks": networks, "scaling": scaling, "verdicts": verdicts, "published": published,
 }  # fmt: skip
 
 

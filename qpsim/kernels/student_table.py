@@ -19,16 +19,16 @@ MOST_DEGREES = 256
 _POWERS = 4
 # Number of coefficients of a polynomial for the mean sign of one coordinate.
 _OF_MEANS = 14
-# Gauss-Legendre nodes of an integral over t', and the power of a change of variable that moves them to where cos(t') may
-# be 0.
+# Gauss-Legendre nodes of an integral over t', and the power of a change of variable that moves them to where cos(t')
+# may be 0.
 _NODES, _CROWDING = 64, 4
 
 
 def student_table(degrees: float, correlation: np.ndarray, *, own: bool = False) -> StudentTable:
     """The table for a number of degrees of freedom and a correlation matrix (d, d).
 
-    ``own`` is True for least squares, where the correlation is that of the data. If `error` is infinite for these degrees,
-    the table is empty and its ``degrees`` is 0.
+    ``own`` is True for least squares, where the correlation is that of the data. If `error` is infinite for these
+    degrees, the table is empty and its ``degrees`` is 0.
     """
     n_basis, n_powers, coefficients, size = _coefficients(float(degrees), own)
     r = np.clip(correlation, -1.0, 1.0)
