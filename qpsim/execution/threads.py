@@ -12,6 +12,8 @@ from contextvars import copy_context
 from functools import cache
 from itertools import count
 
+import numpy as np
+
 from qpsim.execution.blas import hold_blas_in_this_thread
 from qpsim.execution.cores import available_cores
 from qpsim.execution.interrupts import deferred
@@ -39,14 +41,15 @@ def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
     if min(workers, n_tasks) < 2:
         work()
         return
-    # Each thread runs in a copy of the caller's context, since NumPy stores its errstate there.
+    # Each thread runs in a copy of the caller's context and with its errstate, which NumPy 1 does not keep there.
     contexts = [copy_context() for _ in range(min(workers, n_tasks) - 1)]
+    settings = np.errstate(call=np.geterrcall(), **np.geterr())
     helpers: list[Future[None]] = []
     # Wait for all threads before an interrupt: one that still ran would write into the caller's arrays.
     with deferred():
         try:
             for context in contexts:
-                helpers.append(_threads().submit(context.run, work))
+                helpers.append(_threads().submit(context.run, settings(work)))
             work()
         finally:
             errors = [helper.exception() for helper in helpers]

@@ -37,10 +37,14 @@ def test_errors_in_a_thread_reach_the_caller():
 
 
 def test_numpy_warns_in_all_threads_as_the_caller_asked():
+    # Each waits for the other, so that both threads have one.
+    both = threading.Barrier(2, timeout=20)
+
     def overflow(number):
+        both.wait()
         np.float64(1e308) * 10
 
     with np.errstate(over="ignore"):
-        for_each(overflow, 20, workers=2)
+        for_each(overflow, 2, workers=2)
     with np.errstate(over="raise"), pytest.raises(FloatingPointError):
-        for_each(overflow, 20, workers=2)
+        for_each(overflow, 2, workers=2)
