@@ -41,10 +41,12 @@ class Preconditioned:
     root: Array
     inverse: Array
 
+    @one_blas_thread(load_scipy=False)
     def point(self, theta: Array) -> Array:
         """A point (d,) in the new coordinates."""
         return self.inverse * theta if self.inverse.ndim == 1 else self.inverse @ theta
 
+    @one_blas_thread(load_scipy=False)
     def gradient(self, gradient: Array) -> Array:
         """A gradient (d,) in the new coordinates."""
         return self.root * gradient if self.root.ndim == 1 else self.root @ gradient
