@@ -47,13 +47,14 @@ class Sweeps:
 
     def __init__(self, recursion: Recursion) -> None:
         n, d = recursion.n_steps, recursion.curvature.size
+        # Copies, since numba compiles its kernels again for arrays that are read-only or not contiguous.
         self._arguments = (
-            recursion.curvature,
-            recursion.variance,
-            recursion.maps,
-            recursion.weight,
+            np.array(recursion.curvature, order="C"),
+            np.array(recursion.variance, order="C"),
+            np.array(recursion.maps, order="C"),
+            np.array(recursion.weight, order="C"),
         )
-        self._start = recursion.square
+        self._start = np.array(recursion.square, order="C")
         # Steps may change places where all do alike.
         self._alike = bool((recursion.maps == recursion.maps[0]).all())
         # A move is two passes through the run, of one moment without a state and of three with one.
