@@ -43,7 +43,7 @@ def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
         return
     # Each thread runs in a copy of the caller's context and with its errstate, which NumPy 1 does not keep there.
     contexts = [copy_context() for _ in range(min(workers, n_tasks) - 1)]
-    settings = np.errstate(call=np.geterrcall(), **np.geterr())
+    settings = np.errstate(**np.geterr())
     helpers: list[Future[None]] = []
     # Wait for all threads before an interrupt: one that still ran would write into the caller's arrays.
     with deferred():
