@@ -272,6 +272,8 @@ def by_halves(even, odd, terms, row, lane, square):
     return fma(even, square, terms[row, lane]), fma(odd, square, terms[row + 1, lane])
 
 
+# Each length is written out, here and in `add_pairs`: one function with a loop, and the number of terms as a constant
+# argument, gives the same bits but takes 1.3 to 1.8 times as long.
 @jit_inline
 def eight_terms(value, terms, row, lane, x):
     """The polynomial of eight coefficients from ``row`` on, and x^8 times a value."""
