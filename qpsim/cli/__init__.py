@@ -12,6 +12,7 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 import threading
 from typing import Annotated, Any
 
@@ -36,7 +37,7 @@ from qpsim.cli import (
     verify,
 )
 from qpsim.cli.info import CITATION
-from qpsim.cli.report_errors import make_streams_safe, one_line_errors
+from qpsim.cli.report_errors import INTERRUPTED, make_streams_safe, one_line_errors, say
 from qpsim.cli.shared import Command
 
 __all__ = ["app", "main"]
@@ -150,4 +151,11 @@ def main() -> None:
     gc.set_threshold(100_000, 20, 100)
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, _interrupt)
-    app(prog_name="qpsim")
+    try:
+        app(prog_name="qpsim")
+    except KeyboardInterrupt:  # before the command has begun
+        say("stopped.")
+        sys.exit(INTERRUPTED)
+    finally:
+        # What is left to do is to exit; Ctrl-C would only change the exit code.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)

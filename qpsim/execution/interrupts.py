@@ -14,9 +14,30 @@ from contextlib import contextmanager
 from typing import Any
 
 
+class Interrupts:
+    """Whether Ctrl-C was pressed within a block of :func:`deferred`. The object is called for the answer."""
+
+    def __init__(self) -> None:
+        self._noted: list[tuple[Callable[..., Any], Any]] = []
+
+    def __call__(self) -> bool:
+        return bool(self._noted)
+
+    def note(self, usual: Callable[..., Any], frame: Any) -> None:
+        """Record one interrupt, and the handler that it is for."""
+        self._noted.append((usual, frame))
+
+    def raise_now(self) -> None:
+        """Do now what the program does on Ctrl-C, if it was pressed: as a rule, raise KeyboardInterrupt."""
+        if self._noted:
+            usual, frame = self._noted[0]
+            self._noted.clear()
+            usual(signal.SIGINT, frame)
+
+
 @contextmanager
-def deferred(*, second_at_once: bool = False) -> Iterator[Callable[[], bool]]:
-    """Delay Ctrl-C until the end of the block. The value is a function: whether Ctrl-C was pressed.
+def deferred(*, second_at_once: bool = False) -> Iterator[Interrupts]:
+    """Delay Ctrl-C until the end of the block, or until :meth:`Interrupts.raise_now` is called in it.
 
     Only the main thread receives Ctrl-C. In other threads, or if the process ignores Ctrl-C,
     nothing is changed.
@@ -42,23 +63,22 @@ def deferred(*, second_at_once: bool = False) -> Iterator[Callable[[], bool]]:
     [True, 'stopped']
     """
     usual = signal.getsignal(signal.SIGINT)
+    interrupts = Interrupts()
     if threading.current_thread() is not threading.main_thread() or not callable(usual):
-        yield lambda: False
+        yield interrupts
         return
-    noted: list[Any] = []
 
     def note(number: int, frame: Any) -> None:
-        noted.append(frame)
+        interrupts.note(usual, frame)
         if second_at_once:
             signal.signal(signal.SIGINT, usual)
 
     signal.signal(signal.SIGINT, note)
     try:
-        yield lambda: bool(noted)
+        yield interrupts
     finally:
         signal.signal(signal.SIGINT, usual)
-        if noted:
-            usual(signal.SIGINT, noted[0])
+        interrupts.raise_now()
 
 
 @contextmanager

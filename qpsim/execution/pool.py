@@ -24,8 +24,6 @@ from qpsim.execution.sources import identity
 # Submitted tasks for each worker. More than one, since the main thread gets little time to submit more while the
 # workers use all cores.
 _AHEAD = 4
-# Long enough for a task that was interrupted to leave its calls one after the other.
-_SECONDS_UNTIL_SAID_AGAIN = 5.0
 _SECONDS_BETWEEN_LOOKS = 1.0
 
 
@@ -226,13 +224,9 @@ class TaskRun:
         self._pool.abandon(self._flying)
         patience = self._pool.patience
         end = None if patience is None else time.monotonic() + patience
-        again = time.monotonic() + _SECONDS_UNTIL_SAID_AGAIN
         while not all(future.done() for future in self._flying):
             if end is not None and time.monotonic() > end:
                 return
-            if time.monotonic() > again:
-                stopping.stop(self._runs)
-                again = time.monotonic() + _SECONDS_UNTIL_SAID_AGAIN
             with suppress(queue.Empty):
                 self._finished.get(timeout=0.1)
         stopping.forget(self._runs)

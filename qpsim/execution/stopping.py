@@ -1,18 +1,16 @@
 """How running tasks learn that their results are no longer needed.
 
 A long task calls :func:`stop_requested` from time to time, in a thread or a worker process. Compiled code cannot call
-it, and reads the :func:`stop_flag` that is passed to it. A compilation does neither, and runs within
-:func:`interruptible`.
+it, and reads the :func:`stop_flag` that is passed to it. During a compilation :mod:`qpsim.kernels.compiler_interrupts`
+calls it.
 """
 
 from __future__ import annotations
 
-import ctypes
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from contextvars import ContextVar
 from itertools import count
 from typing import Any
@@ -31,8 +29,6 @@ _numbers = count()
 _told_by_parent: Callable[[], bool] = bool
 # One flag for all tasks of a run; it exists as long as a task refers to it.
 _flags: WeakValueDictionary[Runs, np.ndarray] = WeakValueDictionary()
-# Threads within a block of `interruptible`, and the runs that they work for.
-_interruptible: dict[int, Runs] = {}
 _lock = threading.Lock()
 
 
@@ -75,36 +71,6 @@ def stop_flag() -> np.ndarray:
     return flag
 
 
-@contextmanager
-def interruptible() -> Iterator[None]:
-    """Raise KeyboardInterrupt within the block, wherever it is, when the task that runs it is to give up.
-
-    It is for long work of Python code that does not ask, such as numba's compilation. Python raises it between two of
-    its own instructions, as it does Ctrl-C in the main thread, whose own Ctrl-C needs no help.
-
-    Examples
-    --------
-    >>> from qpsim.execution import stopping
-    >>> with stopping.interruptible():
-    ...     total = sum(range(10))
-    """
-    thread = threading.get_ident()
-    if threading.current_thread() is threading.main_thread() or thread in _interruptible:
-        yield
-        return
-    with _lock:
-        _interruptible[thread] = _runs.get()
-    try:
-        if stop_requested():
-            raise KeyboardInterrupt
-        yield
-    finally:
-        # An exception that comes just here has nothing left to end.
-        while thread in _interruptible:
-            with suppress(KeyboardInterrupt), _lock:
-                _interruptible.pop(thread, None)
-
-
 def new_run() -> Runs:
     """A new name for a run, appended to the names of the runs around it."""
     return (*_runs.get(), f"{os.getpid()}-{next(_numbers)}")
@@ -131,20 +97,12 @@ def call(runs: Runs, expected: str | None, function: Callable[..., Any], *argume
 
 
 def stop(runs: Runs) -> None:
-    """Make the tasks of a run in this process stop, and the tasks that they have started.
-
-    It may be called again: Python drops what is raised while it disposes of an object.
-    """
+    """Make the tasks of a run in this process stop, and the tasks that they have started."""
     _stopped.add(runs[-1])
     with _lock:
         for others, flag in _flags.items():
             if runs[-1] in others:
                 flag[0] = 1
-        for thread, others in _interruptible.items():
-            if runs[-1] in others:
-                ctypes.pythonapi.PyThreadState_SetAsyncExc(
-                    ctypes.c_ulong(thread), ctypes.py_object(KeyboardInterrupt)
-                )
 
 
 def forget(runs: Runs) -> None:

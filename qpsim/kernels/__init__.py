@@ -12,7 +12,16 @@ in memory, so that a loop over lanes compiles to vector instructions. Kernels ar
 - Exact steps: ``moments``, ``quadratic``, ``hermite``, ``series``, ``signs``, ``student_signs``, ``pair_quadrature``.
 - Any method: ``dispatch`` finds a rule by the type of its hyper-parameters; ``elementwise`` maps it over an array.
 - Schedules and grids for :mod:`qpsim.theory`: ``second_moments``, ``step_sweeps``, ``step_moves``, ``law_grid``.
-- Compilation: ``jit`` (all flags), ``machine_code`` (the cache on disk), ``numba_interface`` (private parts of numba).
+- Compilation: ``jit`` (all flags), ``machine_code`` (the cache on disk), ``compiler_interrupts`` (Ctrl-C meanwhile),
+  ``numba_interface`` (private parts of numba).
 
 A new class of problems registers its kernels in :mod:`qpsim.kernels.problems`.
 """
+
+from importlib import import_module
+
+from qpsim.execution.interrupts import deferred
+
+# Numba stays half imported after a Ctrl-C, and then no kernel runs in this process any more.
+with deferred():
+    import_module("numba")

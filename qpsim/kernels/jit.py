@@ -10,8 +10,10 @@ from typing import Any
 
 import numba
 
-from qpsim.kernels import machine_code
+from qpsim.kernels import compiler_interrupts, machine_code
 from qpsim.kernels.numba_interface import accepted, close_to_python, intrinsic, ir, types
+
+compiler_interrupts.install()
 
 # nogil: blocks of replicates run in threads. error_model: x/0 is inf or nan, as in NumPy, without a
 # branch that would stop vectorisation. No fastmath: nan tests must work, and results must not

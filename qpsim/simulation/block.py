@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.execution.blas import one_blas_thread
-from qpsim.execution.stopping import interruptible, stop_flag, stop_requested
+from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
 from qpsim.simulation.plan import BLOCK_SIZE, Plan
 from qpsim.simulation.step_check import Sums, is_wanted, next_look
@@ -225,7 +225,7 @@ def _first_call(*arguments: Any) -> Iterator[bool]:
     if kinds in _called:
         yield False
         return
-    with _calling, interruptible():
+    with _calling:
         yield True
         _called.add(kinds)
 
