@@ -15,8 +15,9 @@ import typer
 
 from qpsim import errors
 from qpsim.errors import QpsimError
+from qpsim.execution.ending import exit_code
 
-NOT_TRUE, USER_ERROR, INTERRUPTED = 1, 2, 130
+NOT_TRUE, USER_ERROR = 1, 2
 # Letters of a cell that is no number.
 _SENTENCE = 30
 _WARNINGS = tuple(
@@ -55,7 +56,7 @@ def one_line_errors() -> Iterator[None]:
             raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
             say("stopped.")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_code()) from None
 
 
 def make_streams_safe() -> None:
