@@ -44,6 +44,11 @@ __all__ = ["app", "main"]
 class Commands(TyperGroup):
     """Commands that report a user's mistake in one line, with an exit code."""
 
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """Read the command line, and print the help or the version if it asks for them."""
+        with one_line_errors():
+            return super().make_context(*arguments, **more)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""
         with one_line_errors(), orderly():
