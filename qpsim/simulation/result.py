@@ -130,10 +130,8 @@ class Result:
         """
         probabilities = checks.numbers("q", q, SimulationError)
         inside = (probabilities >= 0) & (probabilities <= 1)
-        if probabilities.ndim > 1 or probabilities.size == 0 or not inside.all():
-            raise SimulationError(
-                f"q must be one probability in [0, 1] or a list of them, not {checks.shown(q)}."
-            )
+        if probabilities.ndim > 2 or probabilities.size == 0 or not inside.all():
+            raise SimulationError(f"Quantiles need probabilities in [0, 1], not {checks.shown(q)}.")
         # A few steps at a time, since sorting makes a copy and the record may take half of the memory.
         at_once = max(1, _SORTED_ELEMENTS // self.n_replicates)
         return np.concatenate(
