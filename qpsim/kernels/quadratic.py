@@ -18,9 +18,9 @@ from qpsim.kernels.hermite import starts_as_sign
 from qpsim.kernels.jit import jit_spliced
 from qpsim.kernels.laws import INV_SQRT2, LARGEST_INVERSE
 from qpsim.kernels.moments import two_values
-from qpsim.kernels.policy import BOUND
 from qpsim.kernels.series import series_of_direction
 from qpsim.kernels.signs import sign_integrals
+from qpsim.rules.step_policies import BOUND
 
 
 def choose_gaussian_moments(hyper: Any) -> Any:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.problem.matrices import frozen
 from qpsim.problem.power_tail import with_power_tail
@@ -164,22 +165,18 @@ def make_law(df: float | None = None, law: str | None = None) -> Law:
             "Give a noise either df, for Student's t, or law='laplace', and not both."
         )
     if law is not None:
-        if law not in ("gaussian", "laplace"):
+        if not isinstance(law, str) or law not in ("gaussian", "laplace"):
             raise ProblemError(
-                f"A noise's law is 'gaussian' or 'laplace', or df=... for Student's t, not {law!r}."
+                "A noise's law is 'gaussian' or 'laplace', or df=... for Student's t, not "
+                f"{checks.shown(law)}."
             )
         return Law(law)
     if df is None:
         return GAUSSIAN
-    number = math.nan
-    if not isinstance(df, (bool, np.bool_, str)):
-        try:
-            number = float(df)
-        except (TypeError, ValueError):
-            number = math.nan
+    number = checks.as_float(df)
     if not number > 0.0:
         raise ProblemError(
-            f"df, the degrees of freedom of Student's t, is a number above 0, not {df!r}."
+            f"df, the degrees of freedom of Student's t, is a number above 0, not {checks.shown(df)}."
         )
     # With so many degrees of freedom, Student's t and the Gaussian agree to better than 1e-9.
     return GAUSSIAN if number >= 1e12 else Law("student", number)

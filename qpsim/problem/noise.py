@@ -16,6 +16,7 @@ covariance of Gaussian and Laplace noise, and the scale matrix of Student's t, w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -272,20 +273,23 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
     ProblemError
         The description is not that of a noise.
     """
-    arrays = arrays or {}
+    if not isinstance(description, Mapping):
+        raise ProblemError(f"A description of a noise is a dict, not {checks.shown(description)}.")
+    if not isinstance(arrays, Mapping | None):
+        raise ProblemError(f"Its arrays are a dict, or None, not {checks.shown(arrays)}.")
     try:
         name = description["family"]
-        if name not in FAMILIES:
+        if not isinstance(name, str) or name not in FAMILIES:
             raise ProblemError(
-                f"The noise is of family {name!r}, which is none of qpsim's; "
+                f"The noise is of family {checks.shown(name)}, which is none of qpsim's; "
                 "give its class to qpsim.noise.register first."
             )
         family = FAMILIES[name]
         law = description.get("law", "gaussian")
-        df = description.get("df")
-        keywords = {"df": df} if law == "student" else {"law": law}
+        is_student = isinstance(law, str) and law == "student"
+        keywords = {"df": description.get("df")} if is_student else {"law": law}
         if issubclass(family, GivenNoise):
-            given = [arrays[name] for name in family.names]
+            given = [(arrays or {})[name] for name in family.names]
             checked = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}.get(name)
             made: Noise = (
                 family(1.0, make_law(**keywords), tuple(given))
@@ -339,7 +343,9 @@ def register(family: type[Noise]) -> type[Noise]:
     noise.steep(0.5)
     """
     if not (isinstance(family, type) and issubclass(family, Noise)):
-        raise ProblemError(f"A class of noise derives from qpsim.noise.Noise, unlike {family!r}.")
+        raise ProblemError(
+            f"A class of noise derives from qpsim.noise.Noise, unlike {checks.shown(family)}."
+        )
     if not family.family:
         raise ProblemError(f"{family.__name__} has no name; set its attribute family.")
     known = FAMILIES.setdefault(family.family, family)

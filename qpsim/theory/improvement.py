@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
@@ -244,10 +245,10 @@ def compare_directions(
     try:
         given = dict(states or {})
         names = [*STATELESS, *given] if methods is None else list(methods)
-    except (TypeError, ValueError):
+    except Exception:  # whatever the class of either raises
         raise TheoryError(
             "methods is a list of methods, and states a mapping from their names to states; not "
-            f"{methods!r} and {states!r}."
+            f"{checks.shown(methods)} and {checks.shown(states)}."
         ) from None
     if isinstance(methods, str):
         raise TheoryError(f"methods is a list of methods; for one alone, give [{methods!r}].")
@@ -316,7 +317,7 @@ def _parabola(
     mean, quadratic = direction_moments(
         problem, method, theta, state, variance_estimate=variance_estimate
     )
-    gradient = problem.gradient(np.asarray(theta, dtype=float))
+    gradient = problem.gradient(check.point(problem, theta))
     slope = np.sum(gradient * mean, axis=-1)
     return _representable(slope, "The slope grad^T E[z]"), np.asarray(quadratic)
 

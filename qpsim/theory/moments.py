@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import MethodError, TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
@@ -283,7 +284,9 @@ def _mapped(function: Any, arrays: list[Array]) -> Array:
 
 def _checked_state(method: Method, state: State, shape: tuple[int, ...]) -> list[Array]:
     if not isinstance(state, State):
-        raise MethodError(f"The state of {method.name} must be a qpsim.State, not {state!r}.")
+        raise MethodError(
+            f"The state of {method.name} must be a qpsim.State, not {checks.shown(state)}."
+        )
     if set(state.arrays) != set(method.state_names):
         raise MethodError(
             f"The state of {method.name} holds {list(method.state_names)}, "

@@ -320,17 +320,18 @@ def test_memory_that_is_not_there_is_one_line(run, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_a_full_disk_is_one_line():
+@pytest.mark.parametrize("arguments", [["info", "--json"], ["--version"]])
+def test_a_full_disk_is_one_line(arguments):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "qpsim", "info", "--json"],
+            [sys.executable, "-m", "qpsim", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             timeout=60,
         )
     assert done.returncode == 2
-    assert done.stderr == "qpsim: error: No space left on device.\n"
+    assert done.stderr == "qpsim: error: standard output: No space left on device.\n"
 
 
 def test_a_reader_that_leaves_is_no_error():
