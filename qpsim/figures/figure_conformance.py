@@ -66,7 +66,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     for name in options.packages:
         if name not in PACKAGES:
             raise FigureError(
-                f"Figure conformance knows no package {name!r}; {nearest(name, PACKAGES)}"
+                f"Figure conformance has no package {name!r}; {nearest(name, PACKAGES)}"
             )
     before = _before(options) if options.keep else None
     missing = {name: why for name in options.packages if (why := why_missing(name))}

@@ -78,16 +78,16 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         mean.append(losses.mean(axis=0))
         error.append(losses.std(axis=0, ddof=1) / np.sqrt(options.n_replicates))
         largest.append(moment)
-    promise = theory.theorem1(problem, start, options.n_steps, second_moment=largest[0])
+    guarantee = theory.theorem1(problem, start, options.n_steps, second_moment=largest[0])
     arrays = {
         "mean": np.array(mean),
         "standard_error": np.array(error),
-        "bound": promise.bound,
+        "bound": guarantee.bound,
         "exact_sgd": theory.expected_excess_loss(problem, "sgd", start, step, options.n_steps),
         "steady_sgd": np.array(theory.steady_state_excess_loss(problem, "sgd", step)),
-        "second_moment": np.array(promise.second_moment),
-        "rate": np.array(promise.rate),
-        "step_size": np.array(promise.step_size),
+        "second_moment": np.array(guarantee.second_moment),
+        "rate": np.array(guarantee.rate),
+        "step_size": np.array(guarantee.step_size),
     }
     axes = {
         "mean": ["method", "step"],

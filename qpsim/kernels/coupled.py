@@ -15,7 +15,7 @@ from qpsim.kernels.record import record_loss
 
 
 class Scratch(NamedTuple):
-    """Arrays that `walk` writes over; as arguments they are known not to overlap."""
+    """Arrays that `run_lanes` writes over; as arguments they are known not to overlap."""
 
     normals: np.ndarray
     noise: np.ndarray
@@ -55,12 +55,12 @@ def advance(
         loss=np.zeros(count),
         moments=Moments(np.zeros(count), np.zeros(count), np.zeros(count)),
     )
-    walk(hyper, problem, lanes, gradient, steps, record, scratch)
+    run_lanes(hyper, problem, lanes, gradient, steps, record, scratch)
     return scratch.loss
 
 
 @jit
-def walk(hyper, problem, lanes, gradient, steps, record, scratch):
+def run_lanes(hyper, problem, lanes, gradient, steps, record, scratch):
     """`advance` with its scratch arrays."""
     arguments_are_apart()
     wide_vectors()

@@ -61,7 +61,7 @@ class DiagonalProblem(NamedTuple):
 
 
 class Scratch(NamedTuple):
-    """Scratch arrays of `walk`; they are arguments so that the compiler knows that they do not overlap."""
+    """Scratch arrays of `run_lanes`; they are arguments so that the compiler may assume that they do not overlap."""
 
     drawn: np.ndarray
     scales: np.ndarray
@@ -97,12 +97,12 @@ def advance(
         alpha=np.empty(count),
         loss=np.empty(count),
     )
-    walk(hyper, problem, lanes, steps, record, scratch)
+    run_lanes(hyper, problem, lanes, steps, record, scratch)
     return scratch.loss
 
 
 @jit
-def walk(hyper, problem, lanes, steps, record, scratch):
+def run_lanes(hyper, problem, lanes, steps, record, scratch):
     """`advance` with its scratch arrays."""
     arguments_are_apart()
     wide_vectors()

@@ -123,7 +123,7 @@ class DirectionsMeasurement(Measurement):
             for row in self.rows
         ]
         columns = ["method", "improvement", "Gaussian", "realised", "step size", "x sgd"]
-        note = f"Eq. 12 promises ssd {self.improvement_bound:.4g}; tr HC / g^T H g is {self.noise_curvature_ratio}"
+        note = f"Eq. 12 guarantees ssd {self.improvement_bound:.4g}; tr HC / g^T H g is {self.noise_curvature_ratio}"
         title = f"Directions at one point, {self.n_gradients} gradients, {self.dim} coordinates"
         return table(title, columns, rows, note)
 

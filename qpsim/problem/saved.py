@@ -30,7 +30,7 @@ def problem_from_dict(
     """
     kind = description.get("kind", "quadratic")
     if kind not in _READERS:
-        raise ProblemError(f"a problem of kind {kind!r}, which this version of qpsim does not know")
+        raise ProblemError(f"a problem of kind {kind!r}, which this version of qpsim does not have")
     return _READERS[kind](description, arrays)
 
 

@@ -50,7 +50,7 @@ ERRATA: tuple[Erratum, ...] = (
         "text before Eq. 13",
         "a percentage c in [0, 1] of the mass, sum |q_ii| >= c sum |q_ij|",
         "a fraction c",
-        "The values quoted (0.1 to 0.6) are fractions. As a lower bound c may be 0, which promises "
+        "The values quoted (0.1 to 0.6) are fractions. As a lower bound c may be 0, which guarantees "
         "nothing; the largest c is the diagonal's share itself, and never below 1/d, since positive "
         "definiteness gives |q_ij| <= (q_ii + q_jj) / 2.",
     ),

@@ -191,7 +191,7 @@ class DirectionTable:
         ]
         lines.append(
             f"excess loss {self.excess_loss:.5g}, noise {self.noise}, diagonal mass "
-            f"{self.diagonal_mass:.3g}; Eq. 12 promises ssd {self.improvement_bound:.5g} "
+            f"{self.diagonal_mass:.3g}; Eq. 12 guarantees ssd {self.improvement_bound:.5g} "
             f"(exact is {self.bound_tightness:.3g} times that)"
         )
         return "\n".join(lines)
@@ -234,7 +234,7 @@ def compare_directions(
     method   improvement     step size     x sgd
     sgd        0.0012492    1.2492e-05         1
     ssd          0.50253      0.099755       402
-    excess loss 50.5, noise 4, diagonal mass 1; Eq. 12 promises ssd 0.50253 (exact is 1 times that)
+    excess loss 50.5, noise 4, diagonal mass 1; Eq. 12 guarantees ssd 0.50253 (exact is 1 times that)
     """
     p = check.problem(problem)
     point = check.point(p, theta)

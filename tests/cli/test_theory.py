@@ -46,7 +46,7 @@ def test_improvement_prints_bound_tightness_mass_and_chain(run):
         "mass: tr Q 42.5 <= sum |q_ij| 45.1 <= sum lambda |v|_1^2 45.681 <= d tr Q 127.5",
         "best: va-ssd-erf",
     ]
-    assert "Eq. 12 promises ssd 0.53511 (exact is 1.06 times that)" in done.stdout
+    assert "Eq. 12 guarantees ssd 0.53511 (exact is 1.06 times that)" in done.stdout
     assert "diagonal mass 0.942" in done.stdout
 
 

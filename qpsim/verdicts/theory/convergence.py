@@ -44,13 +44,13 @@ def _convexity(p: QuadraticProblem) -> float:
 
 
 def _guaranteed(p: QuadraticProblem, theta: Array) -> float:
-    """(1 / 2L) sum gamma_i grad_i^2, the decrease that Eq. 33 promises."""
+    """(1 / 2L) sum gamma_i grad_i^2, the decrease that Eq. 33 guarantees."""
     grad = setting.gradient(p, theta)
     gamma = theory.variance_adaptation_factor((setting.std(p) / grad) ** 2, "gradient")
     return float(gamma @ grad**2) / (2.0 * _smoothness(p))
 
 
-def _promised_decreases(p: QuadraticProblem, theta: Array) -> Array:
+def _guaranteed_decreases(p: QuadraticProblem, theta: Array) -> Array:
     """That decrease, and c f^2 of Eq. 36 with G^2 the second moment at theta."""
     moment = theory.conditional_second_moment(setting.gradient(p, theta), setting.std(p))
     loss = float(setting.half_square(p, theta - p.optimum))
@@ -156,7 +156,7 @@ def _largest_on_paths() -> float:
     return theory.largest_second_moment(p, run.theta)
 
 
-def _promise() -> Array:
+def _guarantee() -> Array:
     p = _convex()
     return theory.theorem1(p, setting.point(p), _TIMES[-1], _largest_on_paths()).bound[list(_TIMES)]
 
@@ -176,7 +176,7 @@ STATEMENTS = (
         "that by at least c f^2.",
         "Eq. 33 to 36",
         ("by (1/2L) sum gamma grad^2", "by c f^2"),
-        lambda: _promised_decreases(_convex(), setting.point(_convex())),
+        lambda: _guaranteed_decreases(_convex(), setting.point(_convex())),
         lambda draw: _svag_decreases(draw, _convex(), setting.point(_convex())),
         "at least",
     ),
@@ -185,7 +185,7 @@ STATEMENTS = (
         "In one dimension both are equalities.",
         "Eq. 33 to 36",
         ("(1/2L) sum gamma grad^2", "c f^2"),
-        lambda: _promised_decreases(_one(), _POINT),
+        lambda: _guaranteed_decreases(_one(), _POINT),
         lambda draw: _svag_decrease_integrated(),
         "exact",
     ),
@@ -214,7 +214,7 @@ STATEMENTS = (
         "Idealised SVAG at 1/L stays below 1 / (1/e_0 + c t), with G^2 measured on its path.",
         "Theorem 1, Eq. 17 and 38 to 40",
         tuple(f"excess loss at t = {t}" for t in _TIMES),
-        _promise,
+        _guarantee,
         lambda draw: _at_smooth_step(draw, "svag"),
         "at most",
     ),
@@ -223,7 +223,7 @@ STATEMENTS = (
         "SGD at the same step does not: it stalls above that bound.",
         "Section 3.2",
         (f"excess loss at t = {_TIMES[-1]}",),
-        lambda: _promise()[-1:],
+        lambda: _guarantee()[-1:],
         lambda draw: _at_smooth_step(draw, "sgd")[:, -1:],
         "above",
     ),
