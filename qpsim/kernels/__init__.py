@@ -11,7 +11,8 @@ in memory, so that a loop over lanes compiles to vector instructions. Kernels ar
   ``observed`` (variance estimates).
 - Exact steps: ``moments``, ``quadratic``, ``hermite``, ``series``, ``signs``, ``student_signs``, ``pair_quadrature``.
 - Any method: ``dispatch`` finds a rule by the type of its hyper-parameters; ``elementwise`` maps it over an array.
-- Schedules and grids for :mod:`qpsim.theory`: ``second_moments``, ``step_sweeps``, ``step_moves``, ``law_grid``.
+- Schedules and grids for :mod:`qpsim.theory`: ``second_moments``, ``step_sweeps``, ``step_moves``,
+  ``step_curvature``, ``law_grid``.
 - Compilation: ``jit`` (all flags), ``machine_code`` (the cache on disk), ``compiler_interrupts`` (Ctrl-C meanwhile),
   ``numba_interface`` (private parts of numba).
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim import checks
-from qpsim.errors import ProblemError
+from qpsim.errors import ProblemError, nearest
 from qpsim.problem.laws import GAUSSIAN, make_law
 from qpsim.problem.matrices import LARGEST, frozen, precision, real_array
 from qpsim.problem.noise_families import (
@@ -229,6 +229,42 @@ def low_rank(
     return LowRankNoise(1.0, make_law(df, law), (frozen(np.ascontiguousarray(matrix)), frozen(own)))
 
 
+def registered(
+    family: str, *arguments: ArrayLike, df: float | None = None, law: str | None = None
+) -> Noise:
+    """Noise of a class that was given to :func:`register`, by its name, as an experiment file names it.
+
+    Parameters
+    ----------
+    family : str
+        The class's ``family``.
+    *arguments : array_like
+        The level of C = level^2 U; for a class of ``GivenNoise`` the arrays that its ``names`` ask for, in this order.
+    df, law : optional
+        As in `data`.
+
+    Raises
+    ------
+    ProblemError
+        No such class, another number of arrays, or one that is empty or not finite; level, df and law as in `data`.
+    """
+    if family not in FAMILIES:
+        raise ProblemError(f"Unknown noise {family!r}; {nearest(family, FAMILIES)}")
+    chosen, made_law = FAMILIES[family], make_law(df, law)
+    wanted = chosen.names if issubclass(chosen, GivenNoise) else ("std",)
+    if len(arguments) != len(wanted):
+        raise ProblemError(
+            f"Noise of the family {family!r} needs {', '.join(wanted)}, not {len(arguments)} arguments."
+        )
+    if not issubclass(chosen, GivenNoise):
+        return chosen(_level(arguments[0]), made_law)
+    arrays = [
+        frozen(real_array(given, f"The {name}"))
+        for name, given in zip(wanted, arguments, strict=True)
+    ]
+    return chosen(1.0, made_law, tuple(arrays))
+
+
 def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = None) -> Noise:
     """The noise that :meth:`Noise.to_dict` and :meth:`Noise.arrays` describe.
 
@@ -270,7 +306,7 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
 
 
 def register(family: type[Noise]) -> type[Noise]:
-    """Register a class of noise of your own by its name, so that saved results with it can be loaded.
+    """Register a class of noise of your own by its name, so that files can name it: saved results and experiments.
 
     The class derives from `Noise` and defines ``family``, its name, and the four functions unit_variances,
     unit_covariance, unit_eigen_std and unit_factor of a problem. One that holds arrays derives from ``GivenNoise`` of

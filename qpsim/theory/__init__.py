@@ -7,7 +7,7 @@
   ``sign_closure``, ``gradient_closure``, ``approximate_risk``, ``high_dimensional`` (approximations),
   ``least_squares``, ``averaging``, ``convergence`` (Theorem 1), ``steps`` (fewest steps to a loss).
 - Runs with optimal steps: ``whole_run``, ``sign_walks``, ``log_loss``.
-- Schedules: ``schedules``, ``sweeps``, ``pieces``, ``families``, ``schedule_table``.
+- Schedules: ``schedules``, ``passes``, ``sweeps``, ``step_newton``, ``pieces``, ``families``, ``schedule_table``.
 - ``arguments``: checks of arguments. ``errata``: errors of the paper, as data.
 
 A new formula is a function in the file of its subject (or a new file) and its name in ``_PUBLIC`` below. Formulas carry

@@ -42,7 +42,8 @@ def optimal_step_size(
     """Step size that minimises the expected loss along z: grad^T E[z] / E[z^T Q z].
 
     The text before Eq. 11, for steps theta - alpha z. Negative if momentum points uphill; 0 if z is always 0. Infinite
-    on a :class:`qpsim.LocalModel` where E[z^T Q z] is 0 or negative: the model's loss is unbounded along z.
+    on a :class:`qpsim.LocalModel` where E[z^T Q z] is 0 or negative: the model's loss is unbounded along z. 0 for SGD
+    and other linear rules if the noise has an infinite variance, as Student's t with at most 2 degrees of freedom.
 
     Parameters and errors as :func:`direction_moments`. Returns a float, or an array of shape (...).
 

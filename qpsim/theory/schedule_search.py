@@ -12,8 +12,10 @@ import numpy as np
 
 from qpsim.theory import families
 from qpsim.theory.descent import descend
+from qpsim.theory.passes import Passes
 from qpsim.theory.sign_law import SignLaw
 from qpsim.theory.sign_search import free_schedules
+from qpsim.theory.step_newton import Newton
 from qpsim.theory.sweeps import BLURS, Sweeps
 
 if TYPE_CHECKING:
@@ -34,6 +36,9 @@ _BRIEF = 60
 _COARSE, _LEAST_COARSE, _MOST_NUMBERS = 256, 8, 1 << 27
 # Sweeps of a stage: about so many coordinate-updates, but at least and at most so many sweeps.
 _SWEPT, _SWEEPS = 5e7, (15, 60)
+# With a state: the largest n_steps^2 d of a search by Newton's method; the random changes and coordinate-updates of a
+# round of each search, at most; and most rounds, which end where all searches agree.
+_MOST_PAIRS, _CHANGES, _WORK, _ROUNDS = 4e6, 400, 1e9, 4
 # Constant steps that are looked at first, as multiples of the law's longest one.
 _CONSTANTS = np.logspace(-6.0, 0.5, 40)
 
@@ -72,16 +77,35 @@ def _coarse(law: Law) -> Law:
 
 
 def _swept(law: Recursion, begins: list[Array]) -> list[Array]:
-    """The steps at the end of sweeps and moves from each start, and from the best if these results differ."""
-    sweeps = Sweeps(law)
+    """The steps at the end of a search from each start; without a state more from the best if these results differ."""
+    passes = Passes(law)
+    if passes.has_state and law.n_steps**2 * law.curvature.size <= _MOST_PAIRS:
+        return _by_newton(passes, begins)
+    sweeps = Sweeps(passes)
     most = int(np.clip(_SWEPT / (law.n_steps * law.curvature.size), *_SWEEPS))
     found = [sweeps.search_orders(begin, most, seed) for seed, begin in enumerate(begins)]
-    ends = [law.value(end) for end in found]
-    if not max(ends) <= (1.0 + _ALIKE) * min(ends):
+    if not _agree([law.value(end) for end in found]):
         for seed in range(len(begins), len(begins) + _RESTARTS):
             best = min(found, key=law.value)
             found.append(sweeps.search_orders(best, most, seed, BLURS[1:]))
     return found
+
+
+def _by_newton(passes: Passes, begins: list[Array]) -> list[Array]:
+    """The steps at the end of Newton's method and random changes from each start, independent of each other."""
+    searches = [Newton(passes, seed) for seed in range(len(begins))]
+    for one, begin in zip(searches, begins, strict=True):
+        one.begin(begin)
+    for _ in range(_ROUNDS):
+        for one in searches:
+            one.go_on(_WORK, _CHANGES)
+        if _agree([one.value for one in searches]):
+            break
+    return [one.steps for one in searches]
+
+
+def _agree(values: list[float]) -> bool:
+    return max(values) <= (1.0 + _ALIKE) * min(values)
 
 
 def _ends(law: Law, shape: families.Shape, constant: float) -> list[Array]:

@@ -163,16 +163,18 @@ def best_schedule(
 
     Notes
     -----
-    A free schedule is searched from three starts: the greedy steps, each the best for the expected loss right after it
-    (Eq. 10); the best of the families; a small constant step; and where their ends differ by more than 1 %, three times
-    more from the best so far. Each step in turn is set to its exact best given the others, to and fro through the run,
-    first under large random errors of the steps, then under smaller and smaller ones. In runs of up to some hundred
-    steps each is then taken out and put in again where it serves best, until no move gains
-    (:mod:`qpsim.theory.sweeps`). The steps may be rounded to five digits: sharper minima may lie lower, with steps that
-    no computer takes. A family's few parameters are searched by L-BFGS-B with the exact gradient. The best of all that
-    was found is returned, the greedy steps among them, so that it is never worse. More than 256 different eigenvalues
-    (fewer in more than 80 000 steps, for the search's memory) are interpolated in the search, never in what is
-    returned.
+    A free schedule is searched from three starts: the greedy steps, each the best for the expected loss right after
+    it (Eq. 10); the best of the families; a small constant step; and where their ends differ by more than 1 %, three
+    times more from the best so far. Each step in turn is set to its exact best given the others, to and fro through
+    the run, first under large random errors of the steps, then under smaller and smaller ones. In runs of up to some
+    hundred steps each is then taken out and put in again where it serves best, until no move gains
+    (:mod:`qpsim.theory.sweeps`). With a state, in runs of up to some hundred steps, three independent searches change
+    all steps at once by Newton's method and go on from random changes until they agree within 1 %, or for some ten
+    seconds (:mod:`qpsim.theory.step_newton`). The steps may be rounded to five digits: sharper minima may lie lower,
+    with steps that no computer takes. A family's few parameters are searched by L-BFGS-B with the exact gradient. The
+    best of all that was found is returned, the greedy steps among them, so that it is never worse. More than 256
+    different eigenvalues (fewer in more than 80 000 steps, for the search's memory) are interpolated in the search,
+    never in what is returned.
 
     For ssd free schedules are searched by L-BFGS-B with the exact gradient: from the same three starts; by a
     continuation that begins with much more noise; and four times more from changes of the best

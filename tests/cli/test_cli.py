@@ -273,7 +273,13 @@ def test_exit_code_of_verify(run, monkeypatch, holds, code):
 SMALL_THEORY = ("verify", "--n-replicates", "10000", "--workers", "1", "--out", "found")
 
 
-def test_verify_without_a_topic_verifies_the_theory(run, tmp_path):
+def test_verify_without_a_topic_verifies_the_theory(run, tmp_path, monkeypatch):
+    """Here with statements of two parts; that all hold is a test of their own."""
+    from qpsim.verdicts import theory
+    from qpsim.verdicts.theory import adaptation, momentum
+
+    few, right = (*adaptation.STATEMENTS, *momentum.STATEMENTS), theory.measure
+    monkeypatch.setattr(theory, "measure", lambda options, workers: right(options, workers, few))
     done = run(*SMALL_THEORY, "--rng", "5")
     assert done.exit_code == 0, done.output
     saved = json.loads((tmp_path / "found" / "theory-verdicts.json").read_text())

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import qpsim
+from qpsim.theory.passes import Passes
 from qpsim.theory.recursion import Recursion
 from qpsim.theory.sweeps import BLURS, Sweeps
 
@@ -21,9 +22,9 @@ def recursion(name, n_steps, averaged=False, dim=7):
 def begun(r):
     """Sweeps whose moments and adjoint belong to falling steps, and these."""
     steps = np.linspace(0.9, 0.2, r.n_steps) / r.curvature.max()
-    sweeps = Sweeps(r)
-    sweeps._back(steps, 0.0, False)
-    value, _ = sweeps._forth(steps, 0.0, False)
+    sweeps = Sweeps(Passes(r))
+    sweeps.passes.back(steps, 0.0, False)
+    value, _ = sweeps.passes.forth(steps, 0.0, False)
     return sweeps, steps, value
 
 
@@ -57,11 +58,11 @@ def test_every_step_of_a_sweep_is_at_its_own_minimum(name, averaged):
     expected = steps.copy()
     for t in reversed(range(6)):
         expected[t] = at_its_best(r, expected, t)
-    sweeps._back(steps, 0.0, True)
+    sweeps.passes.back(steps, 0.0, True)
     np.testing.assert_allclose(steps, expected, rtol=1e-7)
     for t in range(6):
         expected[t] = at_its_best(r, expected, t)
-    after, rounding = sweeps._forth(steps, 0.0, True)
+    after, rounding = sweeps.passes.forth(steps, 0.0, True)
     np.testing.assert_allclose(steps, expected, rtol=1e-7)
     assert after == pytest.approx(r.value(steps), rel=1e-12)
     assert after < before and after <= rounding < 1e4 * after
@@ -72,28 +73,30 @@ def test_blurred_steps_have_the_mean_value_over_their_errors(name):
     # The moments are quadratic in each step: errors of one size and random sign have the mean of normal ones.
     r, blur = recursion(name, 4), 0.3
     sweeps, steps, _ = begun(r)
-    value, _ = sweeps._forth(steps, blur**2, False)
+    value, _ = sweeps.passes.forth(steps, blur**2, False)
     signs = itertools.product([-1.0, 1.0], repeat=4)
     mean = np.mean([r.value(steps * (1.0 + blur * np.array(s))) for s in signs])
     assert value == pytest.approx(mean, rel=1e-12)
     # The adjoint belongs to the same blur: the moments before each step give the value of a random loss without noise.
     r.variance[:] = 0.0
-    still = Sweeps(r)
-    still._back(steps, blur**2, False)
-    value, _ = still._forth(steps, blur**2, False)
+    still = Sweeps(Passes(r))
+    still.passes.back(steps, blur**2, False)
+    value, _ = still.passes.forth(steps, blur**2, False)
     for t in range(5):
-        assert (still._moments[t] * still._adjoint[t]).sum() == pytest.approx(value, rel=1e-11)
+        assert (still.passes.moments[t] * still.passes.adjoint[t]).sum() == pytest.approx(
+            value, rel=1e-11
+        )
 
 
 def test_a_search_ends_where_no_single_step_gains():
     r = recursion("sgd", 12)
     begin = np.full(12, 0.3 / r.curvature.max())
-    steps = Sweeps(r).search(begin, 200)
+    steps = Sweeps(Passes(r)).search(begin, 200)
     assert r.value(steps) < 0.5 * r.value(begin)
-    sweeps = Sweeps(r)
+    sweeps = Sweeps(Passes(r))
 
     def blurred(tried):
-        return sweeps._forth(tried, BLURS[-1] ** 2, False)[0]
+        return sweeps.passes.forth(tried, BLURS[-1] ** 2, False)[0]
 
     for t in range(12):
         changed = steps.copy()
@@ -104,5 +107,5 @@ def test_a_search_ends_where_no_single_step_gains():
 def test_a_diverging_start_is_left_for_better():
     r = recursion("m-sgd", 40)
     with np.errstate(all="ignore"):
-        steps = Sweeps(r).search(np.full(40, 1e12), 50)
+        steps = Sweeps(Passes(r)).search(np.full(40, 1e12), 50)
     assert np.isfinite(r.value(steps)) or (steps == 1e12).all()

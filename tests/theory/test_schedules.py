@@ -10,7 +10,7 @@ import pytest
 import qpsim
 from qpsim import noise, theory
 from qpsim.errors import MethodError, ProblemError, StepSizeError, TheoryError
-from qpsim.theory import families, sweeps
+from qpsim.theory import families, schedule_search
 from qpsim.theory.recursion import Recursion
 
 METHODS = {
@@ -120,7 +120,7 @@ def test_starts_of_heavy_ball_agree_where_the_spectrum_has_a_gap():
 @pytest.mark.parametrize("name", METHODS)
 def test_no_schedule_of_a_family_and_no_greedy_one_is_better(name, monkeypatch):
     # What does not depend on how long it is searched.
-    monkeypatch.setattr(sweeps, "_CHANGES_OF_STATE", 4)
+    monkeypatch.setattr(schedule_search, "_CHANGES", 4)
     p = problem(6)
     r, method = recursion(p, name, 24)
     start = np.linspace(-2.0, 3.0, 6)
@@ -167,7 +167,7 @@ def test_an_ensemble_has_the_planned_loss():
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("objective", ["final", "averaged"])
 def test_planned_steps_are_never_worse_than_greedy_ones(objective, name, seed, monkeypatch):
-    monkeypatch.setattr(sweeps, "_CHANGES_OF_STATE", 4)
+    monkeypatch.setattr(schedule_search, "_CHANGES", 4)
     draws = np.random.Generator(np.random.PCG64(seed))
     dim, n_steps = int(draws.integers(1, 30)), int(draws.integers(1, 40))
     values = np.exp(draws.uniform(-3.0, 3.0, dim))
