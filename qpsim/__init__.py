@@ -4,10 +4,10 @@ The flow is one way: ``problem + method + step-size policy -> simulate -> result
 Names are imported when first used, so that ``import qpsim`` stays cheap.
 """
 
-from importlib import import_module as _import_module
 from typing import Any as _Any
 
 from qpsim.lazy import imported as _imported
+from qpsim.lazy import whole as _whole
 
 __version__ = "0.2.0"
 
@@ -62,9 +62,9 @@ __all__ = [*_PUBLIC, *_SUBPACKAGES, *_MODULES, "__version__"]
 
 def __getattr__(name: str) -> _Any:
     if name in _SUBPACKAGES:
-        return _import_module(f"qpsim.{name}")
+        return _whole(f"qpsim.{name}")
     if name in _MODULES:
-        return _import_module(_MODULES[name])
+        return _whole(_MODULES[name])
     return _imported(__name__, _PUBLIC, name)
 
 

@@ -1,5 +1,15 @@
 """``python -m qpsim`` is the command line."""
 
-from qpsim.cli import main
+from qpsim.execution.ending import exit_at_once_on_signals
 
-main()
+
+def main() -> None:
+    """Run the command line; the entry point of ``qpsim``."""
+    exit_at_once_on_signals()
+    from qpsim import cli
+
+    cli.main()
+
+
+if __name__ == "__main__":
+    main()

@@ -13,6 +13,7 @@ import sys
 import warnings
 from collections.abc import Iterable, Mapping
 from functools import cache
+from importlib import import_module
 from numbers import Real
 from operator import index
 from pathlib import Path
@@ -20,7 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import QpsimError, RenamedWarning, nearest
+from qpsim.errors import QpsimError, RenamedWarning, first_line, nearest
+
+# NumPy loads these parts when they are first named; if Ctrl-C is pressed just then, they cannot be loaded any more.
+for _part in ("ma", "polynomial", "random"):
+    import_module(f"numpy.{_part}")
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -75,7 +80,7 @@ def number(what: str, value: Any, error: Refusal, interval: str = "(-inf, inf)")
     ...
     qpsim.errors.ProblemError: noise_std must be a finite number >= 0, not -2.
     """
-    found = _as_float(value)
+    found = as_float(value)
     low, with_low, high, with_high = _ends(interval)
     above = found >= low if with_low else found > low
     below = found <= high if with_high else found < high
@@ -87,7 +92,7 @@ def number(what: str, value: Any, error: Refusal, interval: str = "(-inf, inf)")
 
 def is_number(value: Any) -> bool:
     """Whether a value is one finite real number."""
-    return math.isfinite(_as_float(value))
+    return math.isfinite(as_float(value))
 
 
 def array(what: str, values: Any, error: Refusal) -> NDArray[Any]:
@@ -105,7 +110,7 @@ def array(what: str, values: Any, error: Refusal) -> NDArray[Any]:
     except MemoryError:
         raise error(f"{what} is too large to be held as a dense array.") from None
     except Exception as reason:  # arrays of other libraries raise errors of their own
-        raise error(f"{what} does not convert to a NumPy array: {reason}") from reason
+        raise error(f"{what} does not convert to a NumPy array: {first_line(reason)}.") from reason
     if found.dtype.kind == "O":
         found = _from_objects(what, found, error)
     if found.dtype.kind not in "fiu" or _holds_boolean(values):
@@ -148,6 +153,23 @@ def finite_numbers(what: str, values: Any, error: Refusal) -> NDArray[np.float64
     if not np.isfinite(found).all():
         raise error(f"{what} holds NaN or infinite entries; all must be finite.")
     return found
+
+
+def flag(what: str, value: Any, error: Refusal) -> bool:
+    """True or False, and nothing that only counts as one of them.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> from qpsim.errors import ProblemError
+    >>> checks.flag("drop_last", "no", ProblemError)
+    Traceback (most recent call last):
+    ...
+    qpsim.errors.ProblemError: drop_last must be True or False, not 'no'.
+    """
+    if not isinstance(value, (bool, np.bool_)):
+        raise error(f"{what} must be True or False, not {shown(value)}.")
+    return bool(value)
 
 
 def choice(what: str, value: Any, known: Iterable[str], error: Refusal) -> str:
@@ -248,7 +270,7 @@ def shown(value: Any) -> str:
     return text if len(text) <= _LONGEST_SHOWN else f"{text[: _LONGEST_SHOWN - 3]}..."
 
 
-def _as_float(value: Any) -> float:
+def as_float(value: Any) -> float:
     """A real number as a float; NaN for everything else."""
     scalar = isinstance(value, (np.generic, np.ndarray)) and np.ndim(value) == 0
     real = isinstance(value, Real) or (scalar and value.dtype.kind in "fiu")

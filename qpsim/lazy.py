@@ -3,7 +3,27 @@
 import sys
 from collections.abc import Mapping
 from importlib import import_module
+from types import ModuleType
 from typing import Any
+
+
+def whole(module: str) -> ModuleType:
+    """Import a module to its end: Ctrl-C takes effect after it.
+
+    An interrupt within the import of NumPy or matplotlib makes them unusable in this process, and these come with our
+    modules.
+
+    Examples
+    --------
+    >>> from qpsim.lazy import whole
+    >>> whole("qpsim.errors").__name__
+    'qpsim.errors'
+    """
+    # Imported here to keep the import of qpsim itself cheap.
+    from qpsim.execution.interrupts import deferred
+
+    with deferred():
+        return import_module(module)
 
 
 def imported(package: str, modules: Mapping[str, str], name: str) -> Any:
@@ -31,6 +51,6 @@ def imported(package: str, modules: Mapping[str, str], name: str) -> Any:
     """
     if name not in modules:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    value = getattr(import_module(modules[name]), name)
+    value = getattr(whole(modules[name]), name)
     setattr(sys.modules[package], name, value)
     return value

@@ -52,9 +52,29 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
         return _spawned(rng)
     if rng is None:
         return np.random.SeedSequence()
-    if isinstance(rng, (list, tuple, np.ndarray)) and np.ndim(rng) == 1 and len(rng) > 0:
+    is_list = isinstance(rng, (list, tuple)) or (isinstance(rng, np.ndarray) and rng.ndim == 1)
+    if is_list and len(rng) > 0:
         return np.random.SeedSequence([_whole(word) for word in rng])
     return np.random.SeedSequence(_whole(rng))
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """As :func:`numpy.random.default_rng`, with errors of ours; that one crashes for a ``numpy.matrix``.
+
+    Raises
+    ------
+    ProblemError
+        As `seed_sequence`.
+
+    Examples
+    --------
+    >>> from qpsim.seeds import generator
+    >>> generator(7).integers(100), generator([1, 2]).integers(100)
+    (94, 83)
+    """
+    if isinstance(rng, (np.random.Generator, np.random.BitGenerator)):
+        return np.random.default_rng(rng)
+    return np.random.default_rng(seed_sequence(rng))
 
 
 def _whole(seed: Any) -> int:
@@ -64,7 +84,7 @@ def _whole(seed: Any) -> int:
             f"Generator, not {checks.shown(seed)}."
         )
     if seed < 0:
-        raise ProblemError(f"A seed must not be negative; got {seed}.")
+        raise ProblemError(f"A seed must not be negative; got {checks.shown(seed)}.")
     return int(seed)
 
 

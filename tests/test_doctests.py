@@ -19,7 +19,7 @@ MODULES = sorted(
 # Their examples compute a small figure, seconds each; tests of figures and verdicts do the same with checks.
 SLOW = {
     "qpsim.figures",
-    *(f"qpsim.verdicts.{name}" for name in ("least_squares", "noise", "tails")),
+    *(f"qpsim.verdicts.{name}" for name in ("batch", "least_squares", "noise", "tails")),
     *(
         f"qpsim.figures.figure_{name}"
         for name in ("conditions", "least_squares", "noise", "schedules", "tails")

@@ -12,13 +12,13 @@ import qpsim
 PACKAGE = Path(qpsim.__file__).parent
 # From the lowest up: a room may import from itself and from the rooms before it.
 ROOMS = (
-    "lazy",
     "errors",
     "checks",
     "seeds",
     "provenance",
     "files",
     "execution",
+    "lazy",
     "rules",
     "kernels",
     "methods",

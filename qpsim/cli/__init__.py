@@ -4,16 +4,13 @@
 ``reference`` the HTML page of ``qpsim docs``. A new command is a file with one function, named in ``__init__``.
 
 Exit codes: 0 done; 1 a statement does not hold, or an optimizer does not conform; 2 a mistake in what was asked; 130
-stopped by Ctrl-C. A command imports what it needs when it runs, so that ``--help`` is fast.
+stopped by Ctrl-C, 143 by SIGTERM, 129 by SIGHUP. A command imports what it needs when it runs, so that
+``--help`` is fast.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import signal
-import sys
-import threading
 from typing import Annotated, Any
 
 import typer
@@ -37,8 +34,9 @@ from qpsim.cli import (
     verify,
 )
 from qpsim.cli.info import CITATION
-from qpsim.cli.report_errors import INTERRUPTED, make_streams_safe, one_line_errors, say
+from qpsim.cli.report_errors import make_streams_safe, one_line_errors
 from qpsim.cli.shared import Command
+from qpsim.execution.ending import exit_at_once_on_signals, orderly
 
 __all__ = ["app", "main"]
 
@@ -46,9 +44,14 @@ __all__ = ["app", "main"]
 class Commands(TyperGroup):
     """Commands that report a user's mistake in one line, with an exit code."""
 
+    def make_context(self, *arguments: Any, **more: Any) -> Any:
+        """Read the command line, and print the help or the version if it asks for them."""
+        with one_line_errors():
+            return super().make_context(*arguments, **more)
+
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""
-        with one_line_errors():
+        with one_line_errors(), orderly():
             return super().invoke(ctx)
 
 
@@ -131,31 +134,11 @@ app.command("info", cls=Command, short_help="Print versions and caches, or the l
 )
 
 
-# Longest time of an orderly stop after Ctrl-C; then the process exits. Files are complete at any moment.
-_PATIENCE_SECONDS = 20.0
-
-
-def _interrupt(number: int, frame: Any) -> None:
-    """Stop in order, and exit if that takes too long."""
-    last = threading.Timer(_PATIENCE_SECONDS, os._exit, (130,))
-    last.daemon = True
-    last.start()
-    raise KeyboardInterrupt
-
-
 def main() -> None:
-    """Run the command line; the entry point of ``qpsim``."""
+    """Run the command line."""
     make_streams_safe()
     # Compilation makes millions of small objects that stay. Python looks for garbage after every 700 new ones by
     # default, which is 7 % of the time of a first run.
     gc.set_threshold(100_000, 20, 100)
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
-    try:
-        app(prog_name="qpsim")
-    except KeyboardInterrupt:  # before the command has begun
-        say("stopped.")
-        sys.exit(INTERRUPTED)
-    finally:
-        # What is left to do is to exit; Ctrl-C would only change the exit code.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    exit_at_once_on_signals()
+    app(prog_name="qpsim")

@@ -15,8 +15,11 @@ import typer
 
 from qpsim import errors
 from qpsim.errors import QpsimError
+from qpsim.execution.ending import exit_code
 
-NOT_TRUE, USER_ERROR, INTERRUPTED = 1, 2, 130
+NOT_TRUE, USER_ERROR = 1, 2
+# Errors of writing. Files of ours are written by qpsim.files, whose errors name them; what remains is stdout.
+_WRITING = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)
 # Letters of a cell that is no number.
 _SENTENCE = 30
 _WARNINGS = tuple(
@@ -45,7 +48,10 @@ def one_line_errors() -> Iterator[None]:
             if error.errno == errno.EPIPE:
                 # The reader of a pipe, such as head, has ended; typer exits without a message.
                 raise
-            where = f"{error.filename}: " if error.filename is not None else ""
+            name = error.filename
+            if name is None and error.errno in _WRITING:
+                name = "standard output"
+            where = f"{name}: " if name is not None else ""
             reason = f"{where}{error.strerror or error}."
             if isinstance(error, FileNotFoundError) and not where:
                 reason = (
@@ -55,7 +61,7 @@ def one_line_errors() -> Iterator[None]:
             raise typer.Exit(USER_ERROR) from None
         except KeyboardInterrupt:
             say("stopped.")
-            raise typer.Exit(INTERRUPTED) from None
+            raise typer.Exit(exit_code()) from None
 
 
 def make_streams_safe() -> None:

@@ -14,7 +14,7 @@ from qpsim.conformance.diagnosis import UNKNOWN, best_step_sizes, candidate_of, 
 from qpsim.conformance.expectation import COUPLED, DECOUPLED, Difference
 from qpsim.conformance.play import Played, play, why_not
 from qpsim.conformance.report import Report, StreamOutcome
-from qpsim.conformance.streams import LONG, Stream, streams
+from qpsim.conformance.streams import LONG, Stream, checked_names, streams
 from qpsim.errors import ConformanceError
 from qpsim.execution import progress
 from qpsim.methods import Method, Rule
@@ -111,11 +111,11 @@ def check(
         raise ConformanceError(
             f"{chosen.name} observes a variance besides the gradient, which no optimizer is given."
         )
-    if decay_form not in (DECOUPLED, COUPLED):
-        raise ConformanceError(f"decay_form is 'decoupled' or 'coupled', not {decay_form!r}.")
+    checks.choice("decay_form", decay_form, (DECOUPLED, COUPLED), ConformanceError)
+    checks.flag("run_laws", run_laws, ConformanceError)
     amount = checks.number("weight_decay", weight_decay, ConformanceError, "[0, inf)")
     long_steps = checks.count("n_long", n_long, ConformanceError, 1)
-    names = None if only is None else list(dict.fromkeys(["normal", *only]))
+    names = None if only is None else list(dict.fromkeys(["normal", *checked_names(only)]))
     wanted = streams(names, long_steps)
     longest = max([*(one.gradients.shape[0] for one in wanted), 50])
     declared = _declared(step_size, longest)

@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from math import prod
+from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.conformance import dtypes
 from qpsim.errors import ConformanceError, nearest
 
@@ -85,6 +87,23 @@ def stream_names() -> tuple[str, ...]:
     return tuple(_MAKERS)
 
 
+def checked_names(names: Any) -> list[str]:
+    """One name, or several, each that of a stream."""
+    try:
+        given = [names] if isinstance(names, str) else list(names)
+    except Exception:  # whatever the object's class raises
+        raise ConformanceError(
+            f"Streams are given as a list of names, not {checks.shown(names)}."
+        ) from None
+    for name in given:
+        if not isinstance(name, str) or name not in _MAKERS:
+            word = name if isinstance(name, str) else ""
+            raise ConformanceError(
+                f"There is no stream {checks.shown(name)}; {nearest(word, _MAKERS)}"
+            )
+    return given
+
+
 def streams(names: Sequence[str] | None = None, n_long: int = LONG) -> tuple[Stream, ...]:
     """Streams by their names; all by default.
 
@@ -105,11 +124,8 @@ def streams(names: Sequence[str] | None = None, n_long: int = LONG) -> tuple[Str
     >>> conformance.streams(["constant"])
     (<stream 'constant': 40 steps, 6 coordinates>,)
     """
-    chosen = stream_names() if names is None else (names,) if isinstance(names, str) else names
     found = []
-    for name in chosen:
-        if name not in _MAKERS:
-            raise ConformanceError(f"There is no stream {name!r}; {nearest(str(name), _MAKERS)}")
+    for name in stream_names() if names is None else checked_names(names):
         purpose, make, more = _MAKERS[name]
         # Each has random numbers of its own, whatever others are asked for.
         rng = np.random.Generator(np.random.PCG64(list(name.encode())))

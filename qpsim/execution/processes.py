@@ -99,7 +99,13 @@ class _Process(SpawnProcess):
 
 
 class _Context(SpawnContext):
-    Process = _Process
+    def __init__(self) -> None:
+        super().__init__()
+        self.made: list[_Process] = []
+
+    def Process(self, *arguments: Any, **named: Any) -> _Process:  # type: ignore[override]
+        self.made.append(_Process(*arguments, **named))
+        return self.made[-1]
 
 
 class _ProcessPool(WorkerPool):
@@ -152,6 +158,10 @@ class _ProcessPool(WorkerPool):
         self.executor.shutdown(wait=False, cancel_futures=True)
         self._lead.close()
         self._leash.close()
+        # Those that are still starting do not look at the pipe yet, and would find this process gone.
+        for process in self._context.made:
+            if process.pid is not None:
+                process.terminate()
 
 
 def _begin(leash: Connection, stop: Any, started: Any) -> None:

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple
 
+from qpsim.execution.interrupts import deferred
+
 
 class Look(NamedTuple):
     """Appearance of one method wherever it is drawn."""
@@ -109,7 +111,11 @@ def import_matplotlib() -> Any:
     """
     wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:
-        import matplotlib.style
+        # Matplotlib is unusable in this process after a Ctrl-C within its import.
+        with deferred():
+            import matplotlib.backends.backend_agg
+            import matplotlib.figure
+            import matplotlib.style
     finally:
         if wanted is not None:
             os.environ["MPLBACKEND"] = wanted

@@ -4,7 +4,7 @@ Arrays have the axes (coordinate, lane). A lane is one replicate of a run; the l
 in memory, so that a loop over lanes compiles to vector instructions. Kernels are compiled when they are first called.
 
 - Step loops: ``diagonal`` (coordinates that share nothing but the step size), ``coupled`` (all other problems).
-  ``arguments`` has the tuples that they take, ``policy`` the codes of step-size policies, ``record`` what they store.
+  ``arguments`` has the tuples that they take, ``record`` what they store.
 - A problem's arrays and functions: ``problems`` (the interface), ``dense``, ``least_squares``,
   ``diagonal_least_squares``, ``data``.
 - Random numbers: ``noise`` (NumPy's SFC64 for many lanes), ``gradient_noise``, ``laws``, ``least_squares_draws``,

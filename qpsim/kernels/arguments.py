@@ -37,7 +37,7 @@ class Steps(NamedTuple):
     taken : int
         Number of steps taken before; the first step here has t = taken + 1.
     policy : int
-        A code of :mod:`qpsim.kernels.policy`.
+        A code of :mod:`qpsim.rules.step_policies`.
     given : array (n,)
         The step sizes, read only if the policy is GIVEN; its length is the number of steps.
     moments_for : int or None

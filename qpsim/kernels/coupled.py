@@ -9,9 +9,9 @@ from qpsim.kernels.arguments import Lanes, Moments, Record, StepInput, Steps
 from qpsim.kernels.columns import inner
 from qpsim.kernels.jit import arguments_are_apart, jit, wide_vectors
 from qpsim.kernels.moments import ratio_or_zero
-from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.problems import add_moments, draw_noise, evaluate, multiply
 from qpsim.kernels.record import record_loss
+from qpsim.rules.step_policies import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 
 
 class Scratch(NamedTuple):

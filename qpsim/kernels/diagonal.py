@@ -27,9 +27,9 @@ from qpsim.kernels.moments import (
     record_error,
 )
 from qpsim.kernels.observed import draw_estimates, draws_estimates, observe
-from qpsim.kernels.policy import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 from qpsim.kernels.record import record_loss
 from qpsim.rules.declaration import declaration_of
+from qpsim.rules.step_policies import BOUND, GIVEN, LINE_SEARCH, OPTIMAL
 
 # Number of normals drawn at once, so few that they are used while they are in the L1 cache.
 _CACHED_ELEMENTS = 1 << 11

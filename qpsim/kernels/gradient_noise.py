@@ -58,20 +58,22 @@ def _fill_noise(noise, stream, out):
     def independent(noise, stream, out):
         fill_normals(stream, out)
 
+    # For an assignment between arrays numba compiles the text of its error message, which takes seconds.
     def from_factor(noise, stream, out):
         normals = np.empty((noise.factor.shape[1], out.shape[1]))
         fill_normals(stream, normals)
-        out[:] = np.dot(noise.factor, normals)
+        np.dot(noise.factor, normals, out)
 
     def low_rank(noise, stream, out):
         d, lanes = out.shape
         normals = np.empty((noise.factor.shape[1], lanes))
         fill_normals(stream, normals)
         fill_normals(stream, out)
+        product = np.dot(noise.factor, normals)
         for i in range(d):
             for lane in range(lanes):
                 out[i, lane] *= noise.own[i]
-        out += np.dot(noise.factor, normals)
+                out[i, lane] += product[i, lane]
 
     kinds = {IndependentNoise: independent, FactorNoise: from_factor, LowRankNoise: low_rank}
     return kinds[noise.instance_class]

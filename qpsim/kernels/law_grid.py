@@ -104,8 +104,8 @@ def images(
                         size += 1
         else:
             size = smooth.shape[1]
-            place[:size] = smooth[0]
-            share[:size] = smooth[1]
+            for k in range(size):
+                place[k], share[k] = smooth[0, k], smooth[1, k]
         total = 0.0
         for k in range(size):
             total += share[k]

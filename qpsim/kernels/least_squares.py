@@ -20,11 +20,11 @@ from qpsim.kernels.least_squares_draws import NOISELESS, kernels_with, residual_
 from qpsim.kernels.moments import two_values
 from qpsim.kernels.one_draw import one_draw_moments
 from qpsim.kernels.plackett import pair_integral
-from qpsim.kernels.policy import BOUND
 from qpsim.kernels.problems import register
 from qpsim.kernels.series import Coupling, SeriesTable, raise_power, series_of_direction
 from qpsim.kernels.student_moments import two_valued_student_moments
 from qpsim.kernels.student_signs import StudentTable
+from qpsim.rules.step_policies import BOUND
 
 _LARGEST_TERMS = 256
 

@@ -15,12 +15,12 @@ from qpsim.kernels.columns import add_inner, inner
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, lane_array, padded
 from qpsim.kernels.hermite import starts_as_sign
-from qpsim.kernels.jit import jit_spliced
+from qpsim.kernels.jit import jit_inner
 from qpsim.kernels.laws import INV_SQRT2, LARGEST_INVERSE
 from qpsim.kernels.moments import two_values
-from qpsim.kernels.policy import BOUND
 from qpsim.kernels.series import series_of_direction
 from qpsim.kernels.signs import sign_integrals
+from qpsim.rules.step_policies import BOUND
 
 
 def choose_gaussian_moments(hyper: Any) -> Any:
@@ -147,7 +147,7 @@ def _sign_then_series(problem, hyper, step, policy, moments):
         series_of_direction(problem, hyper, step, policy, moments)
 
 
-@jit_spliced
+@jit_inner
 def sign_moments(hessian, form, table, gradient, standard, scale, policy, numerator, denominator):
     """Moments of scale * sign(standard + Z)."""
     d, lanes = gradient.shape

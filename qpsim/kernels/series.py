@@ -21,8 +21,8 @@ from qpsim.kernels.columns import inner
 from qpsim.kernels.hermite import TILE_ORDERS, QuadratureTable, quadrature_table, row_coefficients
 from qpsim.kernels.jit import jit, jit_inner
 from qpsim.kernels.pair_quadrature import integrate_pairs
-from qpsim.kernels.policy import BOUND
 from qpsim.kernels.sign_table import SignTable, pair_table
+from qpsim.rules.step_policies import BOUND
 
 # Number of terms computed at first, and the largest number. Smooth directions need about ten terms for 1e-9; for signs
 # of coordinates correlated by more than 0.93 the largest number is not enough.

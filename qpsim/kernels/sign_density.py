@@ -83,7 +83,8 @@ def forth(table, spacing, first, mass, lengths, negligible, lows, begins, held, 
     begins[0] = 0
     if size > held.size:
         return False, lost
-    held[:size] = mass
+    for i in range(size):
+        held[i] = mass[i]
     for t in range(lengths.size + 1):
         begin = begins[t]
         now = held[begin : begin + size]
@@ -158,7 +159,8 @@ def back(table, spacing, lengths, weight, lows, begins, held, gradient):
         # Nodes dropped after this step have derivative 0.
         around = np.zeros(wide)
         start = lows[t + 1] - (low - whole - 3)
-        around[start : start + later.size] = later
+        for i in range(later.size):
+            around[start + i] = later[i]
         up, down = np.empty(size), np.empty(size)
         now = held[begins[t] : begins[t + 1]]
         _split(now, low, table, up, down)

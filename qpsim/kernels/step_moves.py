@@ -22,6 +22,25 @@ from qpsim.kernels.step_sweeps import (
 
 
 @jit_inner
+def copy(source, target):
+    """Copy an array (n,) to the first n entries of another.
+
+    For an assignment between arrays numba compiles the text of its error message, which takes seconds.
+    """
+    for i in range(source.size):
+        target[i] = source[i]
+
+
+@jit_inner
+def begin_adjoint(weight, curvature, adjoint):
+    """The adjoint (3, d) after the last step, whose loss has this weight."""
+    for i in range(curvature.size):
+        adjoint[0, i] = 0.5 * weight * curvature[i]
+        adjoint[1, i] = 0.0
+        adjoint[2, i] = 0.0
+
+
+@jit_inner
 def advance(now, after, step, curvature, variance, coefficients, blur):
     """Moments (3, d) after a step, from those before it. Without a state only the first row is read and written."""
     d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
@@ -126,13 +145,14 @@ def put_in_again(
     scratch = np.zeros((3, d))
     others, tried = np.empty(n), np.empty(n)
     maps = np.empty((n, 4))
-    maps[:] = coefficients
-    moments[0, 0] = start
+    for t in range(n):
+        copy(coefficients, maps[t])
+    copy(start, moments[0, 0])
     value, _ = _weighed(curvature, variance, maps, weight, steps, moments, adjoint, blur)
     moved = 0
     for number in order:
-        others[:number] = steps[:number]
-        others[number : n - 1] = steps[number + 1 :]
+        copy(steps[:number], others)
+        copy(steps[number + 1 :], others[number:])
         # `before` is the value of the losses before a place, `noise` that of the noise of all later steps.
         for t in range(n - 1):
             advance(moments[t], moments[t + 1], others[t], curvature, variance, coefficients, blur)
@@ -141,8 +161,7 @@ def put_in_again(
                 for i in range(d):
                     scratch[0, i] = curvature[i] * moments[t + 1, 0, i]
                 before[t + 1] += 0.5 * weight[t] * total(scratch[0])
-        adjoint[n - 1] = 0.0
-        adjoint[n - 1, 0] = 0.5 * weight[n - 1] * curvature
+        begin_adjoint(weight[n - 1], curvature, adjoint[n - 1])
         for t in range(n - 2, -1, -1):
             half = 0.5 * weight[t]
             retreat(adjoint[t + 1], adjoint[t], others[t], curvature, coefficients, blur, half)
@@ -159,12 +178,12 @@ def put_in_again(
                 lowest, place, size = height, t, a
         if place < 0:
             continue
-        tried[:place] = others[:place]
+        copy(others[:place], tried)
         tried[place] = size
-        tried[place + 1 :] = others[place : n - 1]
+        copy(others[place : n - 1], tried[place + 1 :])
         found, lost = _weighed(curvature, variance, maps, weight, tried, moments, adjoint, blur)
         if found < value and lost <= rounding * found:
-            steps[:] = tried
+            copy(tried, steps)
             value = found
             moved += 1
     return moved
@@ -174,7 +193,6 @@ def put_in_again(
 def _weighed(curvature, variance, maps, weight, steps, moments, adjoint, blur):
     """The value of steps (n,), and a measure of its rounding error, as `sweep_forth` returns them."""
     n = steps.size
-    adjoint[n] = 0.0
-    adjoint[n, 0] = 0.5 * weight[n - 1] * curvature
+    begin_adjoint(weight[n - 1], curvature, adjoint[n])
     sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, False, blur)
     return sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, False, blur)

@@ -10,8 +10,8 @@ from qpsim.kernels.columns import inner
 from qpsim.kernels.jit import jit
 from qpsim.kernels.laws import LARGEST_INVERSE
 from qpsim.kernels.moments import two_values
-from qpsim.kernels.policy import BOUND
 from qpsim.kernels.student_signs import student_signs
+from qpsim.rules.step_policies import BOUND
 
 
 def choose_student_moments(hyper: Any) -> Any:

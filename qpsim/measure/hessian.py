@@ -202,10 +202,12 @@ def curvature(
 
 def _range(name: str, part: slice, dim: int) -> slice:
     if not isinstance(part, slice) or part.step not in (None, 1):
-        raise MeasureError(f"The block {name!r} must be a slice without a step, not {part!r}.")
+        raise MeasureError(
+            f"The block {checks.shown(name)} must be a slice without a step, not {checks.shown(part)}."
+        )
     start, stop, _ = part.indices(dim)
     if stop <= start or (part.stop or dim) > dim:
-        raise MeasureError(f"The block {name!r} has no coordinates among {dim}.")
+        raise MeasureError(f"The block {checks.shown(name)} has no coordinates among {dim}.")
     return slice(start, stop)
 
 

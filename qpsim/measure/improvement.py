@@ -102,7 +102,9 @@ class DirectionsMeasurement(Measurement):
         for row in self.rows:
             if row.method == method:
                 return row
-        raise MeasureError(f"{method!r} was not measured, but {[row.method for row in self.rows]}.")
+        raise MeasureError(
+            f"{checks.shown(method)} was not measured, but {[row.method for row in self.rows]}."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """As of every measurement, without the matrices."""
@@ -310,11 +312,12 @@ def directions(
 def _listed(methods: Any) -> list[Any]:
     if isinstance(methods, (str, Method, Rule)):
         return [methods]
-    if not isinstance(methods, Iterable):
+    try:
+        return list(methods)
+    except Exception:  # whatever the object's class raises
         raise MeasureError(
             f"methods must be names or rules, or a list of them, not {checks.shown(methods)}."
-        )
-    return list(methods)
+        ) from None
 
 
 def _methods(methods: Any, states: Mapping[str, State]) -> list[Method]:

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from qpsim import checks
-from qpsim.errors import MeasureError, QpsimError, first_line
+from qpsim import checks, seeds
+from qpsim.errors import MeasureError, ProblemError, QpsimError, first_line
 from qpsim.execution import progress
 
 FEWEST = 8
@@ -233,8 +233,8 @@ class Products:
 def generator(rng: Any) -> np.random.Generator:
     """The generator of a seed."""
     try:
-        return np.random.default_rng(rng)
-    except (TypeError, ValueError):
+        return seeds.generator(rng)
+    except ProblemError:
         raise MeasureError(
             f"rng must be a seed or a numpy Generator, not {checks.shown(rng)}."
         ) from None

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.errors import MeasureError
+from qpsim.execution.interrupts import deferred
 from qpsim.files.plain import plain
 from qpsim.simulation.statistics import student_interval
 
@@ -98,7 +99,9 @@ def axes_for(ax: Any) -> Any:
     """The axes to draw into, or new ones."""
     if ax is not None:
         return ax
-    from matplotlib.figure import Figure
+    # Matplotlib is unusable in this process after a Ctrl-C within its import.
+    with deferred():
+        from matplotlib.figure import Figure
 
     return Figure(figsize=(3.4, 2.4), layout="constrained").add_subplot()
 

@@ -48,7 +48,9 @@ class Rule(Declaration):
         default = self.defaults[key]
         if isinstance(default, bool):
             if not isinstance(value, bool):
-                raise MethodError(f"{self.name}: {key} is either True or False, not {value!r}.")
+                raise MethodError(
+                    f"{self.name}: {key} is either True or False, not {checks.shown(value)}."
+                )
             return value
         if not isinstance(value, Real) or isinstance(value, bool):
             raise MethodError(f"{self.name}: {key} must be a number, not {checks.shown(value)}.")
@@ -58,7 +60,9 @@ class Rule(Declaration):
             number = math.inf
         low, high, interval = self.ranges.get(key, (-math.inf, math.inf, "the finite numbers"))
         if not (math.isfinite(number) and low <= number < high):
-            raise MethodError(f"{self.name}: {key} must lie in {interval}, not {number!r}.")
+            raise MethodError(
+                f"{self.name}: {key} must lie in {interval}, not {checks.shown(number)}."
+            )
         return number
 
     def __repr__(self) -> str:

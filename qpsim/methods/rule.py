@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from numbers import Real
 from typing import Any
 
+from qpsim import checks
 from qpsim.errors import MethodError
 from qpsim.methods import registry
 from qpsim.methods.method import Rule
@@ -95,14 +96,17 @@ def rule(
             ordered=ordered,
         )
     if not inspect.isfunction(function) or not function.__name__.isidentifier():
-        raise MethodError(f"A rule is a function written with def, not {function!r}.")
+        raise MethodError(f"A rule is a function written with def, not {checks.shown(function)}.")
     if name is not None and not (isinstance(name, str) and name):
-        raise MethodError(f"A rule's name is a text, not {name!r}.")
+        raise MethodError(f"A rule's name is a text, not {checks.shown(name)}.")
     title = name or function.__name__.replace("_", "-")
     observes, state_names, defaults = read_signature(title, function)
-    if closed_form is not None and closed_form not in CLOSED_FORMS:
+    if closed_form is not None and not (
+        isinstance(closed_form, str) and closed_form in CLOSED_FORMS
+    ):
         raise MethodError(
-            f"Rule {title!r}: closed_form must be 'linear', 'sign', 'two-valued' or None, not {closed_form!r}."
+            f"Rule {title!r}: closed_form must be 'linear', 'sign', 'two-valued' or None, not "
+            f"{checks.shown(closed_form)}."
         )
     if closed_form_at_first_step not in (None, "sign") or (
         closed_form and closed_form_at_first_step
@@ -111,7 +115,9 @@ def rule(
             f"Rule {title!r}: closed_form_at_first_step is 'sign' or None, and only where closed_form is None."
         )
     if not isinstance(equivariant, bool):
-        raise MethodError(f"Rule {title!r}: equivariant is True or False, not {equivariant!r}.")
+        raise MethodError(
+            f"Rule {title!r}: equivariant is True or False, not {checks.shown(equivariant)}."
+        )
     if equivariant and (closed_form != "linear" or observes):
         raise MethodError(
             f"Rule {title!r}: only a rule of closed_form='linear' that observes nothing but the gradient "
@@ -159,6 +165,10 @@ def _check_output(made: Rule) -> None:
     expected = 1 + len(made.state_names)
     if isinstance(output, tuple) == (expected == 1) or len(values) != expected:
         wanted = ", ".join(["direction", *made.state_names])
-        raise MethodError(f"Rule {made.name!r} must return {wanted}; it returned {output!r}.")
+        raise MethodError(
+            f"Rule {made.name!r} must return {wanted}; it returned {checks.shown(output)}."
+        )
     if not all(isinstance(value, Real) for value in values):
-        raise MethodError(f"Rule {made.name!r} must return numbers; it returned {output!r}.")
+        raise MethodError(
+            f"Rule {made.name!r} must return numbers; it returned {checks.shown(output)}."
+        )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from qpsim import seeds
 from qpsim.errors import NetworkError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.nn.examples import Fit, accuracy
@@ -278,4 +279,4 @@ class Differentiable:
             return None
         if rng is None:
             raise NetworkError("this network has dropout: training needs rng, a numpy Generator")
-        return int(np.random.default_rng(rng).integers(2**64, dtype=np.uint64))
+        return int(seeds.generator(rng).integers(2**64, dtype=np.uint64))

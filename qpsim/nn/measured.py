@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from qpsim import checks
+from qpsim import checks, seeds
 from qpsim.errors import MeasureError, TrainingError
 from qpsim.execution import progress
 from qpsim.files.plain import plain
@@ -122,7 +122,7 @@ def network_point(
     origin = network.parameters.copy()
     # Some measurements store all gradients; those of large networks are in single precision.
     kept = np.float64 if origin.size <= _DOUBLE else np.float32
-    rows = np.random.default_rng(rng).integers(len(x), size=(n_gradients, batch_size))
+    rows = seeds.generator(rng).integers(len(x), size=(n_gradients, batch_size))
 
     def gradients() -> Iterator[np.ndarray]:
         network.parameters = origin
@@ -150,7 +150,7 @@ def examples(task: Task, dataset: Dataset, n: int, rng: Any) -> tuple[np.ndarray
     """Some training examples, drawn without replacement, after the transform, in double precision."""
     parts = list(task.evaluation_batches(dataset.train))
     x, y = (np.concatenate([part[k] for part in parts]) for k in range(2))
-    chosen = np.random.default_rng(rng).permutation(len(y))[:n]
+    chosen = seeds.generator(rng).permutation(len(y))[:n]
     return x[chosen].astype(np.float64), y[chosen]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from qpsim import checks
+from qpsim import checks, seeds
 from qpsim.errors import NetworkError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.cores import worker_count
@@ -105,7 +105,7 @@ class Network(Differentiable):
         own = find_loss(loss)
         self._loss_of = softmax_cross_entropy if own is None else filling(own)
         self._parts = assemble(
-            self.layers, self.input_shape, self.dtype, np.random.default_rng(rng), self.fast,
+            self.layers, self.input_shape, self.dtype, seeds.generator(rng), self.fast,
             fewest_outputs=1 if self.has_own_loss else 2,
         )  # fmt: skip
         self._parameters = self._parts.parameters

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim import seeds
 from qpsim.measure.record import Estimate, around, mean_estimate
 from qpsim.nn.network import Network
 
@@ -79,7 +80,7 @@ def race(
     >>> min(found.fall["ssd"].value, found.fall["sgd"].value) > 0.5
     True
     """
-    random = np.random.default_rng(rng)
+    random = seeds.generator(rng)
     orders = random.integers(len(y), size=(1 + N_ORDERS, n_steps, batch_size))
     start = network.parameters.copy()
     here = loss(np.zeros(start.size))

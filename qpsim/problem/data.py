@@ -86,9 +86,7 @@ class DataProblem(QuadraticLoss):
                 "Give labels y, for least squares, or a hessian, for draws around an optimum, and not both."
             )
         self._order = checks.choice("order", order, ORDERS, ProblemError)
-        if not isinstance(drop_last, (bool, np.bool_)):
-            raise ProblemError(f"drop_last is True or False, not {checks.shown(drop_last)}.")
-        self._drop_last = bool(drop_last)
+        self._drop_last = checks.flag("drop_last", drop_last, ProblemError)
         self._rows = frozen(np.ascontiguousarray(rows))
         labels = None if y is None else frozen(_labels(y, rows.shape[0], "y"))
         self._labels: Array | None = labels

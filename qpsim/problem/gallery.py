@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from qpsim import checks
+from qpsim import checks, seeds
 from qpsim.errors import ProblemError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise
@@ -85,7 +85,7 @@ def noisy_quadratic_model(
         # 1e-9 is subtracted so that rounding does not move an exact grid point to the next one.
         place = np.ceil(np.log(number) / np.log(d) * n - 1e-9)
         number = d ** (place / n)
-    generator = np.random.default_rng(rng)
+    generator = seeds.generator(rng)
     return QuadraticProblem(1.0 / number, generator.standard_normal(d), noise=noise.hessian(1.0))
 
 

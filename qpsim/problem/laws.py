@@ -2,8 +2,9 @@
 
 Given b the noise is N(0, b^2 C). Student's t with k degrees of freedom has b^2 = k / chi^2_k, the multivariate Laplace
 law b^2 ~ Exp(1) (Kozubowski, Podgorski & Rychlik, 2013). The mean of B independent draws is Gaussian given all their
-scales, with matrix C / B and b^2 the mean of the B squared scales. Averages over b are sums over the nodes of
-:meth:`Law.quadrature`: the trapezoidal rule in log b^2, whose error falls exponentially with its spacing.
+scales, with matrix C / B and b^2 the mean of the B squared scales (:mod:`qpsim.problem.scale_of_means`). Averages over
+b are sums over the nodes of :meth:`Law.quadrature`: the trapezoidal rule in log b^2, whose error falls exponentially
+with its spacing.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.problem.matrices import frozen
-from qpsim.problem.scale_of_means import by_contour, log_transform, nodes_of_mean
+from qpsim.problem.power_tail import with_power_tail
+from qpsim.problem.scale_of_means import FEW_MOMENTS, NARROW, nodes_by_moments, nodes_of_mean
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,6 +35,8 @@ _SPACING = 0.4
 _LEFT_OUT = 1e-11
 _TOTAL_ERROR = 1e-8
 _MOST_NODES = 512
+# Up to so many degrees of freedom what is left out of the probability is more than 1e-9 of E[b^2].
+_POWER_IS_SEEN = 11.0
 # Cells for each doubling of 1 + |a| (as qpsim.kernels.laws.CELL_BITS says), and doublings at most.
 CELLS = 128
 _OCTAVES = 60
@@ -121,7 +126,13 @@ class Law:
     def quadrature(self) -> tuple[Array, Array]:
         """Scales b (nodes,) and weights (nodes,), of sum 1, for averages over the scale.
 
-        Exact to about 2e-9 of the largest value for functions of b as smooth as an error function of 1 / b.
+        Exact to about 4e-9 of the largest value for functions of b as smooth as an error function of 1 / b, and of
+        E[b^2], where it is finite, for functions that are b^2 times such a function.
+
+        Raises
+        ------
+        ProblemError
+            The law of the mean of so many draws of Student's t is not known to 1e-8.
         """
         return _quadrature(self)
 
@@ -154,22 +165,18 @@ def make_law(df: float | None = None, law: str | None = None) -> Law:
             "Give a noise either df, for Student's t, or law='laplace', and not both."
         )
     if law is not None:
-        if law not in ("gaussian", "laplace"):
+        if not isinstance(law, str) or law not in ("gaussian", "laplace"):
             raise ProblemError(
-                f"A noise's law is 'gaussian' or 'laplace', or df=... for Student's t, not {law!r}."
+                "A noise's law is 'gaussian' or 'laplace', or df=... for Student's t, not "
+                f"{checks.shown(law)}."
             )
         return Law(law)
     if df is None:
         return GAUSSIAN
-    number = math.nan
-    if not isinstance(df, (bool, np.bool_, str)):
-        try:
-            number = float(df)
-        except (TypeError, ValueError):
-            number = math.nan
+    number = checks.as_float(df)
     if not number > 0.0:
         raise ProblemError(
-            f"df, the degrees of freedom of Student's t, is a number above 0, not {df!r}."
+            f"df, the degrees of freedom of Student's t, is a number above 0, not {checks.shown(df)}."
         )
     # With so many degrees of freedom, Student's t and the Gaussian agree to better than 1e-9.
     return GAUSSIAN if number >= 1e12 else Law("student", number)
@@ -184,68 +191,61 @@ def _density(law: Law, log_square: Array) -> Array:
     if law.name == "laplace":
         return np.exp(n * math.log(n) + n * log_square - n * w - gammaln(n))
     half = 0.5 * law.df
-    if n == 1:
-        return np.exp(half * math.log(half) - half * log_square - half / w - gammaln(half))
-    return w * by_contour(lambda s: log_transform(s / n, half) * n, w)
+    return np.exp(half * math.log(half) - half * log_square - half / w - gammaln(half))
 
 
 @cache
 def _quadrature(law: Law) -> tuple[Array, Array]:
     if law.is_gaussian:
         return frozen(np.ones(1)), frozen(np.ones(1))
+    if law.name == "student" and 0.5 * law.df * law.batch_size >= NARROW and law.df >= FEW_MOMENTS:
+        return _kept(*nodes_by_moments(law.df, law.batch_size))
+    if law.name == "student" and law.batch_size > 1:
+        nodes, weights, missed = nodes_of_mean(law.df, law.batch_size, _LEFT_OUT)
+    else:
+        nodes, weights, missed = _nodes_of_density(law)
+    if not missed < _TOTAL_ERROR:
+        what = f"Student's t with df={law.df:g}" if law.name == "student" else "the Laplace law"
+        raise ProblemError(
+            f"Averages over a minibatch of {law.batch_size:g} draws of {what} are not known to 1e-8; take a smaller "
+            "batch, a Gaussian law, or step sizes that need no such average: 'line-search' or given ones."
+        )
+    return _kept(nodes, weights)
+
+
+def _kept(nodes: Array, weights: Array) -> tuple[Array, Array]:
+    """Scales and weights of the nodes that matter for averages of functions that grow like b^2."""
+    kept = weights * np.maximum(np.exp(nodes), 1.0) > 1e-18
+    return frozen(np.exp(0.5 * nodes[kept])), frozen(weights[kept] / float(weights.sum()))
+
+
+def _nodes_of_density(law: Law) -> tuple[Array, Array, float]:
+    """Nodes of log b^2, weights, and by how much these miss a total of 1, for a law with a known density."""
     low, high = _range(law)
     spacing = _SPACING
     while True:
         nodes = np.arange(low, high + spacing, spacing)
         weights = spacing * _density(law, nodes)
-        total = float(weights.sum())
-        if abs(total - 1.0) < _TOTAL_ERROR:
+        missed = abs(float(weights.sum()) - 1.0)
+        if missed < _TOTAL_ERROR or nodes.size > _MOST_NODES:
             break
-        if nodes.size > _MOST_NODES:
-            nodes, weights, missed = nodes_of_mean(
-                law.df, law.batch_size, _LEFT_OUT, math.exp(high)
-            )
-            if missed < _TOTAL_ERROR and _mean_is_kept(law, nodes, weights):
-                total = float(weights.sum())
-                break
-            raise ProblemError(
-                f"Averages over a minibatch of {law.batch_size} draws of Student's t with df={law.df:g} are not known "
-                "to 1e-8; take a smaller batch, a Gaussian or Laplace law, or step sizes that need no such average: "
-                "'line-search' or given ones."
-            )
         spacing /= 2.0
-    kept = weights > 1e-18
-    return frozen(np.exp(0.5 * nodes[kept])), frozen(weights[kept] / total)
-
-
-def _mean_is_kept(law: Law, nodes: Array, weights: Array) -> bool:
-    """Whether the rule misses E[b^2], if it is finite, by no more than 3e-8 or twice what that of one draw misses.
-
-    Rare large scales, which are left out, have more of this mean than of the probability: with 3 degrees 2e-4.
-    """
-    if math.isinf(law.variance):
-        return True
-    scales, shares = _quadrature(Law(law.name, law.df))
-    of_one = abs(float(shares @ scales**2) / law.variance - 1.0)
-    return abs(float(weights @ np.exp(nodes)) / law.variance - 1.0) < max(3e-8, 2.0 * of_one)
+    if law.name == "student" and 2.0 < law.df < _POWER_IS_SEEN:
+        nodes, weights = with_power_tail(nodes, weights, law.df)
+    return nodes, weights, missed
 
 
 def _range(law: Law) -> tuple[float, float]:
     """The range of log b^2 outside of which the probability is negligible."""
-    if law.name == "laplace":
-        from scipy.special import gammainccinv, gammaincinv
-
-        n = law.batch_size
-        return math.log(gammaincinv(n, _LEFT_OUT) / n), math.log(gammainccinv(n, _LEFT_OUT) / n)
     from scipy.special import gammainccinv, gammaincinv
 
-    # For a mean of n numbers: at the lower end all are as small as the smallest, at the upper end one is n times as
-    # large.
-    half, n = 0.5 * law.df, law.batch_size
-    smallest = half / float(gammainccinv(half, _LEFT_OUT ** (1.0 / n)))
-    at_most = float(gammaincinv(half, _LEFT_OUT / n))
-    largest = half / max(at_most, 1e-280)
-    return math.log(smallest) - (1.0 if n > 1 else 0.0), math.log(largest)
+    n = law.batch_size
+    if law.name == "laplace":
+        return math.log(gammaincinv(n, _LEFT_OUT) / n), math.log(gammainccinv(n, _LEFT_OUT) / n)
+    half = 0.5 * law.df
+    smallest = half / float(gammainccinv(half, _LEFT_OUT))
+    largest = half / max(float(gammaincinv(half, _LEFT_OUT)), 1e-280)
+    return math.log(smallest), math.log(largest)
 
 
 @cache

@@ -16,13 +16,14 @@ covariance of Gaussian and Laplace noise, and the scale matrix of Student's t, w
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from qpsim import checks
-from qpsim.errors import ProblemError
+from qpsim.errors import ProblemError, nearest
 from qpsim.problem.laws import GAUSSIAN, make_law
 from qpsim.problem.matrices import LARGEST, frozen, precision, real_array
 from qpsim.problem.noise_families import (
@@ -228,6 +229,42 @@ def low_rank(
     return LowRankNoise(1.0, make_law(df, law), (frozen(np.ascontiguousarray(matrix)), frozen(own)))
 
 
+def registered(
+    family: str, *arguments: ArrayLike, df: float | None = None, law: str | None = None
+) -> Noise:
+    """Noise of a class that was given to :func:`register`, by its name, as an experiment file names it.
+
+    Parameters
+    ----------
+    family : str
+        The class's ``family``.
+    *arguments : array_like
+        The level of C = level^2 U; for a class of ``GivenNoise`` the arrays that its ``names`` ask for, in this order.
+    df, law : optional
+        As in `data`.
+
+    Raises
+    ------
+    ProblemError
+        No such class, another number of arrays, or one that is empty or not finite; level, df and law as in `data`.
+    """
+    if family not in FAMILIES:
+        raise ProblemError(f"Unknown noise {family!r}; {nearest(family, FAMILIES)}")
+    chosen, made_law = FAMILIES[family], make_law(df, law)
+    wanted = chosen.names if issubclass(chosen, GivenNoise) else ("std",)
+    if len(arguments) != len(wanted):
+        raise ProblemError(
+            f"Noise of the family {family!r} needs {', '.join(wanted)}, not {len(arguments)} arguments."
+        )
+    if not issubclass(chosen, GivenNoise):
+        return chosen(_level(arguments[0]), made_law)
+    arrays = [
+        frozen(real_array(given, f"The {name}"))
+        for name, given in zip(wanted, arguments, strict=True)
+    ]
+    return chosen(1.0, made_law, tuple(arrays))
+
+
 def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = None) -> Noise:
     """The noise that :meth:`Noise.to_dict` and :meth:`Noise.arrays` describe.
 
@@ -236,20 +273,23 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
     ProblemError
         The description is not that of a noise.
     """
-    arrays = arrays or {}
+    if not isinstance(description, Mapping):
+        raise ProblemError(f"A description of a noise is a dict, not {checks.shown(description)}.")
+    if not isinstance(arrays, Mapping | None):
+        raise ProblemError(f"Its arrays are a dict, or None, not {checks.shown(arrays)}.")
     try:
         name = description["family"]
-        if name not in FAMILIES:
+        if not isinstance(name, str) or name not in FAMILIES:
             raise ProblemError(
-                f"The noise is of family {name!r}, which is none of qpsim's; "
+                f"The noise is of family {checks.shown(name)}, which is none of qpsim's; "
                 "give its class to qpsim.noise.register first."
             )
         family = FAMILIES[name]
         law = description.get("law", "gaussian")
-        df = description.get("df")
-        keywords = {"df": df} if law == "student" else {"law": law}
+        is_student = isinstance(law, str) and law == "student"
+        keywords = {"df": description.get("df")} if is_student else {"law": law}
         if issubclass(family, GivenNoise):
-            given = [arrays[name] for name in family.names]
+            given = [(arrays or {})[name] for name in family.names]
             checked = {"diagonal": diagonal, "dense": dense, "low_rank": low_rank}.get(name)
             made: Noise = (
                 family(1.0, make_law(**keywords), tuple(given))
@@ -266,7 +306,7 @@ def from_dict(description: dict[str, Any], arrays: dict[str, Array] | None = Non
 
 
 def register(family: type[Noise]) -> type[Noise]:
-    """Register a class of noise of your own by its name, so that saved results with it can be loaded.
+    """Register a class of noise of your own by its name, so that files can name it: saved results and experiments.
 
     The class derives from `Noise` and defines ``family``, its name, and the four functions unit_variances,
     unit_covariance, unit_eigen_std and unit_factor of a problem. One that holds arrays derives from ``GivenNoise`` of
@@ -303,7 +343,9 @@ def register(family: type[Noise]) -> type[Noise]:
     noise.steep(0.5)
     """
     if not (isinstance(family, type) and issubclass(family, Noise)):
-        raise ProblemError(f"A class of noise derives from qpsim.noise.Noise, unlike {family!r}.")
+        raise ProblemError(
+            f"A class of noise derives from qpsim.noise.Noise, unlike {checks.shown(family)}."
+        )
     if not family.family:
         raise ProblemError(f"{family.__name__} has no name; set its attribute family.")
     known = FAMILIES.setdefault(family.family, family)

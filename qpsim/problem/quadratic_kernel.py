@@ -75,28 +75,36 @@ def prepared(
     """The arguments of the step loop."""
     noise = problem.noise.at_batch(batch_size)
     if problem.runs_by_coordinate(method):
-        return _by_coordinate(problem, noise, method, batch_size)
+        return _by_coordinate(problem, noise, method, policy, batch_size)
     return _coupled(problem, noise, method, policy, batch_size, tolerance)
 
 
-def kernel_law(noise: Noise) -> Any:
-    """The law as a tuple of :mod:`qpsim.kernels.laws`."""
+def kernel_law(noise: Noise, method: Any, policy: Any) -> Any:
+    """The law as a tuple of :mod:`qpsim.kernels.laws`.
+
+    Given steps, the line search and linear rules need no averages over the law, and so get arrays without its numbers:
+    the quadrature and the table take longer than a short run, and those of a large minibatch may not be known.
+    """
     from qpsim.kernels.laws import Gaussian, Mixture, Student
     from qpsim.kernels.student_table import mean_sign_polynomial
 
     law = noise.law
     if law.is_gaussian:
         return Gaussian()
-    scales, weights = (np.array(some) for some in law.quadrature())
+    averaged = (policy.is_exact or policy.is_bound) and method.closed_form != "linear"
+    scales, weights = (np.array(some) for some in law.quadrature()) if averaged else np.ones((2, 1))
     degrees = law.df if law.name == "student" else 0.0
     polynomial = mean_sign_polynomial(float(degrees)) if law.batch_size == 1 else None
     if polynomial is not None:
         unit = 1.0 / math.sqrt(degrees)
         return Student(law.variance, degrees, 1, scales, weights, unit, *polynomial)
-    return Mixture(law.variance, degrees, law.batch_size, scales, weights, np.array(law.cells()))
+    cells = np.array(law.cells()) if averaged else np.zeros((1, 4))
+    return Mixture(law.variance, degrees, law.batch_size, scales, weights, cells)
 
 
-def _by_coordinate(problem: Quadratic, noise: Noise, method: Any, batch_size: int) -> Prepared:
+def _by_coordinate(
+    problem: Quadratic, noise: Noise, method: Any, policy: Any, batch_size: int
+) -> Prepared:
     from qpsim.kernels.diagonal import DiagonalProblem
     from qpsim.kernels.gradient_noise import FactorNoise, IndependentNoise, LowRankNoise
 
@@ -113,9 +121,8 @@ def _by_coordinate(problem: Quadratic, noise: Noise, method: Any, batch_size: in
         factor = np.ascontiguousarray(factor if basis is None else basis.T @ factor)
         drawn, std = FactorNoise(factor), np.sqrt(np.einsum("ik,ik->i", factor, factor))
     table = _moment_table() if method.closed_form is None else ()
-    arguments = DiagonalProblem(
-        np.array(problem.eigenvalues), std, drawn, kernel_law(noise), table, batch_size
-    )
+    law = kernel_law(noise, method, policy)
+    arguments = DiagonalProblem(np.array(problem.eigenvalues), std, drawn, law, table, batch_size)
     return Prepared(arguments, basis)
 
 
@@ -152,7 +159,7 @@ def _coupled(
     arguments = DenseProblem(
         np.array(q),
         FactorNoise(factor),
-        kernel_law(noise),
+        kernel_law(noise, method, policy),
         noise.scale(problem),
         form_matrix,
         _table(problem, noise, method, policy, tolerance),

@@ -223,7 +223,7 @@ def _precision(dtype: Any, problem: Problem, moving: Method, start: np.ndarray) 
     """The checked name of the precision of this simulation."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
     if name not in DTYPES:
-        raise SimulationError(f"dtype must be 'float64' or 'float32', not {dtype!r}.")
+        raise SimulationError(f"dtype must be 'float64' or 'float32', not {checks.shown(dtype)}.")
     if name == "float64":
         return name
     if not problem.runs_by_coordinate(moving):
@@ -245,12 +245,14 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...], Aver
         wanted = dict(record) if isinstance(record, Mapping) else dict.fromkeys(names, True)
     except TypeError:
         raise SimulationError(
-            f"record must be names or a mapping from names, not {record!r}; "
+            f"record must be names or a mapping from names, not {checks.shown(record)}; "
             f"known are: {', '.join(RECORDS)}."
         ) from None
     for name in wanted:
         if name not in RECORDS:
-            raise SimulationError(f"Cannot record {name!r}; {nearest(str(name), RECORDS)}")
+            raise SimulationError(
+                f"Cannot record {checks.shown(name)}; {nearest(str(name), RECORDS)}"
+            )
     kept = {name for name, value in wanted.items() if value is not False}
     average = None
     if "average" in kept:
@@ -263,11 +265,11 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...], Aver
         chosen = sorted({index(step) for step in steps})
     except TypeError:
         raise SimulationError(
-            f"The steps at which theta is recorded must be whole numbers, not {theta!r}."
+            f"The steps at which theta is recorded must be whole numbers, not {checks.shown(theta)}."
         ) from None
     if not chosen or chosen[0] < 0 or chosen[-1] > n_steps:
         raise SimulationError(
-            f"The steps at which theta is recorded must lie in 0 to {n_steps}, not {theta!r}."
+            f"The steps at which theta is recorded must lie in 0 to {n_steps}, not {checks.shown(theta)}."
         )
     return kept, tuple(chosen), average
 

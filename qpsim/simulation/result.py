@@ -18,11 +18,11 @@ from numpy.typing import ArrayLike
 from qpsim import checks
 from qpsim.errors import FileError, SimulationError
 from qpsim.files.archive import read_arrays, write_arrays
-from qpsim.kernels import policy as codes
 from qpsim.methods import Method
 from qpsim.methods.method import defined_rule
 from qpsim.problem.interface import Problem
 from qpsim.problem.saved import problem_from_dict
+from qpsim.rules import step_policies as codes
 from qpsim.simulation.plan import DTYPES, Plan, plan_spec, starting_points
 from qpsim.simulation.stepsize import Policy
 from qpsim.theory.averaging import average_of
@@ -118,7 +118,7 @@ class Result:
         Raises
         ------
         SimulationError
-            A probability outside [0, 1].
+            A probability outside [0, 1], or no number.
 
         Examples
         --------
@@ -128,12 +128,10 @@ class Result:
         >>> r.quantile([0.1, 0.5, 0.9]).shape
         (3, 4)
         """
-        try:
-            probabilities = np.asarray(q, dtype=float)
-        except (TypeError, ValueError):
-            raise SimulationError(f"Quantiles need probabilities in [0, 1], not {q!r}.") from None
-        if not ((probabilities >= 0) & (probabilities <= 1)).all():
-            raise SimulationError(f"Quantiles need probabilities in [0, 1], not {q!r}.")
+        probabilities = checks.numbers("q", q, SimulationError)
+        inside = (probabilities >= 0) & (probabilities <= 1)
+        if probabilities.ndim > 2 or probabilities.size == 0 or not inside.all():
+            raise SimulationError(f"Quantiles need probabilities in [0, 1], not {checks.shown(q)}.")
         # A few steps at a time, since sorting makes a copy and the record may take half of the memory.
         at_once = max(1, _SORTED_ELEMENTS // self.n_replicates)
         return np.concatenate(

@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from qpsim import checks
 from qpsim.errors import (
     ArtefactWarning,
     DivergenceWarning,
     MethodError,
     PrecisionWarning,
     QpsimError,
+    SimulationError,
 )
 from qpsim.execution import progress
 from qpsim.execution.blas import one_blas_thread
@@ -168,6 +170,7 @@ def rerun(result: Result, workers: int | Executor | None = None) -> Result:
     >>> bool((qpsim.rerun(r).excess_loss == r.excess_loss).all())
     True
     """
+    checks.instance("result", result, Result, SimulationError, "qpsim.load(path)")
     return run_plan(replace(result.plan, token=uuid.uuid4().hex), workers)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from qpsim.problem import noise
 from qpsim.problem.data import DataProblem
 from qpsim.problem.interface import Problem
 from qpsim.problem.least_squares import LeastSquares
+from qpsim.problem.noise_families import FAMILIES
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
 
@@ -25,12 +27,9 @@ KINDS = {
     "data": ("labels", "order", "drop_last", "array"),
 }
 _ALWAYS = ("optimum", "theta0")
-_NOISE_ARRAYS = {
-    "diagonal": ("variance",),
-    "dense": ("covariance",),
-    "low_rank": ("factor", "diagonal"),
-}
-_NOISE_LEVELS = ("data", "hessian", "white")
+# Families of noise that have a function of their own, and the array that need not be given.
+_NOISES = ("data", "hessian", "white", "diagonal", "dense", "low_rank")
+_MAY_BE_LEFT_OUT = (("low_rank", "diagonal"),)
 
 
 def make_problem(
@@ -129,18 +128,19 @@ def _noise(given: dict[str, Any], folder: Path, path: str) -> dict[str, Any]:
         return {"noise_std": given.get("noise_std", 0.1)}
     table = dict(given["noise"])
     family = table.pop("family", "data")
-    known = (*_NOISE_LEVELS, *_NOISE_ARRAYS)
-    if family not in known:
+    # Besides the package's own, those given to qpsim.noise.register.
+    if not isinstance(family, str) or family not in FAMILIES:
         raise SpecError(
-            f"Unknown {path}.family {checks.shown(family)}; {nearest(str(family), known)}"
+            f"Unknown {path}.family {checks.shown(family)}; {nearest(str(family), FAMILIES).rstrip('.')} "
+            "(a class of your own is known after qpsim.noise.register, in Python)."
         )
-    names = _NOISE_ARRAYS.get(family, ("std",))
+    names = getattr(FAMILIES[family], "names", None) or ("std",)
     for key in table:
         if key not in (*names, "df", "law"):
             raise SpecError(
                 f"Unknown key '{path}.{key}'; {nearest(str(key), [*names, 'df', 'law', 'family'])}"
             )
-    if family in _NOISE_LEVELS:
+    if names == ("std",):
         if "std" in table and "noise_std" in given:
             raise SpecError(f"problem.noise_std and {path}.std say the same; keep one.")
         arguments = [table.get("std", given.get("noise_std", 0.1))]
@@ -149,13 +149,16 @@ def _noise(given: dict[str, Any], folder: Path, path: str) -> dict[str, Any]:
             raise SpecError(
                 f"[problem] has 'noise_std', but a noise {family!r} has its own size; drop 'noise_std'."
             )
-        if names[0] not in table:
-            raise SpecError(f"{path} needs {names[0]!r} for the family {family!r}.")
+        for name in names:
+            if name not in table and (family, name) not in _MAY_BE_LEFT_OUT:
+                raise SpecError(f"{path} needs {name!r} for the family {family!r}.")
         arguments = [
             array(f"{path}.{name}", table[name], folder) for name in names if name in table
         ]
     try:
-        made = getattr(noise, family)(*arguments, df=table.get("df"), law=table.get("law"))
+        own = family in _NOISES
+        make = getattr(noise, family) if own else partial(noise.registered, family)
+        made = make(*arguments, df=table.get("df"), law=table.get("law"))
     except QpsimError as error:
         raise SpecError(f"{path}: {error}") from None
     return {"noise": made}

@@ -101,6 +101,11 @@ class Sweep:
         if not isinstance(spec, Mapping):
             raise SpecError("A sweep is a table with [fixed], [grid] and [[cells]].")
         for name in spec:
+            if name in ("noise", "problem"):
+                raise SpecError(
+                    f"A sweep has no section {name!r}: its keys, such as noise, df and covariance, are parameters; "
+                    "give them in [fixed], [grid] or [[cells]]."
+                )
             if name not in _SECTIONS:
                 raise SpecError(f"Unknown section {name!r}; {nearest(str(name), _SECTIONS)}")
         return cls(**spec)

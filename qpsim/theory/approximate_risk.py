@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import MethodError, ProblemError, TheoryError
 from qpsim.methods import plain
 from qpsim.theory import arguments as check
@@ -50,6 +51,7 @@ def approximate_risk(
 def law_of(law: Any, return_error_bound: bool, average: Any) -> str:
     """Check ``law``, one of :data:`LAWS`, and the options that are allowed with it."""
     chosen = check.one_of(law, LAWS, "law")
+    checks.flag("return_error_bound", return_error_bound, TheoryError)
     if chosen != "exact" and (return_error_bound or average is not None):
         asked = "no error bound" if return_error_bound else "no average"
         raise TheoryError(f"There is {asked} for the {chosen} law; it is an approximation.")

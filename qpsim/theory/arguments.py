@@ -155,7 +155,8 @@ def one_of(value: Any, known: Iterable[str], what: str) -> str:
     """One of the known names."""
     names = tuple(known)
     if not isinstance(value, str) or value not in names:
-        raise TheoryError(f"Unknown {what} {value!r}; {nearest(str(value), names)}")
+        word = value if isinstance(value, str) else ""
+        raise TheoryError(f"Unknown {what} {checks.shown(value)}; {nearest(word, names)}")
     return value
 
 

@@ -256,7 +256,7 @@ def _chosen(methods: Any, states: Any) -> tuple[list[Method], list[State | None]
     except TypeError:
         raise TheoryError(
             f"methods is a list of methods, and states a mapping from their names to states; not "
-            f"{methods!r} and {states!r}."
+            f"{checks.shown(methods)} and {checks.shown(states)}."
         ) from None
     if not chosen:
         raise TheoryError("There is no method; name at least one.")

@@ -176,7 +176,7 @@ def _sign_descent(problem: Any, error: Array, steps: Array) -> Array:
         # At v = 0 the run is at the optimum of noise-free labels, where the gradient and its sign are 0.
         if v <= 0.0:
             return square
-        return square - 4.0 / np.pi * length / np.sqrt(v) * a * square + length**2 * kick
+        return square - 4.0 / np.pi * length / np.sqrt(v) * a * square + length * length * kick
 
     return _curve(((root * error) @ vectors) ** 2, a, problem.label_noise_std, steps, step)
 
@@ -211,8 +211,8 @@ def _sign_descent_on_quadratic(p: QuadraticProblem, error: Array, steps: Array) 
         slope = np.sqrt(2.0 / np.pi) * float(shares @ (1.0 / np.sqrt(squares + q)))
         steep = 2.0 / np.pi * float(shares @ (1.0 / (squares + q)))
         noise = float(shares @ (squares / (squares + q)))
-        kept = 1.0 - 2.0 * length * slope * a + length**2 * steep * a * a
-        return kept * square + length**2 * (rest + noise * kick)
+        kept = 1.0 - 2.0 * length * slope * a + length * length * steep * a * a
+        return kept * square + length * length * (rest + noise * kick)
 
     return _curve(((root * error) @ vectors) ** 2, a, 0.0, steps, step)
 

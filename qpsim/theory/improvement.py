@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
@@ -41,7 +42,8 @@ def optimal_step_size(
     """Step size that minimises the expected loss along z: grad^T E[z] / E[z^T Q z].
 
     The text before Eq. 11, for steps theta - alpha z. Negative if momentum points uphill; 0 if z is always 0. Infinite
-    on a :class:`qpsim.LocalModel` where E[z^T Q z] is 0 or negative: the model's loss is unbounded along z.
+    on a :class:`qpsim.LocalModel` where E[z^T Q z] is 0 or negative: the model's loss is unbounded along z. 0 for SGD
+    and other linear rules if the noise has an infinite variance, as Student's t with at most 2 degrees of freedom.
 
     Parameters and errors as :func:`direction_moments`. Returns a float, or an array of shape (...).
 
@@ -243,10 +245,10 @@ def compare_directions(
     try:
         given = dict(states or {})
         names = [*STATELESS, *given] if methods is None else list(methods)
-    except (TypeError, ValueError):
+    except Exception:  # whatever the class of either raises
         raise TheoryError(
             "methods is a list of methods, and states a mapping from their names to states; not "
-            f"{methods!r} and {states!r}."
+            f"{checks.shown(methods)} and {checks.shown(states)}."
         ) from None
     if isinstance(methods, str):
         raise TheoryError(f"methods is a list of methods; for one alone, give [{methods!r}].")
@@ -315,7 +317,7 @@ def _parabola(
     mean, quadratic = direction_moments(
         problem, method, theta, state, variance_estimate=variance_estimate
     )
-    gradient = problem.gradient(np.asarray(theta, dtype=float))
+    gradient = problem.gradient(check.point(problem, theta))
     slope = np.sum(gradient * mean, axis=-1)
     return _representable(slope, "The slope grad^T E[z]"), np.asarray(quadratic)
 

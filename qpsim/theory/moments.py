@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import MethodError, TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
@@ -283,7 +284,9 @@ def _mapped(function: Any, arrays: list[Array]) -> Array:
 
 def _checked_state(method: Method, state: State, shape: tuple[int, ...]) -> list[Array]:
     if not isinstance(state, State):
-        raise MethodError(f"The state of {method.name} must be a qpsim.State, not {state!r}.")
+        raise MethodError(
+            f"The state of {method.name} must be a qpsim.State, not {checks.shown(state)}."
+        )
     if set(state.arrays) != set(method.state_names):
         raise MethodError(
             f"The state of {method.name} holds {list(method.state_names)}, "
@@ -313,12 +316,26 @@ def _quadratic_form(p: QuadraticProblem, v: Array) -> Array:
 
 
 def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
-    """tr(Q cov[z]) = sum_ij scale_i scale_j q_ij cov[g]_ij of a linear rule; infinite if the variance is."""
+    """tr(Q cov[z]) = sum_ij scale_i scale_j q_ij cov[g]_ij of a linear rule.
+
+    With an infinite variance it is infinite, with the sign that it has given the noise's scale: minus infinity is
+    possible on a local model. It is 0 if there is noise only where the Hessian is 0.
+    """
     if p.is_deterministic():
         return 0.0
     variance = p.noise.law.variance
     if math.isinf(variance):
-        return np.full(np.shape(scale)[:-1], math.inf) if np.ndim(scale) else math.inf
+        factor = np.broadcast_to(scale, (*np.shape(scale)[:-1], p.dim))
+        if p.is_diagonal:
+            weights = p.hessian * p.gradient_scale() ** 2
+            trace, size = (np.sum(np.square(factor) * w, axis=-1) for w in (weights, abs(weights)))
+        else:
+            weights = p.hessian * p.noise.dense_matrix(p)
+            trace = np.sum(factor * (factor @ weights), axis=-1)
+            size = np.sum(abs(factor) * (abs(factor) @ abs(weights)), axis=-1)
+        # The sum may be 0 up to rounding errors.
+        felt = np.abs(trace) > 1e-13 * size
+        return np.where(felt, np.copysign(math.inf, trace), 0.0)[()]
     if p.is_diagonal:
         weights = p.hessian * p.gradient_std() ** 2
         return np.sum(np.square(scale) * weights, axis=-1)

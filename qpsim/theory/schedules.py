@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import MethodError, ProblemError, StepSizeError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.methods import Method, plain
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 # What can be planned, as told to a user.
 PLANNED = "sgd, m-sgd, nesterov, damped-m-sgd and, where the Hessian is diagonal, ssd"
 # What a schedule may be: free, made without a search, or of a family.
+OBJECTIVES = ("final", "averaged")
 KINDS = ("free", "greedy", *families.NAMES)
 
 
@@ -206,10 +208,8 @@ def best_schedule(
     start = check.point(p, np.zeros(p.dim) if theta0 is None else theta0)
     if start.ndim > 2 or start.size == 0:
         raise ProblemError(f"theta0 must have shape ({p.dim},) or (n, {p.dim}), not {start.shape}.")
-    if objective not in ("final", "averaged"):
-        raise StepSizeError(f"The objective is 'final' or 'averaged', not {objective!r}.")
-    if family not in KINDS:
-        raise StepSizeError(f"The family is one of {', '.join(KINDS)}, not {family!r}.")
+    checks.choice("objective", objective, OBJECTIVES, StepSizeError)
+    checks.choice("family", family, KINDS, StepSizeError)
     if not (is_linear(chosen) or chosen.rule is plain.ssd):
         raise MethodError(
             "A best schedule is known for methods linear in the gradient with at most one state and for ssd "

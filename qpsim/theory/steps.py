@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import MethodError, TheoryError
+from qpsim.errors import MethodError, ProblemError, TheoryError
 from qpsim.methods import Method
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
@@ -129,7 +129,10 @@ def _initial_squares(
     p: QuadraticProblem, theta0: ArrayLike | None, initial_square: ArrayLike | None
 ) -> Array:
     if initial_square is None:
-        offset = check.point(p, np.zeros(p.dim) if theta0 is None else theta0) - p.optimum
+        start = check.point(p, np.zeros(p.dim) if theta0 is None else theta0)
+        if start.ndim != 1:
+            raise ProblemError(f"theta0 must have shape ({p.dim},), not {start.shape}.")
+        offset = start - p.optimum
         return np.square(offset if p.eigenvectors is None else offset @ p.eigenvectors)
     if theta0 is not None:
         raise TheoryError("Give either theta0 or initial_square, and not both.")

@@ -102,6 +102,7 @@ def best_schedule(
     (True, (31,))
     """
     moving = find_method(method)
+    checks.choice("family", family, schedules.KINDS, StepSizeError)
     exact = schedules.is_planned(problem, moving)
     if exact or family not in families.NAMES:
         # What is not exact is refused there in words.
@@ -151,8 +152,7 @@ def simulated_schedules(
     """
     n = checks.count("n_steps", n_steps, StepSizeError)
     pieces = min(checks.count("n_pieces", n_pieces, StepSizeError), n)
-    if objective not in ("final", "averaged"):
-        raise StepSizeError(f"The objective is 'final' or 'averaged', not {objective!r}.")
+    checks.choice("objective", objective, schedules.OBJECTIVES, StepSizeError)
     seeds = seed_sequence(rng).spawn(2)
     with threads(workers) as pool, warnings.catch_warnings():
         warnings.simplefilter("ignore", DivergenceWarning)

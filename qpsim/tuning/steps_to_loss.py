@@ -17,6 +17,7 @@ from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.interface import has_additive_noise
 from qpsim.simulation.run import simulate
+from qpsim.theory.approximate_risk import law_of
 from qpsim.theory.risk import expected_excess_loss
 from qpsim.theory.steps import STEP_SIZES, steps_until
 
@@ -130,6 +131,8 @@ def steps_to_loss(
     chosen = find_method(method)
     grid = _step_sizes(step_size)
     goal = checks.number("target", target, SimulationError, "(0, inf)")
+    steps_at_most = checks.count("n_steps", n_steps, SimulationError)
+    replicates = checks.count("n_replicates", n_replicates, SimulationError)
     exact = has_additive_noise(problem) and chosen.equivariant
     if exact:
         p = problem.at_batch(batch_size)
@@ -140,13 +143,14 @@ def steps_to_loss(
             f"initial_square serves exact counts of methods linear in the gradient, not of {chosen.name}; give theta0."
         )
     elif law is not None:
+        law = law_of(law, False, None)
         p = problem.at_batch(batch_size)
         start = np.zeros(problem.dim) if theta0 is None else theta0
-        steps, spread = _by_law(p, chosen, goal, grid, start, n_steps, law)
+        steps, spread = _by_law(p, chosen, goal, grid, start, steps_at_most, law)
         exact = law == "exact"
     else:
         steps, spread = _on_ensembles(
-            problem, chosen, goal, grid, theta0, batch_size, n_steps, n_replicates, rng, workers
+            problem, chosen, goal, grid, theta0, batch_size, steps_at_most, replicates, rng, workers
         )
     best = int(np.argmin(steps))
     found = float(steps[best])
@@ -218,8 +222,7 @@ def _on_ensembles(
 
     seed = seed_sequence(rng)
     draws = np.random.Generator(np.random.PCG64(seed.spawn(1)[0]))
-    chosen = draws.integers(n_replicates, size=(_RESAMPLES, n_replicates))
-    counts = np.stack([np.bincount(row, minlength=n_replicates) for row in chosen]) / n_replicates
+    counts: np.ndarray | None = None
     steps, intervals = [], []
     for alpha in grid:
         with warnings.catch_warnings():
@@ -238,6 +241,10 @@ def _on_ensembles(
                 record=(),
             )
         steps.append(_first_below(run.excess_loss.mean(axis=0), target))
+        if counts is None:  # after the first run, which says if there is too little memory
+            chosen = draws.integers(n_replicates, size=(_RESAMPLES, n_replicates))
+            counted = [np.bincount(row, minlength=n_replicates) for row in chosen]
+            counts = np.stack(counted) / n_replicates
         with np.errstate(invalid="ignore"):
             resampled = [_first_below(mean, target) for mean in counts @ _finite(run.excess_loss)]
         low, high = np.quantile(resampled, [0.025, 0.975], method="nearest")

@@ -8,9 +8,9 @@ import pytest
 
 import qpsim
 from qpsim.execution.blas import one_blas_thread
-from qpsim.kernels import policy
 from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.series import Coupling, series_of_direction, series_table
+from qpsim.rules import step_policies as policy
 
 pytestmark = pytest.mark.benchmark
 

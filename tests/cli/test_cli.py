@@ -273,7 +273,13 @@ def test_exit_code_of_verify(run, monkeypatch, holds, code):
 SMALL_THEORY = ("verify", "--n-replicates", "10000", "--workers", "1", "--out", "found")
 
 
-def test_verify_without_a_topic_verifies_the_theory(run, tmp_path):
+def test_verify_without_a_topic_verifies_the_theory(run, tmp_path, monkeypatch):
+    """Here with statements of two parts; that all hold is a test of their own."""
+    from qpsim.verdicts import theory
+    from qpsim.verdicts.theory import adaptation, momentum
+
+    few, right = (*adaptation.STATEMENTS, *momentum.STATEMENTS), theory.measure
+    monkeypatch.setattr(theory, "measure", lambda options, workers: right(options, workers, few))
     done = run(*SMALL_THEORY, "--rng", "5")
     assert done.exit_code == 0, done.output
     saved = json.loads((tmp_path / "found" / "theory-verdicts.json").read_text())
@@ -320,17 +326,18 @@ def test_memory_that_is_not_there_is_one_line(run, monkeypatch):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_a_full_disk_is_one_line():
+@pytest.mark.parametrize("arguments", [["info", "--json"], ["--version"]])
+def test_a_full_disk_is_one_line(arguments):
     with open("/dev/full", "w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "qpsim", "info", "--json"],
+            [sys.executable, "-m", "qpsim", *arguments],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
             timeout=60,
         )
     assert done.returncode == 2
-    assert done.stderr == "qpsim: error: No space left on device.\n"
+    assert done.stderr == "qpsim: error: standard output: No space left on device.\n"
 
 
 def test_a_reader_that_leaves_is_no_error():

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 from typer.testing import CliRunner
 
@@ -101,8 +102,10 @@ def test_weights_are_saved_and_l2_is_set(run):
     assert missing.exit_code == 2 and "Cannot write" in missing.stderr
 
 
-def test_the_data_are_named_by_their_content(run, tmp_path):
+def test_the_data_are_named_by_their_content(run, tmp_path, monkeypatch):
     """Other data in MNIST's files are neither called MNIST nor written over a tuning on MNIST."""
+    # To compress the weights of every cell takes seven seconds.
+    monkeypatch.setattr(np, "savez_compressed", np.savez)
     write_mnist(tmp_path / "one")
     write_mnist(tmp_path / "two")
     labels = tmp_path / "two" / "train-labels-idx1-ubyte"

@@ -212,7 +212,7 @@ def test_what_fails_later_is_refused_with_its_step():
 def test_arguments_are_checked():
     for settings, sentence in [
         ({"only": ["constnat"]}, "did you mean 'constant'"),
-        ({"decay_form": "both"}, "'decoupled' or 'coupled', not 'both'"),
+        ({"decay_form": "both"}, "Unknown decay_form 'both'; known are: decoupled, coupled"),
         ({"weight_decay": -1}, "weight_decay"),
         ({"step_size": [0.1, 0.2]}, "2 values"),
         ({"step_size": "fast"}, "step_size"),

@@ -1,9 +1,6 @@
 """Ctrl-C while tasks are submitted: no task is lost, nothing hangs, and the program can handle it."""
 
-import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -121,25 +118,3 @@ def test_a_tuning_struck_while_it_hands_out_work_leaves_nothing_in_the_queue(tmp
             assert [future.cancelled() for future in pool.futures] == [True, True]
         finally:
             free.set()
-
-
-SLOW = """
-import qpsim.cli, signal, threading, time
-qpsim.cli._PATIENCE_SECONDS = 0.3
-def app(prog_name):
-    main = threading.main_thread().ident
-    threading.Timer(0.2, signal.pthread_kill, (main, signal.SIGINT)).start()
-    try:
-        time.sleep(60)
-    finally:
-        time.sleep(60)
-qpsim.cli.app = app
-qpsim.cli.main()
-"""
-
-
-def test_the_command_line_leaves_though_an_orderly_stop_does_not_end():
-    done = subprocess.run(
-        [sys.executable, "-c", SLOW], cwd=os.getcwd(), timeout=50, capture_output=True
-    )
-    assert done.returncode == 130

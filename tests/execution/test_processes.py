@@ -52,6 +52,16 @@ def test_tasks_run_in_other_processes_that_end_with_the_block():
     assert not multiprocessing.active_children()
 
 
+def test_workers_that_are_still_starting_end_quietly():
+    """They would find their parent gone, and print a traceback."""
+    with pytest.raises(KeyboardInterrupt), processes(1) as pool:
+        pool.submit(pid, 0)
+        raise KeyboardInterrupt
+    for worker in pool._context.made:
+        worker.join(30.0)
+    assert [worker.exitcode for worker in pool._context.made] == [-signal.SIGTERM]
+
+
 def test_one_worker_may_be_this_process():
     with processes(1, spare_one=True) as pool, pool.run(pid, numbered(2)) as results:
         assert set(results.in_order()) == {os.getpid()}

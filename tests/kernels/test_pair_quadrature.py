@@ -8,11 +8,11 @@ from numpy.polynomial.legendre import leggauss
 
 import qpsim
 from qpsim.errors import PrecisionWarning
-from qpsim.kernels import policy
 from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.series import Coupling, series_of_direction, series_table
 from qpsim.methods import State
 from qpsim.methods.scalar import sign
+from qpsim.rules import step_policies as policy
 
 NODES, WEIGHTS = leggauss(20)
 STEPS = 10.0 ** np.arange(-10, 1.3, 0.5)

@@ -114,11 +114,35 @@ def test_a_mean_of_cauchy_draws_with_scales_of_their_own_is_cauchy_again_in_one_
         np.testing.assert_allclose(mean.cdf(PLACES), exact, rtol=0, atol=2e-8)
 
 
-@pytest.mark.parametrize(("df", "batch"), [(5.0, 32), (10.0, 64), (100.0, 16), (100.0, 512)])
-def test_large_minibatches_of_student_t_have_the_mean_scale_of_one_draw(df, batch):
+@pytest.mark.parametrize("df", [2.001, 2.1, 2.5, 3.0, 5.0, 10.0, 100.0, 1000.0, 1e9])
+@pytest.mark.parametrize("batch", [1, 2, 32, 128, 4096, 100_000])
+def test_minibatches_of_student_t_have_the_mean_scale_of_one_draw(df, batch):
     scales, weights = Law("student", df, batch).quadrature()
-    assert scales.size < 60
-    assert weights @ scales**2 == pytest.approx(df / (df - 2.0), rel=2e-7)
+    assert scales.size < 110
+    assert weights.sum() == pytest.approx(1.0, abs=1e-14)
+    assert weights @ scales**2 == pytest.approx(df / (df - 2.0), rel=6e-9)
+
+
+@pytest.mark.parametrize("df", [2.05, 2.5, 3.0, 4.0, 6.0, 10.0])
+def test_moments_of_the_scale_of_one_draw_are_those_of_chi_square(df):
+    # E[b^m] = (k / 2)^(m / 2) Gamma((k - m) / 2) / Gamma(k / 2), for every m < k.
+    scales, weights = Law("student", df).quadrature()
+    for m in (-0.5, 0.5, 1.0, 2.0):
+        logs = special.gammaln(0.5 * (df - m)) - special.gammaln(0.5 * df)
+        exact = (0.5 * df) ** (0.5 * m) * math.exp(logs)
+        assert weights @ scales**m == pytest.approx(exact, rel=6e-9)
+
+
+@pytest.mark.parametrize(("df", "batch"), [(1.5, 64), (2.5, 256), (3.0, 4096), (8.0, 50)])
+def test_the_average_over_a_minibatch_does_not_depend_on_how_it_is_parted(df, batch):
+    # The mean of 2 B draws is the mean of two means of B: E[f((x + y) / 2)] over independent x and y.
+    half, half_weights = Law("student", df, batch).quadrature()
+    whole, weights = Law("student", df, 2 * batch).quadrature()
+    both = np.sqrt(0.5 * (half[:, None] ** 2 + half**2))
+    shares = half_weights[:, None] * half_weights
+    for a in (0.5, 1.5, 4.0):
+        parted = np.sum(shares * special.erf(a / both))
+        assert weights @ special.erf(a / whole) == pytest.approx(parted, abs=1e-8)
 
 
 def test_a_mean_of_laplace_draws_is_their_convolution():
@@ -167,8 +191,10 @@ def test_the_polynomial_of_signs_is_within_its_accuracy(df):
 
 def test_the_average_that_nobody_knows_is_refused_in_one_sentence():
     with pytest.raises(ProblemError, match="not known to 1e-8; take a smaller batch") as error:
-        Law("student", 5.0, 512).quadrature()
+        Law("student", 5.0, 10**9).quadrature()
     assert "\n" not in str(error.value)
+    with pytest.raises(ProblemError, match=r"500 draws of Student.*not known"):
+        Law("student", 0.02, 500).quadrature()
 
 
 def test_degrees_of_freedom_without_end_are_a_gaussian():

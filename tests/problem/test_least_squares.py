@@ -49,7 +49,9 @@ def test_one_simulated_step_has_the_moments_of_draws_of_x_and_y(batch_size):
         assert (np.abs(a.mean(axis=0) - b.mean(axis=0)) < 4.0 * error).all()
 
 
-@pytest.mark.parametrize("method", ["sgd", "ssd", "va-ssd"])
+@pytest.mark.parametrize(
+    "method", ["sgd", "ssd", pytest.param("va-ssd", marks=pytest.mark.exhaustive)]
+)
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_the_recorded_optimal_step_is_the_theorys(method, batch_size):
     run = qpsim.simulate(

@@ -115,3 +115,32 @@ def test_what_a_local_model_cannot_do_is_one_sentence(kind):
     with pytest.raises(ProblemError, match=sentence) as error:
         make(qpsim.LocalModel(SLOPE, HESSIAN, noise.dense(C)))
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_an_infinite_variance_has_the_sign_of_the_curvature_that_the_noise_meets(dense):
+    def model(curvatures, variances):
+        hessian, matrix = np.diag(curvatures), np.diag(variances)
+        if dense:
+            basis = np.array([[0.6, -0.8], [0.8, 0.6]])
+            hessian, matrix = basis @ hessian @ basis.T, basis @ matrix @ basis.T
+        return qpsim.LocalModel([1.0, 1.0], hessian, noise.dense(matrix, df=1.5))
+
+    at = [0.0, 0.0]
+    for curvatures, variances, step in (
+        ([1.0, 2.0], [1.0, 1.0], 0.0),
+        ([-1.0, -2.0], [1.0, 1.0], np.inf),
+        ([2.0, -1.0], [1.0, 1.0], 0.0),
+        ([1.0, -2.0], [1.0, 1.0], np.inf),
+    ):
+        m = model(curvatures, variances)
+        assert theory.optimal_step_size(m, "sgd", at) == step
+        assert theory.expected_improvement(m, "sgd", at) == step
+    # Noise along a flat direction, which no step makes worse.
+    flat = model([2.0, 0.0], [0.0, 1.0])
+    steady = qpsim.LocalModel([1.0, 1.0], flat.hessian, noise.white(0.0))
+    assert theory.optimal_step_size(flat, "sgd", at) == pytest.approx(
+        theory.optimal_step_size(steady, "sgd", at)
+    )
+    wide = qpsim.QuadraticProblem(np.ones(200_000), noise=noise.white(1.0, df=2))
+    assert theory.optimal_step_size(wide, "sgd", np.ones(200_000)) == 0.0

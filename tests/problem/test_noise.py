@@ -13,7 +13,9 @@ from qpsim.errors import InfiniteVarianceWarning, ProblemError, TheoryError
 from qpsim.kernels.gradient_noise import FactorNoise, LowRankNoise
 from qpsim.kernels.observed import fill_batch
 from qpsim.problem.growth import growth
+from qpsim.problem.laws import Law
 from qpsim.problem.quadratic_kernel import kernel_law
+from qpsim.simulation.stepsize import resolve
 
 HESSIAN = np.array([[2.0, 0.5, -0.3], [0.5, 1.0, 0.2], [-0.3, 0.2, 3.0]])
 CURVATURES = np.array([0.5, 1.0, 3.0])
@@ -255,7 +257,8 @@ def test_sgd_does_not_move_where_the_variance_is_infinite_and_says_so(dense, df)
 
 
 @pytest.mark.parametrize(
-    "method", ["svag", "va-ssd", pytest.param("va-ssd-erf", marks=pytest.mark.long)]
+    "method",
+    ["va-ssd", *(pytest.param(name, marks=pytest.mark.long) for name in ("svag", "va-ssd-erf"))],
 )
 def test_an_infinite_relative_variance_stops_the_rules_that_divide_by_it_and_they_say_so(method):
     p = qpsim.QuadraticProblem(CURVATURES, OPTIMUM, noise=noise.white(0.5, df=1.5))
@@ -358,7 +361,15 @@ def test_minibatch_estimates_have_the_variance_as_their_mean(kind, law):
     )
     stream = np.random.default_rng(0).integers(2**64, size=(4, n), dtype=np.uint64)
     mean, estimates, scales = np.empty((d, n)), np.empty((d, n)), np.empty(n)
-    fill_batch(drawn, kernel_law(one), batch_size, stream, mean, scales, estimates)
+    fill_batch(
+        drawn,
+        kernel_law(one, qpsim.method("m-svag-mb"), resolve(0.1, 1)),
+        batch_size,
+        stream,
+        mean,
+        scales,
+        estimates,
+    )
     variance = p.at_batch(batch_size).gradient_std() ** 2
     for values in (estimates, mean**2):
         error = values.std(axis=1) / n**0.5
@@ -439,3 +450,29 @@ def test_what_a_noise_was_made_of_may_change_afterwards():
     assert dense.values[0][0, 0] == 1.0 and own.values[0][0] == 1.0
     with pytest.raises(ValueError, match="read-only"):
         own.values[0][0] = 2.0
+
+
+@pytest.mark.parametrize("dense", [True, False])
+def test_no_average_is_made_where_none_is_needed(monkeypatch, dense):
+    def none(law):
+        raise AssertionError("an average over the law")
+
+    p = qpsim.QuadraticProblem(
+        HESSIAN if dense else CURVATURES, OPTIMUM, noise=noise.white(0.1, df=0.7)
+    )
+    size = {"n_steps": 2, "n_replicates": 2, "rng": 0, "workers": 1}
+    usual = qpsim.simulate(p, "ssd", 0.1, batch_size=8, **size)
+    with monkeypatch.context() as patch:
+        patch.setattr(Law, "quadrature", none)
+        patch.setattr(Law, "cells", none)
+        again = qpsim.simulate(p, "ssd", 0.1, batch_size=8, **size)
+        np.testing.assert_array_equal(again.excess_loss, usual.excess_loss)
+        qpsim.simulate(p, "ssd", "line-search", batch_size=8, **size)
+        qpsim.simulate(p.with_noise(noise.white(0.1, df=3)), "sgd", batch_size=8, **size)
+        with pytest.raises(AssertionError, match="an average over the law"):
+            qpsim.simulate(p, "ssd", batch_size=8, **size)
+    # So a minibatch whose law is not known runs all the same.
+    p = p.with_noise(noise.white(0.1, df=0.02))
+    with pytest.raises(ProblemError, match="'line-search' or given ones"):
+        qpsim.simulate(p, "ssd", batch_size=500, **size)
+    assert np.isfinite(qpsim.simulate(p, "ssd", 0.1, batch_size=500, **size).excess_loss).all()

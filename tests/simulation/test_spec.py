@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 import qpsim
 from qpsim.errors import FileError, QpsimError, SpecError
+from qpsim.problem import noise_families
 from qpsim.simulation import spec, spec_keys
 
 HESSIAN = np.array([[2.0, 0.5], [0.5, 1.0]])
@@ -281,6 +282,57 @@ def test_the_noise_is_a_table_of_its_own_or_the_problems(tmp_path, kind, lines, 
         assert problem.noise.to_dict() == made.to_dict()
         expected = problem.with_noise(made).gradient_covariance()
         np.testing.assert_array_equal(problem.gradient_covariance(), expected)
+
+
+@pytest.fixture
+def own_families():
+    """Two classes of noise of a user's own, known by their names during one test."""
+
+    class Cubic(noise_families.HessianNoise):
+        family = "cubic"
+
+        def unit_variances(self, q):
+            return q.hessian**3
+
+    class Mixed(noise_families.DiagonalNoise):
+        family = "mixed"
+        names = ("variance", "weights")
+
+        def unit_variances(self, q):
+            return self.values[0] * self.values[1]
+
+    for one in (Cubic, Mixed):
+        qpsim.noise.register(one)
+    yield
+    for one in (Cubic, Mixed):
+        del noise_families.FAMILIES[one.family]
+
+
+def test_a_noise_of_ones_own_is_named_in_a_file_once_it_is_registered(tmp_path, own_families):
+    np.save(tmp_path / "w.npy", [1.0, 4.0])
+    head = 'methods = ["ssd"]\n[problem]\nhessian = [2.0, 3.0]\n[noise]\n'
+
+    def scales(lines):
+        return spec.read(write(tmp_path, head + lines)).problem.gradient_scale()
+
+    np.testing.assert_allclose(
+        scales('family = "cubic"\nstd = 0.5\ndf = 3'), [0.5**2 * 8, 0.5**2 * 27] ** np.array(0.5)
+    )
+    np.testing.assert_allclose(
+        scales('family = "mixed"\nvariance = [4, 9]\nweights = "w.npy"'), [2.0, 6.0]
+    )
+    for lines, sentence in {
+        'family = "mixed"\nvariance = [4, 9]': "noise needs 'weights' for the family 'mixed'",
+        'family = "mixed"\nstd = 1.0': "Unknown key 'noise.std'",
+        'family = "cubic"\nstd = -1.0': "^noise: The noise level must be a finite number",
+        'family = "cubc"': r"Unknown noise.family 'cubc'; did you mean 'cubic'\? .*qpsim.noise.register",
+    }.items():
+        with pytest.raises(SpecError, match=sentence):
+            scales(lines)
+    experiment = spec.read(
+        write(tmp_path, f'n_steps = 2\nn_replicates = 2\n{head}family = "cubic"')
+    )
+    assert np.isfinite(experiment.run(workers=1)["ssd"].excess_loss).all()
 
 
 def test_what_is_missing_is_named_or_has_a_default():

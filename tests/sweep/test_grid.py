@@ -152,6 +152,7 @@ def test_a_toml_file_is_read(tmp_path):
         ({"grid": {"rng": {"linear": [0], "n": 3}}}, "takes its two ends"),
         ({"grid": {"noise_std": {"log": [0, 1], "n": 3}}}, "ends of a log range must be positive"),
         ([], "A sweep is a table"),
+        ({"noise": {"df": 3}}, r"no section 'noise': .* give them in \[fixed\], \[grid\]"),
     ],
 )
 def test_bad_specifications_are_refused_with_one_sentence(spec, message):

@@ -110,8 +110,8 @@ def test_a_piece_begins_with_its_mean_step():
     [
         ({}, MethodError, "linear in the gradient"),
         ({"family": "greedy"}, MethodError, "a family such as 'cosine'"),
-        ({"family": "quadratic"}, StepSizeError, "not 'quadratic'"),
-        ({"family": "linear", "objective": "best"}, StepSizeError, "'final' or 'averaged'"),
+        ({"family": "quadratic"}, StepSizeError, "Unknown family 'quadratic'"),
+        ({"family": "linear", "objective": "best"}, StepSizeError, "Unknown objective"),
         ({"family": "linear", "n_pieces": 0}, StepSizeError, "n_pieces must be a whole number"),
     ],
 )

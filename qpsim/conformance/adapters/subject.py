@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import ConformanceError
 
 Values = list[np.ndarray]
@@ -82,12 +83,11 @@ class Subject(ABC):
 
 def real(array: Any, what: str) -> np.ndarray:
     """An array in float64; complex numbers are refused."""
-    values = np.asarray(array)
-    if values.dtype.kind == "c":
+    if getattr(getattr(array, "dtype", None), "kind", "") == "c":
         raise ConformanceError(
             f"{what} complex numbers, but a rule is one of real numbers: give real parameters."
         )
-    return np.array(values, np.float64)
+    return np.array(checks.numbers("What an optimizer returns", array, ConformanceError))
 
 
 def plain_number(value: Any) -> float | None:

@@ -5,7 +5,7 @@ For a sign method it is ``sum_ij |q_ij|``, which needs no noise level; for a met
 bound and optimal agree.
 """
 
-from qpsim.kernels import policy as codes
+from qpsim.rules import step_policies as codes
 from qpsim.simulation.stepsize.policy import Policy, chosen
 
 NAME = "bound"

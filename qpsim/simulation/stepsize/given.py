@@ -9,7 +9,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import StepSizeError
-from qpsim.kernels import policy as codes
+from qpsim.rules import step_policies as codes
 from qpsim.simulation.stepsize.policy import Policy
 
 

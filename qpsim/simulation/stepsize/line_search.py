@@ -1,6 +1,6 @@
 """The step that minimises the exact loss along the direction that was drawn."""
 
-from qpsim.kernels import policy as codes
+from qpsim.rules import step_policies as codes
 from qpsim.simulation.stepsize.policy import Policy, chosen
 
 NAME = "line-search"

@@ -3,7 +3,7 @@
 It minimises the expected loss after this one step (it is greedy): a schedule may do better over many steps.
 """
 
-from qpsim.kernels import policy as codes
+from qpsim.rules import step_policies as codes
 from qpsim.simulation.stepsize.policy import Policy, chosen
 
 NAME = "optimal"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim.errors import StepSizeError
-from qpsim.kernels import policy as codes
+from qpsim.rules import step_policies as codes
 from qpsim.simulation.stepsize.policy import Policy, chosen
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qpsim.kernels import policy as codes
+from qpsim.rules import step_policies as codes
 
 StepSize = str | float | Sequence[float] | np.ndarray | Callable[[int], float]
 
@@ -21,7 +21,7 @@ class Policy:
     name : str
         "optimal", "bound", "line-search", "planned", "constant" or "schedule".
     code : int
-        A code of :mod:`qpsim.kernels.policy`, by which the step loops choose the step.
+        A code of :mod:`qpsim.rules.step_policies`, by which the step loops choose the step.
     given : ndarray (n_steps,)
         The step sizes, if they are given or planned; else zeros.
     """
