@@ -209,8 +209,8 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         "note": page.note(
             f"SSD, mild spectrum in a random basis, white noise. Signal $q$: mean square of gradient over noise at the "
             f"start. Upper row: one problem, $d = {largest}$, {options.n_replicates} runs. Lower row: largest relative "
-            f"error of a run's curve, geometric mean over {options.n_draws} problems; bars: 95 % intervals; filled "
-            "grey: standard error of the runs' mean, below which nothing is resolved."
+            f"error of a run's curve, geometric mean over {options.n_draws} problems; bars: 95 % intervals; grey "
+            "band: standard error of the runs' mean, below which nothing is resolved."
         )
     }
     looks = [*_LOOKS.values(), _RUNS]
