@@ -186,7 +186,7 @@ BAD = {
     "neither": (lambda: qpsim.DataProblem(X), "labels y, .* or a hessian"),
     "both": (lambda: qpsim.DataProblem(X, Y, hessian=Q), "and not both"),
     "order": (lambda: table(order="shuffled"), "did you mean 'reshuffled'"),
-    "drop_last": (lambda: table(drop_last="yes"), "drop_last is True or False"),
+    "drop_last": (lambda: table(drop_last="yes"), "drop_last must be True or False"),
     "hessian": (lambda: qpsim.DataProblem(X, hessian=[1.0]), "1 coordinates, but X 2 columns"),
     "indefinite": (lambda: qpsim.DataProblem(X, hessian=[1.0, -1.0]), "eigenvalue is -1"),
     "held out": (lambda: table(held_out=X), r"must be a pair \(X, y\)"),
