@@ -12,10 +12,12 @@ from tests.turns import compile_in_turns
 # 700 new ones, as Python does by default, is a tenth of the time that all tests take.
 gc.set_threshold(100_000, 20, 100)
 
-# A job in the background of a script is started with Ctrl-C ignored, and a worker with it blocked.
-# Tests that interrupt programs, and the programs that they start, would inherit that.
+# A job in the background of a script is started with Ctrl-C ignored, one under nohup with SIGHUP ignored, and a worker
+# with Ctrl-C blocked. Tests that interrupt programs, and the programs that they start, would inherit that.
 if signal.getsignal(signal.SIGINT) in (signal.SIG_IGN, None):
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) in (signal.SIG_IGN, None):
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 if hasattr(signal, "pthread_sigmask"):
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 

@@ -194,7 +194,9 @@ def _density(law: Law, log_square: Array) -> Array:
     return np.exp(half * math.log(half) - half * log_square - half / w - gammaln(half))
 
 
+# Far out densities underflow to 0, which is right, whatever NumPy is set to.
 @cache
+@np.errstate(all="ignore")
 def _quadrature(law: Law) -> tuple[Array, Array]:
     if law.is_gaussian:
         return frozen(np.ones(1)), frozen(np.ones(1))

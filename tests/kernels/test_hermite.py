@@ -8,11 +8,12 @@ from numpy.polynomial.legendre import leggauss
 
 import qpsim
 from qpsim.errors import PrecisionWarning
-from qpsim.kernels import hermite, policy
+from qpsim.kernels import hermite
 from qpsim.kernels.arguments import Moments, Row, StepInput
 from qpsim.kernels.series import Coupling, series_of_direction, series_table
 from qpsim.methods import State
 from qpsim.methods.scalar import sign
+from qpsim.rules import step_policies
 from tests import naive
 
 NODES, WEIGHTS = leggauss(20)
@@ -84,7 +85,7 @@ def brute_force(method, problem, exact, state, t, extra):
     return numerator, q[0, 0] * squares[0] + q[1, 1] * squares[1] + 2 * q[0, 1] * cross
 
 
-def series(method, problem, exact, state, t, extra, tolerance=1e-10, chosen=policy.OPTIMAL):
+def series(method, problem, exact, state, t, extra, tolerance=1e-10, chosen=step_policies.OPTIMAL):
     """The kernel's numerator, denominator, relative bound and number of terms for one lane."""
     q = np.array(problem.hessian)
     table = series_table(q, problem.gradient_correlation(), tolerance)
@@ -168,7 +169,7 @@ def stateless(method, q, correlation, mean, tolerance):
     out = np.empty((3, 1))
     coupling = Coupling(q, np.abs(q), series_table(q, correlation, tolerance), np.ones(2))
     step = StepInput(mean, mean, np.zeros((2, 1)), np.empty((0, 2, 1)), 1.0, np.zeros(1, np.uint8))
-    series_of_direction(coupling, method.hyper, step, policy.OPTIMAL, Moments(*out))
+    series_of_direction(coupling, method.hyper, step, step_policies.OPTIMAL, Moments(*out))
     return out[:, 0]
 
 
