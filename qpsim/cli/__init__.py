@@ -36,7 +36,7 @@ from qpsim.cli import (
 from qpsim.cli.info import CITATION
 from qpsim.cli.report_errors import make_streams_safe, one_line_errors
 from qpsim.cli.shared import Command
-from qpsim.execution.ending import exit_at_once_on_signals, orderly
+from qpsim.execution.ending import orderly
 
 __all__ = ["app", "main"]
 
@@ -140,5 +140,4 @@ def main() -> None:
     # Compilation makes millions of small objects that stay. Python looks for garbage after every 700 new ones by
     # default, which is 7 % of the time of a first run.
     gc.set_threshold(100_000, 20, 100)
-    exit_at_once_on_signals()
     app(prog_name="qpsim")

@@ -182,7 +182,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         )
     }
     kinds = data.labels["kind"]
-    handles = [_handle(_LOOKS[kind]) for kind in kinds]
+    handles = [pages.handle(_LOOKS[kind], marker=True) for kind in kinds]
     artists["legend"] = page.legend(handles, [_LOOKS[kind].label for kind in kinds])
     grid = page.grid(2, 2, left=4.8, right=1.2, across=5.2, down=4.8, bottom=3.4)
     for column, name in enumerate(("step_size", "excess_loss")):
@@ -199,21 +199,6 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         ax.set_ylim(_LEAST_GAP, top)
         pages.log_axis(ax.yaxis)
     return artists
-
-
-def _handle(look: Look) -> Any:
-    """The legend's entry of a kind: its line with a marker."""
-    from matplotlib.lines import Line2D
-
-    filling = look.color if look.filled else "white"
-    return Line2D(
-        [],
-        [],
-        color=look.color,
-        linestyle=look.linestyle,
-        marker=look.marker,
-        markerfacecolor=filling,
-    )
 
 
 def draw_run(data: Data, name: str, ax: Axes) -> dict[str, Any]:

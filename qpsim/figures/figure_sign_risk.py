@@ -214,7 +214,9 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         )
     }
     looks = [*_LOOKS.values(), _RUNS]
-    artists["legend"] = page.legend([_handle(look) for look in looks], [k.label for k in looks])
+    artists["legend"] = page.legend(
+        [pages.handle(look, marker=True) for look in looks], [k.label for k in looks]
+    )
     grid = page.grid(2, 2, left=4.8, right=1.2, across=5.2, down=4.8, bottom=3.4)
     for column, (name, s) in enumerate((("small", 0), ("large", len(signals) - 1))):
         ax = fig.add_subplot(grid[0, column])
@@ -228,21 +230,6 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     for other in fig.axes[-2:]:
         pages.log_axis(other.yaxis)
     return artists
-
-
-def _handle(look: style.Look) -> Any:
-    """The legend's entry of a line with its marker."""
-    from matplotlib.lines import Line2D
-
-    filling = look.color if look.filled else "white"
-    return Line2D(
-        [],
-        [],
-        color=look.color,
-        linestyle=look.linestyle,
-        marker=look.marker,
-        markerfacecolor=filling,
-    )
 
 
 def draw_run(data: Data, s: int, ax: Axes) -> dict[str, Any]:

@@ -210,23 +210,21 @@ def band(
 
 def handles(methods: Sequence[str], *, bands: bool = True, markers: bool = True) -> list[Any]:
     """What stands for methods in a legend: a line, on a piece of its band if there are bands."""
-    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
     made = []
     for shape in looks(methods).values():
-        given = _marked(shape) | ({} if markers else {"marker": ""})
-        stroke = Line2D([], [], **given)
+        stroke = handle(shape, marker=markers)
         fill = Patch(facecolor=shape.color, alpha=_BAND_ALPHA, linewidth=0)
         made.append((fill, stroke) if bands else stroke)
     return made
 
 
-def handle(shape: Look) -> Any:
-    """What stands in a legend for a curve without a band and markers."""
+def handle(shape: Look, *, marker: bool = False) -> Any:
+    """What stands in a legend for a curve without a band."""
     from matplotlib.lines import Line2D
 
-    return Line2D([], [], color=shape.color, linestyle=shape.linestyle)
+    return Line2D([], [], **_marked(shape) | ({} if marker else {"marker": ""}))
 
 
 def labels(methods: Sequence[str]) -> list[str]:

@@ -19,10 +19,7 @@ in memory, so that a loop over lanes compiles to vector instructions. Kernels ar
 A new class of problems registers its kernels in :mod:`qpsim.kernels.problems`.
 """
 
-from importlib import import_module
-
-from qpsim.execution.interrupts import deferred
+from qpsim.lazy import whole
 
 # Numba stays half imported after a Ctrl-C, and then no kernel runs in this process any more.
-with deferred():
-    import_module("numba")
+whole("numba")

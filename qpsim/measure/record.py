@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from qpsim.errors import MeasureError
-from qpsim.execution.interrupts import deferred
 from qpsim.files.plain import plain
+from qpsim.lazy import whole
 from qpsim.simulation.statistics import student_interval
 
 KIND = "measurement"
@@ -99,11 +99,8 @@ def axes_for(ax: Any) -> Any:
     """The axes to draw into, or new ones."""
     if ax is not None:
         return ax
-    # Matplotlib is unusable in this process after a Ctrl-C within its import.
-    with deferred():
-        from matplotlib.figure import Figure
-
-    return Figure(figsize=(3.4, 2.4), layout="constrained").add_subplot()
+    figure = whole("matplotlib.figure").Figure(figsize=(3.4, 2.4), layout="constrained")
+    return figure.add_subplot()
 
 
 def _packed(value: Any, arrays: dict[str, np.ndarray]) -> Any:
