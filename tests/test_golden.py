@@ -98,7 +98,10 @@ def test_a_saved_result_loads_and_runs_again(files):
     again, anew = qpsim.rerun(loaded, workers=1), golden_cases.small_simulation(workers=1)
     for name in ("excess_loss", "step_size", "moment_error", "theta"):
         assert_same(getattr(again, name), getattr(loaded, name))
-        np.testing.assert_array_equal(getattr(anew, name), getattr(again, name))
+        # The random basis of the recording is that of its LAPACK, today's differs by rounding.
+        np.testing.assert_allclose(
+            getattr(anew, name), getattr(again, name), rtol=golden_cases.TOLERANCE, atol=1e-9
+        )
     assert loaded.method.hyper_parameters["b1"] == 0.8
 
 

@@ -21,7 +21,9 @@ def test_numbers_are_those_of_the_library(data):
     for m, method in enumerate(figure_schedules.METHODS):
         for k, kind in enumerate(KINDS):
             whole = qpsim.best_schedule(p, method, 6, np.ones(20), family=kind)
-            np.testing.assert_allclose(data["step_size"][m, k], whole.step_size, rtol=1e-6)
+            # Steps near the best differ more than their losses do, which are flat there: a figure holds
+            # BLAS to one thread, and its last bits may be others.
+            np.testing.assert_allclose(data["step_size"][m, k], whole.step_size, rtol=1e-4)
             np.testing.assert_allclose(
                 data["excess_loss"][m, k], whole.expected_excess_loss, rtol=1e-6
             )
