@@ -27,7 +27,7 @@ TOLERANCE = 0.02
 # Methods that are named in one line, because the page is to stay short.
 LATER = ("qpsim.methods.relatives", "qpsim.methods.momentum", "qpsim.methods.modern")
 # Members of the paper's own families that are named without a row, too.
-WITHOUT_ROW = ("svag-ema", "m-svag-mb", "adam*-mb", "m-ssd", "nesterov")
+WITHOUT_ROW = ("svag-ema", "m-svag-mb", "adam*", "adam*-mb", "m-ssd", "nesterov")
 
 
 def methods():
@@ -83,6 +83,20 @@ def speed():
     return (
         report.markdown(json.loads((ROOT / "figures" / "bench.json").read_text())).rstrip() + "\n"
     )
+
+
+def speed_summary():
+    """The workloads of the stored benchmark report that have a target, in one narrow table."""
+    report = json.loads((ROOT / "figures" / "bench.json").read_text())
+    results = [one for one in report["results"] if one["workload"]["target"] is not None]
+    names = [one["workload"]["name"] for one in results]
+    times = [f"{one['ns_per_update']['median']:.2g}" for one in results]
+    cores = f"{report['environment']['cpu']}, {report['cores']} cores"
+    rows = [[cores, *names], ["---", *["---:"] * len(names)], ["ns per coordinate and step", *times]]
+    for peer, title in (("jax", "JAX"), ("torch", "PyTorch")):
+        ratios = [one["peers"][peer]["ratio"]["median"] for one in results]
+        rows.append([f"times as fast as {title}", *(f"{ratio:.0f}" for ratio in ratios)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
 def networks():
@@ -160,7 +174,7 @@ def _spread(ratio):
 
 TABLES = {
     "methods": methods, "figures": figures, "errata": errata, "gallery": gallery, "speed": speed,
-    "networks": networks, "scaling": scaling, "verdicts": verdicts, "published": published,
+    "speed_summary": speed_summary, "networks": networks, "scaling": scaling, "verdicts": verdicts, "published": published,
 }  # fmt: skip
 
 

@@ -95,17 +95,20 @@ def remarks(report: Mapping[str, Any]) -> list[str]:
             f"Limits: {normals / 1e9:.2f} normals/ns of the own sampler, "
             f"{flops / 1e9:.0f} GFLOP/s of BLAS in double precision."
         )
-    lines += [
-        f"{entry['workload']['name']}: {100 * entry['fraction_with_series']['median']:.0f} % of the "
-        "limit if the products of its series count."
+    shares = [
+        f"{100 * entry['fraction_with_series']['median']:.0f} % ({entry['workload']['name']})"
         for entry in results
         if entry.get("fraction_with_series")
     ]
-    lines += [
-        f"{entry['workload']['name']}: the baseline is {entry['baseline']['name']}."
-        for entry in results
-        if entry.get("baseline")
-    ]
+    if shares:
+        lines.append(
+            f"Of the limit, if the products of the sign's series count: {', '.join(shares)}."
+        )
+    beside: dict[str, list[str]] = {}
+    for entry in results:
+        if entry.get("baseline"):
+            beside.setdefault(entry["baseline"]["name"], []).append(entry["workload"]["name"])
+    lines += [f"Baseline {name} of: {'; '.join(those)}." for name, those in beside.items()]
     reasons = {
         f"{name}: {peer['skipped']}"
         for entry in results

@@ -102,7 +102,7 @@ def test_a_workload_is_timed_beside_the_one_it_varies(monkeypatch):
     columns, rows = report.table(found)
     assert columns[-2:] == ["x baseline", "at most"]
     assert rows[0][-2:] == ["1.50 (1.50-1.50)", "1.5"]
-    assert any("the baseline is SSD, axis." in line for line in report.remarks(found))
+    assert any("Baseline SSD, axis of: " in line for line in report.remarks(found))
 
 
 def test_every_workload_of_another_noise_has_a_baseline_and_a_limit():
@@ -172,7 +172,7 @@ def test_the_series_of_the_exact_step_can_be_counted():
 def test_a_remark_tells_of_the_series(measured):
     entry = {**measured["results"][0], "fraction_with_series": {"median": 0.614}}
     said = " ".join(report.remarks({**measured, "results": [entry]}))
-    assert "SGD, axis: 61 % of the limit if the products of its series count." in said
+    assert "if the products of the sign's series count: 61 % (SGD, axis)." in said
     assert "series" not in " ".join(report.remarks(measured))
 
 
