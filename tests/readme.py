@@ -174,7 +174,8 @@ def _spread(ratio):
 
 TABLES = {
     "methods": methods, "figures": figures, "errata": errata, "gallery": gallery, "speed": speed,
-    "speed_summary": speed_summary, "networks": networks, "scaling": scaling, "verdicts": verdicts, "published": published,
+    "speed_summary": speed_summary, "networks": networks, "scaling": scaling, "verdicts": verdicts,
+    "published": published,
 }  # fmt: skip
 
 
