@@ -92,7 +92,11 @@ def speed_summary():
     names = [one["workload"]["name"] for one in results]
     times = [f"{one['ns_per_update']['median']:.2g}" for one in results]
     cores = f"{report['environment']['cpu']}, {report['cores']} cores"
-    rows = [[cores, *names], ["---", *["---:"] * len(names)], ["ns per coordinate and step", *times]]
+    rows = [
+        [cores, *names],
+        ["---", *["---:"] * len(names)],
+        ["ns per coordinate and step", *times],
+    ]
     for peer, title in (("jax", "JAX"), ("torch", "PyTorch")):
         ratios = [one["peers"][peer]["ratio"]["median"] for one in results]
         rows.append([f"times as fast as {title}", *(f"{ratio:.0f}" for ratio in ratios)])
