@@ -230,7 +230,7 @@ def _note(data: Data, first: str, second: str, kinds: list[int]) -> str:
         text += " Predicted (run): ends of whole runs, without sampling."
     if len(kinds) > 1:
         text += " Numbers: decided cells whose winner is predicted, of all decided ones."
-    return text + " Circles: noise levels, condition numbers and bases as in Figure 2."
+    return text + " Circles: Figure 2's values."
 
 
 def _sweep(options: Options, name: str) -> Sweep:
