@@ -9,11 +9,15 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.execution.blas import one_blas_thread
+from qpsim.problem import noise
 from qpsim.problem.interface import Prepared
+from qpsim.problem.local import LocalModel
 from qpsim.problem.matrices import frozen, real_array, semidefinite, square_or_diagonal
 from qpsim.problem.quadratic_loss import QuadraticLoss
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -158,6 +162,17 @@ class DataProblem(QuadraticLoss):
             return (offset - self._centred()) @ self._hessian
         residuals = self._rows @ offset + self._residuals()
         return self._rows * residuals[:, None]
+
+    def gradient_std(self, theta: ArrayLike) -> Array:
+        """Standard deviation of the gradient of a random row at one theta (d,), shape (d,)."""
+        return np.asarray(self.row_gradients(theta).std(axis=0), float)
+
+    def gradient_mixture(self, theta: ArrayLike) -> Iterator[tuple[float, LocalModel, Array]]:
+        """The law of the gradient of a random row at one theta (d,): (1/n, model without noise, gradient) of each."""
+        gradients = self.row_gradients(theta)
+        model = LocalModel(gradients.mean(axis=0), self._hessian, noise.white(0.0))
+        for gradient in gradients:
+            yield 1.0 / self.n_rows, model, gradient
 
     def held_out_loss(self, theta: ArrayLike) -> Any:
         """Mean loss of the held-out rows at theta (..., d), shape (...).
