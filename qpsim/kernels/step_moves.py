@@ -15,6 +15,7 @@ from qpsim.kernels.jit import arguments_are_apart, jit, jit_inner
 from qpsim.kernels.step_sweeps import (
     derivatives_before,
     moments_after,
+    parabola_in_step,
     sweep_back,
     sweep_forth,
     total,
@@ -98,11 +99,9 @@ def best_here(now, by, curvature, variance, coefficients, blur, scratch):
             scratch[2, i] = p * ee
             continue
         q, r, er, rr = by[1, i], by[2, i], now[1, i], now[2, i]
-        along = d0 * h * ee + d1 * er
         pull = s0 * h
-        of_state = s0 * h * along + s1 * (d0 * h * er + d1 * rr) + s0 * d0 * c
-        scratch[0, i] = p * along + 0.5 * q * of_state
-        scratch[1, i] = p * (d0 * h * (along + d1 * er) + d1 * d1 * rr + d0 * d0 * c)
+        slope, size = parabola_in_step(h, c, p, q, ee, er, rr, d0, d1, s0, s1)
+        scratch[0, i], scratch[1, i] = slope, size
         scratch[2, i] = p * ee + q * (pull * ee + s1 * er)
         scratch[2, i] += r * (pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c)
     slope, size = total(scratch[0]), total(scratch[1]) * (1.0 + blur)
