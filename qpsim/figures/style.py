@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple
 
-from qpsim.lazy import whole
+from qpsim.lazy import import_completely
 
 
 class Look(NamedTuple):
@@ -111,9 +111,9 @@ def import_matplotlib() -> Any:
     """
     wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:
-        matplotlib: Any = whole("matplotlib")
+        matplotlib: Any = import_completely("matplotlib")
         for part in ("backends.backend_agg", "figure", "style"):
-            whole(f"matplotlib.{part}")
+            import_completely(f"matplotlib.{part}")
     finally:
         if wanted is not None:
             os.environ["MPLBACKEND"] = wanted

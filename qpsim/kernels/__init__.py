@@ -19,7 +19,7 @@ in memory, so that a loop over lanes compiles to vector instructions. Kernels ar
 A new class of problems registers its kernels in :mod:`qpsim.kernels.problems`.
 """
 
-from qpsim.lazy import whole
+from qpsim.lazy import import_completely
 
 # Numba stays half imported after a Ctrl-C, and then no kernel runs in this process any more.
-whole("numba")
+import_completely("numba")

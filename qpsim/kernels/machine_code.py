@@ -125,7 +125,7 @@ class KernelCache(getattr(caching, "_Cache", object)):  # type: ignore[misc]
         self._cacheable = (
             function.__closure__ is None
             and "<" not in function.__qualname__
-            and _sources.cover(code.co_filename)
+            and _sources.covers(code.co_filename)
         )
         self._enabled = True
 
@@ -220,7 +220,7 @@ def _is_ours(named_tuple: type) -> bool:
         found = attrgetter(named_tuple.__qualname__)(module)
     except AttributeError:
         return False
-    return found is named_tuple and _sources.cover(getattr(module, "__file__", None))
+    return found is named_tuple and _sources.covers(getattr(module, "__file__", None))
 
 
 def _spell(kind: Any) -> str:

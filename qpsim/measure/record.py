@@ -13,7 +13,7 @@ import numpy as np
 
 from qpsim.errors import MeasureError
 from qpsim.files.plain import plain
-from qpsim.lazy import whole
+from qpsim.lazy import import_completely
 from qpsim.simulation.statistics import student_interval
 
 KIND = "measurement"
@@ -99,7 +99,7 @@ def axes_for(ax: Any) -> Any:
     """The axes to draw into, or new ones."""
     if ax is not None:
         return ax
-    figure = whole("matplotlib.figure").Figure(figsize=(3.4, 2.4), layout="constrained")
+    figure = import_completely("matplotlib.figure").Figure(figsize=(3.4, 2.4), layout="constrained")
     return figure.add_subplot()
 
 
