@@ -68,7 +68,7 @@ class Passes:
         sweep_back(*self._law, steps, self.moments, self.adjoint, update, blur)
 
     def forth(self, steps: Array, blur: float, update: bool) -> tuple[float, float]:
-        """Forward pass: write the moments. Returns the value and its rounding error in units of the machine's precision.
+        """Forward pass: write the moments; returns the value and its rounding error, in units of the precision.
 
         The arguments are those of :meth:`back`.
         """
