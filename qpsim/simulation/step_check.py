@@ -73,5 +73,5 @@ def warn_of_draws(plan: Plan, test: StepTest) -> None:
             "large somewhere within less than an eighth of the noise's standard deviation, which its quadrature "
             "does not see. Make it smoother there, or give step sizes.",
             PrecisionWarning,
-            stacklevel=5,
+            stacklevel=4,
         )
