@@ -196,8 +196,8 @@ def draw(
 
 def table(data: Data) -> tuple[list[str], list[list[str]]] | None:
     """Columns and rows of text that say the same as a drawing; None for a figure that has none."""
-    told = getattr(module(data.figure), "table", None)
-    return None if told is None else told(data)
+    make_table = getattr(module(data.figure), "table", None)
+    return None if make_table is None else make_table(data)
 
 
 def make(

@@ -239,15 +239,15 @@ class DataProblem(QuadraticLoss):
         """The arguments of the step loop."""
         from qpsim.kernels.data import RegressionProblem, SampleProblem
 
-        whole, rest = divmod(self.n_rows, batch_size)
-        batches = max(1, whole + (1 if rest and not self._drop_last else 0))
-        rest_of = (ORDERS.index(self._order), batch_size, batches)
+        n_full, rest = divmod(self.n_rows, batch_size)
+        n_batches = max(1, n_full + (1 if rest and not self._drop_last else 0))
+        minibatches = (ORDERS.index(self._order), batch_size, n_batches)
         matrix = np.array(self._hessian)
         if self._labels is not None:
             rows = np.array(self._rows)
-            return Prepared(RegressionProblem(matrix, rows, self._residuals(), *rest_of))
+            return Prepared(RegressionProblem(matrix, rows, self._residuals(), *minibatches))
         own = np.ascontiguousarray(self._centred() @ self._hessian)
-        return Prepared(SampleProblem(matrix, own, np.zeros(0), *rest_of))
+        return Prepared(SampleProblem(matrix, own, np.zeros(0), *minibatches))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values that, with :meth:`arrays`, describe the problem."""
