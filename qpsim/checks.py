@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from numbers import Real
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import QpsimError, RenamedWarning, first_line, nearest
+from qpsim.errors import QpsimError, RenamedWarning, StepSizeError, first_line, nearest
 
 # NumPy loads these parts when they are first named; if Ctrl-C is pressed just then, they cannot be loaded any more.
 for _part in ("ma", "polynomial", "random"):
@@ -153,6 +153,50 @@ def finite_numbers(what: str, values: Any, error: ErrorClass) -> NDArray[np.floa
     if not np.isfinite(found).all():
         raise error(f"{what} holds NaN or infinite entries; all must be finite.")
     return found
+
+
+def step_sizes(value: Any, n_steps: int, wanted: str) -> NDArray[np.float64]:
+    """Step sizes (n_steps,), from a finite number >= 0, one such number for each step, or a function of t = 1, 2, ...
+
+    Raises
+    ------
+    StepSizeError
+        Anything else; ``wanted`` is then the beginning of the message. Or another number of them, or a function that
+        fails.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> checks.step_sizes(lambda t: 1 / t, 2, "A step size is a number")
+    array([1. , 0.5])
+    """
+    if callable(value):
+        return np.array([_step_size_at(value, t) for t in range(1, n_steps + 1)])
+    try:
+        found = finite_numbers("step_size", value, StepSizeError)
+    except StepSizeError:
+        found = np.array(-1.0)
+    if found.ndim > 1 or not (found >= 0).all():
+        raise StepSizeError(f"{wanted}; not {shown(value)}.")
+    if found.ndim == 1 and found.size != n_steps:
+        raise StepSizeError(
+            f"{found.size} step sizes were given for {n_steps} steps; give one for each."
+        )
+    return np.array(np.broadcast_to(found, n_steps))
+
+
+def _step_size_at(schedule: Callable[[int], float], t: int) -> float:
+    try:
+        value = schedule(t)
+    except Exception as error:
+        raise StepSizeError(
+            f"The step-size schedule failed at t = {t} ({error}); it must give a number for every t."
+        ) from error
+    if not (is_number(value) and value >= 0):
+        raise StepSizeError(
+            f"The step-size schedule gave {shown(value)} at t = {t}; it must give finite numbers >= 0."
+        )
+    return float(value)
 
 
 def flag(what: str, value: Any, error: ErrorClass) -> bool:
