@@ -68,7 +68,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
             raise FigureError(
                 f"Figure conformance has no package {name!r}; {nearest(name, PACKAGES)}"
             )
-    before = _before(options) if options.keep else None
+    before = _earlier_data(options) if options.keep else None
     missing = {name: why for name in options.packages if (why := why_missing(name))}
     versions = {name: None if name in missing else version(name) for name in options.packages}
     chosen = [one for one in PUBLIC if versions.get(one.package)]
@@ -109,7 +109,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     return data if before is None else merged(data, before)
 
 
-def _before(options: Options) -> Data:
+def _earlier_data(options: Options) -> Data:
     """The data of an earlier run, which must have been checked for as long."""
     data = load(options.keep, "conformance", Options)
     given = data.options
@@ -167,7 +167,7 @@ def _laws(report: Report) -> list[float]:
     return (found + [np.nan] * _N_LAWS)[:_N_LAWS]
 
 
-def _how(data: Data, k: int) -> str:
+def _difference_text(data: Data, k: int) -> str:
     """The difference as text, without what is in the row already."""
     if data["conforms"][k]:
         return "conforms"
@@ -194,7 +194,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
             data.labels["version"][k],
             data.labels["method"][k],
             "yes" if data["conforms"][k] else "no",
-            "" if data["conforms"][k] else _how(data, k),
+            "" if data["conforms"][k] else _difference_text(data, k),
         ]
         for k in range(len(data.labels["optimizer"]))
     ]
@@ -232,7 +232,9 @@ def _lines(data: Data, width: float) -> Iterator[tuple[str, Any]]:
             yield "yes", (yes, textwrap.wrap(names, across))
         for k in rows:
             if k not in yes:
-                text = textwrap.shorten(_short(_how(data, k)), 5 * room, placeholder=" ...")
+                text = textwrap.shorten(
+                    _short(_difference_text(data, k)), 5 * room, placeholder=" ..."
+                )
                 yield "no", (k, textwrap.wrap(text, room))
     for name, why in _missing(data):
         yield "package", textwrap.shorten(f"{name}: {why}", across, placeholder=" ...")

@@ -178,6 +178,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
 
 
 def _end(value: float | None, otherwise: str) -> str:
+    """An end of an interval as text; ``otherwise`` where it is not known."""
     return otherwise if value is None else f"{value:.2f}"
 
 
@@ -289,4 +290,5 @@ def _steps(value: float | None) -> str:
 
 
 def _or_none(steps: float, never: float) -> float | None:
+    """A number of steps; None if it is at least ``never``, which stands for a target that was not reached."""
     return None if steps >= never else steps

@@ -249,13 +249,13 @@ def draw_panel(data: Data, values: np.ndarray, groups: np.ndarray, ax: Axes) -> 
     ax.set_yscale("log")
     ax.set_ylim(10.0**low, 10.0**high)
     pages.log_axis(ax.yaxis)
-    shown = _named(x, ax)
+    shown = _labelled_positions(x, ax)
     texts = [r"$\infty$" if x[k] == 0.0 else f"{data.labels['df'][k]:g}" for k in shown]
     ax.set_xticks(x[shown], texts)
     return artists
 
 
-def _named(x: np.ndarray, ax: Axes) -> list[int]:
+def _labelled_positions(x: np.ndarray, ax: Axes) -> list[int]:
     """Positions of the axis with room for a label; both ends always have one."""
     import matplotlib
 

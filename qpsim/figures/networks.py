@@ -194,6 +194,7 @@ def _title(one: Tuned) -> str:
 
 
 def _early_loss(one: Tuned) -> np.ndarray:
+    """Mean batch loss over the first quarter of the steps (run,); infinite if the run diverged."""
     quarter = max(one.task.n_steps // 4, 1)
     return np.array(
         [
