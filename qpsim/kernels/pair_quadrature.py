@@ -46,7 +46,8 @@ _RESOLVED = 1e-12
 _NARROWEST = 1e-14
 _DEEPEST = 64
 _MOST_PIECES = 2000
-# Largest number of pairs that are integrated in one lane, the most important ones first: some tenths of a second.
+# Largest number of pairs that are integrated in one lane, those with the largest bound first; they take some tenths
+# of a second.
 _MOST_PAIRS = 1024
 
 
