@@ -224,7 +224,7 @@ def make(
     width : {"full", "column"} or float, default "full"
         7 or 3.5 inches, or a number of inches.
     workers : None, int or concurrent.futures.Executor
-        As in :func:`qpsim.simulation.run`; the numbers do not depend on it.
+        As in :func:`qpsim.simulate`; the numbers do not depend on it.
     redraw : bool, default False
         Draw the data that ``out`` holds already instead of computing them.
     **options

@@ -216,12 +216,12 @@ def adaptation_factors(
     rng: Any = None,
     batch_size: int = 1,
 ) -> AdaptationFactors:
-    """Factors along one run: replicate 0 of :func:`qpsim.simulation.run` with the same arguments.
+    """Factors along one run: replicate 0 of :func:`qpsim.simulate` with the same arguments.
 
     Parameters
     ----------
     problem, method, step_size, n_steps, theta0, rng, batch_size
-        As in :func:`qpsim.simulation.run`; theta0 of shape (d,).
+        As in :func:`qpsim.simulate`; theta0 of shape (d,).
 
     Returns
     -------
