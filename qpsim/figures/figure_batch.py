@@ -25,7 +25,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.gallery import noisy_quadratic_model
 from qpsim.problem.quadratic import QuadraticProblem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.theory.pieces import fewest_steps
 from qpsim.theory.steps import STEP_SIZES
 
@@ -124,8 +124,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "method": list(ONE_STEP),
         "batch": list(options.batch_sizes),
     }
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Data("batch", options, arrays, axes, labels, provenance)
+    return Data("batch", options, arrays, axes, labels, provenance_since(began))
 
 
 def _model(options: Options) -> QuadraticProblem:

@@ -25,7 +25,7 @@ from qpsim.errors import ConformanceError, FigureError, nearest
 from qpsim.execution import progress
 from qpsim.figures.data import Data, load
 from qpsim.figures.options import BaseOptions, option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -103,7 +103,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "missing": list(missing),
         "why_missing": list(missing.values()),
     }
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
+    provenance = provenance_since(began)
     provenance["packages"] = versions
     data = Data("conformance", options, arrays, axes, labels, provenance)
     return data if before is None else merged(data, before)

@@ -24,7 +24,7 @@ from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.rules.scalar import momentum_correction
 from qpsim.seeds import seed_sequence
 from qpsim.simulation.run import simulate
@@ -106,8 +106,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "excess_loss": ["method", "point"],
     }
     labels: dict[str, list[Any]] = {"method": list(METHODS), "level": list(LEVELS)}
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Data("factors", options, arrays, axes, labels, provenance)
+    return Data("factors", options, arrays, axes, labels, provenance_since(began))
 
 
 def _factors(

@@ -27,7 +27,7 @@ from qpsim.figures.options import option
 from qpsim.problem import noise as noises
 from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic import QuadraticProblem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.statistics import median_interval
 
 if TYPE_CHECKING:
@@ -87,12 +87,9 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "method": list(METHODS),
     }
     arrays = {"final": final, "problem": ensemble.of_replicate}
-    provenance = {
-        **environment(),
-        "bit_generator": "SFC64",
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("noise", options, arrays, axes, labels, provenance)
+    return Data(
+        "noise", options, arrays, axes, labels, provenance_since(began, bit_generator="SFC64")
+    )
 
 
 def evaluated(data: Data, case: Case, family: int) -> tuple[float, tuple[float, float], bool]:

@@ -134,9 +134,7 @@ def _checked(name: str, value: Any, default: Any, metadata: Mapping[str, Any]) -
         value = value[0]
     at_least = metadata.get("at_least")
     if isinstance(default, bool):
-        if isinstance(value, bool):
-            return value
-        raise FigureError(f"{name} must be true or false, not {checks.shown(value)}.")
+        return checks.flag(name, value, FigureError)
     if isinstance(default, str):
         if isinstance(value, str):
             return value
