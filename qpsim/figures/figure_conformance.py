@@ -1,4 +1,4 @@
-"""Public optimizers held to the exact rules of their methods: which conform, and how others differ.
+"""Public optimizers compared with the exact rules of their methods: which conform, and how others differ.
 
 Each is checked by :func:`qpsim.conformance.check`. A package that is not installed, or cannot be imported, has no
 rows: it is listed at the end of the table with the reason. The option ``keep`` takes such rows from the data of an
@@ -35,15 +35,15 @@ _YES, _NO = "#0072B2", "#D55E00"
 _LINE, _WIDE, _NARROW = 1.42, (0.8, 15.0, 22.5), (0.6, 11.0, 17.6)
 # Ems of a letter in a sentence, and in names, which have more capitals.
 _LETTER, _NAME_LETTER = 0.52, 0.58
-# Lines left empty before each kind of entry.
-_AIR = {"package": 0.45, "yes": 0.12, "no": 0.12}
+# Space before each kind of entry, in lines.
+_SPACE_BEFORE = {"package": 0.45, "yes": 0.12, "no": 0.12}
 _N_LAWS = 4
 _OF_ROWS = ("optimizer", "package", "name", "version", "method", "rule", "diagnosis", "snippet")
 
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """Which packages are looked at, and for how long."""
+    """Which packages are checked, and on how many steps."""
 
     packages: tuple[str, ...] = option(PACKAGES, "packages whose optimizers are checked")
     n_long: int = option(100_000, "steps of the longest stream", at_least=1)
@@ -103,8 +103,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "missing": list(missing),
         "why_missing": list(missing.values()),
     }
-    provenance = provenance_since(began)
-    provenance["packages"] = versions
+    provenance = provenance_since(began, packages=versions)
     data = Data("conformance", options, arrays, axes, labels, provenance)
     return data if before is None else merged(data, before)
 
@@ -205,7 +204,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
 def _missing(data: Data) -> list[tuple[str, str]]:
     """Packages that could not be checked, and why."""
     names = data.labels["missing"]
-    # Data of an earlier version say no reason.
+    # Data of an earlier version have no reason.
     return list(
         zip(names, data.labels.get("why_missing", ["not installed"] * len(names)), strict=True)
     )
@@ -251,10 +250,10 @@ def _size(width: float) -> float:
 
 
 def _height(data: Data, width: float) -> float:
-    """Ems."""
+    """Height of the table, in ems."""
     n = 0.0
     for kind, what in _lines(data, width):
-        n += _AIR[kind] + (1.0 if kind == "package" else max(1, len(what[1])))
+        n += _SPACE_BEFORE[kind] + (1.0 if kind == "package" else max(1, len(what[1])))
     return (n + 1.5) * _LINE
 
 
@@ -311,7 +310,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         write(x, y, text, color="#404040", style="italic")
     y -= 0.3 * _LINE
     for kind, what in _lines(data, width):
-        y -= (1.0 + _AIR[kind]) * _LINE
+        y -= (1.0 + _SPACE_BEFORE[kind]) * _LINE
         if kind == "package":
             write(columns[0], y, what, weight="bold")
             continue

@@ -1,4 +1,4 @@
-"""What of Figure 2 survives another noise: its twelve problems under four covariances of the gradient.
+"""Which statements on Figure 2 hold under another noise: its twelve problems under four covariances of the gradient.
 
 The paper's noise is that of data, C = nu^2 QQ. The others are C proportional to the Hessian Q (the noisy quadratic
 model of Zhang et al., 2019), white noise, and a diagonal of random variances independent of Q. All are scaled to tr C =
