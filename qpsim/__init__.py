@@ -6,8 +6,8 @@ Names are imported when first used, so that ``import qpsim`` stays cheap.
 
 from typing import Any as _Any
 
-from qpsim.lazy import imported as _imported
-from qpsim.lazy import whole as _whole
+from qpsim.lazy import import_completely as _import_completely
+from qpsim.lazy import public_name as _public_name
 
 __version__ = "0.2.0"
 
@@ -62,10 +62,10 @@ __all__ = [*_PUBLIC, *_SUBPACKAGES, *_MODULES, "__version__"]
 
 def __getattr__(name: str) -> _Any:
     if name in _SUBPACKAGES:
-        return _whole(f"qpsim.{name}")
+        return _import_completely(f"qpsim.{name}")
     if name in _MODULES:
-        return _whole(_MODULES[name])
-    return _imported(__name__, _PUBLIC, name)
+        return _import_completely(_MODULES[name])
+    return _public_name(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -11,7 +11,7 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import cache
 from importlib import import_module
 from numbers import Real
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import QpsimError, RenamedWarning, first_line, nearest
+from qpsim.errors import QpsimError, RenamedWarning, StepSizeError, first_line, nearest
 
 # NumPy loads these parts when they are first named; if Ctrl-C is pressed just then, they cannot be loaded any more.
 for _part in ("ma", "polynomial", "random"):
@@ -30,7 +30,7 @@ for _part in ("ma", "polynomial", "random"):
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    Refusal = type[QpsimError]
+    ErrorClass = type[QpsimError]
 
 # An upper limit for counts, so that a mistyped number is refused here and not by an overflow later.
 LARGEST_COUNT = 10**9
@@ -40,7 +40,7 @@ RENAMED = {"steps": "n_steps", "replicates": "n_replicates", "seed": "rng"}
 
 
 def count(
-    what: str, value: Any, error: Refusal, low: int = 1, high: int | None = LARGEST_COUNT
+    what: str, value: Any, error: ErrorClass, low: int = 1, high: int | None = LARGEST_COUNT
 ) -> int:
     """A whole number from ``low`` to ``high``; ``high=None`` sets no limit.
 
@@ -66,7 +66,7 @@ def count(
     return number
 
 
-def number(what: str, value: Any, error: Refusal, interval: str = "(-inf, inf)") -> float:
+def number(what: str, value: Any, error: ErrorClass, interval: str = "(-inf, inf)") -> float:
     """A finite real number in an interval, which is written as in mathematics: ``"[0, 1)"``.
 
     Examples
@@ -95,7 +95,7 @@ def is_number(value: Any) -> bool:
     return math.isfinite(as_float(value))
 
 
-def array(what: str, values: Any, error: Refusal) -> NDArray[Any]:
+def array(what: str, values: Any, error: ErrorClass) -> NDArray[Any]:
     """Real numbers as a NumPy array of the same precision; an array is not copied.
 
     Accepts lists, NumPy arrays, sparse matrices, data frames and series (also with nullable or Arrow columns), and
@@ -125,7 +125,7 @@ def array(what: str, values: Any, error: Refusal) -> NDArray[Any]:
     return found
 
 
-def numbers(what: str, values: Any, error: Refusal) -> NDArray[np.float64]:
+def numbers(what: str, values: Any, error: ErrorClass) -> NDArray[np.float64]:
     """As :func:`array`, in double precision."""
     found = array(what, values, error)
     if found.dtype == np.float64:
@@ -135,7 +135,7 @@ def numbers(what: str, values: Any, error: Refusal) -> NDArray[np.float64]:
         return found.astype(np.float64)
 
 
-def finite_numbers(what: str, values: Any, error: Refusal) -> NDArray[np.float64]:
+def finite_numbers(what: str, values: Any, error: ErrorClass) -> NDArray[np.float64]:
     """As :func:`numbers`, without NaN and infinities, and always a copy.
 
     Examples
@@ -155,8 +155,52 @@ def finite_numbers(what: str, values: Any, error: Refusal) -> NDArray[np.float64
     return found
 
 
-def flag(what: str, value: Any, error: Refusal) -> bool:
-    """True or False, and nothing that only counts as one of them.
+def step_sizes(value: Any, n_steps: int, wanted: str) -> NDArray[np.float64]:
+    """Step sizes (n_steps,), from a finite number >= 0, one such number for each step, or a function of t = 1, 2, ...
+
+    Raises
+    ------
+    StepSizeError
+        Anything else; ``wanted`` is then the beginning of the message. Or another number of them, or a function that
+        fails.
+
+    Examples
+    --------
+    >>> from qpsim import checks
+    >>> checks.step_sizes(lambda t: 1 / t, 2, "A step size is a number")
+    array([1. , 0.5])
+    """
+    if callable(value):
+        return np.array([_step_size_at(value, t) for t in range(1, n_steps + 1)])
+    try:
+        found = finite_numbers("step_size", value, StepSizeError)
+    except StepSizeError:
+        found = np.array(-1.0)
+    if found.ndim > 1 or not (found >= 0).all():
+        raise StepSizeError(f"{wanted}; not {shown(value)}.")
+    if found.ndim == 1 and found.size != n_steps:
+        raise StepSizeError(
+            f"{found.size} step sizes were given for {n_steps} steps; give one for each."
+        )
+    return np.array(np.broadcast_to(found, n_steps))
+
+
+def _step_size_at(schedule: Callable[[int], float], t: int) -> float:
+    try:
+        value = schedule(t)
+    except Exception as error:
+        raise StepSizeError(
+            f"The step-size schedule failed at t = {t} ({error}); it must give a number for every t."
+        ) from error
+    if not (is_number(value) and value >= 0):
+        raise StepSizeError(
+            f"The step-size schedule gave {shown(value)} at t = {t}; it must give finite numbers >= 0."
+        )
+    return float(value)
+
+
+def flag(what: str, value: Any, error: ErrorClass) -> bool:
+    """True or False; numbers and text are refused, also those that Python takes for one of the two.
 
     Examples
     --------
@@ -172,7 +216,7 @@ def flag(what: str, value: Any, error: Refusal) -> bool:
     return bool(value)
 
 
-def choice(what: str, value: Any, known: Iterable[str], error: Refusal) -> str:
+def choice(what: str, value: Any, known: Iterable[str], error: ErrorClass) -> str:
     """One of the known names.
 
     Examples
@@ -192,7 +236,7 @@ def choice(what: str, value: Any, known: Iterable[str], error: Refusal) -> str:
     return value
 
 
-def instance(what: str, value: Any, kind: type, error: Refusal, such_as: str) -> Any:
+def instance(what: str, value: Any, kind: type, error: ErrorClass, such_as: str) -> Any:
     """An object of one class; ``such_as`` is how to make one.
 
     Examples
@@ -210,17 +254,17 @@ def instance(what: str, value: Any, kind: type, error: Refusal, such_as: str) ->
     return value
 
 
-def present_names(given: Mapping[Any, Any], error: Refusal, told: bool = True) -> dict[Any, Any]:
+def current_names(given: Mapping[Any, Any], error: ErrorClass, warn: bool = True) -> dict[Any, Any]:
     """A copy of a table in which old keys (:data:`RENAMED`) have their new names.
 
-    Each old key gives a :class:`~qpsim.errors.RenamedWarning`, unless ``told`` is False, as for tables that the package
+    Each old key gives a :class:`~qpsim.errors.RenamedWarning`, unless ``warn`` is False, as for tables that the package
     itself has written.
 
     Examples
     --------
     >>> from qpsim import checks
     >>> from qpsim.errors import SpecError
-    >>> checks.present_names({"n_steps": 3}, SpecError)
+    >>> checks.current_names({"n_steps": 3}, SpecError)
     {'n_steps': 3}
     """
     table = {}
@@ -229,13 +273,13 @@ def present_names(given: Mapping[Any, Any], error: Refusal, told: bool = True) -
         if now != name:
             if now in given:
                 raise error(f"{name} and {now} are the same; keep {now}.")
-            if told:
+            if warn:
                 warnings.warn(f"{name} is called {now} now.", RenamedWarning, stacklevel=3)
         table[now] = value
     return table
 
 
-def path(what: str, value: Any, error: Refusal) -> Path:
+def path(what: str, value: Any, error: ErrorClass) -> Path:
     """A path that names something.
 
     Examples
@@ -309,7 +353,7 @@ def _unwrapped(values: Any) -> Any:
     return values
 
 
-def _from_objects(what: str, values: NDArray[Any], error: Refusal) -> NDArray[Any]:
+def _from_objects(what: str, values: NDArray[Any], error: ErrorClass) -> NDArray[Any]:
     """Numbers that NumPy holds as Python objects: nullable columns, fractions, large integers."""
     flat = values.ravel().tolist()
     for item in flat:

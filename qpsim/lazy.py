@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Any
 
 
-def whole(module: str) -> ModuleType:
+def import_completely(module: str) -> ModuleType:
     """Import a module to its end: Ctrl-C takes effect after it.
 
     An interrupt within the import of NumPy or matplotlib makes them unusable in this process, and these come with our
@@ -15,8 +15,8 @@ def whole(module: str) -> ModuleType:
 
     Examples
     --------
-    >>> from qpsim.lazy import whole
-    >>> whole("qpsim.errors").__name__
+    >>> from qpsim.lazy import import_completely
+    >>> import_completely("qpsim.errors").__name__
     'qpsim.errors'
     """
     # Imported here to keep the import of qpsim itself cheap.
@@ -26,7 +26,7 @@ def whole(module: str) -> ModuleType:
         return import_module(module)
 
 
-def imported(package: str, modules: Mapping[str, str], name: str) -> Any:
+def public_name(package: str, modules: Mapping[str, str], name: str) -> Any:
     """A public name of a package, for the package's own ``__getattr__``.
 
     Parameters
@@ -45,12 +45,12 @@ def imported(package: str, modules: Mapping[str, str], name: str) -> Any:
 
     Examples
     --------
-    >>> from qpsim.lazy import imported
-    >>> imported("qpsim", {"QpsimError": "qpsim.errors"}, "QpsimError").__name__
+    >>> from qpsim.lazy import public_name
+    >>> public_name("qpsim", {"QpsimError": "qpsim.errors"}, "QpsimError").__name__
     'QpsimError'
     """
     if name not in modules:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    value = getattr(whole(modules[name]), name)
+    value = getattr(import_completely(modules[name]), name)
     setattr(sys.modules[package], name, value)
     return value

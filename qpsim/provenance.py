@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+import time
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,6 +34,19 @@ def environment() -> dict[str, Any]:
         "platform": f"{sys.platform}-{platform.machine()}",
         "cpu": _cpu(),
     }
+
+
+def provenance_since(began: float, **more: Any) -> dict[str, Any]:
+    """The environment, further facts, and the seconds since ``began``, which is a :func:`time.perf_counter`.
+
+    Examples
+    --------
+    >>> import time
+    >>> from qpsim.provenance import provenance_since
+    >>> list(provenance_since(time.perf_counter(), bit_generator="SFC64"))[-2:]
+    ['bit_generator', 'wall_seconds']
+    """
+    return {**environment(), **more, "wall_seconds": round(time.perf_counter() - began, 3)}
 
 
 def _version(name: str) -> str | None:

@@ -45,17 +45,17 @@ def seed_sequence(rng: Any) -> np.random.SeedSequence:
     [(0,), (1,)]
     """
     if isinstance(rng, np.random.SeedSequence):
-        return _fresh(rng)
+        return _without_children(rng)
     if isinstance(rng, np.random.Generator):
-        return _spawned(rng.bit_generator)
+        return _child_seed(rng.bit_generator)
     if isinstance(rng, np.random.BitGenerator):
-        return _spawned(rng)
+        return _child_seed(rng)
     if rng is None:
         return np.random.SeedSequence()
     is_list = isinstance(rng, (list, tuple)) or (isinstance(rng, np.ndarray) and rng.ndim == 1)
     if is_list and len(rng) > 0:
-        return np.random.SeedSequence([_whole(word) for word in rng])
-    return np.random.SeedSequence(_whole(rng))
+        return np.random.SeedSequence([_checked_word(word) for word in rng])
+    return np.random.SeedSequence(_checked_word(rng))
 
 
 def generator(rng: Any) -> np.random.Generator:
@@ -77,7 +77,8 @@ def generator(rng: Any) -> np.random.Generator:
     return np.random.default_rng(seed_sequence(rng))
 
 
-def _whole(seed: Any) -> int:
+def _checked_word(seed: Any) -> int:
+    """A seed, or one word of it, as a plain integer >= 0."""
     if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)):
         raise ProblemError(
             "rng must be None, a whole number (or several), a SeedSequence, a BitGenerator or a "
@@ -88,30 +89,30 @@ def _whole(seed: Any) -> int:
     return int(seed)
 
 
-def _spawned(bits: np.random.BitGenerator) -> np.random.SeedSequence:
+def _child_seed(bits: np.random.BitGenerator) -> np.random.SeedSequence:
     seed: Any = bits.seed_seq
-    if isinstance(seed, np.random.SeedSequence) and _comes_from(bits, seed):
-        return _fresh(seed.spawn(1)[0])
+    if isinstance(seed, np.random.SeedSequence) and _started_from(bits, seed):
+        return _without_children(seed.spawn(1)[0])
     words = bits.random_raw(_N_WORDS) & np.uint64(0xFFFFFFFF)
     return np.random.SeedSequence(words.tolist())
 
 
-def _comes_from(bits: np.random.BitGenerator, seed: np.random.SeedSequence) -> bool:
-    """Whether the state of a bit generator is known to have begun at this seed sequence.
+def _started_from(bits: np.random.BitGenerator, seed: np.random.SeedSequence) -> bool:
+    """Whether a bit generator is known to have been seeded with this seed sequence.
 
     NumPy gives a seed sequence of random entropy to a generator that was jumped, unpickled or whose
     state was set, so that its children would differ from run to run.
     """
     try:
-        begun: Any = type(bits)(seed).state
+        initial: Any = type(bits)(seed).state
     except Exception:  # a bit generator of another package, whose arguments are not known
         return False
     state: Any = bits.state
-    # What drawing leaves as it is: the stream's number, or its key.
+    # Some generators have a constant that drawing does not change, which depends on the seed.
     for constant in ("inc", "key"):
         if state["bit_generator"] != "MT19937" and constant in state["state"]:
-            return bool(np.array_equal(state["state"][constant], begun["state"][constant]))
-    return _equal(state, begun)
+            return bool(np.array_equal(state["state"][constant], initial["state"][constant]))
+    return _equal(state, initial)
 
 
 def _equal(one: Any, other: Any) -> bool:
@@ -120,7 +121,7 @@ def _equal(one: Any, other: Any) -> bool:
     return bool(np.array_equal(one, other))
 
 
-def _fresh(seed: np.random.SeedSequence) -> np.random.SeedSequence:
+def _without_children(seed: np.random.SeedSequence) -> np.random.SeedSequence:
     """The same seed with nothing spawned from it, its entropy in plain Python numbers."""
     entropy: Any = seed.entropy
     if not isinstance(entropy, str):

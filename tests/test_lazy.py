@@ -39,7 +39,7 @@ def test_ctrl_c_takes_effect_after_an_import(pressed_at, monkeypatch):
     importlib.import_module("qpsim.theory.descent")
     finder = pressed_at("qpsim.theory.descent")
     with pytest.raises(KeyboardInterrupt):
-        lazy.whole("qpsim.theory.descent")
+        lazy.import_completely("qpsim.theory.descent")
     assert finder.pressed == 1 and "qpsim.theory.descent" in sys.modules
 
 

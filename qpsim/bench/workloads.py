@@ -34,7 +34,7 @@ class Workload:
         "core" has the targets, "shape" varies one size, "scale" is too large for peers, "noise" has
         other noises and least squares.
     step_size : "optimal", "bound" or float
-        As in :func:`qpsim.simulation.run`.
+        As in :func:`qpsim.simulate`.
     matrix_products : int
         Products of a (d, d) matrix with a vector that every implementation needs in a step.
     shared_nodes : bool

@@ -42,7 +42,9 @@ def problems() -> dict[str, tuple[QuadraticProblem, float]]:
     }
 
 
-def hold(subject: Subject, method: Method, step_size: np.ndarray | float) -> list[LawOutcome]:
+def compare_losses(
+    subject: Subject, method: Method, step_size: np.ndarray | float
+) -> list[LawOutcome]:
     """Every law, for an optimizer whose step size is known.
 
     Parameters

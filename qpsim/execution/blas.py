@@ -48,8 +48,8 @@ def one_blas_thread(*, load_scipy: bool = True) -> Iterator[None]:
         _limit.leave(own_before)
 
 
-def hold_blas_in_this_thread() -> None:
-    """Limit BLAS in this thread for good. For worker threads, where each thread has its own limit (OpenMP)."""
+def limit_blas_in_this_thread() -> None:
+    """Limit BLAS in this thread until it ends, for worker threads: with OpenMP each thread has a limit of its own."""
     _limit.enter()
     _limit.leave([])
 
@@ -67,16 +67,17 @@ class _Limit:
         self._threads_before: dict[str, int] = {}
         self._shared: list[Any] = []
         self._by_thread: list[Any] = []
-        self._known: tuple[bool, ...] = ()
+        # Whether SciPy's BLAS was loaded when the libraries were last searched; None if they never were.
+        self._searched_with_scipy: bool | None = None
 
     def enter(self) -> list[int]:
         """Begin a block. Returns the former limits, in this thread, of the libraries with one limit per thread."""
         with self._lock:
-            loaded = (_SCIPY in sys.modules,)
-            if loaded != self._known or self._blocks == 0:
-                if loaded != self._known:
-                    self._look()
-                    self._known = loaded
+            loaded = _SCIPY in sys.modules
+            if loaded != self._searched_with_scipy or self._blocks == 0:
+                if loaded != self._searched_with_scipy:
+                    self._find_libraries()
+                    self._searched_with_scipy = loaded
                 for library in self._shared:
                     # For a library that is limited already, keep the number stored before the limit was set.
                     self._threads_before.setdefault(library.filepath, library.num_threads)
@@ -106,9 +107,9 @@ class _Limit:
         """
         self._lock = threading.Lock()
         self._blocks = 0
-        self._known = ()
+        self._searched_with_scipy = None
 
-    def _look(self) -> None:
+    def _find_libraries(self) -> None:
         """Find the loaded libraries; this takes some milliseconds."""
         from threadpoolctl import ThreadpoolController
 

@@ -20,12 +20,12 @@ from typing import Any
 # Longest time of an orderly stop; then the process exits. Files are complete at any moment.
 _PATIENCE_SECONDS = 15.0
 _OTHERS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
-# The first signal; whether KeyboardInterrupt was raised for it; whether the command has ended; whether the process is
-# ending at once.
+# Number of the first signal; whether KeyboardInterrupt was raised for it; whether the command has ended; whether the
+# process has begun to exit.
 _first = 0
 _raised = False
 _ended = False
-_said = False
+_exiting = False
 
 
 def exit_code() -> int:
@@ -36,10 +36,10 @@ def exit_code() -> int:
 def exit_at_once_on_signals() -> None:
     """From now on exit at once. Signals that the process ignores or handles otherwise stay so."""
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _leave)
+        signal.signal(signal.SIGINT, _exit_now)
         for number in _OTHERS:
             if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, _leave)
+                signal.signal(number, _exit_now)
 
 
 @contextmanager
@@ -49,11 +49,11 @@ def orderly() -> Iterator[None]:
     Nothing is changed unless :func:`exit_at_once_on_signals` was called.
     """
     global _ended
-    if signal.getsignal(signal.SIGINT) is not _leave:
+    if signal.getsignal(signal.SIGINT) is not _exit_now:
         yield
         return
-    ours = [number for number in _OTHERS if signal.getsignal(number) is _leave]
-    sys.unraisablehook = _lost
+    ours = [number for number in _OTHERS if signal.getsignal(number) is _exit_now]
+    sys.unraisablehook = _raise_dropped_interrupt
     try:
         signal.signal(signal.SIGINT, _interrupt)
         for number in ours:
@@ -68,11 +68,11 @@ def orderly() -> Iterator[None]:
         exec("")
 
 
-def _leave(number: int, frame: Any) -> None:
-    global _said
-    if _said:  # a second signal before the first has ended the process
+def _exit_now(number: int, frame: Any) -> None:
+    global _exiting
+    if _exiting:  # a second signal before the first has ended the process
         return
-    _said = True
+    _exiting = True
     with suppress(OSError):
         os.write(2, b"qpsim: stopped.\n")
     os._exit(128 + number)
@@ -86,7 +86,7 @@ def _interrupt(number: int, frame: Any) -> None:
     if not _first:
         _first = number
     # A bare thread: it takes no lock that the interrupted code may hold.
-    _thread.start_new_thread(_leave_later, ())
+    _thread.start_new_thread(_exit_later, ())
     raise KeyboardInterrupt
 
 
@@ -98,14 +98,14 @@ def _terminate(number: int, frame: Any) -> None:
     signal.raise_signal(signal.SIGINT)
 
 
-def _leave_later() -> None:
+def _exit_later() -> None:
     time.sleep(_PATIENCE_SECONDS)
     if _ended:
         os._exit(exit_code())
-    _leave(_first, None)
+    _exit_now(_first, None)
 
 
-def _lost(unraisable: Any) -> None:
+def _raise_dropped_interrupt(unraisable: Any) -> None:
     """Raise a KeyboardInterrupt again that Python dropped, as it does in destructors and callbacks of C code."""
     if unraisable.exc_type is not KeyboardInterrupt:
         sys.__unraisablehook__(unraisable)

@@ -21,10 +21,10 @@ from qpsim.execution.cores import available_cores, worker_count
 from qpsim.execution.interrupts import deferred
 from qpsim.execution.sources import identity
 
-# Submitted tasks for each worker. More than one, since the main thread gets little time to submit more while the
+# Tasks submitted ahead for each worker. More than one, since the main thread gets little time to submit more while the
 # workers use all cores.
-_AHEAD = 4
-_SECONDS_BETWEEN_LOOKS = 1.0
+_SUBMITTED_PER_WORKER = 4
+_POLL_SECONDS = 1.0
 
 
 class WorkerPool:
@@ -41,11 +41,11 @@ class WorkerPool:
 
     Attributes
     ----------
-    patience : float or None
+    stop_seconds : float or None
         Seconds for which an interrupted run waits for its running tasks; None waits until they end.
     """
 
-    patience: float | None = None
+    stop_seconds: float | None = None
 
     def __init__(self, executor: Executor | None, width: int, name: str | None = None) -> None:
         self.executor = executor
@@ -95,7 +95,7 @@ class WorkerPool:
             future.set_exception(error)
         return future
 
-    def renew(self, error: BrokenExecutor) -> None:
+    def replace_workers(self, error: BrokenExecutor) -> None:
         """Replace workers that have died.
 
         Raises
@@ -105,7 +105,7 @@ class WorkerPool:
         """
         raise ExecutionError(f"The executor's workers died ({error}); give a new one.") from None
 
-    def look(self) -> None:
+    def check_alive(self) -> None:
         """Called every second while waiting for results.
 
         Raises
@@ -114,16 +114,16 @@ class WorkerPool:
             No result can arrive any more.
         """
 
-    def failed(self, error: BaseException) -> None:
-        """Called if a task has raised an exception, before that is returned."""
+    def note_error(self, error: BaseException) -> None:
+        """Called if a task has raised an exception, before its future is returned."""
 
-    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+    def cancel_waiting(self, futures: Iterable[Future[Any]]) -> None:
         """Cancel the tasks that have not begun, since the run ends early."""
         for future in futures:
             future.cancel()
 
-    def gone(self, error: Exception | None = None) -> ExecutionError:
-        """The error for workers that accept no more tasks or return no more results."""
+    def closed_error(self, error: Exception | None = None) -> ExecutionError:
+        """The error to raise when the workers accept no more tasks or return no more results."""
         reason = str(error).strip().splitlines() if error is not None else []
         return ExecutionError(
             f"{self.name} takes no more work ({reason[0] if reason else 'it was shut down'}); "
@@ -156,10 +156,10 @@ class TaskRun:
         self._expected = None if here else identity()
         self._source = iter(tasks)
         self._added: deque[_Task] = deque()
-        # Tasks that were submitted when a worker died.
-        self._suspects: deque[_Task] = deque()
-        self._alone = False
-        self._flying: dict[Future[Any], _Task] = {}
+        # Tasks that were submitted when a worker died; they run again, one at a time, to find the one that kills it.
+        self._to_repeat: deque[_Task] = deque()
+        self._one_at_a_time = False
+        self._submitted: dict[Future[Any], _Task] = {}
         self._finished: queue.SimpleQueue[Future[Any]] = queue.SimpleQueue()
 
     def add(self, key: Any, *arguments: Any) -> None:
@@ -191,40 +191,40 @@ class TaskRun:
     def __next__(self) -> tuple[Any, Future[Any]]:
         while True:
             self._fill()
-            if not self._flying:
+            if not self._submitted:
                 raise StopIteration
             future = self._wait()
-            task = self._flying.pop(future)
+            task = self._submitted.pop(future)
             if future.cancelled():
-                raise self._pool.gone()
+                raise self._pool.closed_error()
             error = future.exception()
             if isinstance(error, ForeignWorker):
                 raise error
             if not isinstance(error, BrokenExecutor):
                 if error is not None:
-                    self._pool.failed(error)
+                    self._pool.note_error(error)
                 return task.key, future
-            if self._alone:
+            if self._one_at_a_time:
                 lost: Future[Any] = Future()
                 lost.set_exception(WorkerLost(f"The worker died of it ({error})"))
                 future = lost
             else:
-                self._suspects.extend([task, *self._flying.values()])
-            alone, self._flying = self._alone, {}
+                self._to_repeat.extend([task, *self._submitted.values()])
+            alone, self._submitted = self._one_at_a_time, {}
             # A new queue, since the broken futures still arrive in the old one.
             self._finished = queue.SimpleQueue()
-            self._pool.renew(error)
+            self._pool.replace_workers(error)
             if alone:
                 return task.key, future
 
     def __exit__(self, *raised: Any) -> None:
-        if not self._flying:
+        if not self._submitted:
             return
         stopping.stop(self._runs)
-        self._pool.abandon(self._flying)
-        patience = self._pool.patience
-        end = None if patience is None else time.monotonic() + patience
-        while not all(future.done() for future in self._flying):
+        self._pool.cancel_waiting(self._submitted)
+        stop_seconds = self._pool.stop_seconds
+        end = None if stop_seconds is None else time.monotonic() + stop_seconds
+        while not all(future.done() for future in self._submitted):
             if end is not None and time.monotonic() > end:
                 return
             with suppress(queue.Empty):
@@ -232,15 +232,15 @@ class TaskRun:
         stopping.forget(self._runs)
 
     def _fill(self) -> None:
-        self._alone = bool(self._suspects)
-        one = self._alone or self._pool.executor is None
-        room = 1 if one else _AHEAD * self._pool.width
-        while len(self._flying) < room and (task := self._next_task()) is not None:
+        self._one_at_a_time = bool(self._to_repeat)
+        one = self._one_at_a_time or self._pool.executor is None
+        room = 1 if one else _SUBMITTED_PER_WORKER * self._pool.width
+        while len(self._submitted) < room and (task := self._next_task()) is not None:
             if not self._submit(task):
                 return
 
     def _next_task(self) -> _Task | None:
-        for waiting in (self._suspects, self._added):
+        for waiting in (self._to_repeat, self._added):
             if waiting:
                 return waiting.popleft()
         drawn = next(self._source, None)
@@ -256,21 +256,21 @@ class TaskRun:
             except BrokenExecutor as error:
                 self._added.appendleft(task)
                 # Tasks already submitted will return as broken and are submitted again then.
-                if not self._flying:
-                    self._pool.renew(error)
-                return not self._flying
+                if not self._submitted:
+                    self._pool.replace_workers(error)
+                return not self._submitted
             except (RuntimeError, OSError) as error:
-                raise self._pool.gone(error) from None
-            self._flying[future] = task
+                raise self._pool.closed_error(error) from None
+            self._submitted[future] = task
             future.add_done_callback(self._finished.put)
         return True
 
     def _wait(self) -> Future[Any]:
         while True:
             try:
-                return self._finished.get(timeout=_SECONDS_BETWEEN_LOOKS)
+                return self._finished.get(timeout=_POLL_SECONDS)
             except queue.Empty:
-                self._pool.look()
+                self._pool.check_alive()
                 progress.refresh()
 
 
@@ -289,7 +289,7 @@ def of_executor(executor: Executor) -> WorkerPool:
     """
     pool = WorkerPool(executor, int(getattr(executor, "_max_workers", None) or available_cores()))
     if getattr(executor, "_shutdown", False) or getattr(executor, "_shutdown_thread", False):
-        raise pool.gone()
+        raise pool.closed_error()
     return pool
 
 

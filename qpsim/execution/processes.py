@@ -18,7 +18,7 @@ from qpsim.execution import progress
 from qpsim.execution.cores import worker_count
 from qpsim.execution.interrupts import blocked
 from qpsim.execution.pool import WorkerPool, in_this_thread, of_executor
-from qpsim.execution.stopping import obey_parent
+from qpsim.execution.stopping import stop_with_parent
 
 _NAME = "qpsim-worker"
 _NOT_STARTED = (
@@ -29,7 +29,7 @@ _NOT_STARTED = (
 
 @contextmanager
 def processes(
-    workers: int | Executor | None = None, patience: float = 0.0, *, spare_one: bool = False
+    workers: int | Executor | None = None, stop_seconds: float = 0.0, *, thread_if_one: bool = False
 ) -> Iterator[WorkerPool]:
     """A pool of processes for the duration of the block, or one that uses the caller's executor.
 
@@ -37,10 +37,10 @@ def processes(
     ----------
     workers : None, int or concurrent.futures.Executor
         Number of processes; None is one for each core.
-    patience : float, default 0
+    stop_seconds : float, default 0
         Seconds that running tasks have to stop after an interrupt
         (:func:`qpsim.execution.stopping.stop_requested`). Then their processes are ended.
-    spare_one : bool, default False
+    thread_if_one : bool, default False
         If there would be only one worker, run the tasks in this thread instead.
 
     Raises
@@ -52,11 +52,11 @@ def processes(
         yield of_executor(workers)
         return
     count = worker_count(workers)
-    if count == 1 and spare_one:
+    if count == 1 and thread_if_one:
         yield in_this_thread()
         return
     check_program()
-    pool = _ProcessPool(count, patience)
+    pool = _ProcessPool(count, stop_seconds)
     try:
         yield pool
         pool.finish()
@@ -91,7 +91,7 @@ def check_program() -> None:
 
 
 class _Process(SpawnProcess):
-    """A process whose name says that it is one of our workers."""
+    """A process whose name says that it is a worker of this package."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -99,6 +99,8 @@ class _Process(SpawnProcess):
 
 
 class _Context(SpawnContext):
+    """Starts processes, and keeps a list of them."""
+
     def __init__(self) -> None:
         super().__init__()
         self.made: list[_Process] = []
@@ -109,16 +111,16 @@ class _Context(SpawnContext):
 
 
 class _ProcessPool(WorkerPool):
-    def __init__(self, count: int, patience: float) -> None:
+    def __init__(self, count: int, stop_seconds: float) -> None:
         # Spawned, not forked: a fork copies locks that other threads hold, and the threads of BLAS
         # and numba do not exist in the child.
         self._context = _Context()
         # Workers end when the writing end of this pipe is closed, by `end` or because this process
         # ends.
-        self._leash, self._lead = self._context.Pipe(duplex=False)
+        self._receiver, self._sender = self._context.Pipe(duplex=False)
         self._stop = self._context.Event()
         super().__init__(None, count, "processes")
-        self.patience = patience
+        self.stop_seconds = stop_seconds
         self._start()
 
     def _start(self) -> None:
@@ -126,8 +128,8 @@ class _ProcessPool(WorkerPool):
         self.executor = ProcessPoolExecutor(
             self._width,
             mp_context=self._context,
-            initializer=_begin,
-            initargs=(self._leash, self._stop, self._started),
+            initializer=_start_worker,
+            initargs=(self._receiver, self._stop, self._started),
         )
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Future[Any]:
@@ -135,12 +137,12 @@ class _ProcessPool(WorkerPool):
         with blocked():
             return super().submit(function, *arguments)
 
-    def renew(self, error: BrokenExecutor) -> None:
+    def replace_workers(self, error: BrokenExecutor) -> None:
         if not self._started.is_set():
             raise ExecutionError(_NOT_STARTED) from None
         self._start()
 
-    def abandon(self, futures: Iterable[Future[Any]]) -> None:
+    def cancel_waiting(self, futures: Iterable[Future[Any]]) -> None:
         self._stop.set()
         # The executor itself cancels the futures: if a worker dies at the same time, it fails on
         # futures that were cancelled by others.
@@ -156,28 +158,28 @@ class _ProcessPool(WorkerPool):
         """End all workers now."""
         assert self.executor is not None
         self.executor.shutdown(wait=False, cancel_futures=True)
-        self._lead.close()
-        self._leash.close()
+        self._sender.close()
+        self._receiver.close()
         # Those that are still starting do not look at the pipe yet, and would find this process gone.
         for process in self._context.made:
             if process.pid is not None:
                 process.terminate()
 
 
-def _begin(leash: Connection, stop: Any, started: Any) -> None:
-    """In a worker, before its first task."""
+def _start_worker(receiver: Connection, stop: Any, started: Any) -> None:
+    """In a worker process, before its first task."""
     import signal
 
-    obey_parent(stop.is_set)
+    stop_with_parent(stop.is_set)
     # Needed where signals cannot be blocked while the process starts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     progress.silence()
-    threading.Thread(target=_end_with_parent, args=(leash,), daemon=True).start()
+    threading.Thread(target=_end_with_parent, args=(receiver,), daemon=True).start()
     started.set()
 
 
-def _end_with_parent(leash: Connection) -> None:
+def _end_with_parent(receiver: Connection) -> None:
     try:
-        leash.recv_bytes()
+        receiver.recv_bytes()
     except (EOFError, OSError):
         os._exit(1)

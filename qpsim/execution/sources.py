@@ -17,7 +17,7 @@ class Sources:
 
     Parameters
     ----------
-    rooms : iterable of str
+    subpackages : iterable of str
         Names of subpackages; "" is the whole package.
 
     Attributes
@@ -26,16 +26,17 @@ class Sources:
         SHA-256 of the names and contents of all files; None if they cannot be read.
     """
 
-    def __init__(self, rooms: Iterable[str]) -> None:
-        self._folders = [PACKAGE / room for room in rooms]
-        self._stamps = self._look()
+    def __init__(self, subpackages: Iterable[str]) -> None:
+        self._folders = [PACKAGE / name for name in subpackages]
+        self._stamps = self._file_stamps()
         self.digest = self._read()
 
     def _files(self) -> Iterator[Path]:
         for folder in self._folders:
             yield from sorted(folder.rglob("*.py"))
 
-    def _look(self) -> list[tuple[str, int, int]]:
+    def _file_stamps(self) -> list[tuple[str, int, int]]:
+        """Path, time of the last change and size of every file; empty if they cannot be read."""
         try:
             stats = [(str(path), path.stat()) for path in self._files()]
         except OSError:
@@ -57,7 +58,7 @@ class Sources:
         """Whether the files are still the same. Once False it stays False."""
         if self.digest is None or not self._stamps:
             return False
-        stamps = self._look()
+        stamps = self._file_stamps()
         if stamps != self._stamps:
             if self._read() != self.digest:
                 self.digest = None
@@ -65,7 +66,7 @@ class Sources:
             self._stamps = stamps
         return True
 
-    def cover(self, file: str | None) -> bool:
+    def covers(self, file: str | None) -> bool:
         """Whether an edit of this file would change the digest."""
         if file is None:
             return False
@@ -74,7 +75,7 @@ class Sources:
 
 
 @cache
-def source_fingerprint(*rooms: str) -> str:
+def source_fingerprint(*subpackages: str) -> str:
     """Hash of the sources of some subpackages, or of the whole package if none is named.
 
     Examples
@@ -83,7 +84,7 @@ def source_fingerprint(*rooms: str) -> str:
     >>> len(source_fingerprint("kernels", "rules"))
     32
     """
-    return str(Sources(rooms or ("",)).digest)[:32]
+    return str(Sources(subpackages or ("",)).digest)[:32]
 
 
 def identity() -> str:

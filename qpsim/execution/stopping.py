@@ -26,7 +26,8 @@ Runs = tuple[str, ...]
 _runs: ContextVar[Runs] = ContextVar("runs", default=())
 _stopped: set[str] = set()
 _numbers = count()
-_told_by_parent: Callable[[], bool] = bool
+# In a worker process: whether the parent has asked all tasks to stop.
+_parent_stopped: Callable[[], bool] = bool
 # One flag for all tasks of a run; it exists as long as a task refers to it.
 _flags: WeakValueDictionary[Runs, np.ndarray] = WeakValueDictionary()
 _lock = threading.Lock()
@@ -41,7 +42,7 @@ def stop_requested() -> bool:
     >>> stop_requested()
     False
     """
-    return not _stopped.isdisjoint(_runs.get()) or _told_by_parent()
+    return not _stopped.isdisjoint(_runs.get()) or _parent_stopped()
 
 
 def stop_flag() -> np.ndarray:
@@ -110,7 +111,7 @@ def forget(runs: Runs) -> None:
     _stopped.discard(runs[-1])
 
 
-def obey_parent(told: Callable[[], bool]) -> None:
-    """In a worker process: set the function by which the parent says that all tasks should stop."""
-    global _told_by_parent
-    _told_by_parent = told
+def stop_with_parent(parent_stopped: Callable[[], bool]) -> None:
+    """In a worker process: set the function that answers whether the parent wants all tasks to stop."""
+    global _parent_stopped
+    _parent_stopped = parent_stopped

@@ -14,7 +14,7 @@ from itertools import count
 
 import numpy as np
 
-from qpsim.execution.blas import hold_blas_in_this_thread
+from qpsim.execution.blas import limit_blas_in_this_thread
 from qpsim.execution.cores import available_cores
 from qpsim.execution.interrupts import deferred
 
@@ -61,7 +61,7 @@ def for_each(task: Callable[[int], None], n_tasks: int, workers: int) -> None:
 @cache
 def _threads() -> ThreadPoolExecutor:
     return ThreadPoolExecutor(
-        available_cores(), thread_name_prefix="qpsim", initializer=hold_blas_in_this_thread
+        available_cores(), thread_name_prefix="qpsim", initializer=limit_blas_in_this_thread
     )
 
 

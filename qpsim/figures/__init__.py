@@ -196,8 +196,8 @@ def draw(
 
 def table(data: Data) -> tuple[list[str], list[list[str]]] | None:
     """Columns and rows of text that say the same as a drawing; None for a figure that has none."""
-    told = getattr(module(data.figure), "table", None)
-    return None if told is None else told(data)
+    make_table = getattr(module(data.figure), "table", None)
+    return None if make_table is None else make_table(data)
 
 
 def make(
@@ -224,7 +224,7 @@ def make(
     width : {"full", "column"} or float, default "full"
         7 or 3.5 inches, or a number of inches.
     workers : None, int or concurrent.futures.Executor
-        As in :func:`qpsim.simulation.run`; the numbers do not depend on it.
+        As in :func:`qpsim.simulate`; the numbers do not depend on it.
     redraw : bool, default False
         Draw the data that ``out`` holds already instead of computing them.
     **options

@@ -183,7 +183,7 @@ def draw_ratio(data: Data, ax: Axes) -> dict[str, Any]:
     return artists
 
 
-def _cloud(
+def _scatter(
     data: Data, ax: Axes, x: np.ndarray, y: np.ndarray, filled: bool | None = None
 ) -> dict[str, Any]:
     """Points with bars, x and y being (problem, point, [value, low, high]), on logarithmic axes."""
@@ -216,7 +216,7 @@ def draw_gain(data: Data, ax: Axes) -> dict[str, Any]:
     artists: dict[str, Any] = {}
     for m, method in enumerate(data.labels["method"]):
         x, y = data["improvement"][:, :, m], data["realised"][:, :, m]
-        for name, line in _cloud(data, ax, x, y, method == "ssd").items():
+        for name, line in _scatter(data, ax, x, y, method == "ssd").items():
             artists[f"{name}, {method}"] = line
     values = np.concatenate([data[key][..., 0].ravel() for key in ("improvement", "realised")])
     _log_limits(ax, values, np.array([np.nan]))
@@ -234,7 +234,7 @@ def draw_race(data: Data, ax: Axes) -> dict[str, Any]:
     from qpsim.figures import page as pages
 
     ran = np.exp(np.clip(data["race"], -600.0, 600.0))
-    artists = _cloud(data, ax, data["ratio"], ran)
+    artists = _scatter(data, ax, data["ratio"], ran)
     ax.axhline(1.0, color="0.6", linewidth=0.8, zorder=0)
     ax.axvline(1.0, color="0.6", linewidth=0.8, zorder=0)
     none = np.array([np.nan])

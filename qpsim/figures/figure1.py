@@ -16,7 +16,7 @@ import numpy as np
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -84,12 +84,14 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "draws": ["panel", "sample", "coordinate"],
         **{name: ["panel", "coordinate"] for name in ("mean", "deviation")},
     }
-    provenance = {
-        **environment(),
-        "bit_generator": "PCG64",
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("1", options, arrays, axes, {"panel": list(PANELS)}, provenance)
+    return Data(
+        "1",
+        options,
+        arrays,
+        axes,
+        {"panel": list(PANELS)},
+        provenance_since(began, bit_generator="PCG64"),
+    )
 
 
 def aspect(data: Data, width: float) -> float:

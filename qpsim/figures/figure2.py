@@ -18,7 +18,7 @@ from qpsim.figures import choices, style
 from qpsim.figures.data import Data
 from qpsim.figures.figure2_problems import LEVELS, NOISE, ROWS, Ensemble, PanelOptions
 from qpsim.figures.options import option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -92,12 +92,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "spectrum": spectra,
         "row_spectrum": [row.spectrum for row in ensemble.rows],
     }
-    provenance = {
-        **environment(),
-        "bit_generator": "SFC64",
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("2", options, arrays, axes, labels, provenance)
+    return Data("2", options, arrays, axes, labels, provenance_since(began, bit_generator="SFC64"))
 
 
 def aspect(data: Data, width: float) -> float:

@@ -18,19 +18,19 @@ from qpsim.figures.figure2_problems import NOISE, ROWS
 TWO, TEN = math.log10(2.0), 1.0
 
 
-class Side(NamedTuple):
-    """Where an interval must lie, in words and as bounds."""
+class Bounds(NamedTuple):
+    """Bounds between which an interval must lie, also in words (``rule``)."""
 
     rule: str
     low: float
     high: float
 
-    def met_by(self, interval: tuple[float, float]) -> bool:
-        """Whether the whole interval lies there."""
+    def contain(self, interval: tuple[float, float]) -> bool:
+        """Whether the whole interval lies between the bounds."""
         return self.low <= interval[0] and interval[1] <= self.high
 
 
-class Place(NamedTuple):
+class Curve(NamedTuple):
     """One curve of the figure: row, noise level, method, as indices."""
 
     row: int
@@ -43,9 +43,9 @@ class Case(NamedTuple):
 
     ratio: str
     where: str
-    above: Place
-    below: Place
-    side: Side
+    above: Curve
+    below: Curve
+    bounds: Bounds
 
     def ratios(self, losses: np.ndarray) -> np.ndarray:
         """Paired log10 ratios of a figure's log10 losses (row, noise, method, ...): of shape (...)."""
@@ -61,24 +61,24 @@ class Statement(NamedTuple):
     noise_free: tuple[Case, ...] = ()
 
 
-FACTOR_10 = Side("at least 1 (a factor of 10)", TEN, math.inf)
-FACTOR_2 = Side(f"at least {TWO:.3f} (a factor of 2)", TWO, math.inf)
-EQUAL = Side(f"within +-{TWO:.3f} (a factor of 2)", -TWO, TWO)
+FACTOR_10 = Bounds("at least 1 (a factor of 10)", TEN, math.inf)
+FACTOR_2 = Bounds(f"at least {TWO:.3f} (a factor of 2)", TWO, math.inf)
+EQUAL = Bounds(f"within +-{TWO:.3f} (a factor of 2)", -TWO, TWO)
 
 SGD, SSD = METHODS.index("sgd"), METHODS.index("ssd")
 MILD_HAAR, MILD_AXIS, STRUCTURED_HAAR, STRUCTURED_AXIS = range(4)
 
 
-def _methods(row: int, noise: int, above: int, side: Side) -> Case:
+def _methods(row: int, noise: int, above: int, bounds: Bounds) -> Case:
     other = SSD if above == SGD else SGD
     ratio = "/".join(METHODS[k].upper() for k in (above, other))
     where = f"{'/'.join(ROWS[row])}, nu = {NOISE[noise]:g}"
-    return Case(ratio, where, Place(row, noise, above), Place(row, noise, other), side)
+    return Case(ratio, where, Curve(row, noise, above), Curve(row, noise, other), bounds)
 
 
-def _bases(haar: int, axis: int, noise: int, side: Side) -> Case:
+def _bases(haar: int, axis: int, noise: int, bounds: Bounds) -> Case:
     where = f"{ROWS[haar][0]}, nu = {NOISE[noise]:g}"
-    return Case("SSD haar/axis", where, Place(haar, noise, SSD), Place(axis, noise, SSD), side)
+    return Case("SSD haar/axis", where, Curve(haar, noise, SSD), Curve(axis, noise, SSD), bounds)
 
 
 _LEVELS = range(len(NOISE))

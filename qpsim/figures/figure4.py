@@ -16,7 +16,7 @@ import numpy as np
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -67,8 +67,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "variance": ["variance"],
         "success_probability": ["variance"],
     }
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Data("4", options, arrays, axes, {}, provenance)
+    return Data("4", options, arrays, axes, {}, provenance_since(began))
 
 
 def aspect(data: Data, width: float) -> float:

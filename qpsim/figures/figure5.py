@@ -18,7 +18,7 @@ import numpy as np
 from qpsim.figures import style
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,8 +83,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "crossing": [],
     }
     labels = {"kind": list(KINDS), "extreme": ["minimum", "maximum"]}
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Data("5", options, arrays, axes, labels, provenance)
+    return Data("5", options, arrays, axes, labels, provenance_since(began))
 
 
 def aspect(data: Data, width: float) -> float:

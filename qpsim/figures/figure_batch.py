@@ -25,7 +25,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.gallery import noisy_quadratic_model
 from qpsim.problem.quadratic import QuadraticProblem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.theory.pieces import fewest_steps
 from qpsim.theory.steps import STEP_SIZES
 
@@ -100,7 +100,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     with (
         threads(workers) as pool,
         progress.bar("figure batch", len(options.batch_sizes)) as bar,
-        pool.run(_counted, enumerate((options, b) for b in options.batch_sizes)) as results,
+        pool.run(_fewest_steps, enumerate((options, b) for b in options.batch_sizes)) as results,
     ):
         counted = []
         for one in results.in_order():
@@ -124,8 +124,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "method": list(ONE_STEP),
         "batch": list(options.batch_sizes),
     }
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Data("batch", options, arrays, axes, labels, provenance)
+    return Data("batch", options, arrays, axes, labels, provenance_since(began))
 
 
 def _model(options: Options) -> QuadraticProblem:
@@ -133,7 +132,7 @@ def _model(options: Options) -> QuadraticProblem:
     return p.with_optimum(np.ones(p.dim))
 
 
-def _counted(options: Options, batch_size: int) -> tuple[list[float], list[float], float]:
+def _fewest_steps(options: Options, batch_size: int) -> tuple[list[float], list[float], float]:
     """Fewest steps and their step size of every curve, and the best constant of averaging."""
     p = _model(options).at_batch(batch_size)
     # In theta' = H^(1/4) theta the start N(0, I) has E[theta'^2] = h^(1/2), equal to the new curvatures.
@@ -158,12 +157,12 @@ def _counted(options: Options, batch_size: int) -> tuple[list[float], list[float
         fewest(p, momentum, (1.0 + options.momentum) * grid),
         means[best],
         fewest(q, "sgd", grid),
-        (_in_pieces(p, options), math.nan),
+        (_steps_with_pieces(p, options), math.nan),
     ]
     return [row[0] for row in rows], [row[1] for row in rows], options.averaging[best]
 
 
-def _in_pieces(p: QuadraticProblem, options: Options) -> float:
+def _steps_with_pieces(p: QuadraticProblem, options: Options) -> float:
     """Fewest steps of SGD with the best step size in each of some pieces."""
     h, alike = np.unique(p.hessian, return_inverse=True)
     count = np.bincount(alike).astype(float)

@@ -20,7 +20,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.network_panels import titles
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import method as method_of
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 if TYPE_CHECKING:
     from qpsim.nn.measured import Probe
@@ -127,8 +127,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "exact": [row[0].curvature.exact for row in found],
         "layers": [[block.name for block in row[0].curvature.blocks] for row in found],
     }
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Data("conditions", options, arrays, axes, labels, provenance)
+    return Data("conditions", options, arrays, axes, labels, provenance_since(began))
 
 
 def _arrays(

@@ -1,4 +1,4 @@
-"""Public optimizers held to the exact rules of their methods: which conform, and how others differ.
+"""Public optimizers compared with the exact rules of their methods: which conform, and how others differ.
 
 Each is checked by :func:`qpsim.conformance.check`. A package that is not installed, or cannot be imported, has no
 rows: it is listed at the end of the table with the reason. The option ``keep`` takes such rows from the data of an
@@ -25,7 +25,7 @@ from qpsim.errors import ConformanceError, FigureError, nearest
 from qpsim.execution import progress
 from qpsim.figures.data import Data, load
 from qpsim.figures.options import BaseOptions, option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
@@ -35,15 +35,15 @@ _YES, _NO = "#0072B2", "#D55E00"
 _LINE, _WIDE, _NARROW = 1.42, (0.8, 15.0, 22.5), (0.6, 11.0, 17.6)
 # Ems of a letter in a sentence, and in names, which have more capitals.
 _LETTER, _NAME_LETTER = 0.52, 0.58
-# Lines left empty before each kind of entry.
-_AIR = {"package": 0.45, "yes": 0.12, "no": 0.12}
+# Space before each kind of entry, in lines.
+_SPACE_BEFORE = {"package": 0.45, "yes": 0.12, "no": 0.12}
 _N_LAWS = 4
 _OF_ROWS = ("optimizer", "package", "name", "version", "method", "rule", "diagnosis", "snippet")
 
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """Which packages are looked at, and for how long."""
+    """Which packages are checked, and on how many steps."""
 
     packages: tuple[str, ...] = option(PACKAGES, "packages whose optimizers are checked")
     n_long: int = option(100_000, "steps of the longest stream", at_least=1)
@@ -68,7 +68,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
             raise FigureError(
                 f"Figure conformance has no package {name!r}; {nearest(name, PACKAGES)}"
             )
-    before = _before(options) if options.keep else None
+    before = _earlier_data(options) if options.keep else None
     missing = {name: why for name in options.packages if (why := why_missing(name))}
     versions = {name: None if name in missing else version(name) for name in options.packages}
     chosen = [one for one in PUBLIC if versions.get(one.package)]
@@ -103,13 +103,12 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "missing": list(missing),
         "why_missing": list(missing.values()),
     }
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    provenance["packages"] = versions
+    provenance = provenance_since(began, packages=versions)
     data = Data("conformance", options, arrays, axes, labels, provenance)
     return data if before is None else merged(data, before)
 
 
-def _before(options: Options) -> Data:
+def _earlier_data(options: Options) -> Data:
     """The data of an earlier run, which must have been checked for as long."""
     data = load(options.keep, "conformance", Options)
     given = data.options
@@ -167,7 +166,7 @@ def _laws(report: Report) -> list[float]:
     return (found + [np.nan] * _N_LAWS)[:_N_LAWS]
 
 
-def _how(data: Data, k: int) -> str:
+def _difference_text(data: Data, k: int) -> str:
     """The difference as text, without what is in the row already."""
     if data["conforms"][k]:
         return "conforms"
@@ -194,7 +193,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
             data.labels["version"][k],
             data.labels["method"][k],
             "yes" if data["conforms"][k] else "no",
-            "" if data["conforms"][k] else _how(data, k),
+            "" if data["conforms"][k] else _difference_text(data, k),
         ]
         for k in range(len(data.labels["optimizer"]))
     ]
@@ -205,7 +204,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
 def _missing(data: Data) -> list[tuple[str, str]]:
     """Packages that could not be checked, and why."""
     names = data.labels["missing"]
-    # Data of an earlier version say no reason.
+    # Data of an earlier version have no reason.
     return list(
         zip(names, data.labels.get("why_missing", ["not installed"] * len(names)), strict=True)
     )
@@ -232,7 +231,9 @@ def _lines(data: Data, width: float) -> Iterator[tuple[str, Any]]:
             yield "yes", (yes, textwrap.wrap(names, across))
         for k in rows:
             if k not in yes:
-                text = textwrap.shorten(_short(_how(data, k)), 5 * room, placeholder=" ...")
+                text = textwrap.shorten(
+                    _short(_difference_text(data, k)), 5 * room, placeholder=" ..."
+                )
                 yield "no", (k, textwrap.wrap(text, room))
     for name, why in _missing(data):
         yield "package", textwrap.shorten(f"{name}: {why}", across, placeholder=" ...")
@@ -249,10 +250,10 @@ def _size(width: float) -> float:
 
 
 def _height(data: Data, width: float) -> float:
-    """Ems."""
+    """Height of the table, in ems."""
     n = 0.0
     for kind, what in _lines(data, width):
-        n += _AIR[kind] + (1.0 if kind == "package" else max(1, len(what[1])))
+        n += _SPACE_BEFORE[kind] + (1.0 if kind == "package" else max(1, len(what[1])))
     return (n + 1.5) * _LINE
 
 
@@ -309,7 +310,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         write(x, y, text, color="#404040", style="italic")
     y -= 0.3 * _LINE
     for kind, what in _lines(data, width):
-        y -= (1.0 + _AIR[kind]) * _LINE
+        y -= (1.0 + _SPACE_BEFORE[kind]) * _LINE
         if kind == "package":
             write(columns[0], y, what, weight="bold")
             continue

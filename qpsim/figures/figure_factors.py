@@ -1,4 +1,4 @@
-"""What each method's effective variance adaptation factor does along a run, beside the oracle's.
+"""The effective variance adaptation factor of each method along a run, and that of an oracle.
 
 One run of each variance-adapted method that estimates its factors, on one problem. The oracle's factor uses the exact
 relative variance at the same points (Lemma 1, Eq. 16 and 19). The minibatch methods have the mean of ``batch`` draws
@@ -24,7 +24,7 @@ from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.rules.scalar import momentum_correction
 from qpsim.seeds import seed_sequence
 from qpsim.simulation.run import simulate
@@ -56,7 +56,7 @@ _ADAPTED = {
 
 @dataclass(frozen=True)
 class Options(BaseOptions):
-    """Which run is looked at."""
+    """Which run is shown."""
 
     spectrum: str = option("structured", "mild or structured")
     basis: str = option("axis", "axis or haar")
@@ -106,8 +106,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "excess_loss": ["method", "point"],
     }
     labels: dict[str, list[Any]] = {"method": list(METHODS), "level": list(LEVELS)}
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Data("factors", options, arrays, axes, labels, provenance)
+    return Data("factors", options, arrays, axes, labels, provenance_since(began))
 
 
 def _factors(
@@ -216,12 +215,12 @@ def adaptation_factors(
     rng: Any = None,
     batch_size: int = 1,
 ) -> AdaptationFactors:
-    """Factors along one run: replicate 0 of :func:`qpsim.simulation.run` with the same arguments.
+    """Factors along one run: replicate 0 of :func:`qpsim.simulate` with the same arguments.
 
     Parameters
     ----------
     problem, method, step_size, n_steps, theta0, rng, batch_size
-        As in :func:`qpsim.simulation.run`; theta0 of shape (d,).
+        As in :func:`qpsim.simulate`; theta0 of shape (d,).
 
     Returns
     -------
@@ -240,16 +239,16 @@ def adaptation_factors(
     >>> f.factor.shape, bool(np.allclose(f.factor, f.oracle))
     ((5, 10), True)
     """
-    moving = find_method(method)
-    what = _ADAPTED.get(moving.name)
-    if what is None or moving.rule is not find_method(moving.name).rule:
+    chosen = find_method(method)
+    what = _ADAPTED.get(chosen.name)
+    if what is None or chosen.rule is not find_method(chosen.name).rule:
         raise MethodError(
-            f"{moving.name} has no variance adaptation factors; {', '.join(_ADAPTED)} do."
+            f"{chosen.name} has no variance adaptation factors; {', '.join(_ADAPTED)} do."
         )
     seed = seed_sequence(rng)
     run = simulate(
         problem,
-        moving,
+        chosen,
         step_size,
         n_steps,
         1,
@@ -262,26 +261,26 @@ def adaptation_factors(
     assert run.theta is not None
     theta = run.theta[0, :-1]
     exact = problem.gradient(theta)
-    noise, estimates = _noise(problem, moving, seed, n_steps, batch_size)
+    noise, estimates = _noise(problem, chosen, seed, n_steps, batch_size)
     variance = problem.gradient_std() ** 2 / batch_size
     with np.errstate(divide="ignore", invalid="ignore"):
         eta2 = np.where(variance > 0, variance / exact**2, 0.0)
-    state = moving.initial_state(problem.dim)
+    state = chosen.initial_state(problem.dim)
     factor = np.empty_like(exact)
     for k in range(n_steps):
         gradient = exact[k] - noise[k]
         observed = {None: None, "relative_variance": eta2[k], "variance_estimate": estimates[k]}
-        given = {} if moving.observes is None else {moving.observes: observed[moving.observes]}
-        direction, state = moving.update(gradient, state, **given)
+        given = {} if chosen.observes is None else {chosen.observes: observed[chosen.observes]}
+        direction, state = chosen.update(gradient, state, **given)
         base = {"gradient": gradient, "sign": np.sign(direction)}.get(what)
         base = state[what] if base is None else base
         factor[k] = np.divide(direction, base, out=np.zeros(problem.dim), where=base != 0)
-    hyper = moving.hyper_parameters
+    hyper = chosen.hyper_parameters
     mu = hyper.get("momentum", hyper.get("b1", 0.0))
     kappa = np.array([momentum_correction(mu, float(t)) for t in range(1, n_steps + 1)])
     spread = 1.0 + kappa[:, None] * eta2
     oracle = spread**-0.5 if what == "sign" else 1.0 / spread
-    return AdaptationFactors(moving, factor, oracle, run.excess_loss[0])
+    return AdaptationFactors(chosen, factor, oracle, run.excess_loss[0])
 
 
 def _noise(

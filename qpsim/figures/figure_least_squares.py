@@ -23,7 +23,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.least_squares import LeastSquares
 from qpsim.problem.random import random_problem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.run import simulate
 from qpsim.simulation.statistics import mean_interval
 
@@ -129,12 +129,14 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "method": list(METHODS),
         "level": list(LEVELS),
     }
-    provenance = {
-        **environment(),
-        "bit_generator": "SFC64",
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("least-squares", options, arrays, axes, labels, provenance)
+    return Data(
+        "least-squares",
+        options,
+        arrays,
+        axes,
+        labels,
+        provenance_since(began, bit_generator="SFC64"),
+    )
 
 
 def _points(options: Options, dim: int) -> np.ndarray:

@@ -19,7 +19,7 @@ from qpsim.figures import choices, style
 from qpsim.figures.data import Data
 from qpsim.figures.figure2_problems import LEVELS, Ensemble, PanelOptions
 from qpsim.figures.options import option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.statistics import median_interval
 
 if TYPE_CHECKING:
@@ -86,12 +86,9 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "has_state": [bool(method.state_names) for method in methods.values()],
         "level": list(LEVELS),
     }
-    provenance = {
-        **environment(),
-        "bit_generator": "SFC64",
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("methods", options, arrays, axes, labels, provenance)
+    return Data(
+        "methods", options, arrays, axes, labels, provenance_since(began, bit_generator="SFC64")
+    )
 
 
 def first_step_below(log_loss: np.ndarray, tolerance: float) -> np.ndarray:
@@ -178,6 +175,7 @@ def table(data: Data) -> tuple[list[str], list[list[str]]]:
 
 
 def _end(value: float | None, otherwise: str) -> str:
+    """An end of an interval as text; ``otherwise`` where it is not known."""
     return otherwise if value is None else f"{value:.2f}"
 
 
@@ -289,4 +287,5 @@ def _steps(value: float | None) -> str:
 
 
 def _or_none(steps: float, never: float) -> float | None:
+    """A number of steps; None if it is at least ``never``, which stands for a target that was not reached."""
     return None if steps >= never else steps

@@ -1,4 +1,4 @@
-"""What of Figure 2 survives another noise: its twelve problems under four covariances of the gradient.
+"""Which statements on Figure 2 hold under another noise: its twelve problems under four covariances of the gradient.
 
 The paper's noise is that of data, C = nu^2 QQ. The others are C proportional to the Hessian Q (the noisy quadratic
 model of Zhang et al., 2019), white noise, and a diagonal of random variances independent of Q. All are scaled to tr C =
@@ -27,7 +27,7 @@ from qpsim.figures.options import option
 from qpsim.problem import noise as noises
 from qpsim.problem.noise import Noise
 from qpsim.problem.quadratic import QuadraticProblem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.statistics import median_interval
 
 if TYPE_CHECKING:
@@ -87,23 +87,20 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "method": list(METHODS),
     }
     arrays = {"final": final, "problem": ensemble.of_replicate}
-    provenance = {
-        **environment(),
-        "bit_generator": "SFC64",
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("noise", options, arrays, axes, labels, provenance)
+    return Data(
+        "noise", options, arrays, axes, labels, provenance_since(began, bit_generator="SFC64")
+    )
 
 
-def judged(data: Data, case: Case, family: int) -> tuple[float, tuple[float, float], bool]:
+def evaluated(data: Data, case: Case, family: int) -> tuple[float, tuple[float, float], bool]:
     """Median of a case's ratio under a family, its 95 % interval, and whether the whole interval satisfies the case."""
     middle, interval = median_interval(case.ratios(data["final"][family]), data["problem"])
-    return middle, interval, case.side.met_by(interval)
+    return middle, interval, case.bounds.contain(interval)
 
 
 def holds(data: Data, statement: Statement, family: int) -> bool:
     """Whether a statement holds under a family: in every case that it covers."""
-    return all(judged(data, case, family)[2] for case in statement.cases)
+    return all(evaluated(data, case, family)[2] for case in statement.cases)
 
 
 def _with_family(name: str, nu: float, options: Options) -> WithNoise:
@@ -184,7 +181,7 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
         for cases in shown.values()
         for case in cases
         for f in range(len(names))
-        for end in _known(*judged(data, case, f)[:2])
+        for end in _finite_ends(*evaluated(data, case, f)[:2])
     ]
     limits = pages.padded(min(*ends, -0.5), max(*ends, 1.5))
     for k, (name, cases) in enumerate(shown.items()):
@@ -210,16 +207,18 @@ def draw_statement(
     ax.set_ylim(len(cases) - 0.5, -0.5)
     ax.axvline(0.0, color="black", linewidth=0.6, zorder=1)
     for k, case in enumerate(cases):
-        low, high = max(case.side.low, limits[0]), min(case.side.high, limits[1])
+        low, high = max(case.bounds.low, limits[0]), min(case.bounds.high, limits[1])
         ax.add_patch(
             Rectangle((low, k - 0.46), high - low, 0.92, color="0.88", linewidth=0, zorder=0.5)
         )
     artists = {}
     for f, (name, shape) in enumerate(style.looks(data.labels["family"]).items()):
         y = np.arange(len(cases)) + 0.2 * (f - 0.5 * (len(FAMILIES) - 1))
-        found = [judged(data, case, f) for case in cases]
+        found = [evaluated(data, case, f) for case in cases]
         for at, (middle, interval, _) in zip(y, found, strict=True):
-            ax.hlines(at, *_known(middle, interval), color=shape.color, linewidth=1.0, zorder=2)
+            ax.hlines(
+                at, *_finite_ends(middle, interval), color=shape.color, linewidth=1.0, zorder=2
+            )
         middles = [one[0] for one in found]
         artists[name] = pages.line(ax, middles, y, shape, markevery=1, linestyle="", zorder=3)
     ax.set_yticks(range(len(cases)), [_text(case) for case in cases])
@@ -239,7 +238,7 @@ def _noisy(statement: Statement) -> tuple[Case, ...]:
     return tuple(case for case in statement.cases if case.above.noise > 0)
 
 
-def _known(middle: float, interval: tuple[float, float]) -> tuple[float, float]:
+def _finite_ends(middle: float, interval: tuple[float, float]) -> tuple[float, float]:
     """Ends of an interval; the median itself where there is none, with few draws."""
     low, high = interval
     return (low if math.isfinite(low) else middle, high if math.isfinite(high) else middle)

@@ -23,7 +23,7 @@ from qpsim.figures import phase_map
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import method as find_method
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.sweep import Cell, Sweep
 from qpsim.sweep.cell import read_cell
 
@@ -134,13 +134,14 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "tau": list(options.tau),
         **{_LEVEL_AXES[name]: list(getattr(options, phase_map.LEVELS[name])) for name in MAPS},
     }
-    provenance = {
-        **environment(),
-        "bit_generator": "SFC64",
-        "workers": pool.width,
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("phase", options, arrays, axes, labels, provenance)
+    return Data(
+        "phase",
+        options,
+        arrays,
+        axes,
+        labels,
+        provenance_since(began, bit_generator="SFC64", workers=pool.width),
+    )
 
 
 def predicted(

@@ -23,7 +23,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.run import simulate
 
 if TYPE_CHECKING:
@@ -117,12 +117,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     }
     arrays["cores"] = np.array(available_cores())
     arrays["workers"] = np.array(threads)
-    provenance = {
-        **environment(),
-        "cores": available_cores(),
-        "workers": threads,
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
+    provenance = provenance_since(began, cores=available_cores(), workers=threads)
     axes = {panel: ["curve", "value"] for panel in PANELS}
     labels: dict[str, list[Any]] = {"curve": [f"{m}/{basis}" for m, basis in CURVES]}
     return Data("scaling", options, arrays, axes, labels, provenance)

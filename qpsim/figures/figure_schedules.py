@@ -22,7 +22,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.figures.style import Look
 from qpsim.problem.gallery import noisy_quadratic_model
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.theory.schedules import KINDS, Schedule, best_schedule
 
 if TYPE_CHECKING:
@@ -117,10 +117,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "kind": list(KINDS),
         "horizon": list(options.step_counts),
     }
-    seconds = round(time.perf_counter() - began, 3)
-    return Data(
-        "schedules", options, arrays, axes, labels, {**environment(), "wall_seconds": seconds}
-    )
+    return Data("schedules", options, arrays, axes, labels, provenance_since(began))
 
 
 def _plan(options: Options, method: str, n_steps: int, kind: str) -> Schedule:

@@ -20,7 +20,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.figure2_problems import ROW_NAMES, ROWS
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.random import random_problem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.tuning.constant_step import best_constant_step
 
 if TYPE_CHECKING:
@@ -99,8 +99,7 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
     axes = {name: ["row", "method", "k"] for name in ("step_size", "final", "stable")}
     axes["best"] = ["row", "method"]
     labels: dict[str, list[Any]] = {"row": list(ROW_NAMES), "method": list(METHODS)}
-    provenance = {**environment(), "wall_seconds": round(time.perf_counter() - began, 3)}
-    return Data("sensitivity", options, arrays, axes, labels, provenance)
+    return Data("sensitivity", options, arrays, axes, labels, provenance_since(began))
 
 
 def aspect(data: Data, width: float) -> float:

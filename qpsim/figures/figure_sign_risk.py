@@ -24,7 +24,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem import noise
 from qpsim.problem.random import random_problem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.run import simulate
 from qpsim.simulation.statistics import mean_interval
 
@@ -114,9 +114,9 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "resolved": ["signal", "dim", "draw"],
     }
     labels: dict[str, list[Any]] = {"law": list(LAWS), "signal": signals, "dim": dims}
-    seconds = round(time.perf_counter() - began, 3)
-    provenance = {**environment(), "bit_generator": "SFC64", "wall_seconds": seconds}
-    return Data("sign-risk", options, arrays, axes, labels, provenance)
+    return Data(
+        "sign-risk", options, arrays, axes, labels, provenance_since(began, bit_generator="SFC64")
+    )
 
 
 def setting(

@@ -29,7 +29,7 @@ from qpsim.figures.figure2_problems import Ensemble, PanelOptions, WithNoise
 from qpsim.figures.options import option
 from qpsim.problem import noise as noises
 from qpsim.problem.quadratic import QuadraticProblem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.statistics import median_interval
 
 if TYPE_CHECKING:
@@ -100,12 +100,9 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "method": list(METHODS),
     }
     arrays = {"one_step": one_step, "final": final, "problem": ensemble.of_replicate}
-    provenance = {
-        **environment(),
-        "bit_generator": "SFC64",
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("tails", options, arrays, axes, labels, provenance)
+    return Data(
+        "tails", options, arrays, axes, labels, provenance_since(began, bit_generator="SFC64")
+    )
 
 
 def advantage(data: Data) -> np.ndarray:
@@ -249,13 +246,13 @@ def draw_panel(data: Data, values: np.ndarray, groups: np.ndarray, ax: Axes) -> 
     ax.set_yscale("log")
     ax.set_ylim(10.0**low, 10.0**high)
     pages.log_axis(ax.yaxis)
-    shown = _named(x, ax)
+    shown = _labelled_positions(x, ax)
     texts = [r"$\infty$" if x[k] == 0.0 else f"{data.labels['df'][k]:g}" for k in shown]
     ax.set_xticks(x[shown], texts)
     return artists
 
 
-def _named(x: np.ndarray, ax: Axes) -> list[int]:
+def _labelled_positions(x: np.ndarray, ax: Axes) -> list[int]:
     """Positions of the axis with room for a label; both ends always have one."""
     import matplotlib
 

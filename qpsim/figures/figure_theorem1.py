@@ -21,7 +21,7 @@ from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.problem.random import random_problem
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.run import simulate
 
 if TYPE_CHECKING:
@@ -96,12 +96,14 @@ def compute(options: Options, workers: int | Executor | None = None) -> Data:
         "exact_sgd": ["step"],
         **{name: [] for name in ("steady_sgd", "second_moment", "rate", "step_size")},
     }
-    provenance = {
-        **environment(),
-        "bit_generator": "SFC64",
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data("theorem1", options, arrays, axes, {"method": list(METHODS)}, provenance)
+    return Data(
+        "theorem1",
+        options,
+        arrays,
+        axes,
+        {"method": list(METHODS)},
+        provenance_since(began, bit_generator="SFC64"),
+    )
 
 
 def aspect(data: Data, width: float) -> float:

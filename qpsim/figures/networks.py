@@ -23,7 +23,7 @@ from qpsim.errors import DataError, FigureError
 from qpsim.figures import choices
 from qpsim.figures.data import Data
 from qpsim.figures.options import BaseOptions, option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 if TYPE_CHECKING:
     from qpsim.nn import Task
@@ -149,13 +149,18 @@ def compute(
         "criterion": [one.criterion for one in chosen],
         "tasks": [{"name": one.name, "notes": one.notes} for one in chosen],
     }
-    provenance = {
-        **environment(),
-        "protocol": "step sizes of all orders of magnitude, then 6, 3, 1 x 10^m around the best",
-        "replicate_seeds": list(protocol.replicate_seeds),
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
-    return Data(figure, options, arrays, axes, labels, provenance)
+    return Data(
+        figure,
+        options,
+        arrays,
+        axes,
+        labels,
+        provenance_since(
+            began,
+            protocol="step sizes of all orders of magnitude, then 6, 3, 1 x 10^m around the best",
+            replicate_seeds=list(protocol.replicate_seeds),
+        ),
+    )
 
 
 def tasks_of(defaults: tuple[str, ...], tasks: tuple[Any, ...], folder: str) -> list[Task]:
@@ -194,6 +199,7 @@ def _title(one: Tuned) -> str:
 
 
 def _early_loss(one: Tuned) -> np.ndarray:
+    """Mean batch loss over the first quarter of the steps (run,); infinite if the run diverged."""
     quarter = max(one.task.n_steps // 4, 1)
     return np.array(
         [

@@ -1,4 +1,4 @@
-"""What a figure may be asked for: one frozen dataclass a figure, checked before any work starts.
+"""Options of figures: one frozen dataclass for each figure, checked before any work starts.
 
 A figure declares ``class Options(BaseOptions)`` with :func:`option` fields; their names are those of
 the command line and of the data file's header.
@@ -134,15 +134,13 @@ def _checked(name: str, value: Any, default: Any, metadata: Mapping[str, Any]) -
         value = value[0]
     at_least = metadata.get("at_least")
     if isinstance(default, bool):
-        if isinstance(value, bool):
-            return value
-        raise FigureError(f"{name} must be true or false, not {checks.shown(value)}.")
+        return checks.flag(name, value, FigureError)
     if isinstance(default, str):
         if isinstance(value, str):
             return value
         raise FigureError(f"{name} must be a text, not {checks.shown(value)}.")
     if isinstance(default, int):
-        # A seed may be as large as one likes.
+        # A seed has no upper limit.
         high = None if name in ("rng", "seed") else checks.LARGEST_COUNT
         low = 0 if at_least is None else int(at_least)
         return checks.count(name, value, FigureError, low, high)

@@ -292,7 +292,7 @@ def signed(value: float) -> str:
 
 
 def panel_axes(ax: Axes, x: Any, values: Any) -> None:
-    """Axes of a panel of losses over steps: three steps named, a little air around the values."""
+    """Axes of a panel of losses over steps: three labelled steps, and a margin around the values."""
     from matplotlib.ticker import MaxNLocator
 
     ax.set_xlim(0, x[-1])
@@ -324,13 +324,13 @@ def two_lines(problem: str) -> str:
 
 
 def padded(low: float, high: float, share: float = 0.05) -> tuple[float, float]:
-    """Limits with a little air around values.
+    """Limits with a margin around values.
 
     >>> padded(0.0, 10.0)
     (-0.5, 10.5)
     """
-    air = share * max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-12)
-    return low - air, high + air
+    margin = share * max(high - low, 1e-3 * max(abs(low), abs(high)), 1e-12)
+    return low - margin, high + margin
 
 
 def _marked(shape: Look) -> dict[str, Any]:

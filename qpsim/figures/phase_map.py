@@ -150,4 +150,5 @@ def _ticks(axis: Any, values: np.ndarray, named: np.ndarray) -> None:
 
 
 def _place(levels: np.ndarray, value: float) -> float:
+    """Position of a value on an axis whose cells 0, 1, ... are the levels, by logarithms."""
     return float(np.interp(np.log(value), np.log(levels), np.arange(levels.size)))

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from importlib.resources import as_file, files
 from typing import Any, NamedTuple
 
-from qpsim.execution.interrupts import deferred
+from qpsim.lazy import import_completely
 
 
 class Look(NamedTuple):
@@ -111,11 +111,9 @@ def import_matplotlib() -> Any:
     """
     wanted = None if "matplotlib" in sys.modules else os.environ.pop("MPLBACKEND", None)
     try:
-        # Matplotlib is unusable in this process after a Ctrl-C within its import.
-        with deferred():
-            import matplotlib.backends.backend_agg
-            import matplotlib.figure
-            import matplotlib.style
+        matplotlib: Any = import_completely("matplotlib")
+        for part in ("backends.backend_agg", "figure", "style"):
+            import_completely(f"matplotlib.{part}")
     finally:
         if wanted is not None:
             os.environ["MPLBACKEND"] = wanted

@@ -36,7 +36,7 @@ class _Lock(getattr(event, "Listener", object)):  # type: ignore[misc]
 
 
 class _Passes(getattr(event, "Listener", object)):  # type: ignore[misc]
-    """Ends a compilation before its next pass, if Ctrl-C was pressed or the task is to give up."""
+    """Ends a compilation before its next pass, if Ctrl-C was pressed or the task should stop."""
 
     def on_start(self, event: Any) -> None:
         if _in_main_thread():
@@ -45,7 +45,7 @@ class _Passes(getattr(event, "Listener", object)):  # type: ignore[misc]
             raise KeyboardInterrupt
 
     def on_end(self, event: Any) -> None:
-        """Nothing: another pass begins soon."""
+        """Does nothing: interrupts are raised when the next pass starts."""
 
 
 def _in_main_thread() -> bool:
@@ -53,17 +53,17 @@ def _in_main_thread() -> bool:
 
 
 def _example() -> bool:
-    """Whether numba tells of its lock and of passes."""
+    """Whether numba reports when it takes its lock and when a pass begins and ends."""
     import numba
 
-    told: list[str] = []
+    events: list[str] = []
 
     class Listener(event.Listener):
         def on_start(self, event: Any) -> None:
-            told.append(event.kind)
+            events.append(event.kind)
 
         def on_end(self, event: Any) -> None:
-            told.append("end of " + event.kind)
+            events.append("end of " + event.kind)
 
     listener = Listener()
     with (
@@ -71,11 +71,11 @@ def _example() -> bool:
         event.install_listener("numba:run_pass", listener),
     ):
         numba.njit(lambda x: x)(1.0)
-    first = told.index("numba:run_pass")
+    first = events.index("numba:run_pass")
     return (
-        told[0] == "numba:compiler_lock"
-        and told[-1] == "end of numba:compiler_lock"
-        and told[first + 1] == "end of numba:run_pass"
+        events[0] == "numba:compiler_lock"
+        and events[-1] == "end of numba:compiler_lock"
+        and events[first + 1] == "end of numba:run_pass"
     )
 
 
@@ -83,7 +83,7 @@ _lock = _Lock()
 
 
 def install() -> None:
-    """Do so from now on."""
+    """From now on delay Ctrl-C until a pass of the compiler has ended."""
     if works("Interrupts between passes of the compiler", _example, "Ctrl-C takes effect anywhere"):
         event.register("numba:compiler_lock", _lock)
         event.register("numba:run_pass", _Passes())

@@ -38,7 +38,7 @@ def advance(
 ) -> np.ndarray:
     """Take ``steps.given.size`` steps of the rule of ``hyper`` in every lane, and return the excess loss (lanes,).
 
-    A call for no steps writes the gradient and the loss where the lanes stand.
+    A call for no steps writes the gradient and the loss at the present offset.
 
     problem is a tuple whose class is registered in :mod:`qpsim.kernels.problems`, n_normals the rows of normals that
     one step draws; gradient (d, lanes) the exact gradient at the lanes' offset, updated with it. The lanes are updated
@@ -68,7 +68,7 @@ def run_lanes(hyper, problem, lanes, gradient, steps, record, scratch):
     direction, noise, extra = scratch.direction, scratch.noise, scratch.extra
     alpha, loss = scratch.alpha, scratch.loss
     d, count = offset.shape
-    # A call for no steps asks what there is where the lanes stand.
+    # A call for no steps evaluates loss and gradient at the present offset.
     if given.size == 0:
         evaluate(problem, offset, gradient, loss)
     for step in range(given.size):
@@ -78,8 +78,8 @@ def run_lanes(hyper, problem, lanes, gradient, steps, record, scratch):
             moments = Moments(
                 scratch.moments.numerator, scratch.moments.denominator, record.moment_error[step]
             )
-            known = StepInput(offset, gradient, extra, states, t, steps.stop)
-            add_moments(problem, hyper, known, steps.moments_for, moments)
+            inputs = StepInput(offset, gradient, extra, states, t, steps.stop)
+            add_moments(problem, hyper, inputs, steps.moments_for, moments)
         for i in range(d):
             for lane in range(count):
                 g = gradient[i, lane] - noise[i, lane]

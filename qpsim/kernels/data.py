@@ -64,7 +64,7 @@ class SampleProblem(NamedTuple):
 
 
 @jit_inline
-def mixed(word):
+def hash_of_word(word):
     """A hash of 64 bits: the finaliser of SplitMix64 (Steele, Lea & Flood, 2014)."""
     word = (word ^ (word >> _SHIFT_30)) * _FIRST
     word = (word ^ (word >> _SHIFT_27)) * _SECOND
@@ -72,9 +72,9 @@ def mixed(word):
 
 
 @jit_inline
-def below(key, number, limit):
+def random_below(key, number, limit):
     """A pseudo-random integer in [0, limit), a function of the key and of ``number``."""
-    word = mixed(key + _GOLDEN * (np.uint64(number) + np.uint64(1)))
+    word = hash_of_word(key + _GOLDEN * (np.uint64(number) + np.uint64(1)))
     return int(float(word >> _SHIFT_11) * 2.0**-53 * limit)
 
 
@@ -82,11 +82,13 @@ def below(key, number, limit):
 def fill_batch_rows(problem, stream, lane, t, permutation, chosen):
     """Write the rows of step t = 1, 2, ... into ``chosen`` (B,), and return their number."""
     n, b = problem.rows.shape[0], problem.batch_size
-    key = mixed(stream[0, lane] ^ mixed(stream[1, lane] ^ mixed(stream[2, lane])))
+    key = hash_of_word(
+        stream[0, lane] ^ hash_of_word(stream[1, lane] ^ hash_of_word(stream[2, lane]))
+    )
     step = int(t) - 1
     if problem.order == REPLACEMENT:
         for k in range(b):
-            chosen[k] = below(key, step * b + k, n)
+            chosen[k] = random_below(key, step * b + k, n)
         return b
     epoch, place = step // problem.batches, step % problem.batches
     first = place * b
@@ -96,11 +98,11 @@ def fill_batch_rows(problem, stream, lane, t, permutation, chosen):
             chosen[k] = first + k
         return count
     # The shuffle of an epoch (Fisher & Yates) is repeated in each of its steps, so that nothing is stored.
-    key = mixed(key + _GOLDEN * np.uint64(epoch + 1))
+    key = hash_of_word(key + _GOLDEN * np.uint64(epoch + 1))
     for k in range(n):
         permutation[k] = k
     for k in range(first + count):
-        other = k + below(key, k, n - k)
+        other = k + random_below(key, k, n - k)
         permutation[k], permutation[other] = permutation[other], permutation[k]
     for k in range(count):
         chosen[k] = permutation[first + k]

@@ -11,15 +11,19 @@ import numpy as np
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
-from qpsim.kernels.elementary import erf, polynomial
+from qpsim.kernels.elementary import TWO_OVER_PI, erf, polynomial
 from qpsim.kernels.hermite import row_moments
 from qpsim.kernels.jit import is_set, jit, jit_inline
 from qpsim.kernels.laws import INV_SQRT2
-from qpsim.kernels.least_squares_draws import NOISELESS, kernels_with, residual_variance
+from qpsim.kernels.least_squares_draws import (
+    NOISELESS,
+    kernels_with,
+    residual_variance,
+    standardised,
+)
 from qpsim.kernels.moments import two_values
 from qpsim.kernels.problems import register
 
-_TWO_OVER_PI = 0.6366197723675814
 _HALF_PI = 1.5707963267948966
 # asin(sqrt(y)) / sqrt(y) on 0 <= y <= 1/2: Chebyshev interpolation, relative error 7e-11
 ARCSINE = (
@@ -132,8 +136,8 @@ def angle(sine, cosine):
 def mean_of_sign(degrees, sine, cosine):
     """A_k at the angle with this sine and cosine: E[sign(a chi + Z)] if tan of the angle is a."""
     odd = degrees % 2 == 1
-    total = _TWO_OVER_PI * angle(sine, cosine) if odd else 0.0
-    term = _TWO_OVER_PI * sine * cosine if odd else sine
+    total = TWO_OVER_PI * angle(sine, cosine) if odd else 0.0
+    term = TWO_OVER_PI * sine * cosine if odd else sine
     for n in range(degrees // 2):
         total += term
         even = 2.0 * n + 1.0
@@ -154,12 +158,7 @@ def expected_sign(problem, i, h, shift, square):
     total = 0.0
     for n in range(problem.shares.size):
         w = problem.shares[n]
-        here, spread = w * h + shift, math.sqrt(w * square / problem.batch_size) * own
-        a = (
-            here / spread
-            if spread > 0.0
-            else (40.0 if here > 0.0 else (-40.0 if here < 0.0 else 0.0))
-        )
+        a = standardised(w * h + shift, math.sqrt(w * square / problem.batch_size) * own)
         total += problem.weights[n] * erf(a * INV_SQRT2)
     return total
 

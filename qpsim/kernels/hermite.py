@@ -24,6 +24,7 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import erf, exp
 from qpsim.kernels.jit import OVERLOAD, jit, jit_spliced
+from qpsim.kernels.laws import INV_SQRT2
 from qpsim.kernels.panels import DENSITY_AT_0, HALF_WIDTH, N_PANELS, ORDER, REACH, refine
 
 _SPACING = 0.25
@@ -31,7 +32,7 @@ _N_NODES = 73
 _HALVINGS = 3
 # If nodes and midpoints agree to this, the error for an analytic direction is about the square of it. With a pole or a
 # bend closer than one spacing to the axis, their difference is about as large as the error.
-_DOUBT = 1e-10
+_AGREEMENT = 1e-10
 _MOST_SIZES = 8
 # Orders and lanes of one matrix product.
 TILE_ORDERS, _TILE_LANES = 24, 16
@@ -42,8 +43,6 @@ PROBES = -1.875 + 0.25 * np.array([0.31, 2.59, 4.83, 7.43, 9.19, 11.71, 14.37])
 _SEEN = 1e-7
 # Tolerance for the difference of nodes and midpoints that agree except for rounding.
 _HIDDEN = 1e-9
-
-_INV_SQRT2 = 0.7071067811865476
 
 
 class QuadratureTable(NamedTuple):
@@ -124,7 +123,7 @@ def row_moments(hyper, row, table, first, second, missed):
     if starts_as_sign(hyper, row.t):
         for lane in range(row.mean.size):
             s = dispatch.peek(hyper, 1.0, row.extra[lane], row.states, row.i, lane, row.t)
-            first[lane] = s * erf(row.mean[lane] / row.std * _INV_SQRT2)
+            first[lane] = s * erf(row.mean[lane] / row.std * INV_SQRT2)
             second[lane] = s * s
             missed[lane] = 0.0
     else:
@@ -134,12 +133,13 @@ def row_moments(hyper, row, table, first, second, missed):
 
 
 @jit
-def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apart):
+def row_coefficients(hyper, row, table, first_order, second, missed, coefficients, by_loops):
     """Hermite coefficients of one coordinate's direction in every lane, and its E[z^2].
 
-    row is a :class:`qpsim.kernels.arguments.Row`. coefficients (orders, lanes) become those of the orders begin,
-    begin + 1, ..., second (lanes) E[z^2], missed (lanes) the error of E[z^2] where the direction could not be resolved.
-    ``apart`` computes sums without BLAS. Returns the number of lanes that needed panels.
+    row is a :class:`qpsim.kernels.arguments.Row`. Written are coefficients (orders, lanes), those of the orders
+    first_order, first_order + 1, ...; second (lanes), which is E[z^2]; and missed (lanes), the error of E[z^2] where
+    the direction could not be resolved. ``by_loops`` computes sums by loops instead of BLAS. Returns the number of
+    lanes that needed panels.
     """
     orders, lanes = coefficients.shape
     sums = np.empty((3, lanes))
@@ -148,18 +148,18 @@ def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apa
     # The first rule contains the rule of twice the spacing (every second node) and its midpoints.
     differences = np.zeros((3, lanes))
     sum_up(values, -REACH, _SPACING, sums, differences)
-    weigh(table.nodes[begin : begin + orders], values, coefficients, apart)
+    weigh(table.nodes[first_order : first_order + orders], values, coefficients, by_loops)
     for lane in range(lanes):
         second[lane] = sums[2, lane]
     missed[:] = 0.0
-    doubtful = in_doubt(second, differences)
-    hidden = between_nodes(hyper, row, table, values, sums, differences, doubtful, apart)
+    unresolved = disagreeing_lanes(second, differences)
+    hidden = between_nodes(hyper, row, table, values, sums, differences, unresolved, by_loops)
     spacing = _SPACING
     for halving in range(_HALVINGS):
-        count = doubtful.size
+        count = unresolved.size
         if count == 0:
             break
-        packed = pack(row, doubtful)
+        packed = pack(row, unresolved)
         values = np.empty((round(2.0 * REACH / spacing), count))
         start = -REACH + 0.5 * spacing
         evaluate(hyper, packed, start, spacing, values)
@@ -167,11 +167,11 @@ def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apa
         unused = np.zeros((3, count))
         sum_up(values, start, spacing, middle, unused)
         new = np.empty((orders, count))
-        weigh(table.midpoints[halving][begin : begin + orders], values, new, apart)
+        weigh(table.midpoints[halving][first_order : first_order + orders], values, new, by_loops)
         differences = np.empty((3, count))
         squares = np.empty(count)
         for c in range(count):
-            lane = doubtful[c]
+            lane = unresolved[c]
             for k in range(3):
                 differences[k, c] = 0.5 * (sums[k, lane] - middle[k, c])
                 sums[k, lane] = 0.5 * (sums[k, lane] + middle[k, c])
@@ -179,16 +179,16 @@ def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apa
             second[lane] = sums[2, lane]
         for n in range(orders):
             for c in range(count):
-                coefficients[n, doubtful[c]] = 0.5 * (coefficients[n, doubtful[c]] + new[n, c])
-        doubtful = doubtful[in_doubt(squares, differences)]
+                coefficients[n, unresolved[c]] = 0.5 * (coefficients[n, unresolved[c]] + new[n, c])
+        unresolved = unresolved[disagreeing_lanes(squares, differences)]
         spacing *= 0.5
-    doubtful = together(doubtful, hidden)
-    if doubtful.size == 0:
+    unresolved = merged_lanes(unresolved, hidden)
+    if unresolved.size == 0:
         return 0
-    moments = np.empty((doubtful.size, N_PANELS * ORDER))
+    moments = np.empty((unresolved.size, N_PANELS * ORDER))
     nowhere = np.empty(0)
-    for c in range(doubtful.size):
-        lane = doubtful[c]
+    for c in range(unresolved.size):
+        lane = unresolved[c]
         # A node on a narrow peak makes the size far too large, and so the tolerance too wide; then repeat.
         size, again = math.sqrt(second[lane]), _MOST_SIZES
         while again > 0:
@@ -196,24 +196,24 @@ def row_coefficients(hyper, row, table, begin, second, missed, coefficients, apa
             too_large = 4.0 * second[lane] < size * size
             size = math.sqrt(second[lane])
             again = again - 1 if too_large else 0
-    new = np.empty((orders, doubtful.size))
-    weigh(table.panels[begin : begin + orders], moments.T.copy(), new, apart)
+    new = np.empty((orders, unresolved.size))
+    weigh(table.panels[first_order : first_order + orders], moments.T.copy(), new, by_loops)
     for n in range(orders):
-        for c in range(doubtful.size):
-            coefficients[n, doubtful[c]] = new[n, c]
-    return doubtful.size
+        for c in range(unresolved.size):
+            coefficients[n, unresolved[c]] = new[n, c]
+    return unresolved.size
 
 
 @jit
-def weigh(weights, values, out, apart):
+def weigh(weights, values, out, by_loops):
     """weights (orders, nodes) @ values (nodes, lanes), into out.
 
     The result of a lane must not depend on the number of lanes, but BLAS rounds products of different sizes
-    differently. So the product is made in tiles of one fixed size. ``apart`` uses loops instead of BLAS, which is
+    differently. So the product is made in tiles of one fixed size. ``by_loops`` uses loops instead of BLAS, which is
     faster for a few orders.
     """
     lanes = values.shape[1]
-    if not apart:
+    if not by_loops:
         tile = np.zeros((values.shape[0], _TILE_LANES))
         product = np.empty((TILE_ORDERS, _TILE_LANES))
         for lane in range(0, lanes, _TILE_LANES):
@@ -237,21 +237,21 @@ def weigh(weights, values, out, apart):
                 out[n, lane] += weight * values[k, lane]
 
 
-def between_nodes(hyper, row, table, values, sums, differences, doubtful, apart):
+def between_nodes(hyper, row, table, values, sums, differences, unresolved, by_loops):
     """Lanes whose direction has a feature between the nodes, although nodes and midpoints agree."""
 
 
 @overload(between_nodes, jit_options=OVERLOAD)
-def _between_nodes(hyper, row, table, values, sums, differences, doubtful, apart):
+def _between_nodes(hyper, row, table, values, sums, differences, unresolved, by_loops):
     if dispatch.rule_of_type(hyper).is_builtin:
         # Rules of the package have only one sharp turn, which the nodes always detect.
-        return lambda hyper, row, table, values, sums, differences, doubtful, apart: np.empty(
+        return lambda hyper, row, table, values, sums, differences, unresolved, by_loops: np.empty(
             0, np.int64
         )
     return _look_between
 
 
-def _look_between(hyper, row, table, values, sums, differences, doubtful, apart):
+def _look_between(hyper, row, table, values, sums, differences, unresolved, by_loops):
     """Two tests: sums over midpoints against sums over nodes, and the direction at some points against interpolation.
 
     The first finds features that are at least half a spacing wide; the second finds a wave that is in phase with all
@@ -263,10 +263,10 @@ def _look_between(hyper, row, table, values, sums, differences, doubtful, apart)
     middle, unused = np.empty((3, lanes)), np.empty((3, lanes))
     sum_up(between, -REACH + 0.5 * _SPACING, _SPACING, middle, unused)
     expected = np.empty((PROBES.size, lanes))
-    weigh(table.between, values, expected, apart)
+    weigh(table.between, values, expected, by_loops)
     halved = np.zeros(lanes, np.uint8)
-    for c in range(doubtful.size):
-        halved[doubtful[c]] = 1
+    for c in range(unresolved.size):
+        halved[unresolved[c]] = 1
     chosen = np.empty(lanes, np.int64)
     count = 0
     for lane in range(lanes):
@@ -323,21 +323,21 @@ def sum_up(values, start, spacing, sums, differences):
 
 
 @jit
-def in_doubt(second, differences):
+def disagreeing_lanes(second, differences):
     """Lanes in which two rules disagree about z, z Z or z^2; diverged lanes (NaN) are left out."""
     chosen = np.empty(second.size, np.int64)
     count = 0
     for lane in range(second.size):
         a, b, c = differences[0, lane], differences[1, lane], differences[2, lane]
-        limit = _DOUBT * second[lane]
-        if max(a * a, b * b) > _DOUBT * limit or abs(c) > limit:
+        limit = _AGREEMENT * second[lane]
+        if max(a * a, b * b) > _AGREEMENT * limit or abs(c) > limit:
             chosen[count] = lane
             count += 1
     return chosen[:count]
 
 
 @jit
-def together(first, other):
+def merged_lanes(first, other):
     """The union of two ascending lists, in ascending order."""
     merged = np.empty(first.size + other.size, np.int64)
     a, b, count = 0, 0, 0

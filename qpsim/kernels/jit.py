@@ -11,7 +11,7 @@ from typing import Any
 import numba
 
 from qpsim.kernels import compiler_interrupts, machine_code
-from qpsim.kernels.numba_interface import accepted, close_to_python, intrinsic, ir, types
+from qpsim.kernels.numba_interface import accepted, forbid_python_calls, intrinsic, ir, types
 
 compiler_interrupts.install()
 
@@ -129,11 +129,11 @@ def is_set(typing_context: Any, flag: Any) -> Any:
 
 def _compiled(function: Callable[..., Any], **flags: Any) -> Any:
     dispatcher = numba.njit(**_FLAGS, **flags)(function)
-    machine_code.keep(dispatcher, function)
+    machine_code.cache_on_disk(dispatcher, function)
     return dispatcher
 
 
 def _for_kernels(function: Callable[..., Any], *names: str) -> Any:
     """Compile without a wrapper for Python, if this numba can."""
     dispatcher = _compiled(function, **_private("no_cpython_wrapper", *names))
-    return close_to_python(dispatcher) if "no_cpython_wrapper" in _PRIVATE else dispatcher
+    return forbid_python_calls(dispatcher) if "no_cpython_wrapper" in _PRIVATE else dispatcher

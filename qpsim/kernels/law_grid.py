@@ -20,7 +20,7 @@ _REACH = 6.5
 # Number of gradients at which mean squares are compared, their distance in standard deviations, and the largest ratio
 # of mean squares for which the Gauss-Hermite rule is used.
 _PROBES, _PROBE_SPACING, _STEEP = 5, 1.5, 2.0
-# How far beside the turn, in deviations, a direction is compared, and what share of both a sharp turn changes.
+# A turn is sharp if the directions so many deviations before and after it differ by this fraction of their sizes.
 _BESIDE, _SHARP = 0.5, 0.5
 
 
@@ -171,7 +171,7 @@ def cubic_weights(x, count, weights):
 
 
 @jit
-def share_out(at, weights, origin, spacing, grid):
+def spread_masses(at, weights, origin, spacing, grid):
     """Add the masses ``weights`` (n,) at (n, 3) to a grid; points outside go to its edge. Returns E[offset^2]."""
     a, b, c = np.empty(4), np.empty(4), np.empty(4)
     shape = grid.shape

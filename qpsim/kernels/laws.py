@@ -156,7 +156,7 @@ def _mean_sign(law, mean, std):
     return student if law.instance_class is Student else tabulated
 
 
-# From here on a noise is as good as none.
+# Larger means are replaced by this one, at which the sign is certain to 1e-12.
 _FARTHEST = 1e12
 
 

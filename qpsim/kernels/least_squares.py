@@ -16,17 +16,20 @@ from qpsim.kernels.columns import inner
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.jit import is_set, jit
 from qpsim.kernels.laws import INV_SQRT2
-from qpsim.kernels.least_squares_draws import NOISELESS, kernels_with, residual_variance
+from qpsim.kernels.least_squares_draws import (
+    NOISELESS,
+    kernels_with,
+    residual_variance,
+    standardised,
+)
 from qpsim.kernels.moments import two_values
 from qpsim.kernels.one_draw import one_draw_moments
 from qpsim.kernels.plackett import pair_integral
 from qpsim.kernels.problems import register
-from qpsim.kernels.series import Coupling, SeriesTable, raise_power, series_of_direction
+from qpsim.kernels.series import MOST_TERMS, Coupling, SeriesTable, raise_power, series_of_direction
 from qpsim.kernels.student_moments import two_valued_student_moments
 from qpsim.kernels.student_signs import StudentTable
 from qpsim.rules.step_policies import BOUND
-
-_LARGEST_TERMS = 256
 
 
 class LeastSquaresProblem(NamedTuple):
@@ -159,13 +162,7 @@ def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, m
             w = problem.shares[n]
             length = math.sqrt(w * square[lane] / problem.batch_size)
             for i in range(d):
-                here = w * gradient[i, lane] + shift[i, lane]
-                spread = length * own[i]
-                a[n, i] = (
-                    here / spread
-                    if spread > 0.0
-                    else (40.0 if here > 0.0 else (-40.0 if here < 0.0 else 0.0))
-                )
+                a[n, i] = standardised(w * gradient[i, lane] + shift[i, lane], length * own[i])
                 expected[i] = half[i, lane] * erf(a[n, i] * INV_SQRT2)
                 mean[i] += problem.weights[n] * expected[i]
             if policy != BOUND:
@@ -300,9 +297,9 @@ def lane_table(problem, gradient, square, lane, own):
                 free = problem.covariance[i, j] - gradient[i, lane] * gradient[j, lane] / square
                 r = min(max(free / (own[i] * own[j]), -1.0), 1.0)
                 correlation[i, j], correlation[j, i] = r, r
-    bounds = np.empty((_LARGEST_TERMS, d))
+    bounds = np.empty((MOST_TERMS, d))
     size, power = np.abs(correlation), np.abs(problem.series.off_diagonal)
-    for n in range(_LARGEST_TERMS):
+    for n in range(MOST_TERMS):
         raise_power(power, size)
         for i in range(d):
             bounds[n, i] = power[i].sum()

@@ -19,7 +19,7 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.columns import inner
-from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit
+from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
 from qpsim.kernels.laws import fill_gammas
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import relative_variance
@@ -165,6 +165,14 @@ def _batch(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
             mean = noise[i, lane]
             extra[i, lane] = max(extra[i, lane] - mean * mean, 0.0) / (problem.batch_size - 1)
             noise[i, lane] = gradient[i, lane] - mean
+
+
+@jit_inline
+def standardised(mean, std):
+    """mean / std; without noise +-40, whose error function is +-1, or 0."""
+    if std > 0.0:
+        return mean / std
+    return 40.0 if mean > 0.0 else (-40.0 if mean < 0.0 else 0.0)
 
 
 @jit

@@ -49,9 +49,9 @@ _CODEGEN_OPTIONS = (
 )  # fmt: skip
 
 
-def keep(dispatcher: Any, function: Callable[..., Any]) -> None:
+def cache_on_disk(dispatcher: Any, function: Callable[..., Any]) -> None:
     """Make a kernel load its machine code from disk, and save it there if it is missing."""
-    if _can_keep():
+    if _can_cache():
         dispatcher._cache = KernelCache(function)
 
 
@@ -75,7 +75,7 @@ def timings() -> dict[str, float]:
 def cache_folder() -> Path | None:
     """This version's folder of machine code (it may not exist yet), or None if the cache is off."""
     off = os.environ.get("QPSIM_NO_CACHE", "") not in ("", "0")
-    if off or not _can_keep() or not _sources.unchanged():
+    if off or not _can_cache() or not _sources.unchanged():
         return None
     root = cache_root()
     return None if root is None else root / "machine-code" / _fingerprint()
@@ -125,7 +125,7 @@ class KernelCache(getattr(caching, "_Cache", object)):  # type: ignore[misc]
         self._cacheable = (
             function.__closure__ is None
             and "<" not in function.__qualname__
-            and _sources.cover(code.co_filename)
+            and _sources.covers(code.co_filename)
         )
         self._enabled = True
 
@@ -189,7 +189,7 @@ class KernelCache(getattr(caching, "_Cache", object)):  # type: ignore[misc]
             if not path.parent.exists():
                 path.parent.mkdir(parents=True, exist_ok=True)
                 _forget_old_fingerprints(path.parent)
-            _write_whole(path, hashlib.sha256(payload).digest() + payload)
+            _write_atomically(path, hashlib.sha256(payload).digest() + payload)
         except OSError:  # read-only or full disk: the machine code stays in memory only
             return
 
@@ -220,7 +220,7 @@ def _is_ours(named_tuple: type) -> bool:
         found = attrgetter(named_tuple.__qualname__)(module)
     except AttributeError:
         return False
-    return found is named_tuple and _sources.cover(getattr(module, "__file__", None))
+    return found is named_tuple and _sources.covers(getattr(module, "__file__", None))
 
 
 def _spell(kind: Any) -> str:
@@ -233,7 +233,7 @@ def _spell(kind: Any) -> str:
     return str(kind)
 
 
-def _write_whole(path: Path, content: bytes) -> None:
+def _write_atomically(path: Path, content: bytes) -> None:
     """Write a file atomically: other processes see all of it or none."""
     partial = path.with_name(f"{path.name}.{os.getpid()}.{uuid.uuid4().hex[:12]}.tmp")
     try:
@@ -310,7 +310,7 @@ def _clock_example() -> bool:
 
 
 @cache
-def _can_keep() -> bool:
+def _can_cache() -> bool:
     return works("Kept kernels", _cache_example, "each process compiles its kernels anew")
 
 

@@ -131,7 +131,7 @@ def accepted(flags: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in flags.items() if is_known(name)}
 
 
-def close_to_python(dispatcher: Any) -> Any:
+def forbid_python_calls(dispatcher: Any) -> Any:
     """Make calls from Python an error, for a kernel that was compiled without a wrapper for Python.
 
     Without the wrapper such a call would crash the process.

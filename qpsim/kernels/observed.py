@@ -20,12 +20,9 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import log
 from qpsim.kernels.gradient_noise import IndependentNoise, fill_noise, is_correlated
 from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
-from qpsim.kernels.laws import Gaussian, draw_single_scales
+from qpsim.kernels.laws import Gaussian, draw_single_scales, uniform_of_word
 from qpsim.kernels.noise import fill_normals, fill_raw
 
-_DROPPED_BITS = np.uint64(11)
-_ONE = np.uint64(1)
-_TWO_TO_MINUS_53 = 2.0**-53
 # Number of uniforms, each at least 2^-53, whose product is still a normal number.
 _FACTORS = 16
 
@@ -147,9 +144,7 @@ def fill_chi_squares(stream, degrees, out):
             product[:] = 1.0
             for k in range(now):
                 for lane in range(lanes):
-                    product[lane] *= (
-                        np.float64((words[k, lane] >> _DROPPED_BITS) + _ONE) * _TWO_TO_MINUS_53
-                    )
+                    product[lane] *= uniform_of_word(words[k, lane])
             for lane in range(lanes):
                 out[i, lane] -= 2.0 * log(product[lane])
             left -= now

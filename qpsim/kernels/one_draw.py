@@ -10,6 +10,7 @@ import math
 import numpy as np
 
 from qpsim.kernels.columns import inner
+from qpsim.kernels.elementary import TWO_OVER_PI
 from qpsim.kernels.jit import jit
 
 
@@ -27,7 +28,7 @@ def one_draw_moments(problem, square, gradient, middle, half, moments):
             sign = 0.0
             if size > 0.0:
                 ratio = min(max(gradient[i, lane] / math.sqrt(size), -1.0), 1.0)
-                sign = 0.6366197723675814 * math.asin(ratio)
+                sign = TWO_OVER_PI * math.asin(ratio)
             move = half[i, lane] * sign
             mean[i, lane] = middle[i, lane] + move
             turned[i, lane] = middle[i, lane] + 2.0 * move

@@ -46,7 +46,8 @@ _RESOLVED = 1e-12
 _NARROWEST = 1e-14
 _DEEPEST = 64
 _MOST_PIECES = 2000
-# Largest number of pairs that are integrated in one lane, the most important ones first: some tenths of a second.
+# Largest number of pairs that are integrated in one lane, those with the largest bound first; they take some tenths
+# of a second.
 _MOST_PAIRS = 1024
 
 
@@ -142,11 +143,11 @@ def integrate_lane(problem, hyper, step, left, lane, limit):
                     cuts[other],
                     math.sqrt(left.second[i, lane] * left.second[j, lane]),
                 )
-                known, factor = 0.0, 1.0
+                of_series, factor = 0.0, 1.0
                 for n in range(terms):
-                    known += factor * coefficients[first, n] * coefficients[other, n]
+                    of_series += factor * coefficients[first, n] * coefficients[other, n]
                     factor *= r
-                total += 2.0 * problem.hessian[i, j] * (whole - known)
+                total += 2.0 * problem.hessian[i, j] * (whole - of_series)
                 doubt += 2.0 * abs(problem.hessian[i, j]) * miss
     return total, doubt
 
@@ -179,33 +180,33 @@ def pair_moment(hyper, row, other, lane, r, edges_i, edges_j, cut_j, size):
     which either direction is a polynomial, cut_j the declared breakpoint of the second one, all in standard deviations.
     """
     w = math.sqrt((1.0 - r) * (1.0 + r))
-    inner = joined_pieces(hyper, other, lane, edges_j, JOINED * w)
-    mine = joined_pieces(hyper, row, lane, edges_i, JOINED * w)
-    outer = outer_edges(r, w, mine.edges, edges_j, cut_j)
+    pieces_j = joined_pieces(hyper, other, lane, edges_j, JOINED * w)
+    pieces_i = joined_pieces(hyper, row, lane, edges_i, JOINED * w)
+    outer = outer_edges(r, w, pieces_i.edges, edges_j, cut_j)
     left, right = np.empty(_DEEPEST), np.empty(_DEEPEST)
     f = np.empty(ORDER + 2)
     work = np.empty(ORDER)
     total, miss = 0.0, 0.0
-    for piece in range(mine.is_joined.size):
-        if mine.is_joined[piece]:
-            middle = 0.5 * (mine.edges[piece] + mine.edges[piece + 1])
-            radius = 0.5 * (mine.edges[piece + 1] - mine.edges[piece])
+    for piece in range(pieces_i.is_joined.size):
+        if pieces_i.is_joined[piece]:
+            middle = 0.5 * (pieces_i.edges[piece] + pieces_i.edges[piece + 1])
+            radius = 0.5 * (pieces_i.edges[piece + 1] - pieces_i.edges[piece])
             weight, top, below = 0.0, 0.0, 0.0
             for n in range(ORDER):
                 x = middle + radius * PANEL_NODES[n]
-                window = window_mean(hyper, other, lane, r * x, w, inner, work)
+                window = window_mean(hyper, other, lane, r * x, w, pieces_j, work)
                 f[n] = window * DENSITY_AT_0 * exp(-0.5 * x * x)
-                total += mine.weights[piece, n] * f[n]
-                weight += abs(mine.weights[piece, n])
+                total += pieces_i.weights[piece, n] * f[n]
+                weight += abs(pieces_i.weights[piece, n])
                 top += HIGHEST[n] * f[n]
                 below += SECOND_HIGHEST[n] * f[n]
             miss += weight * (abs(top) + abs(below))
     pieces, piece = 0, 0
     for k in range(outer.size - 1):
         left[0], right[0] = outer[k], outer[k + 1]
-        while piece + 1 < mine.is_joined.size and mine.edges[piece + 1] <= outer[k]:
+        while piece + 1 < pieces_i.is_joined.size and pieces_i.edges[piece + 1] <= outer[k]:
             piece += 1
-        depth = 0 if mine.is_joined[piece] else 1
+        depth = 0 if pieces_i.is_joined[piece] else 1
         while depth > 0:
             depth -= 1
             low, high = left[depth], right[depth]
@@ -216,7 +217,7 @@ def pair_moment(hyper, row, other, lane, r, edges_i, edges_j, cut_j, size):
                 g = row.mean[lane] + row.std * x
                 z = dispatch.peek(hyper, g, row.extra[lane], row.states, row.i, lane, row.t)
                 if z != 0.0:
-                    z *= window_mean(hyper, other, lane, r * x, w, inner, work)
+                    z *= window_mean(hyper, other, lane, r * x, w, pieces_j, work)
                 f[n] = z * DENSITY_AT_0 * exp(-0.5 * x * x)
             value, top, below = 0.0, 0.0, 0.0
             at_left, at_right = -f[ORDER], -f[ORDER + 1]

@@ -2,7 +2,7 @@
 
 import math
 
-from qpsim.kernels.elementary import exp
+from qpsim.kernels.elementary import TWO_OVER_PI, exp
 from qpsim.kernels.jit import jit_inline
 
 
@@ -40,4 +40,4 @@ def pair_integral(problem, r, a, b, degrees):
         else:
             value = root_of_power(1.0 / (1.0 + x / degrees), problem.batch_size)
         total += problem.legendre_weights[rule, n] * value
-    return 0.6366197723675814 * angle * total
+    return TWO_OVER_PI * angle * total

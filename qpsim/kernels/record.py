@@ -12,6 +12,6 @@ def record_loss(loss, diverged, out):
     """Write the losses (lanes,); a lane whose loss is infinite or NaN stays +inf from here on."""
     for lane in range(loss.size):
         value = loss[lane]
-        gone = diverged[lane] != 0 or not value <= LARGEST_LOSS
-        diverged[lane] = 1 if gone else 0
-        out[lane] = np.inf if gone else max(value, 0.0)
+        has_diverged = diverged[lane] != 0 or not value <= LARGEST_LOSS
+        diverged[lane] = 1 if has_diverged else 0
+        out[lane] = np.inf if has_diverged else max(value, 0.0)

@@ -27,7 +27,7 @@ from qpsim.rules.step_policies import BOUND
 # Number of terms computed at first, and the largest number. Smooth directions need about ten terms for 1e-9; for signs
 # of coordinates correlated by more than 0.93 the largest number is not enough.
 _FIRST_TERMS = TILE_ORDERS
-_MOST_TERMS = 256
+MOST_TERMS = 256
 # Largest number of coefficients of one block.
 _MOST_ELEMENTS = 1 << 23
 _NEGLIGIBLE = 1e-150
@@ -55,15 +55,15 @@ def series_table(hessian: np.ndarray, correlation: np.ndarray, tolerance: float)
     off_diagonal = hessian - np.diag(np.diagonal(hessian))
     size = np.abs(correlation)
     power = np.abs(off_diagonal)
-    bounds = np.empty((_MOST_TERMS, hessian.shape[0]))
-    for n in range(_MOST_TERMS):
+    bounds = np.empty((MOST_TERMS, hessian.shape[0]))
+    for n in range(MOST_TERMS):
         power *= size
         bounds[n] = power.sum(axis=1)
     return SeriesTable(
         np.array(correlation),
         off_diagonal,
         bounds,
-        quadrature_table(_MOST_TERMS),
+        quadrature_table(MOST_TERMS),
         pair_table(hessian, correlation),
         float(tolerance),
     )
@@ -101,8 +101,8 @@ def series_of_direction(problem, hyper, step, policy, moments):
     second = np.empty((d, lanes))
     missed = np.empty((d, lanes))
     terms = 1 if policy == BOUND else _FIRST_TERMS
-    # Not a literal 0, for which numba would compile everything below a second time.
-    begin = np.int64(0)
+    # Number of terms computed so far. Not a literal 0, for which numba would compile everything below a second time.
+    n_done = np.int64(0)
     power = table.off_diagonal.copy()
     image = np.empty((d, lanes))
     tail = np.empty((d, lanes))
@@ -117,13 +117,13 @@ def series_of_direction(problem, hyper, step, policy, moments):
                 hyper,
                 row,
                 table.quadrature,
-                begin,
+                n_done,
                 second[i],
                 missed[i],
                 coefficients[i],
                 False,
             )
-        if begin == 0:
+        if n_done == 0:
             inner(step.gradient, coefficients[:, 0], numerator)
             if policy == BOUND:
                 # |E[z_i z_j]| <= sqrt(E[z_i^2] E[z_j^2]), for a sign method the |s_i s_j| of Eq. 12.
@@ -137,7 +137,7 @@ def series_of_direction(problem, hyper, step, policy, moments):
                     denominator[lane] += hessian[i, i] * second[i, lane]
         term = np.empty((d, lanes))
         for k in range(terms):
-            n = begin + k
+            n = n_done + k
             if n > 0:
                 raise_power(power, table.correlation)
             for i in range(d):
@@ -148,17 +148,17 @@ def series_of_direction(problem, hyper, step, policy, moments):
             if n_open == 0:
                 add_missed(hessian, second, missed, denominator, error)
                 return n + 1
-        begin += terms
-        if begin == _MOST_TERMS:
+        n_done += terms
+        if n_done == MOST_TERMS:
             raise_power(power, table.correlation)
             integrate_pairs(problem, hyper, step, left, moments)
             add_missed(hessian, second, missed, denominator, error)
-            return begin
+            return n_done
         # Panels are slow, and coordinates that need them need many terms: then compute all terms in the second pass.
-        wanted = _MOST_TERMS if 4 * n_sharp > d * lanes else 2 * begin
+        wanted = MOST_TERMS if 4 * n_sharp > d * lanes else 2 * n_done
         # A multiple of the tile size, so that rounding does not depend on the number of lanes.
         affordable = max(1, _MOST_ELEMENTS // (d * lanes * TILE_ORDERS)) * TILE_ORDERS
-        terms = min(wanted, _MOST_TERMS - begin, affordable)
+        terms = min(wanted, MOST_TERMS - n_done, affordable)
 
 
 @jit_inner

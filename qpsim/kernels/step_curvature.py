@@ -39,8 +39,8 @@ def second_derivatives(
 ):
     """Write the derivatives of the value by the steps into gradient (n,), the second ones into matrix (n, n).
 
-    The other arguments are those of :func:`qpsim.kernels.step_sweeps.sweep_back` after passes to and fro without an
-    update; covectors (n, 3, d) is scratch.
+    The other arguments are those of :func:`qpsim.kernels.step_sweeps.sweep_back` after a backward and a forward pass
+    without an update; covectors (n, 3, d) is scratch.
     """
     arguments_are_apart()
     n, d = steps.size, curvature.size
@@ -55,8 +55,8 @@ def second_derivatives(
             xe, xr, xs, ye, yr, ys = slopes(h, w, k, d0, d1, s0, s1, blur)
             x, y, z = p * xe + q * ye, p * xr + q * yr, p * xs + q * ys
             covectors[u, 0, i], covectors[u, 1, i], covectors[u, 2, i] = x, y, z
-            blown = (2.0 * (1.0 + blur) * k * p + s0 * q) * d0 * c
-            sums[0, i] = x * ee + y * er + z * rr - blown
+            of_noise = (2.0 * (1.0 + blur) * k * p + s0 * q) * d0 * c
+            sums[0, i] = x * ee + y * er + z * rr - of_noise
             square = d0 * h * (d0 * h * ee + 2.0 * d1 * er) + d1 * d1 * rr + d0 * d0 * c
             sums[1, i] = 2.0 * (1.0 + blur) * p * square
         gradient[u] = total(sums[0])

@@ -15,6 +15,7 @@ from qpsim.kernels.jit import arguments_are_apart, jit, jit_inner
 from qpsim.kernels.step_sweeps import (
     derivatives_before,
     moments_after,
+    parabola_in_step,
     sweep_back,
     sweep_forth,
     total,
@@ -32,7 +33,7 @@ def copy(source, target):
 
 
 @jit_inner
-def begin_adjoint(weight, curvature, adjoint):
+def last_adjoint(weight, curvature, adjoint):
     """The adjoint (3, d) after the last step, whose loss has this weight."""
     for i in range(curvature.size):
         adjoint[0, i] = 0.5 * weight * curvature[i]
@@ -56,7 +57,7 @@ def advance(now, after, step, curvature, variance, coefficients, blur):
 
 
 @jit_inner
-def retreat(after, now, step, curvature, coefficients, blur, half):
+def step_back(after, now, step, curvature, coefficients, blur, half):
     """Derivatives (3, d) by the moments before a step, from those after it; half the weight of the loss before it."""
     d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     w, k = -step * d1, -step * d0
@@ -72,7 +73,7 @@ def retreat(after, now, step, curvature, coefficients, blur, half):
 
 
 @jit_inner
-def blown_in(by, step, variance, coefficients, blur):
+def noise_contribution(by, step, variance, coefficients, blur):
     """The part of the value that is due to the noise of a step, from the adjoint (3, d) after it."""
     d0, s0 = coefficients[0], coefficients[2]
     k = -step * d0
@@ -85,38 +86,36 @@ def blown_in(by, step, variance, coefficients, blur):
 
 
 @jit_inner
-def best_here(now, by, curvature, variance, coefficients, blur, scratch):
+def best_insertion(now, by, curvature, variance, coefficients, blur, scratch):
     """Best step size between moments (3, d) and an adjoint (3, d), and the part of the value that depends on it."""
     d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
-    plain = d1 == 0.0 and s0 == 0.0 and s1 == 0.0
+    has_no_state = d1 == 0.0 and s0 == 0.0 and s1 == 0.0
     for i in range(curvature.size):
         h, c = curvature[i], variance[i]
         p, ee = by[0, i], now[0, i]
-        if plain:
+        if has_no_state:
             scratch[0, i] = p * d0 * h * ee
             scratch[1, i] = p * d0 * d0 * (h * h * ee + c)
             scratch[2, i] = p * ee
             continue
         q, r, er, rr = by[1, i], by[2, i], now[1, i], now[2, i]
-        along = d0 * h * ee + d1 * er
         pull = s0 * h
-        of_state = s0 * h * along + s1 * (d0 * h * er + d1 * rr) + s0 * d0 * c
-        scratch[0, i] = p * along + 0.5 * q * of_state
-        scratch[1, i] = p * (d0 * h * (along + d1 * er) + d1 * d1 * rr + d0 * d0 * c)
+        slope, size = parabola_in_step(h, c, p, q, ee, er, rr, d0, d1, s0, s1)
+        scratch[0, i], scratch[1, i] = slope, size
         scratch[2, i] = p * ee + q * (pull * ee + s1 * er)
         scratch[2, i] += r * (pull * pull * ee + 2.0 * s1 * pull * er + s1 * s1 * rr + s0 * s0 * c)
     slope, size = total(scratch[0]), total(scratch[1]) * (1.0 + blur)
-    still = total(scratch[2])
+    without_step = total(scratch[2])
     if slope > 0.0 and size > 0.0:
-        return slope / size, still - slope * slope / size
-    return 0.0, still
+        return slope / size, without_step - slope * slope / size
+    return 0.0, without_step
 
 
 @jit
-def put_in_again(
+def reinsert_steps(
     curvature, variance, coefficients, weight, start, steps, order, blur, least, rounding
 ):
-    """Remove and insert again the steps with these numbers (k,), one after another; `steps` is changed in place.
+    """Remove each of the steps with these numbers (k,), and insert it at its best place; `steps` is changed in place.
 
     Parameters
     ----------
@@ -148,7 +147,7 @@ def put_in_again(
     for t in range(n):
         copy(coefficients, maps[t])
     copy(start, moments[0, 0])
-    value, _ = _weighed(curvature, variance, maps, weight, steps, moments, adjoint, blur)
+    value, _ = _value_of(curvature, variance, maps, weight, steps, moments, adjoint, blur)
     moved = 0
     for number in order:
         copy(steps[:number], others)
@@ -161,16 +160,16 @@ def put_in_again(
                 for i in range(d):
                     scratch[0, i] = curvature[i] * moments[t + 1, 0, i]
                 before[t + 1] += 0.5 * weight[t] * total(scratch[0])
-        begin_adjoint(weight[n - 1], curvature, adjoint[n - 1])
+        last_adjoint(weight[n - 1], curvature, adjoint[n - 1])
         for t in range(n - 2, -1, -1):
             half = 0.5 * weight[t]
-            retreat(adjoint[t + 1], adjoint[t], others[t], curvature, coefficients, blur, half)
-            noise[t] = noise[t + 1] + blown_in(
+            step_back(adjoint[t + 1], adjoint[t], others[t], curvature, coefficients, blur, half)
+            noise[t] = noise[t + 1] + noise_contribution(
                 adjoint[t + 1], others[t], variance, coefficients, blur
             )
         lowest, place, size = value * (1.0 - least), -1, 0.0
         for t in range(n):
-            a, height = best_here(
+            a, height = best_insertion(
                 moments[t], adjoint[t], curvature, variance, coefficients, blur, scratch
             )
             height += before[t] + noise[t]
@@ -181,7 +180,7 @@ def put_in_again(
         copy(others[:place], tried)
         tried[place] = size
         copy(others[place : n - 1], tried[place + 1 :])
-        found, lost = _weighed(curvature, variance, maps, weight, tried, moments, adjoint, blur)
+        found, lost = _value_of(curvature, variance, maps, weight, tried, moments, adjoint, blur)
         if found < value and lost <= rounding * found:
             copy(tried, steps)
             value = found
@@ -190,9 +189,9 @@ def put_in_again(
 
 
 @jit_inner
-def _weighed(curvature, variance, maps, weight, steps, moments, adjoint, blur):
+def _value_of(curvature, variance, maps, weight, steps, moments, adjoint, blur):
     """The value of steps (n,), and a measure of its rounding error, as `sweep_forth` returns them."""
     n = steps.size
-    begin_adjoint(weight[n - 1], curvature, adjoint[n])
+    last_adjoint(weight[n - 1], curvature, adjoint[n])
     sweep_back(curvature, variance, maps, weight, steps, moments, adjoint, False, blur)
     return sweep_forth(curvature, variance, maps, weight, steps, moments, adjoint, False, blur)

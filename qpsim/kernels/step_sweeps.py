@@ -59,6 +59,18 @@ def derivatives_before(h, p, q, r, w, k, s0, s1, blur):
 
 
 @jit_inline
+def parabola_in_step(h, c, p, q, ee, er, rr, d0, d1, s0, s1):
+    """-b1 / 2 and b2 of one eigen-direction, where the value is const + a b1 + a^2 b2 in the step's size a, at no blur.
+
+    p and q are the derivatives of the value by E[e^2] and E[e r] after the step; ee, er and rr the moments before it.
+    """
+    along = d0 * h * ee + d1 * er
+    square = d0 * h * (along + d1 * er) + d1 * d1 * rr + d0 * d0 * c
+    of_state = s0 * h * along + s1 * (d0 * h * er + d1 * rr) + s0 * d0 * c
+    return p * along + 0.5 * q * of_state, p * square
+
+
+@jit_inline
 def best_step(now, by, curvature, variance, coefficients, blur, old, scratch):
     """The step that minimises the value, given the moments (3, d) before it and the adjoint (3, d) after it.
 
@@ -66,13 +78,10 @@ def best_step(now, by, curvature, variance, coefficients, blur, old, scratch):
     """
     d0, d1, s0, s1 = coefficients[0], coefficients[1], coefficients[2], coefficients[3]
     for i in range(curvature.size):
-        h, c = curvature[i], variance[i]
+        h, c, p, q = curvature[i], variance[i], by[0, i], by[1, i]
         ee, er, rr = now[0, i], now[1, i], now[2, i]
-        along = d0 * h * ee + d1 * er
-        square = d0 * h * (along + d1 * er) + d1 * d1 * rr + d0 * d0 * c
-        of_state = s0 * h * along + s1 * (d0 * h * er + d1 * rr) + s0 * d0 * c
-        scratch[0, i] = by[0, i] * along + 0.5 * by[1, i] * of_state
-        scratch[1, i] = by[0, i] * square
+        slope, size = parabola_in_step(h, c, p, q, ee, er, rr, d0, d1, s0, s1)
+        scratch[0, i], scratch[1, i] = slope, size
     size = total(scratch[1]) * (1.0 + blur)
     return max(0.0, total(scratch[0]) / size) if size > 0.0 else old
 

@@ -40,7 +40,7 @@ from qpsim.kernels.jit import (
     wide_vectors,
 )
 
-# From here on a noise is as good as none: the sign errs by 1 / a with one degree of freedom.
+# Larger means are replaced by this one. With one degree of freedom the sign is certain to 1 / a there.
 FARTHEST = 1e12
 # Coefficients of a coordinate come by fours. With more than so many they are of Chebyshev polynomials, since those of
 # powers would be too large.

@@ -14,7 +14,7 @@ A new measurement is a file with a class derived from ``record.Measurement``, an
 
 from typing import Any as _Any
 
-from qpsim.lazy import imported as _imported
+from qpsim.lazy import public_name as _public_name
 
 _PUBLIC = {
     "noise": "qpsim.measure.gradient_noise",
@@ -35,7 +35,7 @@ __all__ = list(_PUBLIC)
 
 
 def __getattr__(name: str) -> _Any:
-    return _imported(__name__, _PUBLIC, name)
+    return _public_name(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -10,8 +10,8 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import MeasureError
-from qpsim.measure.inputs import chunks_of, enough, generator
-from qpsim.measure.record import Estimate, Measurement, around, axes_for, table
+from qpsim.measure.inputs import check_count, chunks_of, generator
+from qpsim.measure.record import Estimate, Measurement, axes_for, student_estimate, table
 
 _QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 # Largest size in bytes of the sums for the jackknife's groups, and largest number of groups.
@@ -170,7 +170,7 @@ def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMea
         sums.add(chunk)
     if sums is None:
         raise MeasureError("There are no gradients.")
-    enough(sums.n)
+    check_count(sums.n)
     n, mean, variance = sums.moments()
     if not variance.any() and sums.sums.any():
         raise MeasureError(
@@ -223,7 +223,9 @@ def _jackknife(values: list[float]) -> Estimate:
     if not np.isfinite([whole, *parts]).all():
         return Estimate(whole, 0.0, np.inf)
     g = len(parts)
-    return around(whole, np.sqrt((g - 1) / g * np.sum((parts - parts.mean()) ** 2)), g - 1)
+    return student_estimate(
+        whole, np.sqrt((g - 1) / g * np.sum((parts - parts.mean()) ** 2)), g - 1
+    )
 
 
 def _by_groups(columns: np.ndarray, parts: np.ndarray, statistic: Callable[..., float]) -> Estimate:

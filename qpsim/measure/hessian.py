@@ -15,10 +15,10 @@ from qpsim.measure.lanczos import density
 from qpsim.measure.record import (
     Estimate,
     Measurement,
-    around,
     axes_for,
-    exactly,
+    exact_estimate,
     mean_estimate,
+    student_estimate,
     table,
 )
 
@@ -232,22 +232,22 @@ def _exact(products: Products, parts: Mapping[str, slice]) -> CurvatureMeasureme
         dim=products.dim,
         n_products=products.count,
         exact=True,
-        trace=exactly(np.trace(matrix)),
+        trace=exact_estimate(np.trace(matrix)),
         diagonal=np.diagonal(matrix).copy(),
-        diagonal_mass=exactly(_mass(matrix)),
-        entry_norm=exactly(np.abs(matrix).sum()),
+        diagonal_mass=exact_estimate(_mass(matrix)),
+        entry_norm=exact_estimate(np.abs(matrix).sum()),
         eigenvalues=values,
         density_nodes=values[None],
         density_weights=np.full((1, len(values)), 1.0 / len(values)),
-        negative_mass=exactly(sizes[values < 0.0].sum() / sizes.sum() if largest else 0.0),
+        negative_mass=exact_estimate(sizes[values < 0.0].sum() / sizes.sum() if largest else 0.0),
         condition=float("inf") if singular else float(largest / sizes.min()),
-        outlier_share=exactly(np.mean(sizes > 0.1 * largest)),
+        outlier_share=exact_estimate(np.mean(sizes > 0.1 * largest)),
         blocks=tuple(
             Block(
                 name,
                 part.stop - part.start,
-                exactly(np.trace(matrix[part, part])),
-                exactly(_mass(matrix[part, part])),
+                exact_estimate(np.trace(matrix[part, part])),
+                exact_estimate(_mass(matrix[part, part])),
             )
             for name, part in parts.items()
         ),
@@ -340,18 +340,18 @@ def _share(values: np.ndarray) -> Estimate:
 def _ratio(top: np.ndarray, bottom: np.ndarray, factor: float = 1.0) -> Estimate:
     """The ratio of two means of numbers >= 0, with a jackknife's interval."""
     if not bottom.any():
-        return exactly(float("nan"))
+        return exact_estimate(float("nan"))
     n, value = len(top), top.sum() / bottom.sum()
     with np.errstate(divide="ignore", invalid="ignore"):
         without = (top.sum() - top) / (bottom.sum() - bottom)
         logs = np.log(without)
     if not np.isfinite(logs).all():
         error = factor * np.sqrt((n - 1) / n * np.sum((without - without.mean()) ** 2))
-        found = around(value, error, n - 1)
+        found = student_estimate(value, error, n - 1)
         return Estimate(found.value, max(found.low, 0.0), min(found.high, 1.0))
     # The interval is computed for the logarithm, whose distribution is closer to normal.
     error = factor * np.sqrt((n - 1) / n * np.sum((logs - logs.mean()) ** 2))
-    found = around(np.log(value), error, n - 1)
+    found = student_estimate(np.log(value), error, n - 1)
     return Estimate(float(value), float(np.exp(found.low)), float(min(np.exp(found.high), 1.0)))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from qpsim import checks
 from qpsim.errors import MeasureError
-from qpsim.measure.inputs import Products, blocks_of, enough, generator
+from qpsim.measure.inputs import Products, blocks_of, check_count, generator
 from qpsim.measure.parabolas import (
     UNKNOWN,
     Directions,
@@ -21,9 +21,9 @@ from qpsim.measure.parabolas import (
     moments,
     noise_ratio,
     normal,
-    pairs_and_bends,
     parabola,
     percentiles,
+    products_and_curvatures,
     relative_variance,
 )
 from qpsim.measure.realised import check_loss, realised
@@ -259,7 +259,7 @@ def directions(
     if not chunks:
         raise MeasureError("There are no gradients.")
     n, dim = sum(map(len, chunks)), chunks[0].shape[1]
-    enough(n)
+    check_count(n)
     checks.count("n_products", n_products, MeasureError, low=2)
     checks.count("n_bootstrap", n_bootstrap, MeasureError, low=100)
     small = dim <= checks.count("exact_below", exact_below, MeasureError, low=0)
@@ -282,8 +282,8 @@ def directions(
     for one in chosen:
         state = (states or {}).get(one.name) or one.initial_state(dim)
         view = Directions(chunks, one, state, halves, eta)
-        pairs, bends = pairs_and_bends(chunks, view, matrix, products, n_products)
-        measured.append((one, state, view, *parabola(weights, pairs, bends, halves, one)))
+        pairs, curvatures = products_and_curvatures(chunks, view, matrix, products, n_products)
+        measured.append((one, state, view, *parabola(weights, pairs, curvatures, halves, one)))
     reference = next(roots for one, _, _, _, _, roots in measured if one.name == "sgd")
     factor = model = None
     if matrix is not None:
@@ -332,9 +332,9 @@ def _methods(methods: Any, states: Mapping[str, State]) -> list[Method]:
             raise MeasureError(
                 f"{one.name} needs each minibatch's own variance, which gradients alone do not have."
             )
-    strangers = set(states) - set(names)
-    if strangers:
-        raise MeasureError(f"A state was given for {min(strangers)!r}, which is not measured.")
+    unmeasured = set(states) - set(names)
+    if unmeasured:
+        raise MeasureError(f"A state was given for {min(unmeasured)!r}, which is not measured.")
     return chosen
 
 

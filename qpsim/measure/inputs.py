@@ -109,7 +109,7 @@ def blocks_of(gradients: Any) -> Iterator[np.ndarray]:
         yield np.concatenate(waiting)
 
 
-def enough(n: int) -> None:
+def check_count(n: int) -> None:
     """Raise MeasureError if there are too few gradients for an interval."""
     if n < FEWEST:
         raise MeasureError(f"An interval needs at least {FEWEST} gradients, not {n}.")

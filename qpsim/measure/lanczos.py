@@ -84,9 +84,9 @@ def density(products: Products, n_probes: int, n_steps: int, rng: np.random.Gene
     steps = checks.count("n_steps", n_steps, MeasureError)
     steps = min(steps, products.dim, max(2, int(_BASIS_BYTES / (8 * products.dim))))
     nodes, weights = np.zeros((2, n_probes, steps))
-    together = max(1, min(products.width, int(_BASIS_BYTES / (8 * products.dim * steps))))
-    for start in range(0, n_probes, together):
-        number = min(together, n_probes - start)
+    at_once = max(1, min(products.width, int(_BASIS_BYTES / (8 * products.dim * steps))))
+    for start in range(0, n_probes, at_once):
+        number = min(at_once, n_probes - start)
         for k, (diagonal, off) in enumerate(_tridiagonal(products, steps, number, rng), start):
             values, vectors = eigh_tridiagonal(diagonal, off)
             nodes[k, : len(values)] = values
@@ -97,24 +97,24 @@ def density(products: Products, n_probes: int, n_steps: int, rng: np.random.Gene
 def _tridiagonal(
     products: Products, steps: int, number: int, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Diagonal and off-diagonal of the Lanczos matrices from some random starts, whose products are taken together."""
+    """Diagonal and off-diagonal of the Lanczos matrices from some random starts, whose products are taken at_once."""
     basis = np.empty((number, steps, products.dim))
     for own in basis:
         vector = rng.standard_normal(products.dim)
         own[0] = vector / np.linalg.norm(vector)
     diagonals: list[list[float]] = [[] for _ in range(number)]
     offs: list[list[float]] = [[] for _ in range(number)]
-    going = list(range(number))
+    unfinished = list(range(number))
     for k in range(steps):
-        found = products.of(basis[going, k].T).T
-        for w, n in zip(found, list(going), strict=True):
+        found = products.of(basis[unfinished, k].T).T
+        for w, n in zip(found, list(unfinished), strict=True):
             diagonals[n].append(float(basis[n, k] @ w))
             norm = _next(basis[n], k, w)
             if norm == 0.0:
-                going.remove(n)
+                unfinished.remove(n)
             else:
                 offs[n].append(norm)
-        if not going:
+        if not unfinished:
             break
     return [(np.array(d), np.array(o)) for d, o in zip(diagonals, offs, strict=True)]
 
@@ -122,18 +122,18 @@ def _tridiagonal(
 def _next(basis: np.ndarray, k: int, w: np.ndarray) -> float:
     """Write the next vector into the basis; its norm, 0 where there is none."""
     size = float(np.linalg.norm(w))
-    known = basis[: k + 1]
+    previous = basis[: k + 1]
     if k + 1 == len(basis):
         return 0.0
     with one_blas_thread(load_scipy=False):
         # Nearly all of w lies along the last two vectors. Without that, one pass over the others leaves only
         # rounding, unless it takes much away again.
         for _ in range(2):
-            last = known[-2:]
+            last = previous[-2:]
             w = w - (last @ w) @ last
         norm = float(np.linalg.norm(w))
         for _ in range(3):
-            before, w = norm, w - (known @ w) @ known
+            before, w = norm, w - (previous @ w) @ previous
             norm = float(np.linalg.norm(w))
             if norm >= 0.7 * before:
                 break

@@ -54,7 +54,7 @@ class Directions:
                 yield k, self._direction(k, row)
                 k += 1
 
-    def together(self, width: int) -> Iterator[np.ndarray]:
+    def in_chunks(self, width: int) -> Iterator[np.ndarray]:
         """The same as (k, d), k at most ``width``."""
         kept: list[np.ndarray] = []
         for _, z in self:
@@ -73,20 +73,20 @@ class Directions:
         return direction
 
 
-def pairs_and_bends(
+def products_and_curvatures(
     chunks: list[np.ndarray], view: Directions, matrix: Any, products: Products, n_products: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """g_j^T z_k for all pairs, and z_k^T H z_k for the directions that are multiplied by H."""
     n = sum(map(len, chunks))
     pairs = np.empty((n, n))
-    bends = np.full(n, np.nan)
+    curvatures = np.full(n, np.nan)
     # Spread evenly over the gradients.
     taken = np.zeros(n, dtype=bool)
     taken[
         np.arange(n) if matrix is not None else np.linspace(0, n - 1, min(n, n_products), dtype=int)
     ] = True
     start = 0
-    for z in view.together(products.width):
+    for z in view.in_chunks(products.width):
         stop, first = start + len(z), 0
         with one_blas_thread(load_scipy=False):
             for chunk in chunks:
@@ -96,13 +96,17 @@ def pairs_and_bends(
         along = z[taken[start:stop]]
         if len(along):
             bent = products.of(along.T) if matrix is None else matrix @ along.T
-            bends[start:stop][taken[start:stop]] = np.einsum("kd,dk->k", along, bent)
+            curvatures[start:stop][taken[start:stop]] = np.einsum("kd,dk->k", along, bent)
         start = stop
-    return pairs, bends
+    return pairs, curvatures
 
 
 def parabola(
-    weights: np.ndarray, pairs: np.ndarray, bends: np.ndarray, halves: np.ndarray, method: Method
+    weights: np.ndarray,
+    pairs: np.ndarray,
+    curvatures: np.ndarray,
+    halves: np.ndarray,
+    method: Method,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Slope, curvature and slope / sqrt(curvature) for each set of weights, the first of equal ones."""
     allowed = 1.0 - np.eye(len(pairs))
@@ -111,9 +115,9 @@ def parabola(
         allowed *= halves[:, None] == halves[None, :]
     slopes = np.sum((weights @ (pairs * allowed)) * weights, axis=1)
     slopes /= np.sum((weights @ allowed) * weights, axis=1)
-    seen = np.isfinite(bends)
+    seen = np.isfinite(curvatures)
     totals = np.maximum(weights[:, seen].sum(axis=1), 1.0)
-    curves = weights[:, seen] @ bends[seen] / totals
+    curves = weights[:, seen] @ curvatures[seen] / totals
     with np.errstate(divide="ignore", invalid="ignore"):
         roots = np.where(curves > 0.0, slopes / np.sqrt(curves), np.inf)
     return slopes, curves, roots
@@ -134,12 +138,14 @@ def normal(values: np.ndarray, n: int) -> Estimate:
 
 
 def half_square(root: Estimate) -> Estimate:
+    """0.5 root^2 with the interval of its values."""
     ends = sorted([abs(root.low), abs(root.high)])
     low = 0.0 if root.low <= 0.0 <= root.high else ends[0]
     return Estimate(0.5 * root.value**2, 0.5 * low**2, 0.5 * ends[1] ** 2)
 
 
 def percentiles(values: np.ndarray) -> Estimate:
+    """The first value, with the 2.5 and 97.5 % quantiles of the others, which are from resampled gradients."""
     if not np.isfinite(values[0]):
         return UNKNOWN
     drawn = np.where(np.isnan(values[1:]), np.inf, values[1:])

@@ -12,15 +12,15 @@ from qpsim.measure.parabolas import UNKNOWN, Directions
 from qpsim.measure.record import Estimate, mean_estimate
 
 # Number of directions, and largest number of times that a step is doubled or halved.
-_FOLLOWED, _DOUBLED = 8, 6
+_N_DIRECTIONS, _MOST_DOUBLINGS = 8, 6
 
 
 def check_loss(loss: Callable[[np.ndarray], float], dim: int) -> None:
     """Raise MeasureError if the loss at the point is not a number, or differs at a second call."""
-    here, again = (value_of(loss, np.zeros(dim)) for _ in range(2))
-    if abs(here - again) > 1e-6 * max(abs(here), abs(again)):
+    first, second = (value_of(loss, np.zeros(dim)) for _ in range(2))
+    if abs(first - second) > 1e-6 * max(abs(first), abs(second)):
         raise MeasureError(
-            f"The loss is not deterministic: at one point it is {here:.10g} and then {again:.10g}; use the same "
+            f"The loss is not deterministic: at one point it is {first:.10g} and then {second:.10g}; use the same "
             "examples each time and switch dropout off."
         )
 
@@ -46,26 +46,26 @@ def value_of(loss: Callable[[np.ndarray], float], delta: np.ndarray) -> float:
 def realised(loss: Callable[[np.ndarray], float], view: Directions, step: float) -> Estimate:
     """The largest mean decrease over step sizes, along the first directions.
 
-    From the quadratic model's step, steps are doubled or halved until the decrease becomes smaller; then a search
-    between the neighbours of the best step finds it to a fourteenth.
+    From the quadratic model's step, steps are doubled or halved until the decrease becomes smaller. Then a search
+    between the neighbours of the best step finds it within a fourteenth of itself.
     """
     from scipy.optimize import minimize_scalar
 
     if not np.isfinite(step) or step == 0.0:
         return UNKNOWN
-    followed = next(view.together(_FOLLOWED))
-    here = value_of(loss, np.zeros(followed.shape[1]))
+    directions = next(view.in_chunks(_N_DIRECTIONS))
+    loss_at_point = value_of(loss, np.zeros(directions.shape[1]))
     found: dict[float, np.ndarray] = {}
 
     def rise(power: float) -> float:
         size = step * 2.0**power
-        found[power] = np.array([here - value_of(loss, -size * z) for z in followed])
+        found[power] = np.array([loss_at_point - value_of(loss, -size * z) for z in directions])
         mean = -found[power].mean()
         return float(mean) if np.isfinite(mean) else float("inf")
 
     rises = {power: rise(power) for power in (-1.0, 0.0, 1.0)}
     best = min(rises, key=rises.__getitem__)
-    while abs(best) < _DOUBLED and best in (min(rises), max(rises)):
+    while abs(best) < _MOST_DOUBLINGS and best in (min(rises), max(rises)):
         further = best + (1.0 if best > 0.0 else -1.0)
         rises[further] = rise(further)
         best = min(rises, key=rises.__getitem__)

@@ -13,7 +13,7 @@ import numpy as np
 
 from qpsim.errors import MeasureError
 from qpsim.files.plain import plain
-from qpsim.lazy import whole
+from qpsim.lazy import import_completely
 from qpsim.simulation.statistics import student_interval
 
 KIND = "measurement"
@@ -39,12 +39,12 @@ class Estimate(NamedTuple):
         return f"{self.value:.4g} [{self.low:.4g}, {self.high:.4g}]"
 
 
-def exactly(value: Any) -> Estimate:
+def exact_estimate(value: Any) -> Estimate:
     """A number without error."""
     return Estimate(float(value), float(value), float(value))
 
 
-def around(value: Any, standard_error: Any, degrees: int) -> Estimate:
+def student_estimate(value: Any, standard_error: Any, degrees: int) -> Estimate:
     """The 95 % interval of Student's t around an estimate."""
     interval = student_interval(float(value), float(standard_error), degrees)
     return Estimate(float(value), *interval)
@@ -53,7 +53,7 @@ def around(value: Any, standard_error: Any, degrees: int) -> Estimate:
 def mean_estimate(values: np.ndarray, factor: float = 1.0) -> Estimate:
     """The mean of independent values (n,) with its 95 % interval, the standard error times a factor."""
     n = len(values)
-    return around(values.mean(), factor * values.std(ddof=1) / np.sqrt(n), n - 1)
+    return student_estimate(values.mean(), factor * values.std(ddof=1) / np.sqrt(n), n - 1)
 
 
 class Measurement:
@@ -99,7 +99,7 @@ def axes_for(ax: Any) -> Any:
     """The axes to draw into, or new ones."""
     if ax is not None:
         return ax
-    figure = whole("matplotlib.figure").Figure(figsize=(3.4, 2.4), layout="constrained")
+    figure = import_completely("matplotlib.figure").Figure(figsize=(3.4, 2.4), layout="constrained")
     return figure.add_subplot()
 
 

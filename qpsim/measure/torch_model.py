@@ -66,12 +66,12 @@ def from_torch(
             raise MeasureError(f"loss(model(x), y) must be a tensor of one number, not {shown}.")
         return found.reshape(())
 
-    def moving() -> Any:
+    def trainable_copy() -> Any:
         return origin.clone().requires_grad_(True)
 
     def gradients() -> Iterator[np.ndarray]:
         for batch in data:
-            theta = moving()
+            theta = trainable_copy()
             (found,) = torch.autograd.grad(value(theta, batch), theta)
             yield found.cpu().numpy()[None]
 
@@ -83,7 +83,7 @@ def from_torch(
     def hvp(vector: np.ndarray) -> np.ndarray:
         v, total = as_tensor(vector), torch.zeros_like(origin)
         for batch in data:
-            theta = moving()
+            theta = trainable_copy()
             (slope,) = torch.autograd.grad(value(theta, batch), theta, create_graph=True)
             if slope.requires_grad:
                 total += torch.autograd.grad(slope @ v, theta)[0]

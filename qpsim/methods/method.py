@@ -47,11 +47,7 @@ class Rule(Declaration):
     def _checked(self, key: str, value: Any) -> float | bool:
         default = self.defaults[key]
         if isinstance(default, bool):
-            if not isinstance(value, bool):
-                raise MethodError(
-                    f"{self.name}: {key} is either True or False, not {checks.shown(value)}."
-                )
-            return value
+            return checks.flag(f"{self.name}: {key}", value, MethodError)
         if not isinstance(value, Real) or isinstance(value, bool):
             raise MethodError(f"{self.name}: {key} must be a number, not {checks.shown(value)}.")
         try:

@@ -114,10 +114,7 @@ def rule(
         raise MethodError(
             f"Rule {title!r}: closed_form_at_first_step is 'sign' or None, and only where closed_form is None."
         )
-    if not isinstance(equivariant, bool):
-        raise MethodError(
-            f"Rule {title!r}: equivariant is True or False, not {checks.shown(equivariant)}."
-        )
+    equivariant = checks.flag(f"Rule {title!r}: equivariant", equivariant, MethodError)
     if equivariant and (closed_form != "linear" or observes):
         raise MethodError(
             f"Rule {title!r}: only a rule of closed_form='linear' that observes nothing but the gradient "

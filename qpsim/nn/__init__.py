@@ -39,7 +39,7 @@ one's own travel if they are defined in a module, not at a prompt. Names are imp
 
 from typing import Any as _Any
 
-from qpsim.lazy import imported as _imported
+from qpsim.lazy import public_name as _public_name
 
 _PUBLIC = {
     # networks
@@ -105,7 +105,7 @@ __all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> _Any:
-    return _imported(__name__, _PUBLIC, name)
+    return _public_name(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

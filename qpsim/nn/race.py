@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qpsim import seeds
-from qpsim.measure.record import Estimate, around, mean_estimate
+from qpsim.measure.record import Estimate, mean_estimate, student_estimate
 from qpsim.nn.network import Network
 
 # Number of orders of minibatches on which the methods are compared; step sizes are chosen on another order.
@@ -144,4 +144,4 @@ def _log_ratio(sign: np.ndarray, gradient: np.ndarray) -> Estimate:
     # Both methods had the same orders, so that the differences are paired.
     shares = sign / means[0] - gradient / means[1]
     error = shares.std(ddof=1) / np.sqrt(len(shares))
-    return around(math.log(means[0] / means[1]), error, len(shares) - 1)
+    return student_estimate(math.log(means[0] / means[1]), error, len(shares) - 1)

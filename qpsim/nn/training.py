@@ -22,7 +22,7 @@ from qpsim.nn.data import Dataset
 from qpsim.nn.loop import Loop
 from qpsim.nn.network import Network
 from qpsim.nn.run import History, Run
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 
 __all__ = ["Trained", "train"]
 
@@ -166,11 +166,7 @@ def train(
                 saved = time.monotonic()
         if path is not None:
             files.save(path, loop, record)
-    provenance = {
-        **environment(),
-        "data": record,
-        "workers": loop.network.workers,
-        "resumed_at": taken or None,
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
+    provenance = provenance_since(
+        began, data=record, workers=loop.network.workers, resumed_at=taken or None
+    )
     return Trained(run, loop.history, loop.network, provenance)

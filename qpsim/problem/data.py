@@ -9,11 +9,15 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.execution.blas import one_blas_thread
+from qpsim.problem import noise
 from qpsim.problem.interface import Prepared
+from qpsim.problem.local import LocalModel
 from qpsim.problem.matrices import frozen, real_array, semidefinite, square_or_diagonal
 from qpsim.problem.quadratic_loss import QuadraticLoss
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -159,6 +163,17 @@ class DataProblem(QuadraticLoss):
         residuals = self._rows @ offset + self._residuals()
         return self._rows * residuals[:, None]
 
+    def gradient_std(self, theta: ArrayLike) -> Array:
+        """Standard deviation of the gradient of a random row at one theta (d,), shape (d,)."""
+        return np.asarray(self.row_gradients(theta).std(axis=0), float)
+
+    def gradient_mixture(self, theta: ArrayLike) -> Iterator[tuple[float, LocalModel, Array]]:
+        """The law of the gradient of a random row at one theta (d,): (1/n, model without noise, gradient) of each."""
+        gradients = self.row_gradients(theta)
+        model = LocalModel(gradients.mean(axis=0), self._hessian, noise.white(0.0))
+        for gradient in gradients:
+            yield 1.0 / self.n_rows, model, gradient
+
     def held_out_loss(self, theta: ArrayLike) -> Any:
         """Mean loss of the held-out rows at theta (..., d), shape (...).
 
@@ -224,15 +239,15 @@ class DataProblem(QuadraticLoss):
         """The arguments of the step loop."""
         from qpsim.kernels.data import RegressionProblem, SampleProblem
 
-        whole, rest = divmod(self.n_rows, batch_size)
-        batches = max(1, whole + (1 if rest and not self._drop_last else 0))
-        rest_of = (ORDERS.index(self._order), batch_size, batches)
+        n_full, rest = divmod(self.n_rows, batch_size)
+        n_batches = max(1, n_full + (1 if rest and not self._drop_last else 0))
+        minibatches = (ORDERS.index(self._order), batch_size, n_batches)
         matrix = np.array(self._hessian)
         if self._labels is not None:
             rows = np.array(self._rows)
-            return Prepared(RegressionProblem(matrix, rows, self._residuals(), *rest_of))
+            return Prepared(RegressionProblem(matrix, rows, self._residuals(), *minibatches))
         own = np.ascontiguousarray(self._centred() @ self._hessian)
-        return Prepared(SampleProblem(matrix, own, np.zeros(0), *rest_of))
+        return Prepared(SampleProblem(matrix, own, np.zeros(0), *minibatches))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values that, with :meth:`arrays`, describe the problem."""

@@ -44,9 +44,7 @@ def figure2(
     >>> gallery.figure2(dim=10)["structured", "haar", 4.0]
     <QuadraticProblem dense, dim=10, eigenvalues in [0.0571, 50.4], noise_std=4>
     """
-    from qpsim.seeds import seed_sequence
-
-    seed = seed_sequence(rng)
+    seed = seeds.seed_sequence(rng)
     problems = {}
     for spectrum in ("mild", "structured"):
         for basis in ("axis", "haar"):

@@ -129,5 +129,7 @@ def has_additive_noise(problem: Any) -> bool:
 
     The closed forms and recursions of :mod:`qpsim.theory` need it. A class of problems says so by an attribute
     ``has_additive_noise = True``; a class without the attribute, and whatever is no problem at all, counts as False.
+    For the moments of one step another class may have a method ``gradient_mixture(theta)`` instead, which gives the law
+    of a gradient as a mixture of Gaussian laws (see :meth:`qpsim.LeastSquares.gradient_mixture`).
     """
     return bool(getattr(problem, "has_additive_noise", False))

@@ -17,8 +17,10 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.execution.blas import one_blas_thread
+from qpsim.problem import noise
 from qpsim.problem.interface import Prepared
 from qpsim.problem.laws import Law
+from qpsim.problem.local import LocalModel
 from qpsim.problem.matrices import (
     check_coordinates,
     frozen,
@@ -31,6 +33,8 @@ from qpsim.problem.matrices import (
 from qpsim.problem.quadratic_loss import QuadraticLoss
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import ArrayLike, NDArray
 
     Array = NDArray[np.float64]
@@ -47,6 +51,9 @@ _NODES = (
     (0.999, 64),
     (1.0, 128),
 )
+# Spacing of the nodes in log w at B = 1 (see `_share_quadrature`), and the probability of a w below the first node.
+_SPACING = 0.35
+_LEFT_OUT = 1e-14
 # Largest label noise, so that its square is in the floating-point range.
 _LARGEST_STD = 1e50
 # Largest dimension for which a diagonal covariance may be converted to a matrix (3 gigabytes).
@@ -205,6 +212,21 @@ class LeastSquares(QuadraticLoss):
         own = self._given if self._is_diagonal else np.diagonal(self._given)
         return np.sqrt((v[..., None] * own + h * h) / self._batch_size)
 
+    def gradient_mixture(self, theta: ArrayLike) -> Iterator[tuple[float, LocalModel, Array]]:
+        """The law of a gradient at one theta (d,) as a mixture of Gaussian laws: (weight, model, mean (d,)) of each.
+
+        Given w ~ chi^2_B / B the mean gradient of B draws is Gaussian with mean w h and covariance
+        (w v / B) (K - h h^T / v), where h = K e and v is the residual's variance.
+        """
+        h, v = self.gradient(theta), float(self.residual_variance(theta))
+        if v == 0.0:
+            yield 1.0, LocalModel(h, self.hessian, noise.white(0.0)), h
+            return
+        free = self.covariance - np.outer(h, h) / v
+        for w, weight in zip(*_share_quadrature(self._batch_size), strict=True):
+            spread = noise.dense(0.5 * w * v / self._batch_size * (free + free.T))
+            yield weight, LocalModel(w * h, self.hessian, spread), w * h
+
     # -- the interface for simulations (qpsim.problem.interface.Problem) ---------------------------
 
     def lanes_are_independent(self, method: Any) -> bool:
@@ -301,6 +323,22 @@ def _dense_arguments(
         *_legendre_rules(),
         _series_table(k, tolerance) if method.closed_form is None else (),
     )
+
+
+def _share_quadrature(batch_size: int) -> tuple[Array, Array]:
+    """Nodes and weights for averages over w = chi^2_B / B, by the trapezoidal rule in log w.
+
+    Expectations of signs are as smooth as erf(c sqrt(w)) for any c: analytic within pi / 2 of the real axis of log w,
+    so that the error of the rule is exp(-pi^2 / spacing). For larger B the density is narrower, and so is the spacing.
+    """
+    from scipy.special import gammainccinv, gammaincinv, gammaln
+
+    half = 0.5 * batch_size
+    low, high = gammaincinv(half, _LEFT_OUT) / half, gammainccinv(half, 1e-3 * _LEFT_OUT) / half
+    spacing = _SPACING / np.sqrt(0.5 + half)
+    x = np.arange(np.log(low), np.log(high) + spacing, spacing)
+    weights = np.exp(half * np.log(half) - gammaln(half) + half * x - half * np.exp(x))
+    return np.exp(x), weights / weights.sum()
 
 
 @cache

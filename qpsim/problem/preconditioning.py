@@ -65,8 +65,8 @@ def preconditioned(problem: Quadratic, preconditioner: Any) -> Preconditioned:
         return Preconditioned(hessian, _scaled_noise(problem, root), root, inverse)
     covariance = root @ problem.noise.dense_matrix(problem) @ root
     return Preconditioned(
-        _even(root @ problem.dense_hessian() @ root),
-        _like(problem.noise, covariance),
+        _symmetric_part(root @ problem.dense_hessian() @ root),
+        _with_matrix(problem.noise, covariance),
         root,
         inverse,
     )
@@ -87,7 +87,7 @@ def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
         if problem.eigenvectors is None:
             return root, inverse
         v = problem.eigenvectors
-        return _even((v * root) @ v.T), _even((v * inverse) @ v.T)
+        return _symmetric_part((v * root) @ v.T), _symmetric_part((v * inverse) @ v.T)
     given = real_array(preconditioner, "The preconditioner")
     if given.shape == (problem.dim,):
         if not given.min() > 0.0:
@@ -106,7 +106,9 @@ def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
             f"The preconditioner must be positive definite, but its smallest eigenvalue is {values.min():.3g}."
         )
     root = np.sqrt(values)
-    return _even((vectors * root) @ vectors.T), _even((vectors / root) @ vectors.T)
+    return _symmetric_part((vectors * root) @ vectors.T), _symmetric_part(
+        (vectors / root) @ vectors.T
+    )
 
 
 def _scaled_noise(problem: Quadratic, root: Array) -> Noise:
@@ -119,13 +121,13 @@ def _scaled_noise(problem: Quadratic, root: Array) -> Noise:
     unit = noise.unit_covariance(problem)
     if unit.ndim == 1:
         return replace(noises.diagonal(root**2 * unit), level=noise.level, law=noise.law)
-    return _like(noise, root[:, None] * noise.matrix(problem) * root[None, :])
+    return _with_matrix(noise, root[:, None] * noise.matrix(problem) * root[None, :])
 
 
-def _like(noise: Noise, matrix: Array) -> Noise:
+def _with_matrix(noise: Noise, matrix: Array) -> Noise:
     """A noise with the matrix C = ``matrix`` and the law of ``noise``."""
-    return replace(noises.dense(_even(matrix)), law=noise.law)
+    return replace(noises.dense(_symmetric_part(matrix)), law=noise.law)
 
 
-def _even(matrix: Array) -> Array:
+def _symmetric_part(matrix: Array) -> Array:
     return 0.5 * (matrix + matrix.T)

@@ -20,16 +20,17 @@ import numpy as np
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.stopping import stop_flag, stop_requested
 from qpsim.problem.interface import Prepared
-from qpsim.simulation.plan import BLOCK_SIZE, Plan
-from qpsim.simulation.step_check import Sums, is_wanted, next_look
+from qpsim.simulation.plan import BLOCK_SIZE, LANES_AT_ONCE, Plan
+from qpsim.simulation.step_check import StepTest, is_needed, next_tested_step
 from qpsim.simulation.stepsize import optimal
 from qpsim.theory.averaging import Average
 
 # BLAS computes the last columns of a product by another kernel, with other rounding, if they do not fill a vector. A
 # block with matrix products therefore has a multiple of so many lanes.
 _LANES_OF_A_VECTOR = 16
-# Without matrix products the width is a matter of speed only: a single lane costs as much as three in a vector.
-_LANES_AT_ONCE, _FEW_LANES = 8, 2
+# Without matrix products the number of lanes is a matter of speed only. Blocks are filled up to whole vectors, but for
+# so few lanes that they are quicker one by one.
+_FEW_LANES = 2
 # Number of coordinate updates in a chunk of steps, about a tenth of a second. Between chunks a run can be stopped.
 _CHUNK_ELEMENTS = 1 << 24
 # The least number of steps in a chunk.
@@ -41,7 +42,10 @@ _QUICK_SECONDS, _SLOW_SECONDS = 0.05, 0.2
 
 
 class Block(NamedTuple):
-    """Record of one block; arrays have the axes (step, lane), as in the kernels."""
+    """Record of one block, in arrays (step, lane) as in the kernels; theta is (step, coordinate, lane).
+
+    ``first`` is the number of the block's first replicate; what is not recorded is None.
+    """
 
     first: int
     losses: np.ndarray
@@ -49,7 +53,7 @@ class Block(NamedTuple):
     errors: np.ndarray | None
     theta: np.ndarray | None
     averaged: np.ndarray | None
-    check: Sums = Sums()
+    step_test: StepTest = StepTest()
 
 
 @dataclass
@@ -83,11 +87,14 @@ class Interrupted(Exception):
     """A block was stopped; its partial result must not be used."""
 
 
+# Prepared problems, by the token of their plan.
 _prepared: dict[str, Prepared] = {}
 _lock = threading.Lock()
 # Types of arguments with which kernels have been called, and a lock for calls with new types.
-_called: set[Any] = set()
-_calling = threading.Lock()
+_called_types: set[Any] = set()
+_first_call_lock = threading.Lock()
+# Functions to call between chunks of steps, by a plan's token and the process.
+_watchers: dict[tuple[str, int], Callable[[int, BlockState], None]] = {}
 
 
 def forget(token: str) -> None:
@@ -95,9 +102,6 @@ def forget(token: str) -> None:
     with _lock:
         _prepared.pop(token, None)
     _watchers.pop((token, os.getpid()), None)
-
-
-_watchers: dict[tuple[str, int], Callable[[int, BlockState], None]] = {}
 
 
 def watch(token: str, watcher: Callable[[int, BlockState], None]) -> None:
@@ -143,74 +147,74 @@ def _run(plan: Plan, first: int, count: int, state: BlockState | None) -> Block:
     stop = stop_flag()
 
     def advance(window: slice, offset: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        lanes = Lanes(offset, here.states, here.stream, here.diverged)
+        lanes = Lanes(offset, current.states, current.stream, current.diverged)
         steps = Steps(window.start, policy.code, policy.given[window], moments_for, stop)
         after = slice(window.start + 1, window.stop + 1)
-        record = Record(here.losses[after], here.steps[window], here.errors[window])
+        record = Record(current.losses[after], current.steps[window], current.errors[window])
         if by_coordinate:
             return diagonal.advance(hyper, problem, lanes, steps, record)
         return coupled.advance(hyper, problem, prepared.n_normals, lanes, gradient, steps, record)
 
     def evaluate(offset: np.ndarray, gradient: np.ndarray) -> np.ndarray:
         """Excess loss (lanes,) at an offset from the optimum; coupled problems write the gradient there."""
-        loss = np.empty(here.diverged.size)
+        loss = np.empty(current.diverged.size)
         if by_coordinate:
             diagonal.excess_loss(problem.eigenvalues, offset, loss)
             return loss
-        return advance(slice(here.t, here.t), offset, gradient)
+        return advance(slice(current.t, current.t), offset, gradient)
 
     with _first_call(hyper, problem, plan.dtype, moments_for) as is_first:
-        here = _start(plan, first, count, basis) if state is None else state
-        gradient = np.empty((0, 0) if by_coordinate else here.offset.shape)
-        loss = evaluate(here.offset, gradient)
+        current = _start(plan, first, count, basis) if state is None else state
+        gradient = np.empty((0, 0) if by_coordinate else current.offset.shape)
+        loss = evaluate(current.offset, gradient)
         if state is None:
-            record_loss(loss, here.diverged, here.losses[0])
-            _record_theta(plan, here, basis)
+            record_loss(loss, current.diverged, current.losses[0])
+            _record_theta(plan, current, basis)
             if plan.average is not None:
-                here.average[:] = here.offset
-                here.averaged[0] = here.losses[0]
+                current.average[:] = current.offset
+                current.averaged[0] = current.losses[0]
         if is_first:
-            advance(slice(here.t, here.t), here.offset, gradient)
-    length = _chunk_length(plan, here.losses.shape[1])
-    check, checks_steps = Sums(), is_wanted(plan)
-    while here.t < plan.n_steps:
+            advance(slice(current.t, current.t), current.offset, gradient)
+    length = _chunk_length(plan, current.losses.shape[1])
+    step_test, tests_steps = StepTest(), is_needed(plan)
+    while current.t < plan.n_steps:
         if stop_requested():
             raise Interrupted
         began = time.perf_counter()
-        end = _chunk_end(plan, here.t, length)
-        looks = checks_steps and next_look(here.t) == here.t
-        if looks:
-            end, before = here.t + 1, here.offset.copy()
-        elif checks_steps:
-            end = min(end, next_look(here.t))
-        advance(slice(here.t, end), here.offset, gradient)
+        end = _chunk_end(plan, current.t, length)
+        is_tested = tests_steps and next_tested_step(current.t) == current.t
+        if is_tested:
+            end, moved_by = current.t + 1, current.offset.copy()
+        elif tests_steps:
+            end = min(end, next_tested_step(current.t))
+        advance(slice(current.t, end), current.offset, gradient)
         if stop[0]:
             raise Interrupted
-        here.t = end
-        if looks:
-            before -= here.offset
-            of_step = evaluate(before, np.empty_like(before))
-            was, now = here.losses[end - 1, :count], here.losses[end, :count]
-            check = check.with_step(was, now, of_step[:count])
-        _record_theta(plan, here, basis)
+        current.t = end
+        if is_tested:
+            moved_by -= current.offset
+            loss_of_step = evaluate(moved_by, np.empty_like(moved_by))
+            before, after = current.losses[end - 1, :count], current.losses[end, :count]
+            step_test = step_test.with_step(before, after, loss_of_step[:count])
+        _record_theta(plan, current, basis)
         if plan.average is not None:
-            _follow_average(plan.average, here)
-            value = evaluate(here.average, np.empty_like(here.average))
+            _update_average(plan.average, current)
+            value = evaluate(current.average, np.empty_like(current.average))
             # An average may overflow before the iterate does; its lane goes on all the same.
-            record_loss(value, here.diverged.copy(), here.averaged[here.t])
+            record_loss(value, current.diverged.copy(), current.averaged[current.t])
         watcher = _watchers.get((plan.token, os.getpid()))
         if watcher is not None:
-            watcher(first, here)
-        if plan.uses_series and not looks:
+            watcher(first, current)
+        if plan.uses_series and not is_tested:
             length = _next_length(length, time.perf_counter() - began)
     return Block(
         first,
-        here.losses[:, :count],
-        here.steps[:, :count] if plan.keep_step_size else None,
-        here.errors[:, :count] if plan.uses_series else None,
-        here.theta[:, :, :count] if plan.theta_steps else None,
-        here.averaged[:, :count] if plan.average is not None else None,
-        check,
+        current.losses[:, :count],
+        current.steps[:, :count] if plan.keep_step_size else None,
+        current.errors[:, :count] if plan.uses_series else None,
+        current.theta[:, :, :count] if plan.theta_steps else None,
+        current.averaged[:, :count] if plan.average is not None else None,
+        step_test,
     )
 
 
@@ -222,12 +226,12 @@ def _first_call(*arguments: Any) -> Iterator[bool]:
     compilation may take a minute on a busy machine; Ctrl-C ends it.
     """
     kinds = _kinds(arguments)
-    if kinds in _called:
+    if kinds in _called_types:
         yield False
         return
-    with _calling:
+    with _first_call_lock:
         yield True
-        _called.add(kinds)
+        _called_types.add(kinds)
 
 
 def _kinds(value: Any) -> Any:
@@ -245,7 +249,7 @@ def _start(plan: Plan, first: int, count: int, basis: np.ndarray | None) -> Bloc
     if basis is not None or not plan.lanes_are_independent:
         lanes = -(-count // _LANES_OF_A_VECTOR) * _LANES_OF_A_VECTOR
     elif count > _FEW_LANES:
-        lanes = -(-count // _LANES_AT_ONCE) * _LANES_AT_ONCE
+        lanes = -(-count // LANES_AT_ONCE) * LANES_AT_ONCE
     return BlockState(
         t=0,
         offset=_initial_offset(plan, first, count, lanes, basis),
@@ -309,20 +313,20 @@ def _chunk_end(plan: Plan, t: int, length: int) -> int:
     return min([t + length, plan.n_steps, *plan.theta_steps[following : following + 1]])
 
 
-def _record_theta(plan: Plan, here: BlockState, basis: np.ndarray | None) -> None:
-    if here.t not in plan.theta_steps:
+def _record_theta(plan: Plan, current: BlockState, basis: np.ndarray | None) -> None:
+    if current.t not in plan.theta_steps:
         return
-    offset = here.offset if basis is None else _product(basis, here.offset)
-    k = plan.theta_steps.index(here.t)
-    here.theta[k] = plan.problem.optimum[:, None] + offset
-    here.theta[k][:, here.diverged != 0] = np.inf
+    offset = current.offset if basis is None else _product(basis, current.offset)
+    k = plan.theta_steps.index(current.t)
+    current.theta[k] = plan.problem.optimum[:, None] + offset
+    current.theta[k][:, current.diverged != 0] = np.inf
 
 
-def _follow_average(average: Average, here: BlockState) -> None:
-    """Add the iterate after step here.t to the average."""
-    kept = average.kept(here.t)
-    here.average *= kept
-    here.average += (1.0 - kept) * here.offset
+def _update_average(average: Average, current: BlockState) -> None:
+    """Add the iterate after step current.t to the average."""
+    kept = average.kept(current.t)
+    current.average *= kept
+    current.average += (1.0 - kept) * current.offset
 
 
 def _prepare(plan: Plan) -> Prepared:

@@ -1,6 +1,6 @@
 """Checkpoints: the states of all blocks of a simulation in one file, from which the run can be continued.
 
-About every tenth of a second a block calls :meth:`Checkpoint.note` with its state (:mod:`qpsim.simulation.block`). At
+About every tenth of a second a block calls :meth:`Checkpoint.store` with its state (:mod:`qpsim.simulation.block`). At
 intervals these states and the finished blocks are written to one file with a checksum, atomically. The continued run
 has the same bits as an uninterrupted one, on any workers.
 """
@@ -52,14 +52,14 @@ class Checkpoint:
         self.path = checks.path("checkpoint", path, FileError)
         self.every = checks.number("checkpoint_every", every, SimulationError, "[0, inf)")
         self._lock = threading.Lock()
-        self._points: dict[int, BlockState] = {}
-        self._noted: dict[int, float] = {}
-        self._written = 0.0
+        self._states: dict[int, BlockState] = {}
+        self._stored_at: dict[int, float] = {}
+        self._written_at = 0.0
         self._n_steps = 0
         self._digest = ""
 
     def open(self, plan: Plan) -> dict[int, BlockState]:
-        """BlockStates of the file, by a block's first replicate; none if there is no file.
+        """The states in the file, by a block's first replicate; none if there is no file.
 
         Raises
         ------
@@ -67,39 +67,39 @@ class Checkpoint:
             The file is damaged, another simulation's, or cannot be written.
         """
         self._n_steps, self._digest = plan.n_steps, digest(plan)
-        self._written = time.monotonic()
+        self._written_at = time.monotonic()
         check_file(self.path)
-        self._points = _read(self.path, plan, self._digest) if self.path.exists() else {}
-        return {first: point.copy() for first, point in self._points.items()}
+        self._states = _read(self.path, plan, self._digest) if self.path.exists() else {}
+        return {first: state.copy() for first, state in self._states.items()}
 
-    def note(self, first: int, point: BlockState) -> None:
+    def store(self, first: int, state: BlockState) -> None:
         """Store the state of a block, if it is time to; called by the block's thread."""
         now = time.monotonic()
-        finished = point.t == self._n_steps
-        if not finished and now - self._noted.get(first, self._written) < self.every:
+        finished = state.t == self._n_steps
+        if not finished and now - self._stored_at.get(first, self._written_at) < self.every:
             return
-        copy = point.copy()
+        copy = state.copy()
         with self._lock:
-            self._points[first], self._noted[first] = copy, now
-            if now - self._written >= self.every:
-                self._written = now
+            self._states[first], self._stored_at[first] = copy, now
+            if now - self._written_at >= self.every:
+                self._written_at = now
                 self._write()
 
-    def finish(self, block: Block) -> None:
+    def store_finished(self, block: Block) -> None:
         """Store a finished block, which may come from another process."""
-        known = self._points.get(block.first)
-        if known is None or known.t < self._n_steps:
+        stored = self._states.get(block.first)
+        if stored is None or stored.t < self._n_steps:
             lanes, nothing = block.losses.shape[1], np.zeros((0, 0))
             steps = np.zeros((0, lanes)) if block.steps is None else block.steps
             errors = np.zeros((0, lanes)) if block.errors is None else block.errors
             theta = np.zeros((0, 0, lanes)) if block.theta is None else block.theta
             averaged = np.zeros((0, 0)) if block.averaged is None else block.averaged
-            point = BlockState(
+            state = BlockState(
                 self._n_steps,
                 *(nothing, nothing, nothing, nothing),
                 *(block.losses, steps, errors, theta, nothing, averaged),
             )
-            self.note(block.first, point)
+            self.store(block.first, state)
 
     def close(self) -> None:
         """Write the file a last time."""
@@ -108,11 +108,11 @@ class Checkpoint:
 
     def _write(self) -> None:
         arrays = {
-            f"{first}.{name}": getattr(point, name)
-            for first, point in sorted(self._points.items())
+            f"{first}.{name}": getattr(state, name)
+            for first, state in sorted(self._states.items())
             for name in _ARRAYS
         }
-        at = {str(first): point.t for first, point in sorted(self._points.items())}
+        at = {str(first): state.t for first, state in sorted(self._states.items())}
         try:
             write_bytes(
                 self.path,
@@ -153,43 +153,43 @@ def _read(path: Path, plan: Plan, expected: str) -> dict[int, BlockState]:
             "give another place."
         )
     try:
-        points: dict[int, Any] = {}
+        states: dict[int, Any] = {}
         for name, t in header["at"].items():
             first = int(name)
             kept: dict[str, Any] = {field: arrays[f"{name}.{field}"] for field in _ARRAYS}
-            points[first] = BlockState(int(t), **kept)
-            _check(plan, first, points[first])
-        return points
+            states[first] = BlockState(int(t), **kept)
+            _check(plan, first, states[first])
+        return states
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         raise FileError(f"{path} is no complete checkpoint ({error}).") from None
 
 
-def _check(plan: Plan, first: int, point: BlockState) -> None:
+def _check(plan: Plan, first: int, state: BlockState) -> None:
     """Check the shapes of a loaded state, since kernels do not check them."""
     counts = dict(plan.blocks())
-    if first not in counts or not 0 <= point.t <= plan.n_steps:
-        raise ValueError(f"block {first} at step {point.t}")
-    lanes, dim, n = point.losses.shape[1], plan.problem.dim, plan.n_steps
+    if first not in counts or not 0 <= state.t <= plan.n_steps:
+        raise ValueError(f"block {first} at step {state.t}")
+    lanes, dim, n = state.losses.shape[1], plan.problem.dim, plan.n_steps
     shapes: dict[str, tuple[int, ...]] = {"losses": (n + 1, lanes)}
     if plan.theta_steps:
         shapes["theta"] = (len(plan.theta_steps), dim, lanes)
-    if plan.keep_step_size or point.t < n:
+    if plan.keep_step_size or state.t < n:
         shapes["steps"] = (n, lanes)
-    if plan.uses_series or point.t < n:
+    if plan.uses_series or state.t < n:
         shapes["errors"] = (n, lanes)
     if plan.average is not None:
         shapes["averaged"] = (n + 1, lanes)
-    if point.t < n:
+    if state.t < n:
         shapes["average"] = (dim, lanes if plan.average is not None else 0)
         shapes["offset"] = (dim, lanes)
         shapes["states"] = (len(plan.method.state_names), dim, lanes)
         shapes["stream"] = (4, lanes)
         shapes["diverged"] = (lanes,)
     kinds = {"stream": np.dtype(np.uint64), "diverged": np.dtype(np.uint8)}
-    if point.t < n:
+    if state.t < n:
         kinds |= dict.fromkeys(("offset", "states"), np.dtype(plan.dtype))
     for name, shape in shapes.items():
-        array = getattr(point, name)
+        array = getattr(state, name)
         if array.shape != shape or array.dtype != kinds.get(name, np.dtype(float)):
             raise ValueError(f"{name} of block {first} has shape {array.shape}")
     if lanes < counts[first]:

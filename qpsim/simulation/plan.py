@@ -29,12 +29,12 @@ DTYPES = ("float64", "float32")
 BLOCK_SIZE = 64
 # Largest number of coordinates x lanes in one array of a block; larger problems get fewer lanes.
 _BLOCK_ELEMENTS = 1 << 23
-# Lanes in one vector.
-_LANES_AT_ONCE = 8
+# Lanes that one vector instruction processes: a block has a multiple of so many, where that is possible.
+LANES_AT_ONCE = 8
 # Numbers of a block that fit into the L2 cache, and the least number of blocks for each worker: with fewer, the other
 # workers wait while one runs the last block.
 _CACHED_ELEMENTS = 80_000
-_TURNS = 4
+_BLOCKS_PER_WORKER = 4
 # Coordinate updates of a block that take ten times as long as starting it.
 _LEAST_UPDATES = 1 << 22
 
@@ -51,15 +51,31 @@ def block_size(dim: int) -> int:
     (64, 8)
     """
     size = max(1, min(BLOCK_SIZE, _BLOCK_ELEMENTS // dim))
-    return size if size < _LANES_AT_ONCE else size // _LANES_AT_ONCE * _LANES_AT_ONCE
+    return size if size < LANES_AT_ONCE else size // LANES_AT_ONCE * LANES_AT_ONCE
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
     """Everything that a worker needs, checked: plain arrays and values that can be pickled.
 
-    ``theta0`` has shape (d,) or (replicates, d), its first row being that of replicate
-    ``theta0_from``; ``theta_steps`` is sorted.
+    Attributes
+    ----------
+    problem, method, policy, n_steps, n_replicates, batch_size, tolerance, dtype
+        The arguments of :func:`qpsim.simulate`, checked and in one form.
+    theta0 : ndarray, shape (d,) or (replicates, d)
+        Starting points; the first row is that of replicate ``theta0_from``.
+    seed : SeedSequence
+        Replicate k draws from its k-th child.
+    block_size : int
+        Replicates of one block, if blocks are not joined (:meth:`blocks`).
+    keep_step_size : bool
+        Whether step sizes are recorded.
+    theta_steps : tuple of int
+        Steps after which theta is recorded, in ascending order.
+    token : str
+        A name of this plan, under which a worker keeps the prepared problem.
+    average : Average or None
+        The average of the iterates whose loss is recorded.
     """
 
     problem: Problem
@@ -79,8 +95,8 @@ class Plan:
     theta0_from: int = 0
     average: Average | None = None
 
-    def share(self, first: int, count: int) -> Plan:
-        """The plan with the starting points of one block only, to be sent to a worker."""
+    def for_block(self, first: int, count: int) -> Plan:
+        """The plan with the starting points of the block's replicates only, to be sent to a worker."""
         if self.theta0.ndim == 1:
             return self
         return replace(self, theta0=self.theta0[first : first + count], theta0_from=first)
@@ -111,7 +127,7 @@ class Plan:
             numbers = self.problem.dim * (1 + len(self.method.state_names))
             while 2 * size * numbers <= _CACHED_ELEMENTS:
                 small = size * self.problem.dim * self.n_steps < _LEAST_UPDATES
-                if 2 * size * workers * (1 if small else _TURNS) > self.n_replicates:
+                if 2 * size * workers * (1 if small else _BLOCKS_PER_WORKER) > self.n_replicates:
                     break
                 size *= 2
         for first in range(0, self.n_replicates, size):
@@ -138,14 +154,14 @@ def make_plan(
             "A simulation needs a problem, such as a qpsim.QuadraticProblem, not "
             f"{type(problem).__name__}."
         )
-    moving = find_method(method)
-    try_rule(moving.rule, moving.hyper)
+    chosen = find_method(method)
+    try_rule(chosen.rule, chosen.hyper)
     n_steps = checks.count("n_steps", n_steps, SimulationError)
     n_replicates = checks.count("n_replicates", n_replicates, SimulationError)
     batch_size = checks.count("batch_size", batch_size, SimulationError)
-    if moving.observes == "variance_estimate" and batch_size < 2:
+    if chosen.observes == "variance_estimate" and batch_size < 2:
         raise MethodError(
-            f"{moving.name} estimates the variance within a minibatch, which takes a batch_size of "
+            f"{chosen.name} estimates the variance within a minibatch, which takes a batch_size of "
             f"at least 2, not {batch_size}."
         )
     tolerance = checks.number("tolerance", tolerance, SimulationError, "(0, 1)")
@@ -155,16 +171,16 @@ def make_plan(
         policy = replace(policy, code=resolve("line-search", 1).code)
     start = starting_points(theta0, problem, n_replicates)
     kept, theta_steps, average = _records(record, n_steps)
-    problem.check_simulation(moving, policy, int(batch_size))
-    precision = _precision(dtype, problem, moving, start)
+    problem.check_simulation(chosen, policy, int(batch_size))
+    precision = _precision(dtype, problem, chosen, start)
     seed = seed_sequence(rng)
     if policy.name == planned.NAME:
-        policy = planned.planned(policy, problem, moving, start, batch_size)
-    if moving.closed_form != "linear":
+        policy = planned.planned(policy, problem, chosen, start, batch_size)
+    if chosen.closed_form != "linear":
         _warn_of_sign_vector(start - problem.optimum)
     return Plan(
         problem=problem,
-        method=moving,
+        method=chosen,
         policy=policy,
         n_steps=n_steps,
         n_replicates=n_replicates,
@@ -219,16 +235,16 @@ def starting_points(theta0: Any, problem: Problem, n_replicates: int) -> np.ndar
     return start
 
 
-def _precision(dtype: Any, problem: Problem, moving: Method, start: np.ndarray) -> str:
+def _precision(dtype: Any, problem: Problem, chosen: Method, start: np.ndarray) -> str:
     """The checked name of the precision of this simulation."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
     if name not in DTYPES:
         raise SimulationError(f"dtype must be 'float64' or 'float32', not {checks.shown(dtype)}.")
     if name == "float64":
         return name
-    if not problem.runs_by_coordinate(moving):
+    if not problem.runs_by_coordinate(chosen):
         raise SimulationError(
-            f"{moving.name} on a dense Hessian is simulated in float64 only; float32 takes a diagonal "
+            f"{chosen.name} on a dense Hessian is simulated in float64 only; float32 takes a diagonal "
             "Hessian, or a method that commutes with rotations, such as sgd."
         )
     largest = float(np.abs(start - problem.optimum).max())
@@ -262,16 +278,16 @@ def _records(record: Any, n_steps: int) -> tuple[set[str], tuple[int, ...], Aver
         return kept, (), average
     steps = range(n_steps + 1) if theta is True else theta
     try:
-        chosen = sorted({index(step) for step in steps})
+        kept_steps = sorted({index(step) for step in steps})
     except TypeError:
         raise SimulationError(
             f"The steps at which theta is recorded must be whole numbers, not {checks.shown(theta)}."
         ) from None
-    if not chosen or chosen[0] < 0 or chosen[-1] > n_steps:
+    if not kept_steps or kept_steps[0] < 0 or kept_steps[-1] > n_steps:
         raise SimulationError(
             f"The steps at which theta is recorded must lie in 0 to {n_steps}, not {checks.shown(theta)}."
         )
-    return kept, tuple(chosen), average
+    return kept, tuple(kept_steps), average
 
 
 def _warn_of_sign_vector(error: np.ndarray) -> None:

@@ -203,12 +203,10 @@ class Result:
             "replicate": np.arange(self.n_replicates),
             "step": np.arange(self.n_steps + 1),
         }
-        if self.step_size is not None:
-            data["step_size"] = (("replicate", "taken_step"), self.step_size)
-            coords["taken_step"] = np.arange(1, self.n_steps + 1)
-        if self.moment_error is not None:
-            data["moment_error"] = (("replicate", "taken_step"), self.moment_error)
-            coords["taken_step"] = np.arange(1, self.n_steps + 1)
+        for name in ("step_size", "moment_error"):
+            if getattr(self, name) is not None:
+                data[name] = (("replicate", "taken_step"), getattr(self, name))
+                coords["taken_step"] = np.arange(1, self.n_steps + 1)
         if self.theta is not None:
             data["theta"] = (AXES["theta"], self.theta)
             coords["kept_step"] = np.array(self.theta_steps)

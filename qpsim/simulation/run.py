@@ -39,7 +39,7 @@ from qpsim.simulation.checkpoint import Checkpoint
 from qpsim.simulation.memory import check_memory
 from qpsim.simulation.plan import Plan, make_plan
 from qpsim.simulation.result import Result
-from qpsim.simulation.step_check import Sums, warn_of_draws
+from qpsim.simulation.step_check import StepTest, warn_of_draws
 from qpsim.simulation.stepsize import StepSize, planned
 
 
@@ -149,8 +149,8 @@ def simulate(
         dtype=dtype,
         record=record,
     )
-    kept = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_every)
-    return run_plan(plan, workers, kept)
+    file = None if checkpoint is None else Checkpoint(checkpoint, checkpoint_every)
+    return run_plan(plan, workers, file)
 
 
 def rerun(result: Result, workers: int | Executor | None = None) -> Result:
@@ -184,7 +184,7 @@ def run_plan(
     states = {}
     if checkpoint is not None:
         states = checkpoint.open(plan)
-        blocks.watch(plan.token, checkpoint.note)
+        blocks.watch(plan.token, checkpoint.store)
     with threads(workers) as pool, one_blas_thread():
         # A checkpoint stores blocks by their first replicate, so that the blocks must not depend on the workers.
         spans = list(plan.blocks(1 if checkpoint is not None else pool.width))
@@ -200,12 +200,12 @@ def run_plan(
         # A single block runs in this thread, unless its steps may take long: Python handles Ctrl-C only in the main
         # thread and only between kernels.
         is_quick = len(spans) == 1 and not plan.uses_series
-        place = in_this_thread() if own_threads and is_quick else pool
-        check = Sums()
-        for block in _completed(plan, spans, states, place):
-            check += block.check
+        block_pool = in_this_thread() if own_threads and is_quick else pool
+        step_test = StepTest()
+        for block in _completed(plan, spans, states, block_pool):
+            step_test += block.step_test
             if checkpoint is not None:
-                checkpoint.finish(block)
+                checkpoint.store_finished(block)
             rows = slice(block.first, block.first + block.losses.shape[1])
             losses[rows] = block.losses.T
             if steps is not None and block.steps is not None:
@@ -219,10 +219,10 @@ def run_plan(
                 averaged[rows] = block.averaged.T
     if checkpoint is not None:
         checkpoint.close()
-    _warn_of_standing_still(plan)
+    _warn_of_start_at_optimum(plan)
     _warn_of_divergence(plan, losses)
     _warn_of_imprecision(plan, errors)
-    warn_of_draws(plan, check)
+    warn_of_draws(plan, step_test)
     provenance = {
         **environment(),
         "seed_entropy": plan.seed.entropy,
@@ -243,7 +243,7 @@ def _completed(
 ) -> Iterator[blocks.Block]:
     """The blocks, in the order in which they finish."""
     # A worker receives only the part of the plan for its block.
-    tasks = ((span, (plan.share(*span), *span, states.get(span[0]))) for span in spans)
+    tasks = ((span, (plan.for_block(*span), *span, states.get(span[0]))) for span in spans)
     try:
         with (
             progress.bar(plan.method.name, len(spans)) as bar,
@@ -269,7 +269,7 @@ def _outcome(plan: Plan, future: Future[blocks.Block]) -> blocks.Block:
         ) from error
 
 
-def _warn_of_standing_still(plan: Plan) -> None:
+def _warn_of_start_at_optimum(plan: Plan) -> None:
     chooses = not plan.policy.is_given or plan.policy.name == planned.NAME
     if chooses and bool((plan.theta0 == plan.problem.optimum).all()):
         warnings.warn(
@@ -283,14 +283,14 @@ def _warn_of_standing_still(plan: Plan) -> None:
 def _warn_of_divergence(plan: Plan, losses: np.ndarray) -> None:
     # A diverged replicate stays +inf, so that the last step is enough. Steps are searched one at a time, to avoid a
     # copy of a large record.
-    gone = int(np.isinf(losses[:, -1]).sum())
-    if gone:
+    n_diverged = int(np.isinf(losses[:, -1]).sum())
+    if n_diverged:
         first = next(k for k in range(losses.shape[1]) if np.isinf(losses[:, k]).any())
         cause = f"its {plan.policy.name} step size is too large"
         if first == 0:
             cause = "theta0 is too far from the optimum for its loss to be a finite number"
         warnings.warn(
-            f"{plan.method.name} diverged in {gone} of {plan.n_replicates} replicates, first at "
+            f"{plan.method.name} diverged in {n_diverged} of {plan.n_replicates} replicates, first at "
             f"step {first}; {cause}.",
             DivergenceWarning,
             stacklevel=4,

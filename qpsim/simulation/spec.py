@@ -90,27 +90,28 @@ class Experiment:
         """
         if checkpoint_every is not None and self.out is None:
             raise SpecError("Checkpoints need a folder to be kept in; give 'out'.")
-        places: dict[str, Path] = {}
+        paths: dict[str, Path] = {}
         if self.out is not None:
             check_writable(self.out)
-            places = {label: self.out / f"{keys.file_name(label)}.npz" for label in self.plans}
-            for place in (*places.values(), self.out / "summary.json"):
-                check_file(place)
-        kept: dict[str, Checkpoint] = {}
+            paths = {label: self.out / f"{keys.file_name(label)}.npz" for label in self.plans}
+            for path in (*paths.values(), self.out / "summary.json"):
+                check_file(path)
+        checkpoints: dict[str, Checkpoint] = {}
         if checkpoint_every is not None:
-            for label, place in places.items():
-                way_back = check_file(place.with_suffix(".checkpoint"))
-                kept[label] = Checkpoint(way_back, checkpoint_every)
+            for label, path in paths.items():
+                file = check_file(path.with_suffix(".checkpoint"))
+                checkpoints[label] = Checkpoint(file, checkpoint_every)
+        if workers is None:
+            workers = self.workers
         results = {}
         for label, plan in self.plans.items():
-            running = self.workers if workers is None else workers
-            results[label] = run_plan(plan, running, kept.get(label))
+            results[label] = run_plan(plan, workers, checkpoints.get(label))
             # Saved immediately, so that an error in a later method does not lose this result.
             if self.out is not None:
-                results[label].save(places[label])
+                results[label].save(paths[label])
         if self.out is not None:
             write_json(self.out / "summary.json", summary(results))
-        for checkpoint in kept.values():
+        for checkpoint in checkpoints.values():
             checkpoint.path.unlink(missing_ok=True)
         return results
 
@@ -140,8 +141,8 @@ def read(path: str | os.PathLike[str], **overrides: Any) -> Experiment:
     if "out" in given:
         given["out"] = str(Path(given["out"]).absolute())
     together = {
-        **checks.present_names(table, SpecError),
-        **checks.present_names(given, SpecError),
+        **checks.current_names(table, SpecError),
+        **checks.current_names(given, SpecError),
     }
     return parse(together, Path() if str(path) == "-" else Path(path).parent)
 
@@ -169,7 +170,7 @@ def parse(table: Mapping[str, Any], folder: Path = Path()) -> Experiment:
     qpsim.errors.SpecError: Unknown key 'n_stesp'; did you mean 'n_steps'?
     """
     top = keys.table(
-        "", checks.present_names(keys.mapping("The experiment", table), SpecError), keys.TOP
+        "", checks.current_names(keys.mapping("The experiment", table), SpecError), keys.TOP
     )
     if "problem" not in top:
         raise SpecError("The experiment has no 'problem'; see qpsim simulate --help.")

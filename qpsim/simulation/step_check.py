@@ -22,53 +22,56 @@ _ALL_UP_TO = 64
 _STANDARD_ERRORS = 6.0
 
 
-class Sums(NamedTuple):
-    """Sums of the term whose mean should be 0, relative to the loss before the step, and of its square."""
+class StepTest(NamedTuple):
+    """Two sums over replicates and steps: of the term whose mean should be 0, and of its square.
 
-    first: float = 0.0
-    second: float = 0.0
+    The term is relative to the loss before the step.
+    """
 
-    def with_step(self, before: np.ndarray, after: np.ndarray, of_step: np.ndarray) -> Sums:
+    total: float = 0.0
+    squares: float = 0.0
+
+    def with_step(self, before: np.ndarray, after: np.ndarray, of_step: np.ndarray) -> StepTest:
         """Add one step of some replicates, given the excess losses before and after it, and D^T Q D / 2.
 
         Examples
         --------
         >>> import numpy as np
-        >>> Sums().with_step(np.array([4.0, 0.0]), np.array([1.0, 0.0]), np.array([1.0, 0.0]))
-        Sums(first=0.5, second=0.25)
+        >>> StepTest().with_step(np.array([4.0, 0.0]), np.array([1.0, 0.0]), np.array([1.0, 0.0]))
+        StepTest(total=0.5, squares=0.25)
         """
         usable = (before > 0.0) & np.isfinite(after) & np.isfinite(of_step)
         term = (before[usable] - after[usable] - of_step[usable]) / before[usable]
-        return self + Sums(float(term.sum()), float(term @ term))
+        return self + StepTest(float(term.sum()), float(term @ term))
 
-    def __add__(self, other: Sums) -> Sums:  # type: ignore[override]
-        return Sums(self.first + other.first, self.second + other.second)
+    def __add__(self, other: StepTest) -> StepTest:  # type: ignore[override]
+        return StepTest(self.total + other.total, self.squares + other.squares)
 
 
-def is_wanted(plan: Plan) -> bool:
-    """Whether the test is needed; the package's own rules have one turn, at a known place."""
+def is_needed(plan: Plan) -> bool:
+    """Whether the test is needed: rules of the package have no peak that the quadrature could miss."""
     return plan.uses_series and not plan.method.rule.is_builtin
 
 
-def next_look(t: int) -> int:
-    """The first number of steps >= t after which the next step is tested.
+def next_tested_step(t: int) -> int:
+    """The first t' >= t such that step t' + 1 is tested.
 
     Examples
     --------
-    >>> [next_look(t) for t in (0, 1, 63, 64, 127, 128)]
+    >>> [next_tested_step(t) for t in (0, 1, 63, 64, 127, 128)]
     [0, 1, 63, 127, 127, 255]
     """
     return t if t < _ALL_UP_TO else (1 << t.bit_length()) - 1
 
 
-def warn_of_draws(plan: Plan, sums: Sums) -> None:
+def warn_of_draws(plan: Plan, test: StepTest) -> None:
     """Warn if the draws show that the steps are too long."""
-    if sums.second > 0.0 and sums.first < -_STANDARD_ERRORS * sums.second**0.5:
-        off = -sums.first / sums.second**0.5
+    if test.squares > 0.0 and test.total < -_STANDARD_ERRORS * test.squares**0.5:
+        off = -test.total / test.squares**0.5
         warnings.warn(
             f"Optimal steps of {plan.method.name} are too long, by {off:.0f} standard errors over its draws: it is "
             "large somewhere within less than an eighth of the noise's standard deviation, which its quadrature "
             "does not see. Make it smoother there, or give step sizes.",
             PrecisionWarning,
-            stacklevel=5,
+            stacklevel=4,
         )

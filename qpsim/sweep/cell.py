@@ -259,7 +259,7 @@ def read_cell(
     header, arrays = unpack_arrays(content, source, KIND)
     try:
         # Files of version 0.1 have the old names of parameters.
-        parameters = checks.present_names(header["parameters"], FileError, told=False)
+        parameters = checks.current_names(header["parameters"], FileError, warn=False)
         name = header["id"]
         if name != identity(parameters) or name != (expected or name):
             raise FileError(f"{source} holds another cell than its name says.")

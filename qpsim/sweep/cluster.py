@@ -17,7 +17,7 @@ from qpsim.execution.sources import identity
 
 SCHEME = "dask://"
 _CONNECT_SECONDS = 8.0
-_SECONDS_BETWEEN_LOOKS = 1.0
+_POLL_SECONDS = 1.0
 
 
 @contextmanager
@@ -108,11 +108,11 @@ class _DaskPool(WorkerPool):
     def width(self) -> int:
         """Number of threads of all present workers."""
         # Not before every cell: asking the scheduler may take longer than a cell.
-        if time.monotonic() > self._looked + _SECONDS_BETWEEN_LOOKS:
+        if time.monotonic() > self._looked + _POLL_SECONDS:
             self._look_at_workers()
         return self._width
 
-    def look(self) -> None:
+    def check_alive(self) -> None:
         """Print a message while waiting for a worker.
 
         Raises
@@ -128,7 +128,7 @@ class _DaskPool(WorkerPool):
             progress.refresh(waiting)
         self._waits = not self._trusted
 
-    def failed(self, error: BaseException) -> None:
+    def note_error(self, error: BaseException) -> None:
         """Check the workers, since one that has just joined may be the cause of the failure.
 
         Raises
@@ -138,7 +138,7 @@ class _DaskPool(WorkerPool):
         """
         self._look_at_workers()
 
-    def gone(self, error: Exception | None = None) -> ExecutionError:
+    def closed_error(self, error: Exception | None = None) -> ExecutionError:
         """The error for a scheduler that no longer answers."""
         return ExecutionError(
             f"The connection to {self.name} was lost; finished cells are stored, and the same "
@@ -147,12 +147,12 @@ class _DaskPool(WorkerPool):
 
     def _look_at_workers(self) -> None:
         if self._client.status != "running":
-            raise self.gone()
+            raise self.closed_error()
         try:
             threads = self._client.nthreads()
             self._ask_who_they_are([worker for worker in threads if worker not in self._trusted])
         except (OSError, RuntimeError) as error:
-            raise self.gone(error) from None
+            raise self.closed_error(error) from None
         self._trusted &= set(threads)
         self._width = max(1, sum(threads.values()))
         self._looked = time.monotonic()

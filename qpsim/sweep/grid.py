@@ -189,7 +189,7 @@ def _flat(section: str, table: Any) -> dict[str, Any]:
     """A section with its ``hyper`` subtable written as hyper.NAME."""
     if not isinstance(table, Mapping):
         raise SpecError(f"[{section}] must be a table of parameters, not {checks.shown(table)}.")
-    flat = checks.present_names(table, SpecError)
+    flat = checks.current_names(table, SpecError)
     hyper = flat.pop("hyper", {})
     if not isinstance(hyper, Mapping):
         raise SpecError(f"hyper in [{section}] must be a table of hyper-parameters.")

@@ -50,7 +50,7 @@ def _understood(path: Path, spec: Any, version: str) -> Sweep:
     """The sweep in the file, which was written by this version of the package."""
 
     def present(table: Any) -> dict[str, Any]:
-        return checks.present_names(table, SweepError, told=False)
+        return checks.current_names(table, SweepError, warn=False)
 
     try:
         return Sweep(

@@ -16,7 +16,7 @@ the equation numbers of Balles & Hennig (2018), corrected where the paper is wro
 
 from typing import Any as _Any
 
-from qpsim.lazy import imported as _imported
+from qpsim.lazy import public_name as _public_name
 from qpsim.theory.errata import errata_text as _errata_text
 
 _PUBLIC = {
@@ -73,7 +73,7 @@ __doc__ = f"{__doc__}\n{_errata_text()}\n"
 
 
 def __getattr__(name: str) -> _Any:
-    return _imported(__name__, _PUBLIC, name)
+    return _public_name(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import TheoryError
 from qpsim.theory import arguments as check
 
@@ -48,7 +49,7 @@ def variance_adaptation_factor(relative_variance: ArrayLike, kind: str) -> Any:
     0.6826894921370859
     """
     eta2 = check.nonnegative(relative_variance, "The relative variance")
-    check.one_of(kind, KINDS, "kind of factor")
+    checks.choice("kind of factor", kind, KINDS, TheoryError)
     if kind == "gradient":
         factor = 1.0 / (1.0 + eta2)
     elif kind == "adam":
@@ -121,7 +122,7 @@ def expected_squared_distance(
     >>> theory.expected_squared_distance([0.75, 0.5], [2.0, 1.0], [1.0, 1.0])
     1.3125
     """
-    check.one_of(kind, ("gradient", "sign"), "kind of distance")
+    checks.choice("kind of distance", kind, ("gradient", "sign"), TheoryError)
     gamma, p, sigma = check.together(
         factor=check.finite(factor, "The factor"),
         mean=check.finite(mean, "The mean"),

@@ -50,7 +50,7 @@ def approximate_risk(
 
 def law_of(law: Any, return_error_bound: bool, average: Any) -> str:
     """Check ``law``, one of :data:`LAWS`, and the options that are allowed with it."""
-    chosen = check.one_of(law, LAWS, "law")
+    chosen = checks.choice("law", law, LAWS, TheoryError)
     checks.flag("return_error_bound", return_error_bound, TheoryError)
     if chosen != "exact" and (return_error_bound or average is not None):
         asked = "no error bound" if return_error_bound else "no average"

@@ -6,15 +6,14 @@ right limit. Intermediate numbers may overflow or be divided by 0; :func:`quiet`
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import numpy as np
 
 from qpsim import checks
-from qpsim.errors import ProblemError, StepSizeError, TheoryError, nearest
+from qpsim.errors import ProblemError, TheoryError
 from qpsim.problem.interface import has_additive_noise
 from qpsim.problem.matrices import check_coordinates
 
@@ -56,10 +55,7 @@ def real(values: ArrayLike, what: str) -> Array:
 
 def finite(values: ArrayLike, what: str) -> Array:
     """An array of finite real numbers."""
-    array = real(values, what)
-    if not np.isfinite(array).all():
-        raise TheoryError(f"{what} holds infinite entries; all must be finite.")
-    return array
+    return checks.finite_numbers(what, values, TheoryError)
 
 
 def nonnegative(values: ArrayLike, what: str) -> Array:
@@ -151,15 +147,6 @@ def amount(value: Any, what: str) -> float:
     return float(array)
 
 
-def one_of(value: Any, known: Iterable[str], what: str) -> str:
-    """One of the known names."""
-    names = tuple(known)
-    if not isinstance(value, str) or value not in names:
-        word = value if isinstance(value, str) else ""
-        raise TheoryError(f"Unknown {what} {checks.shown(value)}; {nearest(word, names)}")
-    return value
-
-
 def count(value: Any, what: str) -> int:
     """A whole number of at least 1."""
     return checks.count(what, value, TheoryError)
@@ -167,25 +154,8 @@ def count(value: Any, what: str) -> int:
 
 def schedule(step_size: Schedule, n_steps: int) -> Array:
     """Step sizes of steps 1, ..., n_steps: from a number, an array, or a function of t."""
-    values: Any = step_size
-    if callable(step_size):
-        try:
-            values = [float(step_size(t)) for t in range(1, n_steps + 1)]
-        except Exception as error:
-            raise StepSizeError(
-                f"The step-size schedule failed ({error}); it must give a number for every t."
-            ) from error
-    try:
-        array = real(values, "The step size")
-    except TheoryError:
-        array = np.asarray(math.nan)
-    if array.ndim == 1 and array.size != n_steps:
-        raise StepSizeError(
-            f"{array.size} step sizes were given for {n_steps} steps; give one each."
-        )
-    if array.ndim > 1 or not (np.isfinite(array) & (array >= 0)).all():
-        raise StepSizeError(
-            "The exact risk needs given step sizes: a finite number >= 0, one such number a step, "
-            "or a function of t = 1, 2, ... that gives one."
-        )
-    return np.array(np.broadcast_to(array, n_steps))
+    wanted = (
+        "The exact risk needs given step sizes: a finite number >= 0, one such number a step, or a function of "
+        "t = 1, 2, ... that gives one"
+    )
+    return checks.step_sizes(step_size, n_steps, wanted)

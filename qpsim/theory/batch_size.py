@@ -95,7 +95,7 @@ class BatchSizeLaw:
         TheoryError
             Another rule, or a number that is negative.
         """
-        exponent = _RULES[check.one_of(rule, _RULES, "rule")]
+        exponent = _RULES[checks.choice("rule", rule, _RULES, TheoryError)]
         room = check.amount(within, "within")
         if rule == "surge":
             return self.step_exponent < -_ROUNDING

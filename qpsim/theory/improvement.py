@@ -120,7 +120,7 @@ def improvement_bound(problem: QuadraticProblem, theta: ArrayLike, form: str = "
         "entries": entries,
         "trace": entries if indefinite else float(p.eigenvalues.sum()) / p.diagonal_mass,
     }
-    denominator = denominators[check.one_of(form, denominators, "form of the bound")]
+    denominator = denominators[checks.choice("form of the bound", form, denominators, TheoryError)]
     gradient = p.gradient(check.point(p, theta))
     # Eq. 8 for any law of the noise.
     a = np.where(gradient == 0.0, 0.0, gradient / p.gradient_scale())

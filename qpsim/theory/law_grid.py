@@ -213,7 +213,7 @@ def _shared(
         spacing = np.concatenate([spacing, np.ones(missing)])
         counts = np.concatenate([counts, np.ones(missing, dtype=int)])
     grid = np.zeros(tuple(counts.tolist()))
-    return grid, float(law_grid.share_out(places, weights, origin, spacing, grid))
+    return grid, float(law_grid.spread_masses(places, weights, origin, spacing, grid))
 
 
 def _too_large(method: Method, size: float) -> ProblemError:

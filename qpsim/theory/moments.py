@@ -14,13 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from qpsim import checks
-from qpsim.errors import MethodError, TheoryError
+from qpsim.errors import MethodError, ProblemError, TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
 from qpsim.problem.growth import lacks_second_moment
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
-from qpsim.theory.least_squares import least_squares_moments, row_moments
 from qpsim.theory.series import coupled_moments, separate_moments
 from qpsim.theory.signs import correlated_pairs, expected_sign, pair_moments
 
@@ -97,8 +96,8 @@ def direction_moments(
     (array([0.981307, 0.449142]), 1.70151)
     """
     chosen = method_of(method)
-    if getattr(problem, "kind", None) in ("least-squares", "data"):
-        return _moments_on_data(problem, chosen, theta, state)
+    if hasattr(problem, "gradient_mixture"):
+        return _mixture_moments(problem, chosen, theta, state)
     p = check.problem(problem)
     point = check.point(p, theta)
     gradient = p.gradient(point)
@@ -115,24 +114,33 @@ def direction_moments(
     return direction, check.scalar_or_array(quadratic)
 
 
-def _moments_on_data(
+def _mixture_moments(
     problem: Any, method: Method, theta: ArrayLike, state: State | None
-) -> tuple[Array, Any]:
-    before = method.initial_state(problem.dim) if state is None else state
-    arrays = _checked_state(method, before, (problem.dim,))
-    if problem.kind == "data":
-        return row_moments(problem, method, theta, before)
+) -> tuple[Array, float]:
+    """Moments at one theta (d,), where a gradient's law is a mixture: the mean of the moments under its parts."""
+    point = check.finite(theta, "theta")
+    if point.shape != (problem.dim,):
+        raise ProblemError(
+            f"On a {type(problem).__name__} theta is one point of shape ({problem.dim},), not {point.shape}."
+        )
     if method.observes == "variance_estimate":
         raise MethodError(
-            f"{method.name} has no moments on least squares given its variance estimate: the two depend on each other."
+            f"{method.name} has no moments on a {type(problem).__name__} given its variance estimate: the two depend "
+            "on each other."
         )
-    h, std = problem.gradient(theta), problem.gradient_std(theta)
-    seen = [*_observed(method, h, std, None), *arrays]
-
-    def local_moments(p: Any, gradient: Array) -> tuple[Array, Any]:
-        return _moments(p, method, gradient, p.gradient_scale(), seen, float(before.t + 1))
-
-    return least_squares_moments(problem, method, theta, local_moments)
+    before = method.initial_state(problem.dim) if state is None else state
+    arrays = _checked_state(method, before, point.shape)
+    seen = [
+        *_observed(method, problem.gradient(point), problem.gradient_std(point), None),
+        *arrays,
+    ]
+    mean: Any = 0.0
+    quadratic: Any = 0.0
+    for weight, model, gradient in problem.gradient_mixture(point):
+        std, t = model.gradient_scale(), float(before.t + 1)
+        part = _moments(model, method, gradient, std, seen, t)
+        mean, quadratic = mean + weight * part[0], quadratic + weight * part[1]
+    return mean, float(quadratic)
 
 
 def _averaged_moments(

@@ -1,4 +1,4 @@
-"""One run's moments and adjoint, in memory that all searches for its schedule share."""
+"""Forward and backward passes through one run, in memory that all searches for its schedule share."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qpsim.kernels.step_moves import put_in_again
+from qpsim.kernels.step_moves import reinsert_steps
 from qpsim.kernels.step_sweeps import sweep_back, sweep_forth
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ _LEAST_GAIN = 1e-6
 
 
 class Passes:
-    """Passes to and fro through a run: 6 n_steps d numbers.
+    """The moments (forward) and the adjoint (backward) of one run, which take 6 n_steps d numbers.
 
     Attributes
     ----------
@@ -32,10 +32,11 @@ class Passes:
     weight : ndarray, shape (n_steps,)
         As in :class:`qpsim.theory.recursion.Recursion`; start is its ``square``.
     moments, adjoint : ndarray, shape (n_steps + 1, 3, d)
-        Of the last steps that were passed.
+        Those of the step sizes of the last passes.
     has_state : bool
+        Whether the method has a state besides the offset.
     may_move : bool
-        Whether steps may change places: all of them do alike.
+        Whether the order of the steps may be changed: the method's coefficients are the same in all of them.
     """
 
     def __init__(self, recursion: Recursion) -> None:
@@ -55,32 +56,38 @@ class Passes:
 
     @property
     def price(self) -> float:
-        """Coordinate-updates of taking out and putting in again every step: two passes for each of them."""
+        """Coordinate updates of removing and inserting again every step once, with two passes for each."""
         n, d = self.weight.size, self.curvature.size
         return (6.0 if self.has_state else 2.0) * n * n * d
 
     def back(self, steps: Array, blur: float, update: bool) -> None:
-        """The adjoint of steps (n_steps,) under errors of this variance; they are changed in place if `update`."""
+        """Backward pass: write the adjoint of steps (n_steps,), which are improved in place if `update`.
+
+        ``blur`` is the variance of the steps' relative errors.
+        """
         sweep_back(*self._law, steps, self.moments, self.adjoint, update, blur)
 
     def forth(self, steps: Array, blur: float, update: bool) -> tuple[float, float]:
-        """The moments; returns the value and its rounding error in units of the machine's precision."""
+        """Forward pass: write the moments; returns the value and its rounding error, in units of the precision.
+
+        The arguments are those of :meth:`back`.
+        """
         found = sweep_forth(*self._law, steps, self.moments, self.adjoint, update, blur)
         return float(found[0]), float(found[1])
 
     def value(self, steps: Array, blur: float) -> float:
         """The value of steps (n_steps,), with their adjoint and moments; infinite if too much of it is rounding."""
-        # The adjoint first, which takes nothing of the moments unless steps change: what rounding does needs it.
+        # The adjoint first: without an update it does not read the moments, and the rounding error depends on it.
         self.back(steps, blur, False)
         value, rounding = self.forth(steps, blur, False)
         return value if is_sound(value, rounding) else np.inf
 
     def moved(self, steps: Array, blur: float, order: NDArray[np.int64]) -> Array:
-        """The steps after each of them, in this order, was taken out and put in again where it serves best."""
+        """The steps after each of them, in this order, was removed and inserted at its best place."""
         found = steps.copy()
         limit = _MOST_ROUNDING / float(np.finfo(float).eps)
         curvature, variance, maps, weight = self._law
-        put_in_again(
+        reinsert_steps(
             curvature,
             variance,
             maps[0],
@@ -100,5 +107,5 @@ class Passes:
 
 
 def is_sound(value: float, rounding: float) -> bool:
-    """Whether little of a value is rounding, which is given in units of the machine's precision."""
+    """Whether the rounding error, in units of the machine's precision, is a small share of the value."""
     return bool(value >= 0.0 and np.finfo(float).eps * rounding <= _MOST_ROUNDING * value)

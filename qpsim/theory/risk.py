@@ -39,7 +39,7 @@ from qpsim.theory.eigen_moments import (
 from qpsim.theory.lattice import sign_descent_risk
 from qpsim.theory.lattice_schedule import common_spacing, scheduled_sign_risk
 from qpsim.theory.law_grid import grid_risk, has_grid
-from qpsim.theory.least_squares import sgd_risk
+from qpsim.theory.least_squares import least_squares_risk
 from qpsim.theory.momentum_lattice import momentum_sign_risk
 from qpsim.theory.sign_law import SignLaw
 
@@ -153,7 +153,7 @@ def expected_excess_loss(
     if getattr(problem, "kind", None) == "least-squares":
         if average is not None:
             raise MethodError(_NO_AVERAGE.format(method="least squares"))
-        return _least_squares_risk(problem, chosen, theta0, step_size, n_steps, return_error_bound)
+        return least_squares_risk(problem, chosen, theta0, step_size, n_steps, return_error_bound)
     p = check.problem(problem)
     start = check.point(p, theta0)
     if start.ndim != 1:
@@ -187,22 +187,6 @@ def expected_excess_loss(
         risk, bound = _linear_risk(p, _equivariant(chosen), start, steps, mean), np.zeros(n + 1)
         _note_divergence(p, chosen, steps, risk)
     return (risk, bound) if return_error_bound else risk
-
-
-def _least_squares_risk(
-    problem: Any, method: Method, theta0: ArrayLike, step_size: Any, n_steps: int, with_bound: bool
-) -> Any:
-    if method.rule is not plain.sgd:
-        raise MethodError(
-            f"The exact risk on least squares is known for sgd, not for {method.name}; simulate it, or see "
-            "theory.high_dimensional_risk for ssd."
-        )
-    n = check.count(n_steps, "n_steps")
-    start = check.finite(theta0, "theta0")
-    if start.shape != (problem.dim,):
-        raise ProblemError(f"theta0 must have shape ({problem.dim},), not {start.shape}.")
-    risk = sgd_risk(problem, start, check.schedule(step_size, n))
-    return (risk, np.zeros(n + 1)) if with_bound else risk
 
 
 @check.quiet

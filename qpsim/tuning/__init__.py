@@ -10,7 +10,7 @@
 
 from typing import Any as _Any
 
-from qpsim.lazy import imported as _imported
+from qpsim.lazy import public_name as _public_name
 
 _PUBLIC = {
     "best_constant_step": "qpsim.tuning.constant_step",
@@ -25,7 +25,7 @@ __all__ = [*_PUBLIC]
 
 
 def __getattr__(name: str) -> _Any:
-    return _imported(__name__, _PUBLIC, name)
+    return _public_name(__name__, _PUBLIC, name)
 
 
 def __dir__() -> list[str]:

@@ -304,7 +304,7 @@ def tune(
             asking = _search(one, record, mover, chosen)
             searches.append(Search(asking, dataset, key, folder, each))
     with (
-        processes(workers, _PATIENCE_SECONDS, spare_one=True) as pool,
+        processes(workers, _PATIENCE_SECONDS, thread_if_one=True) as pool,
         progress.bar("tuning", each * len(searches)) as bar,
     ):
         return drive(searches, pool, bar)

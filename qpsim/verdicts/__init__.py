@@ -57,7 +57,7 @@ def measure(topic: str, *, workers: Any = None, **options: Any) -> Report:
     topic : str
         One of :func:`topics`, such as "figure2".
     workers : None, int or concurrent.futures.Executor
-        As in :func:`qpsim.simulation.run`; the numbers do not depend on it.
+        As in :func:`qpsim.simulate`; the numbers do not depend on it.
     **options
         The topic's own options.
 

@@ -85,7 +85,7 @@ def _judge(statement: Statement, data: Data) -> Verdict:
         ratio = case.ratios(data["checkpoints"])
         value, interval = median_interval(ratio[:, -1], data["problem"])
         what = f"{case.ratio} on {case.where}"
-        measured.append(Measurement(what, value, interval, holds=case.side.met_by(interval)))
+        measured.append(Measurement(what, value, interval, holds=case.bounds.contain(interval)))
         half.append(float(np.median(ratio[:, 2])))
     # For information only: how much of the gap without noise, in log10, is left.
     for case, without, found in zip(
@@ -94,7 +94,7 @@ def _judge(statement: Statement, data: Data) -> Verdict:
         gap = float(np.median(without.ratios(data["checkpoints"])[:, -1]))
         left = found.value / gap if gap else math.nan
         measured.append(Measurement(f"  as a share of nu = 0, {case.where}", left))
-    sides = dict.fromkeys(f"of {case.ratio} {case.side.rule}" for case in statement.cases)
+    sides = dict.fromkeys(f"of {case.ratio} {case.bounds.rule}" for case in statement.cases)
     return Verdict(
         statement.name,
         statement.text,

@@ -27,7 +27,7 @@ import numpy as np
 
 from qpsim.figures import figure3, figure6, figure7, network_panels, networks
 from qpsim.figures.data import Data
-from qpsim.figures.figure2_statements import Side
+from qpsim.figures.figure2_statements import Bounds
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
 
@@ -37,10 +37,10 @@ class Options(networks.Options):
 
 
 # Where an interval of A / B - 1, in percent, must lie.
-LOWER = Side("below 0", -math.inf, 0.0)
-CLEARLY_LOWER = Side("below -5 %", -math.inf, -5.0)
-EQUAL = Side("within +-5 %", -5.0, 5.0)
-NO_GAIN = Side("above -5 %", -5.0, math.inf)
+LOWER = Bounds("below 0", -math.inf, 0.0)
+CLEARLY_LOWER = Bounds("below -5 %", -math.inf, -5.0)
+EQUAL = Bounds("within +-5 %", -5.0, 5.0)
+NO_GAIN = Bounds("above -5 %", -5.0, math.inf)
 
 _MEAN, _EARLY = "mean_loss", "early_loss"
 
@@ -51,7 +51,7 @@ class Case(NamedTuple):
     method: str
     than: str
     problem: int
-    side: Side
+    bounds: Bounds
     array: str = _MEAN
 
 
@@ -210,10 +210,10 @@ def _judge(
         above = losses[case.array, problem, case.method]
         value, interval = compare(above, losses[case.array, problem, case.than])
         what = f"{_label(case.method)} / {_label(case.than)} - 1 on {titles[case.problem]}"
-        measured.append(Measurement(what, value, interval, holds=case.side.met_by(interval)))
+        measured.append(Measurement(what, value, interval, holds=case.bounds.contain(interval)))
     early = any(case.array == _EARLY for case in statement.cases)
     sides = dict.fromkeys(
-        f"of {_label(case.method)} / {_label(case.than)} - 1 {case.side.rule}"
+        f"of {_label(case.method)} / {_label(case.than)} - 1 {case.bounds.rule}"
         for case in statement.cases
     )
     return Verdict(

@@ -56,9 +56,9 @@ def judge(data: Data) -> tuple[Verdict, ...]:
 def _judge(data: Data, statement: Statement, k: int, family: str | None) -> Verdict:
     measured = []
     for case in statement.cases:
-        middle, interval, holds = figure.judged(data, case, k)
+        middle, interval, holds = figure.evaluated(data, case, k)
         measured.append(Measurement(f"{case.ratio} on {case.where}", middle, interval, holds=holds))
-    sides = dict.fromkeys(f"of {case.ratio} {case.side.rule}" for case in statement.cases)
+    sides = dict.fromkeys(f"of {case.ratio} {case.bounds.rule}" for case in statement.cases)
     return Verdict(
         statement.name if family is None else f"{statement.name}, {family}",
         statement.text if family is None else f"{_NAMES[family]}: {statement.text}",

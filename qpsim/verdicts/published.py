@@ -22,7 +22,7 @@ from qpsim.errors import ArtefactWarning
 from qpsim.figures.options import BaseOptions, option
 from qpsim.methods import method
 from qpsim.problem import gallery
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.simulation.run import simulate
 from qpsim.tuning.steps_to_loss import steps_to_loss
 from qpsim.verdicts.record import Measurement, Report, Verdict
@@ -79,7 +79,7 @@ def measure(options: Options, workers: Any = None) -> Report:
             below=False,
         ),
     )
-    provenance = {**environment(), "wall_seconds": time.perf_counter() - began}
+    provenance = provenance_since(began)
     return Report("published", verdicts, {"n_seeds": options.n_seeds}, provenance)
 
 

@@ -138,7 +138,7 @@ def test_a_library_with_a_limit_for_each_thread_is_held_in_each(monkeypatch):
     library, seen = CountedByThread(), []
     limit = blas._Limit()
     monkeypatch.setattr(blas, "_limit", limit)
-    monkeypatch.setattr(limit, "_look", lambda: setattr(limit, "_by_thread", [library]))
+    monkeypatch.setattr(limit, "_find_libraries", lambda: setattr(limit, "_by_thread", [library]))
 
     def work(number):
         seen.append(library.num_threads)
@@ -155,7 +155,7 @@ def test_a_library_with_a_limit_for_each_thread_is_held_in_each(monkeypatch):
             pass
         assert library.num_threads == 1
     assert library.num_threads == 4 and seen == [4, 1, 4]
-    with ThreadPoolExecutor(1, initializer=blas.hold_blas_in_this_thread) as pool:
+    with ThreadPoolExecutor(1, initializer=blas.limit_blas_in_this_thread) as pool:
         assert pool.submit(lambda: library.num_threads).result() == 1
 
 

@@ -121,7 +121,7 @@ def test_a_task_that_has_started_tasks_stops_them_as_well():
     with threads(1) as pool:
         run = pool.run(outer, numbered(1))
         run._fill()
-        (future,) = run._flying
+        (future,) = run._submitted
         assert begun.wait(10)
         run.__exit__(None, None, None)
     assert future.result() == "the inner one has given up"
@@ -168,7 +168,7 @@ class Renewed(WorkerPool):
         super().__init__(Mortal(poison), 1)
         self.renewals = 0
 
-    def renew(self, error):
+    def replace_workers(self, error):
         self.renewals += 1
         self.executor = Mortal(self.executor.poison, batch=1)
 

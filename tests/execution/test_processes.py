@@ -63,7 +63,7 @@ def test_workers_that_are_still_starting_end_quietly():
 
 
 def test_one_worker_may_be_this_process():
-    with processes(1, spare_one=True) as pool, pool.run(pid, numbered(2)) as results:
+    with processes(1, thread_if_one=True) as pool, pool.run(pid, numbered(2)) as results:
         assert set(results.in_order()) == {os.getpid()}
 
 
@@ -75,14 +75,14 @@ def test_a_dead_worker_costs_a_repetition_and_the_task_that_kills_it_fails():
 
 
 @pytest.mark.parametrize(
-    ("task", "patience", "left"),
+    ("task", "stop_seconds", "left"),
     [(wait_for_the_end, 30.0, "in order"), (wait_for_ever, 0.2, "begun")],
 )
 def test_an_interrupted_run_waits_for_its_workers_as_long_as_it_is_patient(
-    tmp_path, task, patience, left
+    tmp_path, task, stop_seconds, left
 ):
     path = tmp_path / "note"
-    with pytest.raises(KeyboardInterrupt), processes(2, patience) as pool:
+    with pytest.raises(KeyboardInterrupt), processes(2, stop_seconds) as pool:
         with pool.run(task, [(0, (str(path),))]) as results:
             results._fill()
             deadline = time.monotonic() + 60

@@ -43,9 +43,9 @@ def test_a_new_file_is_an_edit_and_another_date_is_none(package):
 
 def test_files_outside_are_not_covered(package):
     kernels = Sources(["kernels"])
-    assert kernels.cover(str(package / "kernels/deep/b.py"))
-    assert not kernels.cover(str(package / "nn/c.py")) and not kernels.cover(None)
-    assert not kernels.cover(str(package / "kernels/notes.txt"))
+    assert kernels.covers(str(package / "kernels/deep/b.py"))
+    assert not kernels.covers(str(package / "nn/c.py")) and not kernels.covers(None)
+    assert not kernels.covers(str(package / "kernels/notes.txt"))
 
 
 def test_other_processes_find_the_same_identity():

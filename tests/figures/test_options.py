@@ -39,7 +39,7 @@ def test_values_are_kept_in_one_form():
         ({"noise_std": -1.0}, "noise_std must be a finite number >= 0"),
         ({"noise_std": []}, "noise_std must not be an empty list"),
         ({"noise_std": [0.1, "a"]}, "noise_std must be a finite number"),
-        ({"quiet": 1}, "quiet must be true or false"),
+        ({"quiet": 1}, "quiet must be True or False"),
         ({"name": 3}, "name must be a text"),
         ({"ratio": float("nan")}, "ratio must be a finite number"),
         ({"ration": 1}, "did you mean 'ratio'"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import qpsim
-from qpsim.kernels.step_moves import put_in_again
+from qpsim.kernels.step_moves import reinsert_steps
 from qpsim.theory.recursion import Recursion
 
 METHODS = {"sgd": {}, "m-sgd": {"momentum": 0.7}, "nesterov": {"momentum": 0.7}}
@@ -20,7 +20,7 @@ def recursion(name, n_steps, averaged):
 def moved(r, steps, order, blur=0.0, limit=LIMIT):
     found = steps.copy()
     arguments = (r.curvature, r.variance, r.maps[0], r.weight, r.square)
-    count = put_in_again(*arguments, found, np.array(order), blur, 1e-6, limit)
+    count = reinsert_steps(*arguments, found, np.array(order), blur, 1e-6, limit)
     return count, found
 
 

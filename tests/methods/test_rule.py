@@ -274,7 +274,7 @@ def test_a_users_rule_with_state_is_simulated(basis):
 def test_a_boolean_hyper_parameter_chooses_a_branch():
     p = qpsim.random_problem("mild", 4, "axis", 0.3, rng=0)
     assert (losses(p, capped(), 0.3) != losses(p, capped(raw=True), 0.3)).any()
-    with pytest.raises(MethodError, match="raw is either True or False"):
+    with pytest.raises(MethodError, match="raw must be True or False"):
         capped(raw=1)
     with pytest.raises(MethodError, match=r"ratio must lie in \[1, 2\)"):
         capped(ratio=2.0)

@@ -195,6 +195,10 @@ BAD = {
     "held-out number": (lambda: table(held_out=(1.0, Y)), "held-out X"),
     "none held out": (lambda: table().held_out_loss(THETA), "no held-out rows"),
     "theta": (lambda: table().excess_loss([1.0]), "2 entries"),
+    "several thetas": (
+        lambda: theory.direction_moments(table(), "sgd", [THETA, THETA]),
+        r"On a DataProblem theta is one point of shape \(2,\)",
+    ),
     "batch": (
         lambda: qpsim.simulate(table(order="fixed"), "sgd", 0.1, 1, 1, batch_size=6),
         "minibatch of 6 does not fit into 5 rows without replacement",

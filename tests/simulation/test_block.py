@@ -96,7 +96,7 @@ def test_a_worker_is_sent_its_own_starting_points_and_no_others(processes):
     p = problem("dense")
     theta0 = np.random.Generator(np.random.PCG64(0)).normal(size=(N, p.dim))
     plan = make_plan(p, "ssd", n_steps=3, n_replicates=N, theta0=theta0, rng=0)
-    share = plan.share(64, 64)
+    share = plan.for_block(64, 64)
     assert np.array_equal(share.theta0, theta0[64:128])
     assert len(pickle.dumps(plan)) - len(pickle.dumps(share)) > 0.9 * (N - 64) * p.dim * 8
     alone, whole = blocks.run_block(share, 64, 64), blocks.run_block(plan, 64, 64)
@@ -298,7 +298,7 @@ def test_a_replicates_bits_are_its_own_without_a_closed_form(method, step_size):
 
 def test_one_thread_at_a_time_calls_kernels_with_types_that_are_new(monkeypatch):
     """The others wait, and whoever calls them with the same types later need not."""
-    monkeypatch.setattr(blocks, "_called", set())
+    monkeypatch.setattr(blocks, "_called_types", set())
     alone, others, seen = threading.Event(), threading.Barrier(3), []
 
     def call():
@@ -333,7 +333,7 @@ def test_kernels_are_called_without_a_step_before_others_may_call_them(monkeypat
             lengths.append(steps.given.size)
             return advance(*arguments)
 
-        monkeypatch.setattr(blocks, "_called", set())
+        monkeypatch.setattr(blocks, "_called_types", set())
         monkeypatch.setattr(module, "advance", counted)
         first, before = run(kind, method, 8), len(lengths)
         again = run(kind, method, 8)

@@ -54,8 +54,8 @@ class Stopping(Checkpoint):
 
     left = 20
 
-    def note(self, first, point):
-        super().note(first, point)
+    def store(self, first, point):
+        super().store(first, point)
         type(self).left -= 1
         if type(self).left == 0:
             raise Killed
@@ -100,9 +100,9 @@ def test_states_inside_a_block_are_kept_and_nothing_is_run_twice(tmp_path):
     steps = []
 
     class Counting(Checkpoint):
-        def note(self, first, point):
+        def store(self, first, point):
             steps.append((first, point.t))
-            super().note(first, point)
+            super().store(first, point)
 
     run_plan(plan(), 1, Counting(path, 0.0))
     assert min(t for first, t in steps if first == 0) > points[0].t

@@ -11,7 +11,7 @@ from qpsim.execution.pool import in_this_thread
 from qpsim.simulation import block as blocks
 from qpsim.simulation import step_check
 from qpsim.simulation.plan import make_plan
-from qpsim.simulation.step_check import Sums
+from qpsim.simulation.step_check import StepTest
 
 
 @qpsim.rule
@@ -22,26 +22,26 @@ def peaked(gradient, t, at=0.3, width=0.2, height=30.0):
 
 @pytest.mark.parametrize("basis", ["axis", "haar"])
 def test_the_mean_over_draws_is_zero_at_the_optimal_step(basis, monkeypatch):
-    monkeypatch.setattr(blocks, "is_wanted", lambda plan: True)
+    monkeypatch.setattr(blocks, "is_needed", lambda plan: True)
     problem = qpsim.random_problem("mild", 4, basis, noise_std=1.0, scale=1.0, rng=0)
     plan = make_plan(problem, "adam", "optimal", n_steps=20, n_replicates=256, rng=0)
     with in_this_thread().run(blocks.run_block, [(0, (plan, 0, 256))]) as run:
-        (sums,) = [future.result().check for _, future in run]
+        (sums,) = [future.result().step_test for _, future in run]
     blocks.forget(plan.token)
-    # 5120 terms, each in units of the loss before its step: the standard error is sqrt(sums.second).
-    assert sums.second > 0.1
-    assert abs(sums.first) < 4 * sums.second**0.5
+    # 5120 terms, each in units of the loss before its step: the standard error is sqrt(sums.squares).
+    assert sums.squares > 0.1
+    assert abs(sums.total) < 4 * sums.squares**0.5
 
 
 def test_only_a_clear_excess_on_the_side_of_long_steps_is_warned_of():
     plan = make_plan(qpsim.QuadraticProblem([1.0]), "sgd", 0.1)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        step_check.warn_of_draws(plan, Sums())
-        step_check.warn_of_draws(plan, Sums(-5.9, 1.0))
-        step_check.warn_of_draws(plan, Sums(100.0, 1.0))
+        step_check.warn_of_draws(plan, StepTest())
+        step_check.warn_of_draws(plan, StepTest(-5.9, 1.0))
+        step_check.warn_of_draws(plan, StepTest(100.0, 1.0))
     with pytest.warns(PrecisionWarning, match="sgd are too long, by 7 standard errors"):
-        step_check.warn_of_draws(plan, Sums(-7.0, 1.0) + Sums(0.0, 0.0))
+        step_check.warn_of_draws(plan, StepTest(-7.0, 1.0) + StepTest(0.0, 0.0))
 
 
 @pytest.mark.long

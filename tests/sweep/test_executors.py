@@ -67,7 +67,7 @@ def test_the_cell_that_kills_its_worker_fails_and_its_neighbours_do_not(tmp_path
     poison = list(small())[1]
 
     class Renewed(WorkerPool):
-        def renew(self, error):
+        def replace_workers(self, error):
             self.executor = Poisoned(poison.parameters)
 
     @contextmanager

@@ -104,10 +104,10 @@ def test_the_interval_is_students_on_paired_ratios():
 
 def test_the_rules_do_not_contradict_each_other():
     for interval in [(-20.0, -6.0), (-6.0, -4.0), (-1.0, 1.0), (4.0, 6.0), (-np.inf, np.inf)]:
-        assert not (CLEARLY_LOWER.met_by(interval) and EQUAL.met_by(interval))
-        assert not (CLEARLY_LOWER.met_by(interval) and NO_GAIN.met_by(interval))
-        assert LOWER.met_by(interval) or not CLEARLY_LOWER.met_by(interval)
-    assert not EQUAL.met_by((-np.inf, np.inf))
+        assert not (CLEARLY_LOWER.contain(interval) and EQUAL.contain(interval))
+        assert not (CLEARLY_LOWER.contain(interval) and NO_GAIN.contain(interval))
+        assert LOWER.contain(interval) or not CLEARLY_LOWER.contain(interval)
+    assert not EQUAL.contain((-np.inf, np.inf))
 
 
 def test_one_replicate_decides_nothing():

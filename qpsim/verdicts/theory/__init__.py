@@ -18,7 +18,7 @@ import numpy as np
 from qpsim.errors import FigureError
 from qpsim.execution import progress
 from qpsim.figures.options import BaseOptions, option
-from qpsim.provenance import environment
+from qpsim.provenance import provenance_since
 from qpsim.verdicts.record import Report
 from qpsim.verdicts.theory import (
     adaptation,
@@ -104,13 +104,12 @@ def measure(
             draw = Draw(np.random.Generator(np.random.PCG64(seed)), options.n_replicates, workers)
             verdicts.append(statement.verdict(draw, threshold))
             bar.tick()
-    provenance = {
-        **environment(),
-        "bit_generator": "PCG64",
-        "comparisons": sum(len(statement.cases) for statement in statements if statement.random),
-        "critical_z": round(threshold, 4),
-        "wall_seconds": round(time.perf_counter() - began, 3),
-    }
+    provenance = provenance_since(
+        began,
+        bit_generator="PCG64",
+        comparisons=sum(len(statement.cases) for statement in statements if statement.random),
+        critical_z=round(threshold, 4),
+    )
     return Report("theory", tuple(verdicts), options.to_dict(), provenance)
 
 

@@ -262,12 +262,12 @@ def test_a_closure_of_independent_signs_is_caught(monkeypatch):
 
 
 def test_a_grid_that_gives_masses_to_the_node_below_is_caught(monkeypatch):
-    right = law_grid.share_out
+    right = law_grid.spread_masses
 
     def rounded(places, weights, origin, spacing, grid):
         at = origin + spacing * np.floor((places - origin) / spacing)
         return right(at, weights, origin, spacing, grid)
 
-    monkeypatch.setattr(law_grid, "share_out", rounded)
+    monkeypatch.setattr(law_grid, "spread_masses", rounded)
     with pytest.warns(PrecisionWarning, match=r"The risk of (rmsprop|adam) is known"):
         assert failing("grid-risk") == {"grid-risk"}

@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qpsim.conformance.adapters.subject import InPlaceSurprise, Run, Subject
+from qpsim.conformance.adapters.subject import ChangedInPlace, Run, Subject
 from qpsim.conformance.streams import GROUPS, LAYOUTS, Stream
 from qpsim.errors import ConformanceError
 
 
 @dataclass(frozen=True, eq=False)
-class Played:
-    """Where an optimizer went on a stream.
+class Trajectory:
+    """The parameters of an optimizer after each gradient of a stream.
 
     Attributes
     ----------
@@ -23,11 +23,11 @@ class Played:
     dtype : str
     theta : ndarray, shape (n_steps + 1, n_coordinates)
     wrong : str or None
-        What happened besides: a gradient changed in place, or a step that fails.
+        What went wrong: a gradient was changed in place, or a step failed.
     step : int
-        Where it happened, from 1.
+        The step at which it went wrong, from 1.
     rate : float or None
-        The step size that the optimizer says it has.
+        The step size that the optimizer states.
     """
 
     stream: Stream
@@ -38,7 +38,7 @@ class Played:
     rate: float | None = None
 
 
-def why_not(subject: Subject, stream: Stream) -> str | None:
+def reason_against(subject: Subject, stream: Stream) -> str | None:
     """Why a stream cannot be given to an optimizer of this kind; None if it can."""
     if stream.dtype and stream.dtype not in subject.dtypes:
         return subject.reasons.get(stream.dtype, f"a {subject.kind} has no {stream.dtype}")
@@ -47,10 +47,10 @@ def why_not(subject: Subject, stream: Stream) -> str | None:
     return None
 
 
-def play(subject: Subject, stream: Stream) -> Played | None:
+def follow_stream(subject: Subject, stream: Stream) -> Trajectory | None:
     """Give a stream to an optimizer; None if it cannot be given to one of its kind."""
     dtype = stream.dtype or subject.dtypes[0]
-    if why_not(subject, stream) is not None:
+    if reason_against(subject, stream) is not None:
         return None
     layout = stream.needs if stream.needs in (GROUPS, LAYOUTS) else "plain"
     layout = "clone" if stream.event == "clone" else layout
@@ -81,8 +81,8 @@ def play(subject: Subject, stream: Stream) -> Played | None:
                     if stream.event == "two":
                         runs[1].step(rows[halves:])
                     theta.append(_flat([value for run in runs for value in run.values()]))
-            wrong = _after(runs[0])
-        except InPlaceSurprise as error:
+            wrong = _changed_originals(runs[0])
+        except ChangedInPlace as error:
             wrong = str(error)
         except ConformanceError as error:
             if stream.name == "normal":
@@ -93,10 +93,10 @@ def play(subject: Subject, stream: Stream) -> Played | None:
             wrong = str(error)
     missing = stream.gradients.shape[0] + 1 - len(theta)
     rows = theta + [np.full_like(theta[0], np.nan)] * missing
-    return Played(stream, dtype, np.array(rows), wrong, k + 1, rate)
+    return Trajectory(stream, dtype, np.array(rows), wrong, k + 1, rate)
 
 
-def _after(run: Run) -> str | None:
+def _changed_originals(run: Run) -> str | None:
     return (
         None if run.originals_are_untouched() else "changes the tensors that it was given copies of"
     )
