@@ -19,7 +19,7 @@ from qpsim.verdicts.record import Measurement, Report, Verdict
 
 _SOURCE = "Section 2, with Student's t for the Gaussian"
 # Below this nu the noise rarely changes a sign at the start, so that its tails have no visible effect.
-_EFFECTIVE_NOISE = 1.0
+_NOTICEABLE = 1.0
 _ABOVE = "whole 95 % interval above 0"
 
 Options = figure.Options
@@ -58,12 +58,12 @@ def judge(data: Data) -> tuple[Verdict, ...]:
     return (
         Verdict(
             "one-step",
-            f"With {held} and noise of nu >= {_EFFECTIVE_NOISE:g}, tails of {thick} raise sign descent's share of SGD's "
+            f"With {held} and noise of nu >= {_NOTICEABLE:g}, tails of {thick} raise sign descent's share of SGD's "
             "improvement in one step.",
             _SOURCE,
             f"{one_step}, at {thick} minus Gaussian",
             _ABOVE,
-            _every(data, step[:, :, 0] - step[:, :, -1], draws, _EFFECTIVE_NOISE),
+            _every(data, step[:, :, 0] - step[:, :, -1], draws, _NOTICEABLE),
         ),
         Verdict(
             "turned-in-one-step",
