@@ -4,8 +4,8 @@
 
 - ``checking``: both functions. ``adapters/``: optimizers of PyTorch, optax and Keras under one interface; a further
   library is a file there.
-- ``streams``: fixed sequences of gradients; ``trajectory`` gives one to an optimizer; ``expectation`` computes what
-  the rule does, and how far rounding may take an optimizer from it; ``dtypes`` has the types of numbers.
+- ``streams``: fixed sequences of gradients; ``play`` gives one to an optimizer; ``expectation`` computes what the rule
+  does, and how far rounding may take an optimizer from it; ``dtypes`` has the types of numbers.
 - ``laws``: the mean loss on small stochastic problems. ``counters``: errors of state and step counters.
 - ``diagnosis``: which known variant explains a difference. ``variant``, ``variants``, ``variants_adam``,
   ``variants_other``, ``written``, ``decays``: the variants; a new one is a function in one of these files.

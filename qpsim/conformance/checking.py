@@ -12,9 +12,9 @@ from qpsim import __version__, checks
 from qpsim.conformance import adapters, laws
 from qpsim.conformance.diagnosis import UNKNOWN, best_step_sizes, candidate_of, diagnose
 from qpsim.conformance.expectation import COUPLED, DECOUPLED, Difference
+from qpsim.conformance.play import Played, play, why_not
 from qpsim.conformance.report import Report, StreamOutcome
 from qpsim.conformance.streams import LONG, Stream, checked_names, streams
-from qpsim.conformance.trajectory import Trajectory, follow_stream, reason_against
 from qpsim.errors import ConformanceError
 from qpsim.execution import progress
 from qpsim.methods import Method, Rule
@@ -127,76 +127,67 @@ def check(
     subject = adapters.subject(optimizer, known, named, rate)
 
     outcomes: list[StreamOutcome] = []
-    trajectories: list[Trajectory] = []
-    broken: list[Trajectory] = []
+    played: list[Played] = []
+    broken: list[Played] = []
     with progress.bar("conform", len(wanted)) as bar:
         for stream in wanted:
-            one = follow_stream(subject, stream)
+            one = play(subject, stream)
             if one is None:
                 outcomes.append(
-                    _outcome(
-                        stream, "not applicable", None, note=reason_against(subject, stream) or ""
-                    )
+                    _outcome(stream, "not applicable", None, note=why_not(subject, stream) or "")
                 )
             elif one.wrong is not None:
                 broken.append(one)
                 outcomes.append(_outcome(stream, "fails", one))
             else:
-                trajectories.append(one)
+                played.append(one)
             bar.tick(f"stream {stream.name!r}")
     versions = _versions(optimizer)
-    if not trajectories or trajectories[0].stream.name != "normal":
+    if not played or played[0].stream.name != "normal":
         first = broken[0]
         wrong = f"{first.wrong} (step {first.step} of stream {first.stream.name!r})"
         return Report(
             False, wrong, repr(chosen), subject.kind, "unknown", tuple(outcomes), (), versions
         )
     base = candidate_of(chosen, amount, decay_form)
-    text, steps, found = best_step_sizes(base, trajectories, declared)
-    for one in trajectories:
+    text, steps, found = best_step_sizes(base, played, declared)
+    for one in played:
         difference = found.get(one.stream.name)
         outcomes.append(
             _outcome(one.stream, "differs" if difference else "passed", one, difference)
         )
     order = {stream.name: k for k, stream in enumerate(wanted)}
     outcomes.sort(key=lambda outcome: order[outcome.stream])
-    law_outcomes: list[Any] = []
+    held: list[Any] = []
     if found:
-        diagnosis = diagnose(chosen, base, trajectories, declared)
-        if diagnosis.startswith(UNKNOWN) and _is_not_repeatable(subject, trajectories[0]):
+        diagnosis = diagnose(chosen, base, played, declared)
+        if diagnosis.startswith(UNKNOWN) and _goes_elsewhere(subject, played[0]):
             diagnosis += (
                 "; given the same gradients again it goes elsewhere: it draws random numbers, or keeps "
                 "something from one run to the next"
             )
     else:
-        diagnosis = f"equals {base.text} on {len(trajectories)} streams"
+        diagnosis = f"equals {base.text} on {len(played)} streams"
         if run_laws and not amount:
-            law_outcomes = laws.compare_losses(subject, chosen, steps(50))
-            failing = [law for law in law_outcomes if not law.holds]
+            held = laws.hold(subject, chosen, steps(50))
+            failing = [law for law in held if not law.holds]
             if failing:
                 law = failing[0]
                 diagnosis += (
                     f", but its {law.law} is {law.observed:.4g} instead of {law.expected:.4g}, "
                     f"{law.z:+.1f} standard errors away"
                 )
-            elif law_outcomes:
-                diagnosis += f" and in {len(law_outcomes)} laws"
-        stated, actual = trajectories[0].rate, float(steps(1)[0])
-        if stated and declared is None and abs(actual / stated - 1.0) > 1e-6:
-            diagnosis += f", with a step size of {actual:.6g} where it says {stated:.6g}"
+            elif held:
+                diagnosis += f" and in {len(held)} laws"
+        said, real = played[0].rate, float(steps(1)[0])
+        if said and declared is None and abs(real / said - 1.0) > 1e-6:
+            diagnosis += f", with a step size of {real:.6g} where it says {said:.6g}"
     if broken:
         one = broken[0]
         diagnosis += f"; on stream {one.stream.name!r} ({one.stream.purpose}) at step {one.step}: {one.wrong}"
-    conforms = not found and not broken and all(law.holds for law in law_outcomes)
+    conforms = not found and not broken and all(law.holds for law in held)
     return Report(
-        conforms,
-        diagnosis,
-        base.text,
-        subject.kind,
-        text,
-        tuple(outcomes),
-        tuple(law_outcomes),
-        versions,
+        conforms, diagnosis, base.text, subject.kind, text, tuple(outcomes), tuple(held), versions
     )
 
 
@@ -247,15 +238,15 @@ def assert_conforms(
     return report
 
 
-def _is_not_repeatable(subject: adapters.Subject, one: Trajectory) -> bool:
-    again = follow_stream(subject, one.stream)
+def _goes_elsewhere(subject: adapters.Subject, one: Played) -> bool:
+    again = play(subject, one.stream)
     return again is not None and not np.array_equal(again.theta, one.theta, equal_nan=True)
 
 
 def _outcome(
     stream: Stream,
     word: str,
-    one: Trajectory | None,
+    one: Played | None,
     difference: Difference | None = None,
     note: str = "",
 ) -> StreamOutcome:

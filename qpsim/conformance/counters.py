@@ -10,8 +10,8 @@ import numpy as np
 
 from qpsim.conformance.dtypes import rounded
 from qpsim.conformance.expectation import Candidate, compare, expected
+from qpsim.conformance.play import Played
 from qpsim.conformance.streams import FROZEN, GROUPS, NO_GRADIENT, SAVE
-from qpsim.conformance.trajectory import Trajectory
 from qpsim.conformance.variants import written_out
 
 # Step sizes of a stream, from its number of steps.
@@ -76,17 +76,17 @@ def with_state_of_low_precision(base: Candidate) -> Iterator[Candidate]:
 
 
 def event(
-    candidate: Candidate, one: Trajectory, steps: StepSizes, before: Sequence[Trajectory] = ()
+    candidate: Candidate, one: Played, steps: StepSizes, before: Sequence[Played] = ()
 ) -> str | None:
     """The known error that explains one stream, for an optimizer that follows the rule on others.
 
     Parameters
     ----------
     candidate : Candidate
-    one : Trajectory
+    one : Played
     steps : callable
         Step sizes from a number of steps.
-    before : sequence of Trajectory
+    before : sequence of Played
         The streams that the optimizer was given before.
 
     Returns
@@ -95,15 +95,10 @@ def event(
         The text after "where"; None if no known error fits.
     """
 
-    def fits(trajectory: Trajectory, restart: _Restart) -> bool:
-        n_steps = trajectory.stream.gradients.shape[0]
+    def fits(played: Played, restart: _Restart) -> bool:
+        n_steps = played.stream.gradients.shape[0]
         found = compare(
-            written,
-            trajectory.stream,
-            trajectory.theta,
-            trajectory.dtype,
-            steps(n_steps),
-            restart=restart,
+            written, played.stream, played.theta, played.dtype, steps(n_steps), restart=restart
         )
         return found is None
 
@@ -153,9 +148,9 @@ def event(
                 return f"the counter counts each tensor as a step{more}"
     if earlier and fits(one, lambda k, s, t: (s, earlier + k)):
         return "the counter goes on from the runs before, instead of from 0"
-    missing = missing_moves(candidate, one, steps)
-    if missing:
-        return missing
+    still = standing_still(candidate, one, steps)
+    if still:
+        return still
     if one.stream.event == "two":
         return "two optimizers disturb each other"
     rows = one.theta
@@ -167,15 +162,15 @@ def event(
     return None
 
 
-def missing_moves(candidate: Candidate, one: Trajectory, steps: StepSizes) -> str | None:
+def standing_still(candidate: Candidate, one: Played, steps: StepSizes) -> str | None:
     """What does not move although the rule does: tensors, parts of them, or all from some step on."""
     n_steps = one.stream.gradients.shape[0]
     moved = np.diff(one.theta, axis=0) != 0.0
-    direction = expected(candidate, one.stream, one.theta, one.dtype).direction
+    said = expected(candidate, one.stream, one.theta, one.dtype).direction
     with np.errstate(all="ignore"):
-        # A move smaller than the rounding of the parameter may be lost.
+        # What is lost in the rounding of a parameter is no fault.
         least = 16.0 * candidate.precision(one.dtype).roundoff * np.abs(one.theta[:-1])
-        should = np.abs(steps(n_steps)[:, None] * direction) > least
+        should = np.abs(steps(n_steps)[:, None] * said) > least
     still = ~moved.any(axis=0) & should.any(axis=0)
     if still.all():
         return None
@@ -192,7 +187,7 @@ def missing_moves(candidate: Candidate, one: Trajectory, steps: StepSizes) -> st
     return None
 
 
-def _n_given(one: Trajectory) -> int:
+def _n_given(one: Played) -> int:
     """How many times a tensor was given a gradient."""
     stream = one.stream
     if stream.given is None:
@@ -201,7 +196,7 @@ def _n_given(one: Trajectory) -> int:
 
 
 def _fits_when_tensors_are_counted(
-    one: Trajectory, fits: Callable[[Trajectory, _Restart], bool], start: int
+    one: Played, fits: Callable[[Played, _Restart], bool], start: int
 ) -> bool:
     stream = one.stream
     n = len(stream.shapes)

@@ -9,13 +9,13 @@ import numpy as np
 from scipy.optimize import minimize_scalar
 
 from qpsim.conformance.expectation import COUPLED, DECOUPLED, Candidate, misfit
-from qpsim.conformance.trajectory import Trajectory
+from qpsim.conformance.play import Played
 
 _USUAL = (0.1, 0.05, 0.01, 1e-3, 5e-4, 1e-4, 1e-5)
 _DIGITS = 4
 
 
-def decayed(base: Candidate, normal: Trajectory) -> Iterator[Candidate]:
+def decayed(base: Candidate, normal: Played) -> Iterator[Candidate]:
     """The rule with a decay in the other form, without one, with usual values, and with the best value of each form."""
     if base.weight_decay:
         other = COUPLED if base.decay == DECOUPLED else DECOUPLED
@@ -30,7 +30,7 @@ def decayed(base: Candidate, normal: Trajectory) -> Iterator[Candidate]:
                 yield replace(base, text=text, weight_decay=value, decay=decay)
 
 
-def _best(base: Candidate, normal: Trajectory) -> float:
+def _best(base: Candidate, normal: Played) -> float:
     """The decay with which the rule fits the optimizer's moves best, to four digits."""
 
     def off(power: float) -> float:

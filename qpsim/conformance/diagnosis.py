@@ -17,7 +17,7 @@ import numpy as np
 from qpsim.conformance.counters import (
     StepSizes,
     event,
-    missing_moves,
+    standing_still,
     with_other_counters,
     with_state_of_low_precision,
 )
@@ -31,15 +31,15 @@ from qpsim.conformance.expectation import (
     expected,
     fitted_step_size,
 )
+from qpsim.conformance.play import Played
 from qpsim.conformance.streams import SAVED
-from qpsim.conformance.trajectory import Trajectory
 from qpsim.conformance.variants import variants
 from qpsim.errors import MethodError
 from qpsim.methods import Method, Rule, method_names
 from qpsim.methods import method as find_method
 
 UNKNOWN = "differs from all known variants"
-# Of longer streams only so many steps are searched for known errors.
+# Of longer streams only the beginning is looked at for what goes wrong.
 _LONG = 1000
 _VALUES = {
     "b1": (0.0, 0.9, 0.95, 0.99, 0.8, 0.5, 0.999),
@@ -68,11 +68,11 @@ def candidate_of(method: Method, weight_decay: float = 0.0, decay: str = DECOUPL
 
 
 def differences(
-    candidate: Candidate, trajectories: Sequence[Trajectory], steps: StepSizes
+    candidate: Candidate, played: Sequence[Played], steps: StepSizes
 ) -> dict[str, Difference]:
     """Where each stream differs, by name."""
     found = {}
-    for one in trajectories:
+    for one in played:
         difference = _difference(candidate, one, steps)
         if difference is not None:
             found[one.stream.name] = difference
@@ -80,19 +80,19 @@ def differences(
 
 
 def _difference(
-    candidate: Candidate, one: Trajectory, steps: StepSizes, **more: Any
+    candidate: Candidate, one: Played, steps: StepSizes, **more: Any
 ) -> Difference | None:
     n_steps = one.stream.gradients.shape[0]
     return compare(candidate, one.stream, one.theta, one.dtype, steps(n_steps), **more)
 
 
 def step_sizes(
-    candidate: Candidate, trajectories: Sequence[Trajectory], declared: StepSizes | None
+    candidate: Candidate, played: Sequence[Played], declared: StepSizes | None
 ) -> list[tuple[str, StepSizes]]:
     """Step sizes that the optimizer may have: declared, or what it says, or what fits best."""
     if declared is not None:
         return [("declared", declared)]
-    normal = trajectories[0]
+    normal = played[0]
     found: list[tuple[str, StepSizes]] = []
     fit = fitted_step_size(candidate, normal.stream, normal.theta)
     rate = normal.rate
@@ -116,36 +116,36 @@ def _constant(value: float) -> StepSizes:
 
 
 def best_step_sizes(
-    candidate: Candidate, trajectories: Sequence[Trajectory], declared: StepSizes | None
+    candidate: Candidate, played: Sequence[Played], declared: StepSizes | None
 ) -> tuple[str, StepSizes, dict[str, Difference]]:
     """Those with which the fewest streams differ."""
     best: tuple[str, StepSizes, dict[str, Difference]] | None = None
-    for text, steps in step_sizes(candidate, trajectories, declared):
-        found = differences(candidate, trajectories, steps)
+    for text, steps in step_sizes(candidate, played, declared):
+        found = differences(candidate, played, steps)
         if best is None or len(found) < len(best[2]):
             best = (text, steps, found)
         if not found:
             break
     if best is None:
         one = _constant(1.0)
-        best = ("none: it does not move", one, differences(candidate, trajectories, one))
+        best = ("none: it does not move", one, differences(candidate, played, one))
     return best
 
 
 def diagnose(
-    method: Method, base: Candidate, trajectories: Sequence[Trajectory], declared: StepSizes | None
+    method: Method, base: Candidate, played: Sequence[Played], declared: StepSizes | None
 ) -> str:
     """One sentence on what the optimizer is, given that it is not the method."""
-    normal = trajectories[0]
+    normal = played[0]
     if np.all(normal.theta == normal.theta[0]):
         return "does not move"
     head = _beginning(normal)
-    # The longest last: it is compared only if all others agree.
-    ordered = sorted(trajectories, key=lambda one: one.stream.gradients.shape[0])
+    # The longest last: it is looked at only where all others agree.
+    ordered = sorted(played, key=lambda one: one.stream.gradients.shape[0])
     best: tuple[int, Candidate, dict[str, Difference], StepSizes] | None = None
     first: tuple[dict[str, Difference], StepSizes] | None = None
     for candidate in (base, *_candidates(method, base, normal)):
-        for _, steps in step_sizes(candidate, trajectories, declared):
+        for _, steps in step_sizes(candidate, played, declared):
             # Most differ in the first steps already.
             if _difference(candidate, head, steps) or _difference(candidate, normal, steps):
                 continue
@@ -157,27 +157,24 @@ def diagnose(
             if candidate is base and first is None:
                 first = (found, steps)
             if candidate is base and set(found) == {SAVED}:
-                # Explained here already: a later candidate with scalars of low precision would have so large a
-                # tolerance that the error of the saved state would pass.
-                one = next(one for one in trajectories if one.stream.name == SAVED)
+                # Scalars of low precision would be forgiven what the saved state has lost.
+                one = next(one for one in played if one.stream.name == SAVED)
                 if event(base, one, steps) is not None:
-                    return f"equals {base.text}, except {_exceptions(base, found, trajectories, steps)}"
+                    return f"equals {base.text}, except {_exceptions(base, found, played, steps)}"
             if best is None or len(found) < best[0]:
                 best = (len(found), candidate, found, steps)
     if best is not None:
         _, candidate, found, steps = best
         if first is not None and candidate is not base:
-            # Prefer the method itself to a variant that differs on fewer streams, if its differences are explained.
-            events = _events(base, first[0], trajectories, first[1])
+            # One that is a little nearer says less than the method itself, if that is explained.
+            events = _events(base, first[0], played, first[1])
             if sum(known for known, _ in events.values()) >= 0.9 * len(events):
                 candidate, (found, steps) = base, first
-        return (
-            f"equals {candidate.text}, except {_exceptions(candidate, found, trajectories, steps)}"
-        )
+        return f"equals {candidate.text}, except {_exceptions(candidate, found, played, steps)}"
     factors = _factors(base, normal)
     if factors is not None and declared is None:
         shown = ", ".join(f"{value:.6g}" for value in factors[:4])
-        if _is_schedule(base, trajectories, factors):
+        if _is_schedule(base, played, factors):
             return (
                 f"equals {base.text} with a step size that changes: {shown}, ...; "
                 "declare it with step_size if that is meant"
@@ -196,7 +193,7 @@ def diagnose(
     return f"{UNKNOWN} {_where(difference)}"
 
 
-def _clipped(normal: Trajectory) -> Iterator[tuple[str, Trajectory]]:
+def _clipped(normal: Played) -> Iterator[tuple[str, Played]]:
     """The stream as it is for an optimizer that clips; it has one tensor."""
     given = normal.stream.gradients
     norms = np.sqrt(np.sum(given**2, axis=1, keepdims=True))
@@ -209,20 +206,17 @@ def _clipped(normal: Trajectory) -> Iterator[tuple[str, Trajectory]]:
             yield how, replace(normal, stream=stream)
 
 
-def _beginning(one: Trajectory, n_steps: int = 4) -> Trajectory:
+def _beginning(one: Played, n_steps: int = 4) -> Played:
     given = None if one.stream.given is None else one.stream.given[:n_steps]
     stream = replace(one.stream, gradients=one.stream.gradients[:n_steps], given=given)
     return replace(one, stream=stream, theta=one.theta[: n_steps + 1])
 
 
 def _few_differences(
-    candidate: Candidate,
-    trajectories: Sequence[Trajectory],
-    steps: StepSizes,
-    fewer_than: int | None,
+    candidate: Candidate, played: Sequence[Played], steps: StepSizes, fewer_than: int | None
 ) -> dict[str, Difference] | None:
     found: dict[str, Difference] = {}
-    for one in trajectories:
+    for one in played:
         if found and one.stream.gradients.shape[0] > 1000:
             continue
         difference = _difference(candidate, one, steps)
@@ -233,7 +227,7 @@ def _few_differences(
     return found
 
 
-def _candidates(method: Method, base: Candidate, normal: Trajectory) -> Iterator[Candidate]:
+def _candidates(method: Method, base: Candidate, normal: Played) -> Iterator[Candidate]:
     name, hyper = method.name, method.hyper_parameters
     given = {**hyper, "_sign": name == "adam*"}
     own = [
@@ -273,7 +267,7 @@ def _candidates(method: Method, base: Candidate, normal: Trajectory) -> Iterator
             yield from _as_another(rule, chosen, base)
 
 
-def _in_single_precision(those: Sequence[Candidate], normal: Trajectory) -> Iterator[Candidate]:
+def _in_single_precision(those: Sequence[Candidate], normal: Played) -> Iterator[Candidate]:
     """Computed in single precision, if double parameters have only its numbers."""
     if normal.dtype == "float64" and np.array_equal(normal.theta, rounded(normal.theta, "float32")):
         for one in those:
@@ -319,13 +313,13 @@ def _other_values(base: Candidate, hyper: dict[str, Any]) -> Iterator[Candidate]
 def _exceptions(
     candidate: Candidate,
     found: dict[str, Difference],
-    trajectories: Sequence[Trajectory],
+    played: Sequence[Played],
     steps: StepSizes,
 ) -> str:
     """Streams that differ, and how; those with the same known event together."""
-    purposes = {one.stream.name: one.stream.purpose for one in trajectories}
+    purposes = {one.stream.name: one.stream.purpose for one in played}
     together: dict[str, list[str]] = {}
-    events = _events(candidate, found, trajectories, steps)
+    events = _events(candidate, found, played, steps)
     for name, (known, at) in events.items():
         together.setdefault(at if known else name, []).append(name)
     texts = []
@@ -346,40 +340,40 @@ def _exceptions(
 def _events(
     candidate: Candidate,
     found: dict[str, Difference],
-    trajectories: Sequence[Trajectory],
+    played: Sequence[Played],
     steps: StepSizes,
 ) -> dict[str, tuple[bool, str]]:
     """By stream: whether what goes wrong is known, and what it is."""
-    streams = {one.stream.name: one for one in trajectories}
-    explained = {}
+    streams = {one.stream.name: one for one in played}
+    said = {}
     for name, difference in found.items():
         one = streams[name]
-        before = trajectories[: trajectories.index(one)]
+        before = played[: played.index(one)]
         if one.stream.gradients.shape[0] <= _LONG:
             known = event(candidate, one, steps, before)
         else:
             known = None
             if difference.step <= _LONG:
                 known = event(candidate, _beginning(one, _LONG), steps, before)
-            known = known or missing_moves(candidate, one, steps)
-        explained[name] = (known is not None, known or f"it differs {_where(difference)}")
-    return explained
+            known = known or standing_still(candidate, one, steps)
+        said[name] = (known is not None, known or f"it differs {_where(difference)}")
+    return said
 
 
-def _is_schedule(base: Candidate, trajectories: Sequence[Trajectory], factors: np.ndarray) -> bool:
+def _is_schedule(base: Candidate, played: Sequence[Played], factors: np.ndarray) -> bool:
     """Whether the same step sizes fit other streams too."""
-    others = [one for one in trajectories[1:] if one.stream.gradients.shape[0] <= factors.size]
+    others = [one for one in played[1:] if one.stream.gradients.shape[0] <= factors.size]
     fit = [_difference(base, one, lambda n: factors[:n]) is None for one in others]
     return not fit or 2 * sum(fit) > len(fit)
 
 
-def _factors(base: Candidate, normal: Trajectory) -> np.ndarray | None:
+def _factors(base: Candidate, normal: Played) -> np.ndarray | None:
     """A step size for each step with which the rule fits, if there is one."""
-    direction = expected(base, normal.stream, normal.theta, normal.dtype).direction
+    said = expected(base, normal.stream, normal.theta, normal.dtype).direction
     moved = np.diff(normal.theta, axis=0)
     with np.errstate(all="ignore"):
-        factors = -np.sum(moved * direction, axis=1) / np.sum(direction * direction, axis=1)
-        rest = np.abs(moved + factors[:, None] * direction).max(axis=1)
+        factors = -np.sum(moved * said, axis=1) / np.sum(said * said, axis=1)
+        rest = np.abs(moved + factors[:, None] * said).max(axis=1)
         fits = rest <= 1e-5 * np.abs(moved).max(axis=1) + 1e-12
     return factors if bool(np.all(fits)) and np.all(np.isfinite(factors)) else None
 

@@ -22,7 +22,7 @@ from qpsim.conformance.dtypes import PRECISIONS, Precision
 from qpsim.conformance.streams import Stream
 
 SAFETY = 16.0
-_N_PERTURBED = 3
+_N_TWINS = 3
 _RATES = ("b1", "b2", "momentum", "decay")
 DECOUPLED, COUPLED = "decoupled", "coupled"
 
@@ -96,13 +96,13 @@ def expected(
     precision = candidate.precision(dtype)
     exact = _directions(candidate, stream, theta, None, None, restart)
     rng = np.random.Generator(np.random.PCG64(0))
-    # A long stream has so many rounding errors that one perturbed run shows their effect as well as three.
-    n_perturbed = 1 if stream.gradients.shape[0] > 1000 else _N_PERTURBED
+    # Rounding errors of 10^5 steps are those of the state's memory: one twin says as much as three.
+    twins = 1 if stream.gradients.shape[0] > 1000 else _N_TWINS
     spread = np.zeros_like(exact)
-    for _ in range(n_perturbed):
-        perturbed = _directions(candidate, stream, theta, precision, rng, restart)
+    for _ in range(twins):
+        twin = _directions(candidate, stream, theta, precision, rng, restart)
         with np.errstate(invalid="ignore"):
-            np.fmax(spread, np.abs(perturbed - exact), out=spread)
+            np.fmax(spread, np.abs(twin - exact), out=spread)
     relative = precision.roundoff + precision.scalar_roundoff * _powers(candidate, exact.shape[0])
     return Expected(exact, SAFETY * (spread + relative * np.abs(exact)))
 
@@ -217,9 +217,9 @@ def compare(
         Where the optimizer went.
     step_size : ndarray, shape (n_steps,)
     """
-    rule = expected(candidate, stream, theta, dtype, restart)
+    said = expected(candidate, stream, theta, dtype, restart)
     precision = candidate.precision(dtype)
-    direction = rule.direction
+    direction = said.direction
     if candidate.weight_decay and candidate.decay == DECOUPLED:
         given = 1.0 if stream.given is None else stream.given
         direction = direction + candidate.weight_decay * theta[:-1] * given
@@ -228,14 +228,14 @@ def compare(
     with np.errstate(all="ignore"):
         move = -steps * direction
         moved = np.diff(theta, axis=0)
-        tolerance = np.abs(steps) * rule.spread + 32.0 * precision.smallest
-        tolerance += 4.0 * precision.roundoff * (np.abs(theta[1:]) + np.abs(theta[:-1]))
+        forgiven = np.abs(steps) * said.spread + 32.0 * precision.smallest
+        forgiven += 4.0 * precision.roundoff * (np.abs(theta[1:]) + np.abs(theta[:-1]))
         if candidate.weight_decay:
             # 1 - step size x weight decay may be one scalar, rounded near 1.
-            tolerance += scalar * np.abs(theta[:-1])
-            tolerance += SAFETY * scalar * np.abs(steps * candidate.weight_decay * theta[:-1])
-        error_size = np.abs(moved - move)
-        wrong = ~(error_size <= tolerance) & np.isfinite(move)
+            forgiven += scalar * np.abs(theta[:-1])
+            forgiven += SAFETY * scalar * np.abs(steps * candidate.weight_decay * theta[:-1])
+        off = np.abs(moved - move)
+        wrong = ~(off <= forgiven) & np.isfinite(move)
         wrong |= np.isfinite(theta[1:]) != np.isfinite(move)
         # Once the rule itself leaves the range of the type nothing is known of that coordinate.
         beyond = np.abs(direction) > precision.largest
@@ -247,7 +247,7 @@ def compare(
     k = int(rows[0])
     with np.errstate(all="ignore"):
         units = np.nanmax(np.abs(move), axis=1, initial=0.0)
-        worst = np.where(wrong, error_size, 0.0).max(axis=1)
+        worst = np.where(wrong, off, 0.0).max(axis=1)
         sizes = np.where(units > 0.0, worst / units, np.where(worst > 0.0, math.inf, math.nan))
         sizes[~np.isfinite(worst)] = math.nan
         seen = sizes[rows][np.isfinite(sizes[rows])]

@@ -42,9 +42,7 @@ def problems() -> dict[str, tuple[QuadraticProblem, float]]:
     }
 
 
-def compare_losses(
-    subject: Subject, method: Method, step_size: np.ndarray | float
-) -> list[LawOutcome]:
+def hold(subject: Subject, method: Method, step_size: np.ndarray | float) -> list[LawOutcome]:
     """Every law, for an optimizer whose step size is known.
 
     Parameters

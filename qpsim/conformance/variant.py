@@ -30,14 +30,14 @@ class Variant(NamedTuple):
         return list(inspect.signature(self.function).parameters.values())
 
 
-ALL_VARIANTS: list[Variant] = []
+ENTERED: list[Variant] = []
 
 
 def variant(methods: str, text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a rule as a variant of these methods, whose names stand between spaces."""
 
     def entered(function: Callable[..., Any]) -> Callable[..., Any]:
-        ALL_VARIANTS.append(Variant(tuple(methods.split()), text, function))
+        ENTERED.append(Variant(tuple(methods.split()), text, function))
         return function
 
     return entered

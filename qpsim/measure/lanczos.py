@@ -97,7 +97,7 @@ def density(products: Products, n_probes: int, n_steps: int, rng: np.random.Gene
 def _tridiagonal(
     products: Products, steps: int, number: int, rng: np.random.Generator
 ) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Diagonal and off-diagonal of the Lanczos matrices from some random starts, whose products are taken at_once."""
+    """Diagonal and off-diagonal of the Lanczos matrices from some random starts, whose products are taken together."""
     basis = np.empty((number, steps, products.dim))
     for own in basis:
         vector = rng.standard_normal(products.dim)

@@ -30,8 +30,8 @@ from qpsim.problem.matrices import (
     without_negative,
 )
 from qpsim.problem.noise import Noise
-from qpsim.problem.quadratic_kernel import Simulated
 from qpsim.problem.quadratic_loss import QuadraticLoss
+from qpsim.problem.quadratic_simulated import Simulated
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike, NDArray

@@ -1,7 +1,4 @@
-"""The interface for simulations of a quadratic problem (:class:`qpsim.problem.interface.Problem`).
-
-It prepares the problem for the step loops: in its eigenbasis where possible, else with its matrix.
-"""
+"""Prepares a quadratic problem for the step loops: in its eigenbasis where possible, else with its matrix."""
 
 from __future__ import annotations
 
@@ -26,87 +23,60 @@ _sign_tables: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 _KEPT_UP_TO_DIM = 1024
 
 
-class Simulated:
-    """For a problem with a diagonal or dense Hessian and a :class:`qpsim.problem.noise.Noise`."""
+def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: int) -> None:
+    """Raise an error if a policy needs moments that do not exist; warn if the exact step, or the direction, is 0.
 
-    has_additive_noise = True
+    Raises
+    ------
+    ProblemError
+        The exact step, or the bound, was asked for a rule that observes a minibatch's variance estimate under noise
+        that is not Gaussian (estimate and gradient then depend on each other), or for a rule without a closed form
+        whose direction has no second moment under Student's t.
+    """
+    law = problem.noise.law
+    if law.is_gaussian:
+        return
+    infinite = math.isinf(law.variance) and not problem.noise.is_zero
+    if infinite and method.observes == "relative_variance":
+        warnings.warn(
+            f"{method.name} does not move: Student's t noise with df={law.df:g} has an infinite variance, and the rule "
+            "makes its direction smaller the larger the relative variance is.",
+            InfiniteVarianceWarning,
+            stacklevel=6,
+        )
+        return
+    if not (policy.is_exact or policy.is_bound):
+        return
+    if method.observes == "variance_estimate":
+        raise ProblemError(
+            f"{method.name} has no {policy.name} step under {law.name} noise, where its variance estimate and its "
+            "gradient depend on each other; take step_size='line-search' or given steps."
+        )
+    if infinite and method.closed_form == "linear":
+        warnings.warn(
+            f"{method.name}'s optimal step is 0: Student's t noise with df={law.df:g} has an infinite variance, and a "
+            "direction that is linear in the gradient makes the expected loss infinite at any step.",
+            InfiniteVarianceWarning,
+            stacklevel=6,
+        )
+    if not problem.noise.is_zero and lacks_second_moment(method, law):
+        raise ProblemError(
+            f"{method.name} has no {policy.name} step under Student's t noise with df={law.df:g}: its direction grows "
+            "with the gradient, so that the expected loss after a step is infinite; take a larger df, or "
+            "step_size='line-search' or given steps."
+        )
+    if method.closed_form is None:
+        law.mean_of(batch_size).quadrature()
 
-    def runs_by_coordinate(self: Any, method: Any) -> bool:
-        """Whether a run's coordinates are coupled only by the step size, if needed after a rotation."""
-        return self.is_diagonal or bool(method.equivariant)
 
-    def lanes_are_independent(self: Any, method: Any) -> bool:
-        """Whether a step has no matrix product over the replicates of a block."""
-        return self.runs_by_coordinate(method) and self.noise.eigen_std(self) is not None
-
-    def is_deterministic(self: Any) -> bool:
-        """Whether gradients have no noise."""
-        return self.noise.is_zero
-
-    def records_moment_error(self: Any, method: Any) -> bool:
-        """Whether the error of the exact step's denominator is recorded.
-
-        It is for a rule without a closed form: on a dense Hessian, where the denominator is a truncated series, and for
-        a user's rule on a diagonal one, where the quadrature may be too coarse. It is exact enough for all rules of the
-        package.
-        """
-        if method.closed_form is not None:
-            return False
-        return not (self.is_diagonal and method.rule.is_builtin)
-
-    def check_simulation(self: Any, method: Any, policy: Any, batch_size: int) -> None:
-        """Raise an error if a policy needs moments that do not exist; warn if the exact step, or the direction, is 0.
-
-        Raises
-        ------
-        ProblemError
-            The exact step, or the bound, was asked for a rule that observes a minibatch's variance estimate under noise
-            that is not Gaussian (estimate and gradient then depend on each other), or for a rule without a closed form
-            whose direction has no second moment under Student's t.
-        """
-        law = self.noise.law
-        if law.is_gaussian:
-            return
-        infinite = math.isinf(law.variance) and not self.noise.is_zero
-        if infinite and method.observes == "relative_variance":
-            warnings.warn(
-                f"{method.name} does not move: Student's t noise with df={law.df:g} has an infinite variance, and the "
-                "rule makes its direction smaller the larger the relative variance is.",
-                InfiniteVarianceWarning,
-                stacklevel=4,
-            )
-            return
-        if not (policy.is_exact or policy.is_bound):
-            return
-        if method.observes == "variance_estimate":
-            raise ProblemError(
-                f"{method.name} has no {policy.name} step under {law.name} noise, where its variance estimate and its "
-                "gradient depend on each other; take step_size='line-search' or given steps."
-            )
-        if infinite and method.closed_form == "linear":
-            warnings.warn(
-                f"{method.name}'s optimal step is 0: Student's t noise with df={law.df:g} has an infinite variance, "
-                "and a direction that is linear in the gradient makes the expected loss infinite at any step.",
-                InfiniteVarianceWarning,
-                stacklevel=4,
-            )
-        if not self.noise.is_zero and lacks_second_moment(method, law):
-            raise ProblemError(
-                f"{method.name} has no {policy.name} step under Student's t noise with df={law.df:g}: its direction "
-                "grows with the gradient, so that the expected loss after a step is infinite; take a larger df, or "
-                "step_size='line-search' or given steps."
-            )
-        if method.closed_form is None:
-            law.mean_of(batch_size).quadrature()
-
-    def prepared(
-        self: Any, method: Any, policy: Any, batch_size: int, tolerance: float
-    ) -> Prepared:
-        """The arguments of the step loop."""
-        noise = self.noise.at_batch(batch_size)
-        if self.runs_by_coordinate(method):
-            return _by_coordinate(self, noise, method, policy, batch_size)
-        return _coupled(self, noise, method, policy, batch_size, tolerance)
+def prepared(
+    problem: Quadratic, method: Any, policy: Any, batch_size: int, tolerance: float
+) -> Prepared:
+    """The arguments of the step loop."""
+    noise = problem.noise.at_batch(batch_size)
+    if problem.runs_by_coordinate(method):
+        return _by_coordinate(problem, noise, method, policy, batch_size)
+    return _coupled(problem, noise, method, policy, batch_size, tolerance)
 
 
 def kernel_law(noise: Noise, method: Any, policy: Any) -> Any:

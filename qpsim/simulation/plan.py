@@ -154,14 +154,14 @@ def make_plan(
             "A simulation needs a problem, such as a qpsim.QuadraticProblem, not "
             f"{type(problem).__name__}."
         )
-    chosen = find_method(method)
-    try_rule(chosen.rule, chosen.hyper)
+    moving = find_method(method)
+    try_rule(moving.rule, moving.hyper)
     n_steps = checks.count("n_steps", n_steps, SimulationError)
     n_replicates = checks.count("n_replicates", n_replicates, SimulationError)
     batch_size = checks.count("batch_size", batch_size, SimulationError)
-    if chosen.observes == "variance_estimate" and batch_size < 2:
+    if moving.observes == "variance_estimate" and batch_size < 2:
         raise MethodError(
-            f"{chosen.name} estimates the variance within a minibatch, which takes a batch_size of "
+            f"{moving.name} estimates the variance within a minibatch, which takes a batch_size of "
             f"at least 2, not {batch_size}."
         )
     tolerance = checks.number("tolerance", tolerance, SimulationError, "(0, 1)")
@@ -171,16 +171,16 @@ def make_plan(
         policy = replace(policy, code=resolve("line-search", 1).code)
     start = starting_points(theta0, problem, n_replicates)
     kept, theta_steps, average = _records(record, n_steps)
-    problem.check_simulation(chosen, policy, int(batch_size))
-    precision = _precision(dtype, problem, chosen, start)
+    problem.check_simulation(moving, policy, int(batch_size))
+    precision = _precision(dtype, problem, moving, start)
     seed = seed_sequence(rng)
     if policy.name == planned.NAME:
-        policy = planned.planned(policy, problem, chosen, start, batch_size)
-    if chosen.closed_form != "linear":
+        policy = planned.planned(policy, problem, moving, start, batch_size)
+    if moving.closed_form != "linear":
         _warn_of_sign_vector(start - problem.optimum)
     return Plan(
         problem=problem,
-        method=chosen,
+        method=moving,
         policy=policy,
         n_steps=n_steps,
         n_replicates=n_replicates,
@@ -235,16 +235,16 @@ def starting_points(theta0: Any, problem: Problem, n_replicates: int) -> np.ndar
     return start
 
 
-def _precision(dtype: Any, problem: Problem, chosen: Method, start: np.ndarray) -> str:
+def _precision(dtype: Any, problem: Problem, moving: Method, start: np.ndarray) -> str:
     """The checked name of the precision of this simulation."""
     name = dtype if isinstance(dtype, str) else getattr(dtype, "__name__", str(dtype))
     if name not in DTYPES:
         raise SimulationError(f"dtype must be 'float64' or 'float32', not {checks.shown(dtype)}.")
     if name == "float64":
         return name
-    if not problem.runs_by_coordinate(chosen):
+    if not problem.runs_by_coordinate(moving):
         raise SimulationError(
-            f"{chosen.name} on a dense Hessian is simulated in float64 only; float32 takes a diagonal "
+            f"{moving.name} on a dense Hessian is simulated in float64 only; float32 takes a diagonal "
             "Hessian, or a method that commutes with rotations, such as sgd."
         )
     largest = float(np.abs(start - problem.optimum).max())

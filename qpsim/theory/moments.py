@@ -48,9 +48,10 @@ def direction_moments(
 
     Parameters
     ----------
-    problem : QuadraticProblem
+    problem : QuadraticProblem, or another problem at one theta (d,)
         Its noise is that of the gradient that the method gets; for a minibatch of B draws give ``problem.at_batch(B)``.
-        Heavy tails are averaged over their scale, with a relative error of 1e-8.
+        Heavy tails are averaged over their scale, with a relative error of 1e-8. Other problems have a method
+        ``gradient_mixture``, as LeastSquares and DataProblem (a minibatch of one row) do.
     method : str or Method
         Any method. Closed forms are used where a rule declares one (``closed_form="linear"`` or ``"sign"``), else
         quadrature and a Hermite series with a relative error of 1e-8 (:mod:`qpsim.theory.series`). Oracle

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 from qpsim.figures import figure_batch as figure
 from qpsim.figures.data import Data
@@ -17,10 +16,7 @@ from qpsim.verdicts.record import Measurement, Report, Verdict
 _SOURCE = "Zhang et al. (2019)"
 _COUNT_WITHIN, _SAME_WITHIN = 1e-3, 0.01
 
-
-@dataclass(frozen=True)
-class Options(figure.Options):
-    """Those of the figure."""
+Options = figure.Options
 
 
 def measure(options: Options, workers: int | Executor | None = None) -> Report:

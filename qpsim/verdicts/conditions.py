@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -23,10 +22,7 @@ from qpsim.verdicts.record import Measurement, Report, Verdict
 # Largest factor by which the quadratic model's gain may be wrong; and the fraction of eigenvalues that counts as few.
 _GAIN_WITHIN, _FEW = 2.0, 0.1
 
-
-@dataclass(frozen=True)
-class Options(figure.Options):
-    """Those of the figure."""
+Options = figure.Options
 
 
 def measure(options: Options, workers: int | Executor | None = None) -> Report:

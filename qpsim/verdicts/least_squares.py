@@ -7,7 +7,6 @@ rotation and start.
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -20,10 +19,7 @@ from qpsim.verdicts.record import Measurement, Report, Verdict
 _EXPONENT_WITHIN, _MEAN_WITHIN = 0.1, 0.03
 _SOURCE = "Xiao et al. (2024)"
 
-
-@dataclass(frozen=True)
-class Options(figure.Options):
-    """Those of the figure."""
+Options = figure.Options
 
 
 def measure(options: Options, workers: int | Executor | None = None) -> Report:

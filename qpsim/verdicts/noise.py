@@ -8,7 +8,6 @@ statement without noise is the same for all families and is listed once.
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 from qpsim.figures import figure_noise as figure
 from qpsim.figures.data import Data
@@ -22,10 +21,7 @@ _NAMES = {
     "diagonal": "Noise of random variances",
 }
 
-
-@dataclass(frozen=True)
-class Options(figure.Options):
-    """Those of the figure."""
+Options = figure.Options
 
 
 def measure(options: Options, workers: int | Executor | None = None) -> Report:

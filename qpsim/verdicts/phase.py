@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,10 +18,7 @@ from qpsim.verdicts.record import Measurement, Report, Verdict
 _SOURCE = "Section 2, over whole runs"
 _SHARE, _LOUD = 0.95, 1.0
 
-
-@dataclass(frozen=True)
-class Options(figure.Options):
-    """Those of the figure."""
+Options = figure.Options
 
 
 def measure(options: Options, workers: int | Executor | None = None) -> Report:

@@ -8,7 +8,7 @@ of the options are compared with the Gaussian.
 from __future__ import annotations
 
 from concurrent.futures import Executor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -18,14 +18,11 @@ from qpsim.simulation.statistics import median_interval
 from qpsim.verdicts.record import Measurement, Report, Verdict
 
 _SOURCE = "Section 2, with Student's t for the Gaussian"
-# Below this nu noise rarely changes a sign at the start, so that tails have no visible effect.
-_FELT = 1.0
+# Below this nu the noise rarely changes a sign at the start, so that its tails have no visible effect.
+_NOTICEABLE = 1.0
 _ABOVE = "whole 95 % interval above 0"
 
-
-@dataclass(frozen=True)
-class Options(figure.Options):
-    """Those of the figure."""
+Options = figure.Options
 
 
 def measure(options: Options, workers: int | Executor | None = None) -> Report:
@@ -61,12 +58,12 @@ def judge(data: Data) -> tuple[Verdict, ...]:
     return (
         Verdict(
             "one-step",
-            f"With {held} and noise of nu >= {_FELT:g}, tails of {thick} raise sign descent's share of SGD's "
+            f"With {held} and noise of nu >= {_NOTICEABLE:g}, tails of {thick} raise sign descent's share of SGD's "
             "improvement in one step.",
             _SOURCE,
             f"{one_step}, at {thick} minus Gaussian",
             _ABOVE,
-            _every(data, step[:, :, 0] - step[:, :, -1], draws, _FELT),
+            _every(data, step[:, :, 0] - step[:, :, -1], draws, _NOTICEABLE),
         ),
         Verdict(
             "turned-in-one-step",

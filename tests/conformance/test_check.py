@@ -92,16 +92,14 @@ def test_conventions_of_the_step_size_are_found_or_declared():
 
 
 def test_laws_hold_for_the_method_and_not_for_another():
-    held = laws.compare_losses(Pair(*heavy_ball()), qpsim.method("m-sgd"), 0.01)
+    held = laws.hold(Pair(*heavy_ball()), qpsim.method("m-sgd"), 0.01)
     assert len(held) == 3 and all(law.holds for law in held)
     # The optimizer's momentum is .9; at .85 the mean is further off than chance takes it.
     assert not all(
         law.holds
-        for law in laws.compare_losses(
-            Pair(*heavy_ball()), qpsim.method("m-sgd", momentum=0.85), 0.01
-        )
+        for law in laws.hold(Pair(*heavy_ball()), qpsim.method("m-sgd", momentum=0.85), 0.01)
     )
-    ascending = laws.compare_losses(Pair(*heavy_ball(-0.01)), qpsim.method("m-sgd"), -0.01)
+    ascending = laws.hold(Pair(*heavy_ball(-0.01)), qpsim.method("m-sgd"), -0.01)
     assert all(law.holds for law in ascending)
 
 
@@ -109,10 +107,10 @@ def test_the_dense_law_shows_what_diagonal_ones_do_not():
     """A rule that acts in the wrong basis: sign descent along other axes."""
     method = qpsim.method("ssd")
     right = Pair(np.zeros_like, lambda g, s, p: (p - 0.02 * np.sign(g), s))
-    held = laws.compare_losses(right, method, 0.02)
+    held = laws.hold(right, method, 0.02)
     assert [law.law.split(", ")[1] for law in held] == list(laws.problems())
     assert all(law.holds for law in held)
-    equivariant = laws.compare_losses(Pair(*heavy_ball()), qpsim.method("m-sgd"), 0.01)
+    equivariant = laws.hold(Pair(*heavy_ball()), qpsim.method("m-sgd"), 0.01)
     assert len(equivariant) == len(held) - 1
     dense = laws.problems()["rotated"][0]
     vectors = np.linalg.eigh(dense.hessian)[1]
@@ -123,7 +121,7 @@ def test_the_dense_law_shows_what_diagonal_ones_do_not():
         axes = vectors if is_dense else np.eye(3)
         return params - 0.02 * np.sign(gradient @ axes) @ axes.T, state
 
-    held = laws.compare_losses(Pair(np.zeros_like, rotated), method, 0.02)
+    held = laws.hold(Pair(np.zeros_like, rotated), method, 0.02)
     assert [law.holds for law in held] == [True, True, True, False]
 
 
@@ -151,11 +149,11 @@ def test_the_ensemble_of_a_law_is_that_of_a_simulation(name):
 
 @pytest.mark.long
 def test_laws_hold_for_a_method_whose_loss_has_no_closed_form():
-    held = laws.compare_losses(
+    held = laws.hold(
         Pair(*of_method(qpsim.method("adam"), step_size=0.05)), qpsim.method("adam"), 0.05
     )
     assert all(law.holds for law in held)
-    other = laws.compare_losses(
+    other = laws.hold(
         Pair(*of_method(qpsim.method("adam"), step_size=0.05)), qpsim.method("lion"), 0.05
     )
     assert not all(law.holds for law in other)

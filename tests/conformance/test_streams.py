@@ -9,8 +9,8 @@ from qpsim.conformance.adapters.gradient_transformation import GradientTransform
 from qpsim.conformance.adapters.pair import Pair
 from qpsim.conformance.adapters.pytorch import Torch
 from qpsim.conformance.diagnosis import candidate_of, differences
+from qpsim.conformance.play import play
 from qpsim.conformance.public import PUBLIC, installed
-from qpsim.conformance.trajectory import follow_stream
 
 STEP, N_LONG = 2.0**-7, 1100
 
@@ -90,12 +90,12 @@ def planted(strikes):
 
 def seen(subject, names=None, name="sgd"):
     """Streams on which it is not the method; and those that can be given to it."""
-    trajectories = [follow_stream(subject, stream) for stream in conformance.streams(names, N_LONG)]
-    trajectories = [one for one in trajectories if one is not None]
-    assert all(one.wrong is None for one in trajectories)
+    played = [play(subject, stream) for stream in conformance.streams(names, N_LONG)]
+    played = [one for one in played if one is not None]
+    assert all(one.wrong is None for one in played)
     steps = lambda n: np.full(n, STEP)  # noqa: E731
-    return set(differences(candidate_of(method(name)), trajectories, steps)), {
-        one.stream.name for one in trajectories
+    return set(differences(candidate_of(method(name)), played, steps)), {
+        one.stream.name for one in played
     }
 
 
@@ -261,5 +261,5 @@ def test_a_frozen_parameter_of_optax_and_keras_does_not_move():
         if installed(package) is None:
             continue
         (one,) = (one for one in PUBLIC if (one.package, one.name) == (package, name))
-        trajectory = follow_stream(adapters.subject(one.optimizer(), {}, {}, STEP), stream)
-        assert (trajectory.theta[:, 3:] == 1.0).all() and (trajectory.theta[-1, :3] != 1.0).all()
+        played = play(adapters.subject(one.optimizer(), {}, {}, STEP), stream)
+        assert (played.theta[:, 3:] == 1.0).all() and (played.theta[-1, :3] != 1.0).all()

@@ -135,6 +135,30 @@ class Bowl:
     is_deterministic = lambda self: False  # noqa: E731
 
 
+class Flickering:
+    """0.5 |theta|^2, where a gradient is doubled or 0 with equal probabilities."""
+
+    dim = 2
+
+    def gradient(self, theta):
+        return np.asarray(theta)
+
+    def gradient_std(self, theta):
+        return np.abs(theta)
+
+    def gradient_mixture(self, theta):
+        model = qpsim.LocalModel(theta, np.ones(2), qpsim.noise.white(0.0))
+        yield 0.5, model, np.zeros(2)
+        yield 0.5, model, 2.0 * theta
+
+
+def test_a_noise_that_depends_on_theta_has_moments_once_its_law_is_given_as_a_mixture():
+    mean, quadratic = theory.direction_moments(Flickering(), "sgd", [1.0, -2.0])
+    assert mean.tolist() == [1.0, -2.0] and quadratic == 10.0
+    mean, quadratic = theory.direction_moments(Flickering(), "ssd", [1.0, -2.0])
+    assert mean.tolist() == [0.5, -0.5] and quadratic == 1.0
+
+
 def test_a_second_problem_simulates_with_given_and_measured_steps():
     p, known = Bowl(), qpsim.QuadraticProblem([2.0] * 3, noise=qpsim.noise.white(0.5))
     theta0, n = [1.0, -2.0, 0.5], 20_000

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from qpsim.conformance.adapters.subject import (
-    ChangedInPlace,
+    InPlaceSurprise,
     Run,
     Subject,
     Values,
@@ -80,7 +80,7 @@ class _Run(Run):
         if not all(
             np.array_equal(a, _array(b), equal_nan=True) for a, b in zip(before, given, strict=True)
         ):
-            raise ChangedInPlace("changes the gradient in place")
+            raise InPlaceSurprise("changes the gradient in place")
 
     def values(self) -> Values:
         return [np.array(_array(param), np.float64) for param in self.params]

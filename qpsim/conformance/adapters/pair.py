@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qpsim.conformance.adapters.subject import (
-    ChangedInPlace,
+    InPlaceSurprise,
     Run,
     Subject,
     Values,
@@ -86,7 +86,7 @@ class _PairRun(Run):
                     f"first, not {after.shape}."
                 )
             if not np.array_equal(given, kept, equal_nan=True):
-                raise ChangedInPlace("changes the gradient in place")
+                raise InPlaceSurprise("changes the gradient in place")
 
     def values(self) -> Values:
         return [real(param, "update returned") for param in self.params]

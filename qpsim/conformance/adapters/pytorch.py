@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from qpsim.conformance.adapters.subject import (
-    ChangedInPlace,
+    InPlaceSurprise,
     Run,
     Subject,
     Values,
@@ -143,7 +143,7 @@ class _TorchRun(Run):
             if param.grad is not None and not torch.equal(
                 torch.nan_to_num(param.grad), torch.nan_to_num(before)
             ):
-                raise ChangedInPlace("changes the gradient in place")
+                raise InPlaceSurprise("changes the gradient in place")
 
     def follow(self, gradients: Sequence[Sequence[np.ndarray]]) -> list[Values]:
         out = []

@@ -15,7 +15,7 @@ from qpsim.errors import ConformanceError
 Values = list[np.ndarray]
 
 
-class ChangedInPlace(Exception):
+class InPlaceSurprise(Exception):
     """An optimizer has changed an input in place; the text says which."""
 
 

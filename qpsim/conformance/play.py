@@ -8,14 +8,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from qpsim.conformance.adapters.subject import ChangedInPlace, Run, Subject
+from qpsim.conformance.adapters.subject import InPlaceSurprise, Run, Subject
 from qpsim.conformance.streams import GROUPS, LAYOUTS, Stream
 from qpsim.errors import ConformanceError
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
-    """The parameters of an optimizer after each gradient of a stream.
+class Played:
+    """Where an optimizer went on a stream.
 
     Attributes
     ----------
@@ -23,11 +23,11 @@ class Trajectory:
     dtype : str
     theta : ndarray, shape (n_steps + 1, n_coordinates)
     wrong : str or None
-        What went wrong: a gradient was changed in place, or a step failed.
+        What happened besides: a gradient changed in place, or a step that fails.
     step : int
-        The step at which it went wrong, from 1.
+        Where it happened, from 1.
     rate : float or None
-        The step size that the optimizer states.
+        The step size that the optimizer says it has.
     """
 
     stream: Stream
@@ -38,7 +38,7 @@ class Trajectory:
     rate: float | None = None
 
 
-def reason_against(subject: Subject, stream: Stream) -> str | None:
+def why_not(subject: Subject, stream: Stream) -> str | None:
     """Why a stream cannot be given to an optimizer of this kind; None if it can."""
     if stream.dtype and stream.dtype not in subject.dtypes:
         return subject.reasons.get(stream.dtype, f"a {subject.kind} has no {stream.dtype}")
@@ -47,10 +47,10 @@ def reason_against(subject: Subject, stream: Stream) -> str | None:
     return None
 
 
-def follow_stream(subject: Subject, stream: Stream) -> Trajectory | None:
+def play(subject: Subject, stream: Stream) -> Played | None:
     """Give a stream to an optimizer; None if it cannot be given to one of its kind."""
     dtype = stream.dtype or subject.dtypes[0]
-    if reason_against(subject, stream) is not None:
+    if why_not(subject, stream) is not None:
         return None
     layout = stream.needs if stream.needs in (GROUPS, LAYOUTS) else "plain"
     layout = "clone" if stream.event == "clone" else layout
@@ -81,8 +81,8 @@ def follow_stream(subject: Subject, stream: Stream) -> Trajectory | None:
                     if stream.event == "two":
                         runs[1].step(rows[halves:])
                     theta.append(_flat([value for run in runs for value in run.values()]))
-            wrong = _changed_originals(runs[0])
-        except ChangedInPlace as error:
+            wrong = _after(runs[0])
+        except InPlaceSurprise as error:
             wrong = str(error)
         except ConformanceError as error:
             if stream.name == "normal":
@@ -93,10 +93,10 @@ def follow_stream(subject: Subject, stream: Stream) -> Trajectory | None:
             wrong = str(error)
     missing = stream.gradients.shape[0] + 1 - len(theta)
     rows = theta + [np.full_like(theta[0], np.nan)] * missing
-    return Trajectory(stream, dtype, np.array(rows), wrong, k + 1, rate)
+    return Played(stream, dtype, np.array(rows), wrong, k + 1, rate)
 
 
-def _changed_originals(run: Run) -> str | None:
+def _after(run: Run) -> str | None:
     return (
         None if run.originals_are_untouched() else "changes the tensors that it was given copies of"
     )
