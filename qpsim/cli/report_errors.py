@@ -29,9 +29,19 @@ _WARNINGS = tuple(
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn errors of the user into one line and an exit code, and warnings into one line."""
+    """Turn errors of the user into one line and an exit code, and warnings into one line.
+
+    A warning of a cause that many runs share is written once.
+    """
+    told: set[str] = set()
+
+    def warn(message: Any, *rest: Any) -> None:
+        if str(message) not in told:
+            told.add(str(message))
+            say(f"warning: {message}")
+
     with warnings.catch_warnings():
-        warnings.showwarning = _warn  # type: ignore[assignment]
+        warnings.showwarning = warn  # type: ignore[assignment]
         for category in _WARNINGS:
             warnings.simplefilter("always", category)
         try:
@@ -140,7 +150,3 @@ def file_lines(paths: Sequence[Any]) -> list[str]:
 
 def _below(path: Any, here: str) -> bool:
     return os.path.abspath(path).startswith(here + os.sep)
-
-
-def _warn(message: Any, category: Any, filename: Any, lineno: Any, *rest: Any) -> None:
-    say(f"warning: {message}")

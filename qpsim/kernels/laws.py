@@ -96,6 +96,10 @@ def variance_of(law, std):
     """Variance of a coordinate whose scale is ``std``."""
 
 
+def scaled_variance(law, s, std):
+    """Variance of s times a coordinate whose scale is ``std``: 0 if s is 0, also where the variance is infinite."""
+
+
 def mean_sign(law, mean, std):
     """E[sign(g)] = 2 P[g > 0] - 1 of a coordinate with that mean and scale (Eq. 8)."""
 
@@ -138,6 +142,13 @@ def _variance_of(law, std):
     if law.instance_class is Gaussian:
         return lambda law, std: std * std
     return lambda law, std: law.variance * (std * std) if std > 0.0 else 0.0
+
+
+@overload(scaled_variance, jit_options=OVERLOAD_INLINE)
+def _scaled_variance(law, s, std):
+    if law.instance_class is Gaussian:
+        return lambda law, s, std: s * s * (std * std)
+    return lambda law, s, std: s * s * variance_of(law, std) if s != 0.0 else 0.0
 
 
 @overload(mean_sign, jit_options=OVERLOAD_INLINE)

@@ -15,7 +15,7 @@ from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import fma
 from qpsim.kernels.hermite import row_moments
 from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit_inline, jit_inner, wide_vectors
-from qpsim.kernels.laws import Gaussian, mean_sign, variance_of
+from qpsim.kernels.laws import Gaussian, mean_sign, scaled_variance, variance_of
 from qpsim.kernels.numba_interface import types
 from qpsim.kernels.observed import observe
 
@@ -74,7 +74,7 @@ def _record_error(hyper, error, denominator, step, out):
 def _linear(hyper, law, std, gradient, extra, states, i, lane, t):
     s = dispatch.scale(hyper, extra, states, i, lane, t)
     mean = s * (gradient + dispatch.offset(hyper, extra, states, i, lane, t))
-    return mean, fma(mean, mean, s * s * variance_of(law, std))
+    return mean, fma(mean, mean, scaled_variance(law, s, std))
 
 
 def _sign(hyper, law, std, gradient, extra, states, i, lane, t):

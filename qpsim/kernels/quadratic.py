@@ -9,18 +9,22 @@ import math
 from typing import Any
 
 import numpy as np
+from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.columns import add_inner, inner
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, lane_array, padded
 from qpsim.kernels.hermite import starts_as_sign
-from qpsim.kernels.jit import jit_inner
-from qpsim.kernels.laws import INV_SQRT2, LARGEST_INVERSE
+from qpsim.kernels.jit import OVERLOAD, jit_inner
+from qpsim.kernels.laws import INV_SQRT2, LARGEST_INVERSE, Gaussian
 from qpsim.kernels.moments import two_values
 from qpsim.kernels.series import series_of_direction
 from qpsim.kernels.signs import sign_integrals
 from qpsim.rules.step_policies import BOUND
+
+# A form is 0 if it is this small a part of the sum of its terms' sizes.
+FORM_ROUNDING = 1e-13
 
 
 def choose_gaussian_moments(hyper: Any) -> Any:
@@ -52,7 +56,31 @@ def _linear(problem, hyper, step, policy, moments):
             mean[i, lane] = s * (step.gradient[i, lane] + c)
     inner(step.gradient, mean, moments.numerator)
     inner(mean, np.dot(problem.hessian, mean), moments.denominator)
-    add_inner(scale, np.dot(problem.form_matrix, scale), moments.denominator)
+    add_noise_form(problem.law, problem.form_matrix, scale, moments.denominator)
+
+
+def add_noise_form(law, form, scale, out):
+    """Add s^T (Q o cov[g]) s for the scales s (d, lanes); with an infinite variance ``form`` is Q o C."""
+
+
+@overload(add_noise_form, jit_options=OVERLOAD)
+def _add_noise_form(law, form, scale, out):
+    def finite(law, form, scale, out):
+        add_inner(scale, np.dot(form, scale), out)
+
+    def finite_or_infinite(law, form, scale, out):
+        if not math.isinf(law.variance):
+            add_inner(scale, np.dot(form, scale), out)
+            return
+        # Infinite unless it is 0 up to rounding errors.
+        total, size = np.zeros(out.size), np.zeros(out.size)
+        add_inner(scale, np.dot(form, scale), total)
+        add_inner(np.abs(scale), np.dot(np.abs(form), np.abs(scale)), size)
+        for lane in range(out.size):
+            if total[lane] > FORM_ROUNDING * size[lane]:
+                out[lane] = math.inf
+
+    return finite if law.instance_class is Gaussian else finite_or_infinite
 
 
 def _sign(problem, hyper, step, policy, moments):

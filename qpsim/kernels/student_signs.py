@@ -45,8 +45,8 @@ FARTHEST = 1e12
 # Coefficients of a coordinate come by fours. With more than so many they are of Chebyshev polynomials, since those of
 # powers would be too large.
 MOST_POWERS = 32
-# Coefficients that stay in the first cache.
-_CACHED_TERMS = 1 << 12
+# Coefficients that stay in the first cache, and in the second one, which other processes may share.
+_CACHED_TERMS, _TILE_TERMS = 1 << 12, 1 << 14
 # Keeps D in the range of single precision, where its root begins.
 _LEAST = 1e-30
 # A correlation whose sqrt(1 - r^2) is below this is 1 or -1 up to rounding.
@@ -80,10 +80,13 @@ class StudentTable(NamedTuple):
 
 
 class _Signs(NamedTuple):
-    """Coordinates as the pairs need them: a and c (d, lanes), and the coefficients (d * n, lanes)."""
+    """Coordinates as the pairs need them: a and ``length`` (d, lanes), and the coefficients (d * n, lanes).
+
+    ``length`` is sqrt(1 + a^2) with the table's correlation, and c where the correlation differs from lane to lane.
+    """
 
     a: np.ndarray
-    cosine: np.ndarray
+    length: np.ndarray
     terms: np.ndarray
 
 
@@ -123,6 +126,8 @@ def student_signs(table, own, weights, a, scale, mean, out):
     for i in range(d):
         for lane in range(lanes):
             mean[i, lane] *= scale[i, lane]
+            if own is None:
+                cosine[i, lane] *= fma(near[i, lane], near[i, lane], 1.0)
     work = lane_array(np.int64(8), lanes)
     pair = _Pair(work[0], work[1], work[2], work[3], work[4], work[5], work[6], work[7])
     rows[:] = 0.0
@@ -141,109 +146,118 @@ def add_pairs(table, own, weights, signs, scale, pair, rows):
     wide_vectors()
     # Taken out of their tuples here: in the loops numba would count a reference at each.
     correlation, roots, arcsines = table.correlation, table.root, table.arcsine
-    a, cosine, terms = signs.a, signs.cosine, signs.terms
+    a, length, terms = signs.a, signs.length, signs.terms
     at_i, at_j, sum_i, sum_j = pair.at_i, pair.at_j, pair.sum_i, pair.sum_j
     sine_i, sine_j, last_i, last_j = pair.sine_i, pair.sine_j, pair.last_i, pair.last_j
     d, lanes = rows.shape
     size = table.coefficients.shape[0] - 1
-    # So many j at once that their coefficients stay in the first cache while all i meet them.
+    # So many j at once that their coefficients stay in the first cache while a tile of i meets them, and so many i in a
+    # tile that theirs stay in the second one. Each row's sum is over rising j.
+    tile = max(_TILE_TERMS // (size * lanes), 1)
     at_once = max(_CACHED_TERMS // (size * lanes), 1)
-    for first in range(0, d, at_once):
-        for i in range(first + 1, d):
-            for j in range(first, min(i, first + at_once)):
-                weight = weights[i, j]
-                if weight == 0.0:
-                    continue
-                fixed, root, arcsine = correlation[i, j], roots[i, j], arcsines[i, j]
-                k, m = i * size, j * size
-                if own is not None and root < _DEPENDENT:
-                    # One coordinate is a multiple of the other.
-                    same = 1.0 if fixed > 0.0 else -1.0
-                    for lane in range(lanes):
-                        rows[i, lane] = fma(weight * same, scale[j, lane], rows[i, lane])
-                elif size == 4:
-                    for lane in range(lanes):
-                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
-                        value = fma(s, four_terms(0.0, terms, k, lane, u), arcsine)
-                        value = fma(t, four_terms(0.0, terms, m, lane, v), value)
-                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
-                elif size == 8:
-                    for lane in range(lanes):
-                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
-                        value = fma(s, eight_terms(0.0, terms, k, lane, u), arcsine)
-                        value = fma(t, eight_terms(0.0, terms, m, lane, v), value)
-                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
-                elif size == 12:
-                    for lane in range(lanes):
-                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
-                        value = fma(s, twelve_terms(0.0, terms, k, lane, u), arcsine)
-                        value = fma(t, twelve_terms(0.0, terms, m, lane, v), value)
-                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
-                elif size == 16:
-                    for lane in range(lanes):
-                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
-                        value = fma(s, sixteen_terms(0.0, terms, k, lane, u), arcsine)
-                        value = fma(t, sixteen_terms(0.0, terms, m, lane, v), value)
-                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
-                elif size == 20:
-                    for lane in range(lanes):
-                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
-                        value = fma(s, twenty_terms(0.0, terms, k, lane, u), arcsine)
-                        value = fma(t, twenty_terms(0.0, terms, m, lane, v), value)
-                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
-                else:
-                    for lane in range(lanes):
-                        u, v, s, t = angles(own, a, cosine, fixed, root, i, j, lane)
-                        at_i[lane], at_j[lane], sine_i[lane], sine_j[lane] = u, v, s, t
-                        sum_i[lane], sum_j[lane], last_i[lane], last_j[lane] = 0.0, 0.0, 0.0, 0.0
-                    n = size
-                    while n > 24 or (n > 0 and size > MOST_POWERS):
-                        n -= 4
-                        if size > MOST_POWERS:
-                            add_chebyshev(terms, k + n, at_i, sum_i, last_i)
-                            add_chebyshev(terms, m + n, at_j, sum_j, last_j)
-                        else:
-                            for lane in range(lanes):
-                                sum_i[lane] = four_terms(
-                                    sum_i[lane], terms, k + n, lane, at_i[lane]
-                                )
-                                sum_j[lane] = four_terms(
-                                    sum_j[lane], terms, m + n, lane, at_j[lane]
-                                )
-                    for lane in range(lanes):
-                        u, v = at_i[lane], at_j[lane]
-                        if size > MOST_POWERS:
-                            x, y = (
-                                fma(-u, last_i[lane], sum_i[lane]),
-                                fma(-v, last_j[lane], sum_j[lane]),
+    for begin in range(0, d, tile):
+        end = min(begin + tile, d)
+        for first in range(0, end, at_once):
+            for i in range(max(begin, first + 1), end):
+                for j in range(first, min(i, first + at_once)):
+                    weight = weights[i, j]
+                    if weight == 0.0:
+                        continue
+                    fixed, root, arcsine = correlation[i, j], roots[i, j], arcsines[i, j]
+                    k, m = i * size, j * size
+                    if own is not None and root < _DEPENDENT:
+                        # One coordinate is a multiple of the other.
+                        same = 1.0 if fixed > 0.0 else -1.0
+                        for lane in range(lanes):
+                            rows[i, lane] = fma(weight * same, scale[j, lane], rows[i, lane])
+                    elif size == 4:
+                        for lane in range(lanes):
+                            u, v, s, t = angles(own, a, length, fixed, root, i, j, lane)
+                            value = fma(s, four_terms(terms, k, lane, u), arcsine)
+                            value = fma(t, four_terms(terms, m, lane, v), value)
+                            rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                    elif size == 8:
+                        for lane in range(lanes):
+                            u, v, s, t = angles(own, a, length, fixed, root, i, j, lane)
+                            value = fma(s, eight_terms(terms, k, lane, u), arcsine)
+                            value = fma(t, eight_terms(terms, m, lane, v), value)
+                            rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                    elif size == 12:
+                        for lane in range(lanes):
+                            u, v, s, t = angles(own, a, length, fixed, root, i, j, lane)
+                            value = fma(s, twelve_terms(terms, k, lane, u), arcsine)
+                            value = fma(t, twelve_terms(terms, m, lane, v), value)
+                            rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                    elif size == 16:
+                        for lane in range(lanes):
+                            u, v, s, t = angles(own, a, length, fixed, root, i, j, lane)
+                            value = fma(s, sixteen_terms(terms, k, lane, u), arcsine)
+                            value = fma(t, sixteen_terms(terms, m, lane, v), value)
+                            rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                    elif size == 20:
+                        for lane in range(lanes):
+                            u, v, s, t = angles(own, a, length, fixed, root, i, j, lane)
+                            value = fma(s, twenty_terms(terms, k, lane, u), arcsine)
+                            value = fma(t, twenty_terms(terms, m, lane, v), value)
+                            rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                    else:
+                        for lane in range(lanes):
+                            u, v, s, t = angles(own, a, length, fixed, root, i, j, lane)
+                            at_i[lane], at_j[lane], sine_i[lane], sine_j[lane] = u, v, s, t
+                            sum_i[lane], sum_j[lane], last_i[lane], last_j[lane] = (
+                                0.0,
+                                0.0,
+                                0.0,
+                                0.0,
                             )
-                        else:
-                            x = twelve_terms(sum_i[lane], terms, k + 12, lane, u)
-                            x = twelve_terms(x, terms, k, lane, u)
-                            y = twelve_terms(sum_j[lane], terms, m + 12, lane, v)
-                            y = twelve_terms(y, terms, m, lane, v)
-                        value = fma(sine_j[lane], y, fma(sine_i[lane], x, arcsine))
-                        rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
+                        n = size
+                        while n > 24 or (n > 0 and size > MOST_POWERS):
+                            n -= 4
+                            if size > MOST_POWERS:
+                                add_chebyshev(terms, k + n, at_i, sum_i, last_i)
+                                add_chebyshev(terms, m + n, at_j, sum_j, last_j)
+                            else:
+                                for lane in range(lanes):
+                                    sum_i[lane] = four_more(
+                                        sum_i[lane], terms, k + n, lane, at_i[lane]
+                                    )
+                                    sum_j[lane] = four_more(
+                                        sum_j[lane], terms, m + n, lane, at_j[lane]
+                                    )
+                        for lane in range(lanes):
+                            u, v = at_i[lane], at_j[lane]
+                            if size > MOST_POWERS:
+                                x, y = (
+                                    fma(-u, last_i[lane], sum_i[lane]),
+                                    fma(-v, last_j[lane], sum_j[lane]),
+                                )
+                            else:
+                                x = twelve_more(sum_i[lane], terms, k + 12, lane, u)
+                                x = twelve_more(x, terms, k, lane, u)
+                                y = twelve_more(sum_j[lane], terms, m + 12, lane, v)
+                                y = twelve_more(y, terms, m, lane, v)
+                            value = fma(sine_j[lane], y, fma(sine_i[lane], x, arcsine))
+                            rows[i, lane] = fma(weight * scale[j, lane], value, rows[i, lane])
 
 
 @jit_inline
-def angles(own, a, cosine, fixed, root, i, j, lane):
+def angles(own, a, length, fixed, root, i, j, lane):
     """2 cos(t_i) - 1 and 2 cos(t_j) - 1, sin(t_i) and sin(t_j) of a pair in one lane."""
     x, y = a[i, lane], a[j, lane]
     if own is None:
-        # sqrt(1 + a^2) = (1 + a^2) c
-        size_i, size_j = fma(x, x, 1.0), fma(y, y, 1.0)
         from_i, from_j = fma(-fixed, x, y), fma(-fixed, y, x)
-        inverse = inverse_root(fma(root * root, size_i, fma(from_i, from_i, _LEAST)))
+        size = fma(x, x, 1.0)
+        inverse = inverse_root(fma(root * root, size, fma(from_i, from_i, _LEAST)))
         share = 2.0 * root * inverse
-        u = fma(share, size_i * cosine[i, lane], -1.0)
-        v = fma(share, size_j * cosine[j, lane], -1.0)
+        u = fma(share, length[i, lane], -1.0)
+        v = fma(share, length[j, lane], -1.0)
         return u, v, from_i * inverse, from_j * inverse
     r = own_correlation(fixed, own[i, lane], own[j, lane], x * y)
     # D (c_i c_j)^2 = 1 - correlation_ij^2
-    inverse = cosine[i, lane] * cosine[j, lane] * (1.0 / root)
+    cosine_i, cosine_j = length[i, lane], length[j, lane]
+    inverse = cosine_i * cosine_j * (1.0 / root)
     share = 2.0 / root * math.sqrt((1.0 - r) * (1.0 + r))
-    u, v = fma(share, cosine[j, lane], -1.0), fma(share, cosine[i, lane], -1.0)
+    u, v = fma(share, cosine_j, -1.0), fma(share, cosine_i, -1.0)
     return u, v, fma(-r, x, y) * inverse, fma(-r, y, x) * inverse
 
 
@@ -256,15 +270,6 @@ def own_correlation(fixed, own_i, own_j, product):
 
 
 @jit_inline
-def four_terms(value, terms, row, lane, x):
-    """Four steps of Horner's rule, from the coefficient at row + 3 down to that at ``row``."""
-    value = fma(value, x, terms[row + 3, lane])
-    value = fma(value, x, terms[row + 2, lane])
-    value = fma(value, x, terms[row + 1, lane])
-    return fma(value, x, terms[row, lane])
-
-
-@jit_inline
 def by_halves(even, odd, terms, row, lane, square):
     """Two steps of Horner's rule for the even and two for the odd terms, of the coefficients from ``row`` on."""
     even = fma(even, square, terms[row + 2, lane])
@@ -272,29 +277,43 @@ def by_halves(even, odd, terms, row, lane, square):
     return fma(even, square, terms[row, lane]), fma(odd, square, terms[row + 1, lane])
 
 
+@jit_inline
+def last_halves(terms, row, lane, square):
+    """The even and the odd terms of the last four coefficients, from ``row`` on; a step with 0 is left out."""
+    even = fma(terms[row + 2, lane], square, terms[row, lane])
+    return even, fma(terms[row + 3, lane], square, terms[row + 1, lane])
+
+
 # Each length is written out, here and in `add_pairs`: one function with a loop, and the number of terms as a constant
 # argument, gives the same bits but takes 1.3 to 1.8 times as long.
 @jit_inline
-def eight_terms(value, terms, row, lane, x):
-    """The polynomial of eight coefficients from ``row`` on, and x^8 times a value."""
-    even, odd = by_halves(value, 0.0, terms, row + 4, lane, x * x)
+def four_terms(terms, row, lane, x):
+    """The polynomial of four coefficients from ``row`` on."""
+    value = fma(terms[row + 3, lane], x, terms[row + 2, lane])
+    return fma(fma(value, x, terms[row + 1, lane]), x, terms[row, lane])
+
+
+@jit_inline
+def eight_terms(terms, row, lane, x):
+    """The same of eight coefficients."""
+    even, odd = last_halves(terms, row + 4, lane, x * x)
     even, odd = by_halves(even, odd, terms, row, lane, x * x)
     return fma(odd, x, even)
 
 
 @jit_inline
-def twelve_terms(value, terms, row, lane, x):
+def twelve_terms(terms, row, lane, x):
     """The same of twelve coefficients."""
-    even, odd = by_halves(value, 0.0, terms, row + 8, lane, x * x)
+    even, odd = last_halves(terms, row + 8, lane, x * x)
     even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
     even, odd = by_halves(even, odd, terms, row, lane, x * x)
     return fma(odd, x, even)
 
 
 @jit_inline
-def sixteen_terms(value, terms, row, lane, x):
+def sixteen_terms(terms, row, lane, x):
     """The same of sixteen coefficients."""
-    even, odd = by_halves(value, 0.0, terms, row + 12, lane, x * x)
+    even, odd = last_halves(terms, row + 12, lane, x * x)
     even, odd = by_halves(even, odd, terms, row + 8, lane, x * x)
     even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
     even, odd = by_halves(even, odd, terms, row, lane, x * x)
@@ -302,11 +321,29 @@ def sixteen_terms(value, terms, row, lane, x):
 
 
 @jit_inline
-def twenty_terms(value, terms, row, lane, x):
+def twenty_terms(terms, row, lane, x):
     """The same of twenty coefficients."""
-    even, odd = by_halves(value, 0.0, terms, row + 16, lane, x * x)
+    even, odd = last_halves(terms, row + 16, lane, x * x)
     even, odd = by_halves(even, odd, terms, row + 12, lane, x * x)
     even, odd = by_halves(even, odd, terms, row + 8, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
+    even, odd = by_halves(even, odd, terms, row, lane, x * x)
+    return fma(odd, x, even)
+
+
+@jit_inline
+def four_more(value, terms, row, lane, x):
+    """The polynomial of four coefficients from ``row`` on, and x^4 times a value."""
+    value = fma(value, x, terms[row + 3, lane])
+    value = fma(value, x, terms[row + 2, lane])
+    value = fma(value, x, terms[row + 1, lane])
+    return fma(value, x, terms[row, lane])
+
+
+@jit_inline
+def twelve_more(value, terms, row, lane, x):
+    """The polynomial of twelve coefficients from ``row`` on, and x^12 times a value."""
+    even, odd = by_halves(value, 0.0, terms, row + 8, lane, x * x)
     even, odd = by_halves(even, odd, terms, row + 4, lane, x * x)
     even, odd = by_halves(even, odd, terms, row, lane, x * x)
     return fma(odd, x, even)

@@ -111,8 +111,8 @@ class Problem(Protocol):
     def records_moment_error(self, method: Any) -> bool:
         """Whether the exact step's denominator is a series or a quadrature whose error is recorded."""
 
-    def check_simulation(self, method: Any, policy: Any, batch_size: int) -> None:
-        """Raise an error for what cannot be simulated; warn of unexpected results."""
+    def check_simulation(self, method: Any, policy: Any, batch_size: int) -> str | None:
+        """Raise an error for what cannot be simulated. Returns the text of an InfiniteVarianceWarning, or None."""
 
     def prepared(self, method: Any, policy: Any, batch_size: int, tolerance: float) -> Prepared:
         """The arguments of the step loop."""

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-import warnings
 import weakref
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from qpsim.errors import InfiniteVarianceWarning, ProblemError
-from qpsim.problem.growth import lacks_second_moment
+from qpsim.errors import ProblemError
+from qpsim.problem.growth import lacks_second_moment, noise_in_loss
 from qpsim.problem.interface import Prepared, Quadratic
 
 if TYPE_CHECKING:
@@ -23,8 +22,13 @@ _sign_tables: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
 _KEPT_UP_TO_DIM = 1024
 
 
-def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: int) -> None:
-    """Raise an error if a policy needs moments that do not exist; warn if the exact step, or the direction, is 0.
+def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: int) -> str | None:
+    """Raise an error if a policy needs moments that do not exist.
+
+    Returns
+    -------
+    str or None
+        The text of an InfiniteVarianceWarning, if the exact step or the direction is 0 because of it.
 
     Raises
     ------
@@ -35,31 +39,28 @@ def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: i
     """
     law = problem.noise.law
     if law.is_gaussian:
-        return
+        return None
     infinite = math.isinf(law.variance) and not problem.noise.is_zero
     if infinite and method.observes == "relative_variance":
-        warnings.warn(
-            f"{method.name} does not move: Student's t noise with df={law.df:g} has an infinite variance, and the rule "
-            "makes its direction smaller the larger the relative variance is.",
-            InfiniteVarianceWarning,
-            stacklevel=6,
+        noisy = int(np.count_nonzero(problem.noise.scale(problem)))
+        where = "" if noisy == problem.dim else f" in the {noisy} coordinates with noise"
+        return (
+            f"{method.name} does not move{where}: Student's t noise with df <= 2 has an infinite variance, and the "
+            "rule makes its direction smaller the larger the relative variance is."
         )
-        return
     if not (policy.is_exact or policy.is_bound):
-        return
+        return None
     if method.observes == "variance_estimate":
         raise ProblemError(
             f"{method.name} has no {policy.name} step under {law.name} noise, where its variance estimate and its "
             "gradient depend on each other; take step_size='line-search' or given steps."
         )
-    if infinite and method.closed_form == "linear":
-        warnings.warn(
-            f"{method.name}'s optimal step is 0: Student's t noise with df={law.df:g} has an infinite variance, and a "
-            "direction that is linear in the gradient makes the expected loss infinite at any step.",
-            InfiniteVarianceWarning,
-            stacklevel=6,
+    if infinite and method.closed_form == "linear" and noise_in_loss(problem) != 0.0:
+        return (
+            f"{method.name}'s optimal step is 0: Student's t noise with df <= 2 has an infinite variance, and a "
+            "direction that is linear in the gradient makes the expected loss infinite at any step."
         )
-    if not problem.noise.is_zero and lacks_second_moment(method, law):
+    if not problem.noise.is_zero and lacks_second_moment(method, problem):
         raise ProblemError(
             f"{method.name} has no {policy.name} step under Student's t noise with df={law.df:g}: its direction grows "
             "with the gradient, so that the expected loss after a step is infinite; take a larger df, or "
@@ -67,6 +68,7 @@ def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: i
         )
     if method.closed_form is None:
         law.mean_of(batch_size).quadrature()
+    return None
 
 
 def prepared(
@@ -122,6 +124,10 @@ def _by_coordinate(
         drawn, std = FactorNoise(factor), np.sqrt(np.einsum("ik,ik->i", factor, factor))
     table = _moment_table() if method.closed_form is None else ()
     law = kernel_law(noise, method, policy)
+    unseen = math.isinf(noise.law.variance) and method.observes is None
+    if unseen and method.closed_form == "linear" and noise_in_loss(problem) == 0.0:
+        # An infinite variance in directions in which the Hessian is 0 has no part in the step.
+        law = law._replace(variance=0.0)
     arguments = DiagonalProblem(np.array(problem.eigenvalues), std, drawn, law, table, batch_size)
     return Prepared(arguments, basis)
 
@@ -171,13 +177,13 @@ def _coupled(
 
 
 def _linear_form(problem: Quadratic, noise: Noise) -> np.ndarray:
-    """Q o cov[g] of a minibatch: for a linear rule E[z^T Q z] = m^T Q m + s^T (Q o cov[g]) s."""
+    """Q o cov[g] of a minibatch: for a linear rule E[z^T Q z] = m^T Q m + s^T (Q o cov[g]) s.
+
+    If the variance is infinite it is Q o C, which says where the form is infinite.
+    """
     q, unit = problem.hessian, noise.unit_covariance(problem)
     unit = np.diag(unit) if unit.ndim == 1 else unit
-    variance = noise.law.variance
-    if math.isinf(variance):
-        # With an infinite variance the form is infinite, and the step is 0.
-        return np.diag(np.where(np.diagonal(q) * np.diagonal(unit) > 0.0, math.inf, 0.0))
+    variance = 1.0 if math.isinf(noise.law.variance) else noise.law.variance
     return (noise.level**2 * variance if variance != 1.0 else noise.level**2) * q * unit
 
 

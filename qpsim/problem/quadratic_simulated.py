@@ -33,11 +33,11 @@ class Simulated:
             return False
         return not (self.is_diagonal and method.rule.is_builtin)
 
-    def check_simulation(self: Any, method: Any, policy: Any, batch_size: int) -> None:
-        """Raise errors and warnings; see :func:`qpsim.problem.quadratic_kernel.check_simulation`."""
+    def check_simulation(self: Any, method: Any, policy: Any, batch_size: int) -> str | None:
+        """Raise errors and return a warning; see :func:`qpsim.problem.quadratic_kernel.check_simulation`."""
         from qpsim.problem.quadratic_kernel import check_simulation
 
-        check_simulation(self, method, policy, batch_size)
+        return check_simulation(self, method, policy, batch_size)
 
     def prepared(self: Any, method: Any, policy: Any, batch_size: int, tolerance: float) -> Any:
         """The arguments of the step loop."""

@@ -13,7 +13,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qpsim import checks
-from qpsim.errors import ArtefactWarning, MethodError, SimulationError, nearest
+from qpsim.errors import (
+    ArtefactWarning,
+    InfiniteVarianceWarning,
+    MethodError,
+    SimulationError,
+    nearest,
+)
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
 from qpsim.methods.trial import try_rule
@@ -147,8 +153,12 @@ def make_plan(
     tolerance: float = 1e-9,
     dtype: str = "float64",
     record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
+    told: bool = False,
 ) -> Plan:
-    """Check the arguments of :func:`simulate` and make a plan of them, without running anything."""
+    """Check the arguments of :func:`simulate` and make a plan of them, without running anything.
+
+    ``told`` is True where an InfiniteVarianceWarning has been given before, as for the cells of a sweep.
+    """
     if not hasattr(problem, "prepared"):
         raise SimulationError(
             "A simulation needs a problem, such as a qpsim.QuadraticProblem, not "
@@ -171,7 +181,9 @@ def make_plan(
         policy = replace(policy, code=resolve("line-search", 1).code)
     start = starting_points(theta0, problem, n_replicates)
     kept, theta_steps, average = _records(record, n_steps)
-    problem.check_simulation(moving, policy, int(batch_size))
+    warning = problem.check_simulation(moving, policy, int(batch_size))
+    if warning is not None and not told:
+        warnings.warn(warning, InfiniteVarianceWarning, stacklevel=3)
     precision = _precision(dtype, problem, moving, start)
     seed = seed_sequence(rng)
     if policy.name == planned.NAME:

@@ -69,8 +69,13 @@ class Cell:
         """Name of the cell: a hash of its parameters."""
         return identity(self.parameters)
 
-    def check(self) -> None:
+    def check(self) -> str | None:
         """Raise an error for parameters that cannot be simulated, without drawing the problem.
+
+        Returns
+        -------
+        str or None
+            The text of an InfiniteVarianceWarning.
 
         Raises
         ------
@@ -87,7 +92,9 @@ class Cell:
             tiny = QuadraticProblem(np.ones(p["dim"]), noise=self._noise())
         else:
             tiny = _TINY_PROBLEM.with_noise(self._noise())
-        make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=p["batch_size"])
+        batch = p["batch_size"]
+        plan = make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=batch, told=True)
+        return tiny.check_simulation(plan.method, plan.policy, batch)
 
     @property
     def kind(self) -> str:
@@ -146,6 +153,8 @@ class Cell:
             rng=_seeds(p["rng"])[1],
             batch_size=p["batch_size"],
             record=("step_size",) if p["record"] == "full" else (),
+            # The sweep's run warns once; its workers would warn for every cell.
+            told=True,
         )
 
     def run(self) -> bytes:

@@ -77,6 +77,8 @@ class Sweep:
             raise SpecError("There is nothing to sweep: give a [grid] or [[cells]].")
         if len(self) > _MOST_CELLS:
             raise SpecError(f"{len(self)} cells are more than {_MOST_CELLS}; split the sweep.")
+        # Texts of InfiniteVarianceWarning, each once; a run gives them.
+        self.warnings: list[str] = []
         self.ids = frozenset(self._checked_ids())
 
     @classmethod
@@ -154,8 +156,10 @@ class Sweep:
         for number, cell in enumerate(self, start=1):
             kind = cell.kind
             if kind not in fitting:
-                cell.check()
+                warning = cell.check()
                 fitting.add(kind)
+                if warning is not None and warning not in self.warnings:
+                    self.warnings.append(warning)
             first = seen.setdefault(cell.id, number)
             if first != number:
                 raise SpecError(f"Cells {first} and {number} are the same: {_short(cell)}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Executor, Future
 from contextlib import closing, contextmanager, suppress
@@ -12,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from qpsim.errors import FileError, SweepError
+from qpsim.errors import FileError, InfiniteVarianceWarning, SweepError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.execution.progress import bar
 from qpsim.provenance import environment
@@ -93,6 +94,11 @@ def run(
     FileError
         The store cannot be written. Finished cells are kept.
 
+    Warns
+    -----
+    InfiniteVarianceWarning
+        Once for each method that has cells in which it does not move, because the noise's variance is infinite.
+
     Examples
     --------
     >>> import tempfile
@@ -127,6 +133,8 @@ def run(
     if not isinstance(sweep, Sweep):
         raise SweepError(f"A sweep is a qpsim.sweep.Sweep, not {type(sweep).__name__}.")
     check(executor, workers)
+    for text in sweep.warnings:
+        warnings.warn(text, InfiniteVarianceWarning, stacklevel=2)
     began = time.monotonic()
     computed = 0
     errors: list[str] = []

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qpsim.problem.growth import noise_in_loss
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
@@ -20,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def eigen_variance(p: QuadraticProblem) -> Array:
-    """Variance of the gradient along each eigenvector of the Hessian, shape (d,)."""
+    """Variance of the gradient along each eigenvector of the Hessian, shape (d,).
+
+    An infinite one counts as 0 along eigenvectors of eigenvalue 0, whose moments are no part of the loss.
+    """
     std = p.noise.eigen_std(p)
     if p.eigenvectors is None:
         square = p.noise.scale(p) ** 2 if std is None else std**2
@@ -29,9 +34,10 @@ def eigen_variance(p: QuadraticProblem) -> Array:
         square = np.einsum("ik,ik->i", factor, factor)
     else:
         square = std**2
-    # 0 without noise, also if the law has an infinite variance (0 * inf would be NaN).
-    with np.errstate(invalid="ignore"):
-        return np.where(square > 0.0, p.noise.law.variance * square, 0.0)
+    if not np.isinf(p.noise.law.variance):
+        return p.noise.law.variance * square
+    infinite = (square > 0.0) & (p.eigenvalues != 0.0) & (noise_in_loss(p) != 0.0)
+    return np.where(infinite, np.inf, 0.0)
 
 
 def linear_map(method: Method, t: float) -> tuple[tuple[float, ...], ...]:

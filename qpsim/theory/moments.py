@@ -17,7 +17,7 @@ from qpsim import checks
 from qpsim.errors import MethodError, ProblemError, TheoryError
 from qpsim.methods import Method, State
 from qpsim.methods import method as method_of
-from qpsim.problem.growth import lacks_second_moment
+from qpsim.problem.growth import lacks_second_moment, noise_in_loss
 from qpsim.problem.quadratic import QuadraticProblem
 from qpsim.theory import arguments as check
 from qpsim.theory.series import coupled_moments, separate_moments
@@ -156,7 +156,7 @@ def _averaged_moments(
             f"{method.name} has no moments under {law.name} noise given its variance estimate: the two depend on "
             "each other."
         )
-    if lacks_second_moment(method, law):
+    if lacks_second_moment(method, p):
         raise TheoryError(
             f"{method.name} has no second moment under Student's t noise with df={law.df:g}, where its direction grows "
             "with the gradient; take a larger df."
@@ -334,17 +334,8 @@ def linear_noise(p: QuadraticProblem, scale: Factor) -> Any:
         return 0.0
     variance = p.noise.law.variance
     if math.isinf(variance):
-        factor = np.broadcast_to(scale, (*np.shape(scale)[:-1], p.dim))
-        if p.is_diagonal:
-            weights = p.hessian * p.gradient_scale() ** 2
-            trace, size = (np.sum(np.square(factor) * w, axis=-1) for w in (weights, abs(weights)))
-        else:
-            weights = p.hessian * p.noise.dense_matrix(p)
-            trace = np.sum(factor * (factor @ weights), axis=-1)
-            size = np.sum(abs(factor) * (abs(factor) @ abs(weights)), axis=-1)
-        # The sum may be 0 up to rounding errors.
-        felt = np.abs(trace) > 1e-13 * size
-        return np.where(felt, np.copysign(math.inf, trace), 0.0)[()]
+        trace = noise_in_loss(p, scale)
+        return np.where(trace != 0.0, np.copysign(math.inf, trace), 0.0)[()]
     if p.is_diagonal:
         weights = p.hessian * p.gradient_std() ** 2
         return np.sum(np.square(scale) * weights, axis=-1)

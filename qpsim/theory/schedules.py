@@ -22,6 +22,7 @@ from qpsim.methods import method as method_of
 from qpsim.problem.interface import has_additive_noise
 from qpsim.theory import arguments as check
 from qpsim.theory import families
+from qpsim.theory.eigen_moments import eigen_variance
 from qpsim.theory.recursion import Recursion
 from qpsim.theory.schedule_search import search
 from qpsim.theory.sign_law import SignLaw
@@ -220,7 +221,7 @@ def best_schedule(
             "A best schedule of ssd is known on a diagonal Hessian, where coordinates walk independently; with this "
             "dense one a family such as 'cosine' is searched."
         )
-    if is_linear(chosen) and not np.isfinite(p.noise.law.variance):
+    if is_linear(chosen) and not np.isfinite(eigen_variance(p)).all():
         raise ProblemError(
             "A noise of infinite variance has no finite expected loss after a step; take df above 2."
         )

@@ -244,6 +244,18 @@ def test_a_warning_is_one_line_on_stderr(run, tmp_path):
     assert " inf " in done.stdout
 
 
+def test_a_warning_of_several_runs_is_written_once(run, tmp_path):
+    (tmp_path / "e.toml").write_text(
+        "n_steps = 2\nn_replicates = 2\nworkers = 1\n"
+        'methods = ["sgd", {name = "sgd", step_size = "bound", label = "b"}]\n'
+        '[problem]\nhessian = [1.0, 2.0]\ntheta0 = [1.0, 0.5]\nnoise = {family = "white", df = 2.0}\n'
+    )
+    done = run("simulate", "e.toml")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.count("\n") == 1
+    assert done.stderr.startswith("qpsim: warning: sgd's optimal step is 0")
+
+
 def test_verify_prints_saves_and_says_by_its_code_what_holds(run, tmp_path):
     small = ["--n-replicates", "8", "--n-steps", "8", "--dim", "6", "--set", "scales=[3]"]
     done = run("verify", "figure2", *small, "--out", "found", "--workers", "1")

@@ -2,11 +2,12 @@
 
 import json
 import threading
+import warnings
 
 import pytest
 
-from qpsim.errors import FileError, SweepError
-from qpsim.sweep import Cell, Store, run
+from qpsim.errors import FileError, InfiniteVarianceWarning, SweepError
+from qpsim.sweep import Cell, Store, Sweep, run
 from qpsim.sweep import store as room
 from tests.sweep.examples import data, small
 
@@ -114,3 +115,17 @@ def test_the_bar_says_how_many_have_failed(tmp_path, faulty, monkeypatch, capsys
     assert lines[-1].startswith("qpsim: sweep: 6/6, ") and lines[-1].endswith("  3 failed")
     run(small(), tmp_path / "s", workers=1, progress=False, retry_failed=True)
     assert capsys.readouterr().err == ""
+
+
+def test_an_infinite_variance_is_said_once_for_each_method_of_a_sweep(tmp_path):
+    fixed = {"spectrum": "mild", "dim": 4, "basis": "axis", "n_steps": 2, "n_replicates": 2}
+    grid = {"method": ["sgd", "ssd"], "df": [1.5, 2.0, 4.0], "rng": [0, 1], "batch_size": [1, 2]}
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        sweep = Sweep({**fixed, "noise": "white"}, grid)
+        assert not told
+        report = run(sweep, tmp_path / "s", progress=False)
+        assert len(Store(tmp_path / "s").sweep) == len(sweep)
+    assert report.computed == len(sweep)
+    assert [str(one.message).partition(":")[0] for one in told] == ["sgd's optimal step is 0"]
+    assert told[0].category is InfiniteVarianceWarning and told[0].filename == __file__
