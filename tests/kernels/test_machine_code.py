@@ -239,6 +239,7 @@ def test_damaged_files_are_compiled_again_and_replaced(copy):
     assert copy.run()["cache_misses"] == 0
 
 
+@pytest.mark.long
 def test_a_sound_checksum_around_nonsense_is_a_miss(copy):
     for k, path in enumerate(copy.files()):
         payload = (b"not a pickle", pickle.dumps((1, 2)), pickle.dumps(None))[k % 3]
@@ -280,6 +281,7 @@ def test_a_read_only_cache_is_still_a_cache(read_only_copy):
     assert read_only_copy.tree() == before
 
 
+@pytest.mark.long
 def test_a_read_only_cache_of_an_older_version_is_left_alone(read_only_copy):
     rule = read_only_copy.root / "qpsim" / "methods" / "toy.py"
     rule.write_text(RULE.replace("2.0 * x", "5.0 * x"))
@@ -299,6 +301,7 @@ def test_the_read_only_copies_are_read_only(read_only_copy):
     assert not place.exists()
 
 
+@pytest.mark.long
 def test_no_home_directory_is_no_error(copy):
     before = "import pathlib\ndef homeless(): raise RuntimeError\npathlib.Path.home = homeless"
     result = copy.run(before, QPSIM_CACHE_DIR="", XDG_CACHE_HOME="")
@@ -322,6 +325,7 @@ def test_a_users_rule_is_neither_saved_nor_loaded(copy):
     assert copy.files() == files
 
 
+@pytest.mark.long
 def test_a_class_that_only_claims_to_be_ours_is_not_cached(copy):
     files = copy.files()
     before = USERS_RULE.replace("FACTOR", "7.0") + "ToyHyper.__module__ = 'qpsim.methods.toy'"
@@ -338,6 +342,7 @@ def test_processes_started_at_once_do_not_meet_halves(tmp_path):
     assert copy.run()["cache_misses"] == 0
 
 
+@pytest.mark.long
 def test_processes_started_at_once_mend_a_damaged_cache(copy):
     for path in copy.files():
         path.write_bytes(path.read_bytes()[:-7])
@@ -372,7 +377,13 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("broken", BREAKS)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(name, marks=[] if name == "no cache to derive from" else pytest.mark.long)
+        for name in BREAKS
+    ],
+)
 def test_a_numba_that_lacks_what_is_private_gives_the_same_and_says_so(tmp_path, broken):
     copy = Copy(tmp_path)
     pretended = f"import numba; numba.__version__ = '99.0'; {BREAKS[broken]}"
@@ -391,6 +402,7 @@ def test_a_numba_that_lacks_what_is_private_gives_the_same_and_says_so(tmp_path,
     assert bool(copy.files()) == keeps
 
 
+@pytest.mark.long
 def test_an_upgraded_package_and_the_old_one_live_side_by_side(copy, tmp_path):
     """Two versions that share a cache, started at once and then once more."""
     newer = Copy(tmp_path / "newer")

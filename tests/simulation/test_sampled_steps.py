@@ -114,8 +114,7 @@ def check(names, spectrum, basis, nu, t, n_draws):
 
 
 def test_steps_agree_with_sampling():
-    names = ["ssd", "m-svag", "adam", "rprop"]
-    check(names, "structured", "haar", 4, 3, 20_000)
+    check(["ssd", "adam", "rprop"], "structured", "haar", 4, 3, 20_000)
 
 
 @pytest.mark.long
