@@ -79,10 +79,6 @@ def scale(hyper, extra, states, i, lane, t):
     """The factor of the rule's closed form; the state stays as it is."""
 
 
-def is_sign(hyper):
-    """Whether the closed form is that of a sign."""
-
-
 @overload(move, jit_options=OVERLOAD_INLINE)
 def _move(hyper, gradient, extra, states, i, lane, t):
     rule = rule_of_type(hyper)
@@ -135,12 +131,6 @@ def _scale(hyper, extra, states, i, lane, t):
     if rule.offset is not None:
         functions["offset"] = scalar_rule(rule.offset, rule)
     return _compiled(_scale, body, **functions)
-
-
-@overload(is_sign, jit_options=OVERLOAD_INLINE)
-def _is_sign(hyper):
-    answer = rule_of_type(hyper).closed_form == "sign"
-    return lambda hyper: answer
 
 
 def rule_of_type(hyper: Any) -> Declaration:
