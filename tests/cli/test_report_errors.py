@@ -99,6 +99,7 @@ def test_json_has_null_for_what_is_not_finite(capsys):
     assert json.loads(capsys.readouterr().out) == {"a": [1.0, None], "b": [{"c": None}]}
 
 
+@pytest.mark.long
 def test_the_program_runs_without_docstrings(folder):
     code, out, err = shell("qpsim simulate e.toml", folder, PYTHONOPTIMIZE="2")
     assert code == 0 and b"2 replicates, 3 steps" in out, err

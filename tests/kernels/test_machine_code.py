@@ -248,6 +248,7 @@ def test_a_sound_checksum_around_nonsense_is_a_miss(copy):
     assert (result["value"], result["cache_hits"]) == (36.0, 0)
 
 
+@pytest.mark.long
 def test_an_unwritable_place_is_no_error(copy, tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("a file where a folder should be")
@@ -262,6 +263,7 @@ def read_only_copy(copy):
     copy.make_writable()
 
 
+@pytest.mark.long
 def test_a_read_only_installation_keeps_its_machine_code_elsewhere(read_only_copy, tmp_path):
     elsewhere = {"QPSIM_CACHE_DIR": str(tmp_path.parent / f"{tmp_path.name}-elsewhere")}
     read_only_copy.make_read_only()
@@ -334,6 +336,7 @@ def test_a_class_that_only_claims_to_be_ours_is_not_cached(copy):
     assert copy.run()["value"] == 36.0
 
 
+@pytest.mark.long
 def test_processes_started_at_once_do_not_meet_halves(tmp_path):
     copy = Copy(tmp_path)
     processes = [copy.start() for _ in range(3)]
@@ -415,6 +418,7 @@ def test_an_upgraded_package_and_the_old_one_live_side_by_side(copy, tmp_path):
         assert (again["value"], again["cache_misses"]) == (value, 0)
 
 
+@pytest.mark.long
 def test_old_fingerprints_are_deleted_and_strangers_kept(copy):
     (current,) = (copy.cache / "machine-code").iterdir()
     for k in range(6):
@@ -429,6 +433,7 @@ def test_old_fingerprints_are_deleted_and_strangers_kept(copy):
     assert kept == {newest.name, current.name, f"{5:032x}", f"{4:032x}", "notes"}
 
 
+@pytest.mark.long
 def test_flush_forgets_one_kernel(copy):
     before = "import qpsim.kernels.toy as toy\ntoy.walk._cache.flush()"
     result = copy.run(before)
