@@ -33,6 +33,8 @@ NETWORK_TOLERANCE = 1e-4
 
 CLOSED = ("sgd", "ssd", "m-sgd", "m-ssd", "nesterov", "svag", "va-ssd", "va-ssd-erf", "rprop")
 WITHOUT_CLOSED_FORM = ("adam", "adam*", "m-svag", "svag-ema", "rmsprop", "adagrad", "adadelta")
+# Those whose kernels other tests need as well; each of the others compiles four of its own.
+QUICK = ("sgd", "ssd", "m-sgd", "m-ssd", "svag", "va-ssd", "adam")
 MINIBATCH = ("m-svag-mb", "adam*-mb")
 METHODS = (*CLOSED, *WITHOUT_CLOSED_FORM, *MINIBATCH)
 # Methods that may be simulated in single precision on a dense Hessian, too.
@@ -174,8 +176,7 @@ def _simulation_cases() -> Iterator[Case]:
                 at = (method, basis, policy)
                 small = 2 if method in MINIBATCH else 16
                 yield _simulation(*at, replicates=1)
-                # A rule without a closed form compiles for ten seconds: one stands for all of them.
-                yield _simulation(*at, replicates=64, quick=method in CLOSED or method == "adam")
+                yield _simulation(*at, replicates=64, quick=method in QUICK)
                 yield _simulation(*at, replicates=200)
                 yield _simulation(*at, noise=0.0)
                 yield _simulation(*at, noise=4.0)
@@ -245,14 +246,14 @@ def _special_simulations() -> Iterator[Case]:
                 f"{name} with other hyper-parameters, {basis}",
                 other_hyper,
                 basis == "diagonal" and name not in CLOSED,
-                quick=name in CLOSED or name == "adam",
+                quick=name in QUICK,
             )
 
     def between(workers: int | None) -> Arrays:
         problem = qpsim.random_problem("log-uniform", 9, 0.5, 1.0, condition=1e4, scale=2, rng=4)
         return _simulated(problem, "va-ssd-erf", "optimal", N_STEPS, 33, workers=workers)
 
-    yield case("a partial rotation", between)
+    yield case("a partial rotation", between, quick=False)
 
     def power_law(workers: int | None) -> Arrays:
         problem = qpsim.random_problem("power-law", 30, 0.1, 1.0, rng=4)

@@ -22,7 +22,7 @@ SLOW = {
     *(f"qpsim.verdicts.{name}" for name in ("batch", "least_squares", "noise", "tails")),
     *(
         f"qpsim.figures.figure_{name}"
-        for name in ("conditions", "least_squares", "noise", "schedules", "tails")
+        for name in ("batch", "conditions", "least_squares", "noise", "schedules", "tails")
     ),
 }
 

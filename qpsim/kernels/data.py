@@ -13,7 +13,7 @@ from numba.extending import overload
 from qpsim.kernels import dispatch
 from qpsim.kernels.columns import inner
 from qpsim.kernels.dense import evaluate, multiply
-from qpsim.kernels.jit import OVERLOAD, jit, jit_inline
+from qpsim.kernels.jit import OVERLOAD, jit_inline, jit_inner
 from qpsim.kernels.observed import relative_variance
 from qpsim.kernels.problems import ProblemKernels, register
 
@@ -78,7 +78,7 @@ def random_below(key, number, limit):
     return int(float(word >> _SHIFT_11) * 2.0**-53 * limit)
 
 
-@jit
+@jit_inner
 def fill_batch_rows(problem, stream, lane, t, permutation, chosen):
     """Write the rows of step t = 1, 2, ... into ``chosen`` (B,), and return their number."""
     n, b = problem.rows.shape[0], problem.batch_size
@@ -158,7 +158,7 @@ def _oracle(problem, hyper, offset, gradient, stream, t, normals, noise, extra):
             extra[i, lane] = relative_variance(gradient[i, lane], variance)
 
 
-@jit
+@jit_inner
 def draw_batch(problem, offset, gradient, stream, t, noise, extra, estimated):
     """The noise of a minibatch's mean gradient and, if ``estimated``, its variance estimates (Eq. 44, unbiased)."""
     d, lanes = noise.shape

@@ -13,7 +13,7 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import TWO_OVER_PI, erf, polynomial
 from qpsim.kernels.hermite import row_moments
-from qpsim.kernels.jit import is_set, jit, jit_inline
+from qpsim.kernels.jit import is_set, jit_inline, jit_inner
 from qpsim.kernels.laws import INV_SQRT2
 from qpsim.kernels.least_squares_draws import (
     NOISELESS,
@@ -145,7 +145,7 @@ def mean_of_sign(degrees, sine, cosine):
     return total
 
 
-@jit
+@jit_inner
 def expected_sign(problem, i, h, shift, square):
     """E[sign(g_i + shift)] where the exact gradient is h and the residual's variance ``square``."""
     own = own_scale(problem, i, h, square)

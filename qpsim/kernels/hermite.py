@@ -23,7 +23,7 @@ from numpy.polynomial.legendre import leggauss, legvander
 from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import erf, exp
-from qpsim.kernels.jit import OVERLOAD, jit, jit_spliced
+from qpsim.kernels.jit import OVERLOAD, jit_inner, jit_spliced
 from qpsim.kernels.laws import INV_SQRT2
 from qpsim.kernels.panels import DENSITY_AT_0, HALF_WIDTH, N_PANELS, ORDER, REACH, refine
 
@@ -132,7 +132,7 @@ def row_moments(hyper, row, table, first, second, missed):
         )
 
 
-@jit
+@jit_inner
 def row_coefficients(hyper, row, table, first_order, second, missed, coefficients, by_loops):
     """Hermite coefficients of one coordinate's direction in every lane, and its E[z^2].
 
@@ -204,7 +204,7 @@ def row_coefficients(hyper, row, table, first_order, second, missed, coefficient
     return unresolved.size
 
 
-@jit
+@jit_inner
 def weigh(weights, values, out, by_loops):
     """weights (orders, nodes) @ values (nodes, lanes), into out.
 
@@ -287,7 +287,7 @@ def _look_between(hyper, row, table, values, sums, differences, unresolved, by_l
     return chosen[:count]
 
 
-@jit
+@jit_inner
 def evaluate(hyper, row, start, spacing, values):
     """The direction (nodes, lanes) at start, start + spacing, ... deviations."""
     for k in range(values.shape[0]):
@@ -299,7 +299,7 @@ def evaluate(hyper, row, start, spacing, values):
             )
 
 
-@jit
+@jit_inner
 def sum_up(values, start, spacing, sums, differences):
     """Sums for E[z], E[z Z] and E[z^2], and half the difference of those over even and odd nodes."""
     for k in range(3):
@@ -322,7 +322,7 @@ def sum_up(values, start, spacing, sums, differences):
             differences[2, lane] += sign * square
 
 
-@jit
+@jit_inner
 def disagreeing_lanes(second, differences):
     """Lanes in which two rules disagree about z, z Z or z^2; diverged lanes (NaN) are left out."""
     chosen = np.empty(second.size, np.int64)
@@ -336,7 +336,7 @@ def disagreeing_lanes(second, differences):
     return chosen[:count]
 
 
-@jit
+@jit_inner
 def merged_lanes(first, other):
     """The union of two ascending lists, in ascending order."""
     merged = np.empty(first.size + other.size, np.int64)
@@ -353,7 +353,7 @@ def merged_lanes(first, other):
     return merged[:count]
 
 
-@jit
+@jit_inner
 def pack(row, chosen):
     """The row, with the chosen lanes only."""
     mean, extra = np.empty(chosen.size), np.empty(chosen.size)

@@ -13,7 +13,7 @@ import numpy as np
 from numba.extending import overload
 
 from qpsim.kernels.elementary import bits_of, fma, inverse_root, log, quick_erf
-from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
+from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit_inline, jit_inner
 from qpsim.kernels.noise import fill_normals, fill_raw
 
 INV_SQRT2 = 0.7071067811865476
@@ -211,7 +211,7 @@ def sign_from_cells(cells, a):
     return value if a > 0.0 else (-value if a < 0.0 else 0.0)
 
 
-@jit
+@jit_inner
 def fill_squared_scales(stream, degrees, batch_size, out):
     """Fill ``out`` (lanes,) with b^2, the mean of batch_size squared scales."""
     lanes = out.size
@@ -233,7 +233,7 @@ def fill_squared_scales(stream, degrees, batch_size, out):
         out[lane] /= batch_size
 
 
-@jit
+@jit_inner
 def fill_gammas(stream, shape, out):
     """Fill ``out`` (lanes,) with Gamma(shape, 1) variables by the method of Marsaglia and Tsang (2000).
 

@@ -14,7 +14,7 @@ from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Moments, StepInput
 from qpsim.kernels.columns import inner
 from qpsim.kernels.elementary import erf
-from qpsim.kernels.jit import is_set, jit
+from qpsim.kernels.jit import is_set, jit_inner
 from qpsim.kernels.laws import INV_SQRT2
 from qpsim.kernels.least_squares_draws import (
     NOISELESS,
@@ -123,7 +123,7 @@ def _two_valued(problem, hyper, step, policy, moments):
     two_valued_moments(problem, step.offset, step.gradient, middle, half, shift, policy, moments)
 
 
-@jit
+@jit_inner
 def own_scales(problem, gradient, square, lane, own):
     """Write tau_i (d,) with tau_i^2 = K_ii - h_i^2 / v; 0 where this is a rounding error."""
     for i in range(own.size):
@@ -133,7 +133,7 @@ def own_scales(problem, gradient, square, lane, own):
         own[i] = math.sqrt(left) if left > NOISELESS * k else 0.0
 
 
-@jit
+@jit_inner
 def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, moments):
     """Moments of z_i = middle_i + half_i sign(g_i + shift_i) in every lane.
 
@@ -217,7 +217,7 @@ def two_valued_moments(problem, offset, gradient, middle, half, shift, policy, m
         moments.denominator[lane] = diagonal + constant + form + pairs
 
 
-@jit
+@jit_inner
 def student_moments(problem, square, gradient, middle, half, policy, moments):
     """Moments of z_i = middle_i + half_i sign(g_i) in every lane: Student's t with B degrees of freedom.
 
@@ -238,7 +238,7 @@ def student_moments(problem, square, gradient, middle, half, policy, moments):
     )
 
 
-@jit
+@jit_inner
 def off_diagonal_form(matrix, vector):
     """sum over i != j of matrix_ij vector_i vector_j."""
     total = 0.0
@@ -286,7 +286,7 @@ def _series(problem, hyper, step, policy, moments):
         moments.error[lane] /= moments.denominator[lane]
 
 
-@jit
+@jit_inner
 def lane_table(problem, gradient, square, lane, own):
     """The series' table for one lane: the correlation there, and the bounds of what the series leaves."""
     d = own.size

@@ -19,7 +19,7 @@ from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.columns import inner
-from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit, jit_inline
+from qpsim.kernels.jit import OVERLOAD, OVERLOAD_INLINE, jit_inline, jit_inner
 from qpsim.kernels.laws import fill_gammas
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import relative_variance
@@ -77,7 +77,7 @@ def _own_variance(problem, i):
     return lambda problem, i: problem.variance[i]
 
 
-@jit
+@jit_inner
 def multiply_rows(factors, columns, out):
     """out (d, lanes) is columns with row i multiplied by factors_i."""
     for i in range(factors.size):
@@ -96,7 +96,7 @@ def _multiply(problem, direction, image):
     times_covariance(problem, direction, image)
 
 
-@jit
+@jit_inner
 def fill_shares(stream, degrees, out):
     """Fill ``out`` (lanes,) with chi^2 / degrees variables."""
     fill_gammas(stream, 0.5 * degrees, out)
@@ -104,7 +104,7 @@ def fill_shares(stream, degrees, out):
         out[lane] = 2.0 * out[lane] / degrees
 
 
-@jit
+@jit_inner
 def draw_means(problem, batch_size, offset, gradient, stream, normals, out):
     """Draw the mean gradients (d, lanes) of minibatches of that size; normals (d + 1, lanes) is scratch memory."""
     d, lanes = out.shape
@@ -175,7 +175,7 @@ def standardised(mean, std):
     return 40.0 if mean > 0.0 else (-40.0 if mean < 0.0 else 0.0)
 
 
-@jit
+@jit_inner
 def residual_variance(problem, offset, gradient):
     """v = e^T K e + s^2 in every lane (lanes,)."""
     square = np.empty(offset.shape[1])

@@ -21,7 +21,7 @@ import numpy as np
 from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Row
 from qpsim.kernels.elementary import exp
-from qpsim.kernels.jit import is_set, jit, jit_inner, jit_spliced
+from qpsim.kernels.jit import is_set, jit_inner, jit_spliced
 from qpsim.kernels.panels import (
     AT_LEFT,
     AT_RIGHT,
@@ -172,7 +172,7 @@ def count_above(power, root, limit):
     return count, rest
 
 
-@jit
+@jit_inner
 def pair_moment(hyper, row, other, lane, r, edges_i, edges_j, cut_j, size):
     """E[z_i z_j] at correlation r, and an estimate of its error; size is the unit of the tolerance.
 

@@ -13,7 +13,7 @@ from numpy.polynomial.legendre import leggauss, legvander
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import exp
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit_inner
 
 # Beyond 9 deviations the Gaussian's square root, which bounds he_n(z) phi(z), is below 2e-9.
 REACH = 9.0
@@ -45,7 +45,7 @@ _DEEPEST = 64
 MOST_EDGES = _MOST_PIECES + _DEEPEST + 34 * N_PANELS + 2
 
 
-@jit
+@jit_inner
 def refine(hyper, row, lane, size, moments, edges):
     """Resolve one coordinate's direction in one lane on pieces of every panel.
 
@@ -131,7 +131,7 @@ def refine(hyper, row, lane, size, moments, edges):
     return square, done, missed
 
 
-@jit
+@jit_inner
 def add_moments_of_piece(points, z, radius, centre, half_width, totals, work):
     """Add a piece's share of its panel's Legendre moments, and return its share of E[z^2].
 

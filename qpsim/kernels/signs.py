@@ -47,8 +47,8 @@ _TERMS_AT_ONCE = 8
 def sign_integrals(table, a, scale, out):
     """out[l] = sum over i < j of 2 q_ij s_i s_j (E[sgn_i sgn_j] - e_i e_j), for each lane l.
 
-    ``a`` (d, lanes) holds mean/deviation, infinite where there is no noise; ``scale`` (d, lanes) the factors s, or None
-    if all are 1 (another compiled function); ``out`` (lanes,) is overwritten. For NaN in ``a`` the result is arbitrary.
+    ``a`` (d, lanes) holds mean/deviation, infinite where there is no noise; ``scale`` (d, lanes) the factors s; ``out``
+    (lanes,) is overwritten. For NaN in ``a`` the result is arbitrary.
     The whole form is then sum_i q_ii s_i^2 + sum_{i != j} q_ij (s_i e_i)(s_j e_j) + out[l].
     """
     wide_vectors()
@@ -80,7 +80,7 @@ def add_series(table, a, scale, out):
             x = a[i, lane]
             value = TWICE_DENSITY_AT_0 * exp2_negative(-HALF_LOG2_E * x * x)
             value = 0.0 if abs(x) > _SATURATED else value
-            density[i, lane] = value if scale is None else value * scale[i, lane]
+            density[i, lane] = value * scale[i, lane]
             slope[i, lane] = x * (1.0 / GROWTH)
     add_rest(table.rest_pairs, table.rest_nodes, a, density, scale, out)
     # Columns are divided by the lane's largest scale, so that they fit into single precision for all scales.
@@ -89,7 +89,7 @@ def add_series(table, a, scale, out):
     largest, total = sums[0], sums[1]
     for i in range(d):
         for lane in range(lanes):
-            size = table.root[i] if scale is None else table.root[i] * abs(scale[i, lane])
+            size = table.root[i] * abs(scale[i, lane])
             largest[lane] = max(largest[lane], size)
     for i in range(d):
         for lane in range(lanes):
@@ -129,10 +129,7 @@ def add_rest(pairs, nodes, a, density, scale, out):
             p, q, weight = nodes[g, 0], nodes[g, 1], nodes[g, 2]
             for lane in range(lanes):
                 value = weight * exp2_minus_square(fma(a[j, lane], p, a[i, lane] * q))
-                if scale is None:
-                    row[lane] += value
-                else:
-                    row[lane] = fma(value, scale[j, lane], row[lane])
+                row[lane] = fma(value, scale[j, lane], row[lane])
             g += 1
         for lane in range(lanes):
             out[lane] += row[lane] * density[i, lane]
@@ -161,4 +158,4 @@ def add_groups(pairs, nodes, a, scale, out):
                 total[lane] = fma(weight, value, total[lane])
         for lane in range(lanes):
             value = total[lane]
-            out[lane] += value if scale is None else value * (scale[i, lane] * scale[j, lane])
+            out[lane] += value * (scale[i, lane] * scale[j, lane])

@@ -7,7 +7,7 @@ import numpy as np
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.columns import inner
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit_inner
 from qpsim.kernels.laws import LARGEST_INVERSE
 from qpsim.kernels.moments import two_values
 from qpsim.kernels.student_signs import student_signs
@@ -87,7 +87,7 @@ def _two_valued(problem, hyper, step, policy, moments):
     )
 
 
-@jit
+@jit_inner
 def two_valued_student_moments(table, own, weights, gradient, middle, half, a, policy, moments):
     """Moments of z_i = middle_i + half_i sign(a_i chi + Z_i) in every lane.
 

@@ -17,7 +17,7 @@ from numpy.polynomial.hermite_e import hermegauss
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.elementary import exp
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit_inner
 from qpsim.kernels.panels import (
     DENSITY_AT_0,
     ORDER,
@@ -58,7 +58,7 @@ class JoinedPieces(NamedTuple):
     weights: np.ndarray
 
 
-@jit
+@jit_inner
 def joined_pieces(hyper, row, lane, edges, longest):
     """Join neighbouring pieces (edges) of one direction to pieces of at most the given length."""
     n = edges.size - 1
@@ -98,7 +98,7 @@ def joined_pieces(hyper, row, lane, edges, longest):
     return JoinedPieces(found.edges[: count + 1], found.is_joined[:count], found.weights[:count])
 
 
-@jit
+@jit_inner
 def window_mean(hyper, row, lane, centre, w, pieces, work):
     """G = E[f_j(centre + w v)], v a standard normal; pieces are the :class:`JoinedPieces` of f_j, work (ORDER)."""
     mean, std, extra, states, j, t = (

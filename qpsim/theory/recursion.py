@@ -60,7 +60,8 @@ class Recursion:
         error = theta0 - p.optimum
         along = error if p.eigenvectors is None else error @ p.eigenvectors
         self.square = np.atleast_2d(along**2).mean(axis=0)
-        self.curvature = p.eigenvalues
+        # Writable and contiguous like all arrays here: numba compiles its kernels anew for any others.
+        self.curvature = np.array(p.eigenvalues)
         self.variance = eigen_variance(p)
         self.n_steps = n_steps
         self.weight = (
@@ -108,7 +109,7 @@ class Recursion:
         masses = np.zeros((2, h.size))
         np.add.at(masses[0], where, self.square)
         np.add.at(masses[1], where, self.variance)
-        h, masses = h[inside], masses[:, inside]
+        h, masses = h[inside], np.ascontiguousarray(masses[:, inside])
         if h.size > most:
             h, masses = _interpolated(h, masses, most // _NODES)
         found = copy(self)

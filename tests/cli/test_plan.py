@@ -12,7 +12,7 @@ from qpsim.cli import app
 from qpsim.theory import families
 
 EXPERIMENT = """
-n_steps = 12
+n_steps = 6
 batch_size = 2
 step_size = 0.1
 methods = ["sgd", {name = "m-sgd", momentum = 0.5, label = "heavy"}]
@@ -33,7 +33,7 @@ def run(tmp_path, monkeypatch):
 
 def library(method, **options):
     p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3).at_batch(2)
-    return theory.compare_schedules(p, method, 12, [3.0, 1.0], **options)
+    return theory.compare_schedules(p, method, 6, [3.0, 1.0], **options)
 
 
 def test_the_json_is_the_librarys_table(run):
@@ -70,7 +70,7 @@ def test_other_methods_have_the_families_by_simulation(run, tmp_path):
 
 
 def test_sign_descent_on_a_diagonal_hessian_has_the_same_rows_by_its_law(run, tmp_path):
-    (tmp_path / "s.toml").write_text(EXPERIMENT.replace('["sgd"', '["ssd"').replace("12", "5"))
+    (tmp_path / "s.toml").write_text(EXPERIMENT.replace('["sgd"', '["ssd"').replace("= 6", "= 5"))
     done = run("s.toml", "--json", "--target", "2.0")
     found = json.loads(done.stdout)["methods"]["ssd"]
     p = qpsim.QuadraticProblem([1.0, 10.0], noise_std=0.3).at_batch(2)

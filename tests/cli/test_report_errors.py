@@ -58,7 +58,7 @@ def test_a_label_that_the_terminal_cannot_show_is_escaped(folder):
 
 
 def test_closed_streams_do_no_harm(folder):
-    for closed in (">&-", "2>&-", "<&-", ">&- 2>&- <&-"):
+    for closed in (">&-", ">&- 2>&- <&-"):
         code, _, err = shell(f"qpsim simulate e.toml --out o {closed}", folder)
         assert code == 0 and b"Traceback" not in err
         summary = json.loads((folder / "o" / "summary.json").read_text())
@@ -75,9 +75,9 @@ def test_a_full_disk_behind_stdout_is_one_line_and_the_results_stay(folder):
     assert (folder / "o" / "größer.npz").exists()
 
 
-@pytest.mark.parametrize("more", [{}, {"PYTHONIOENCODING": "latin-1"}])
-def test_standard_input_is_utf8_in_every_locale(folder, more):
-    code, out, err = shell("qpsim simulate - --json < e.toml", folder, **more)
+def test_standard_input_is_utf8_in_every_locale(folder):
+    latin = {"PYTHONIOENCODING": "latin-1"}
+    code, out, err = shell("qpsim simulate - --json < e.toml", folder, **latin)
     assert code == 0, err
     assert list(json.loads(out)["methods"]) == ["größer €"]
 
@@ -99,6 +99,7 @@ def test_json_has_null_for_what_is_not_finite(capsys):
     assert json.loads(capsys.readouterr().out) == {"a": [1.0, None], "b": [{"c": None}]}
 
 
+@pytest.mark.long
 def test_the_program_runs_without_docstrings(folder):
     code, out, err = shell("qpsim simulate e.toml", folder, PYTHONOPTIMIZE="2")
     assert code == 0 and b"2 replicates, 3 steps" in out, err

@@ -138,10 +138,14 @@ CALLS = {
 @pytest.mark.parametrize(
     ("what", "stdin"),
     [
-        *((what, False) for what in CALLS),
+        ("a pool", False),
         ("a pool", True),
         # What refuses is the pool; these use it.
-        *(pytest.param(what, True, marks=pytest.mark.long) for what in ("a sweep", "a tuning")),
+        *(
+            pytest.param(what, stdin, marks=pytest.mark.long)
+            for what in ("a sweep", "a tuning")
+            for stdin in (False, True)
+        ),
     ],
 )
 def test_a_program_that_workers_cannot_import_is_told_so_in_one_sentence(tmp_path, what, stdin):
@@ -204,7 +208,9 @@ if __name__ == "__main__":
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds the workers in /proc")
-@pytest.mark.parametrize("kind", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "kind", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
 def test_workers_of_a_tuning_end_with_it(tmp_path, kind):
     path = tmp_path / "program.py"
     path.write_text(TUNING)

@@ -38,6 +38,7 @@ def test_no_gap_is_negative_and_greedy_steps_have_one_that_grows(data):
     assert (greedy[:, 2] > greedy[:, 1]).all() and (greedy[:, 1] > 1e-4).all()
 
 
+@pytest.mark.long
 def test_the_numbers_do_not_depend_on_workers(data):
     again = figures.compute(
         "schedules", workers=2, dim=20, n_steps=6, batch_size=2, step_counts=(1, 4, 30)

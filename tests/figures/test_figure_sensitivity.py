@@ -1,11 +1,13 @@
 """Losses over constant step sizes: recorded as the search found them, and drawn."""
 
 import numpy as np
+import pytest
 
 from qpsim import figures
 from qpsim.figures import figure_sensitivity
 
 
+@pytest.mark.long  # eight methods, on a dense Hessian too
 def test_sensitivity_holds_the_search_of_every_method():
     options = figure_sensitivity.Options(n_replicates=3, n_steps=5, dim=4, rng=1)
     data = figure_sensitivity.compute(options, workers=2)

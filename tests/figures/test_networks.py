@@ -144,6 +144,7 @@ def small_mnist(folder):
         (folder / f"{which}-labels-idx1-ubyte").write_bytes(idx(labels))
 
 
+@pytest.mark.long
 def test_the_real_problems_that_are_there_take_their_places(tmp_path):
     small_mnist(tmp_path)
     given = {"data": str(tmp_path), "cache": str(tmp_path / "cache"), "methods": ["m-sgd"], **TINY}

@@ -103,7 +103,13 @@ def test_reprs_are_short(drawn):
         assert len(repr(value)) < 250, type(value)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[] if name in ("2", "4", "conditions") else pytest.mark.long)
+        for name in NAMES
+    ],
+)
 def test_a_picture_is_the_same_bytes_whatever_the_user_has_set(name, tmp_path):
     before = dict(matplotlib.rcParams)
     data = small.data(name)

@@ -239,6 +239,7 @@ def test_damaged_files_are_compiled_again_and_replaced(copy):
     assert copy.run()["cache_misses"] == 0
 
 
+@pytest.mark.long
 def test_a_sound_checksum_around_nonsense_is_a_miss(copy):
     for k, path in enumerate(copy.files()):
         payload = (b"not a pickle", pickle.dumps((1, 2)), pickle.dumps(None))[k % 3]
@@ -247,6 +248,7 @@ def test_a_sound_checksum_around_nonsense_is_a_miss(copy):
     assert (result["value"], result["cache_hits"]) == (36.0, 0)
 
 
+@pytest.mark.long
 def test_an_unwritable_place_is_no_error(copy, tmp_path):
     blocker = tmp_path / "file"
     blocker.write_text("a file where a folder should be")
@@ -261,6 +263,7 @@ def read_only_copy(copy):
     copy.make_writable()
 
 
+@pytest.mark.long
 def test_a_read_only_installation_keeps_its_machine_code_elsewhere(read_only_copy, tmp_path):
     elsewhere = {"QPSIM_CACHE_DIR": str(tmp_path.parent / f"{tmp_path.name}-elsewhere")}
     read_only_copy.make_read_only()
@@ -280,6 +283,7 @@ def test_a_read_only_cache_is_still_a_cache(read_only_copy):
     assert read_only_copy.tree() == before
 
 
+@pytest.mark.long
 def test_a_read_only_cache_of_an_older_version_is_left_alone(read_only_copy):
     rule = read_only_copy.root / "qpsim" / "methods" / "toy.py"
     rule.write_text(RULE.replace("2.0 * x", "5.0 * x"))
@@ -299,6 +303,7 @@ def test_the_read_only_copies_are_read_only(read_only_copy):
     assert not place.exists()
 
 
+@pytest.mark.long
 def test_no_home_directory_is_no_error(copy):
     before = "import pathlib\ndef homeless(): raise RuntimeError\npathlib.Path.home = homeless"
     result = copy.run(before, QPSIM_CACHE_DIR="", XDG_CACHE_HOME="")
@@ -322,6 +327,7 @@ def test_a_users_rule_is_neither_saved_nor_loaded(copy):
     assert copy.files() == files
 
 
+@pytest.mark.long
 def test_a_class_that_only_claims_to_be_ours_is_not_cached(copy):
     files = copy.files()
     before = USERS_RULE.replace("FACTOR", "7.0") + "ToyHyper.__module__ = 'qpsim.methods.toy'"
@@ -330,6 +336,7 @@ def test_a_class_that_only_claims_to_be_ours_is_not_cached(copy):
     assert copy.run()["value"] == 36.0
 
 
+@pytest.mark.long
 def test_processes_started_at_once_do_not_meet_halves(tmp_path):
     copy = Copy(tmp_path)
     processes = [copy.start() for _ in range(3)]
@@ -338,6 +345,7 @@ def test_processes_started_at_once_do_not_meet_halves(tmp_path):
     assert copy.run()["cache_misses"] == 0
 
 
+@pytest.mark.long
 def test_processes_started_at_once_mend_a_damaged_cache(copy):
     for path in copy.files():
         path.write_bytes(path.read_bytes()[:-7])
@@ -372,7 +380,13 @@ BREAKS = {
 }
 
 
-@pytest.mark.parametrize("broken", BREAKS)
+@pytest.mark.parametrize(
+    "broken",
+    [
+        pytest.param(name, marks=[] if name == "no cache to derive from" else pytest.mark.long)
+        for name in BREAKS
+    ],
+)
 def test_a_numba_that_lacks_what_is_private_gives_the_same_and_says_so(tmp_path, broken):
     copy = Copy(tmp_path)
     pretended = f"import numba; numba.__version__ = '99.0'; {BREAKS[broken]}"
@@ -391,6 +405,7 @@ def test_a_numba_that_lacks_what_is_private_gives_the_same_and_says_so(tmp_path,
     assert bool(copy.files()) == keeps
 
 
+@pytest.mark.long
 def test_an_upgraded_package_and_the_old_one_live_side_by_side(copy, tmp_path):
     """Two versions that share a cache, started at once and then once more."""
     newer = Copy(tmp_path / "newer")
@@ -403,6 +418,7 @@ def test_an_upgraded_package_and_the_old_one_live_side_by_side(copy, tmp_path):
         assert (again["value"], again["cache_misses"]) == (value, 0)
 
 
+@pytest.mark.long
 def test_old_fingerprints_are_deleted_and_strangers_kept(copy):
     (current,) = (copy.cache / "machine-code").iterdir()
     for k in range(6):
@@ -417,6 +433,7 @@ def test_old_fingerprints_are_deleted_and_strangers_kept(copy):
     assert kept == {newest.name, current.name, f"{5:032x}", f"{4:032x}", "notes"}
 
 
+@pytest.mark.long
 def test_flush_forgets_one_kernel(copy):
     before = "import qpsim.kernels.toy as toy\ntoy.walk._cache.flush()"
     result = copy.run(before)

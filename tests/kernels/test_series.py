@@ -24,12 +24,19 @@ def table_of(problem):
     return table
 
 
+def integrals(table, a, scale=None):
+    """The integrals (lanes,), by a kernel that is compiled for C-ordered arrays alone."""
+    out = np.full(a.shape[1], np.nan)
+    scale = np.ones(a.shape) if scale is None else scale
+    signs.sign_integrals(table, np.ascontiguousarray(a), np.ascontiguousarray(scale), out)
+    return out
+
+
 def forms(problem, a, scale=None):
     """E[z^T Q z] of scaled signs (lanes,), as a step loop puts it together."""
     q, s = np.array(problem.hessian), np.ones_like(a) if scale is None else scale
     mean = s * erf(a / math.sqrt(2))
-    out = np.full(a.shape[1], np.nan)
-    signs.sign_integrals(table_of(problem), a, scale, out)
+    out = integrals(table_of(problem), a, scale)
     return out + np.diag(q) @ (s * s - mean * mean) + np.sum(mean * (q @ mean), axis=0)
 
 
@@ -108,8 +115,7 @@ def test_a_few_pairs_near_correlation_1_are_left_out_of_the_head(near):
     assert table.steps.size > 0 and table.pairs_2.size + table.pairs_3.size > 0
     a = np.random.default_rng(0).standard_normal((40, 3))
     a[7, 0], a[39, 1] = a[3, 0] + 1e-3, -a[0, 1]
-    out = np.empty(3)
-    signs.sign_integrals(table, a, None, out)
+    out = integrals(table, a)
     for lane in range(3):
         mean = erf(a[:, lane] / math.sqrt(2))
         exact = naive.sign_form(q, r, a[:, lane], np.ones(40))
@@ -119,18 +125,16 @@ def test_a_few_pairs_near_correlation_1_are_left_out_of_the_head(near):
 
 def test_means_without_noise_end_the_series():
     a = np.where(np.random.default_rng(0).standard_normal((40, 16)) > 0, np.inf, -np.inf)
-    out = np.empty(16)
-    signs.sign_integrals(table_of(haar("structured", 40)), a, None, out)
+    out = integrals(table_of(haar("structured", 40)), a)
     assert np.all(np.abs(out) < 1e-250)
 
 
 def test_a_lane_without_numbers_spoils_no_other():
     table = table_of(haar("mild", 40))
     a = np.random.default_rng(0).standard_normal((40, 64))
-    out, spoilt = np.empty(64), np.empty(64)
-    signs.sign_integrals(table, a, None, out)
+    out = integrals(table, a)
     a[5, 17] = np.nan
-    signs.sign_integrals(table, a, None, spoilt)
+    spoilt = integrals(table, a)
     others = np.arange(64) != 17
     assert np.array_equal(out[others], spoilt[others])
 
@@ -138,12 +142,9 @@ def test_a_lane_without_numbers_spoils_no_other():
 def test_unit_scales_and_no_scales_give_the_same_bits_for_any_number_of_lanes():
     table = table_of(haar("structured", 40))
     a = np.random.default_rng(1).standard_normal((40, 100))
-    whole = np.empty(100)
-    signs.sign_integrals(table, a, np.ones_like(a), whole)
+    whole = integrals(table, a)
     for start, stop in ((0, 1), (1, 18), (18, 64), (20, 100)):
-        part = np.empty(stop - start)
-        signs.sign_integrals(table, np.ascontiguousarray(a[:, start:stop]), None, part)
-        assert np.array_equal(part, whole[start:stop])
+        assert np.array_equal(integrals(table, a[:, start:stop]), whole[start:stop])
 
 
 def test_a_small_problem_has_no_head_and_no_series_means_quadrature_alone():
@@ -166,11 +167,10 @@ def test_pairs_without_coupling_are_in_no_sum():
     i, j = table.rest_pairs.T
     assert i.size > 0 and np.array_equal(i < 20, j < 20)
     a = np.random.default_rng(1).standard_normal((40, 2))
-    out, parts = np.empty(2), np.empty((2, 2))
-    signs.sign_integrals(table, a, None, out)
+    out, parts = integrals(table, a), np.empty((2, 2))
     for k, half in enumerate((slice(0, 20), slice(20, 40))):
         block = sign_table.pair_table(np.ascontiguousarray(q[half, half]), r[half, half])
-        signs.sign_integrals(block, np.ascontiguousarray(a[half]), None, parts[k])
+        parts[k] = integrals(block, a[half])
     np.testing.assert_allclose(out, parts.sum(axis=0), atol=1e-9 * np.trace(q))
 
 

@@ -24,7 +24,8 @@ def alike(r, a, b):
     half = DIM // 2
     means = np.repeat(np.stack([a, b]), half, axis=0)
     out = np.empty(len(a))
-    signs.sign_integrals(sign_table.pair_table(hessian, correlation), means, None, out)
+    table = sign_table.pair_table(hessian, correlation)
+    signs.sign_integrals(table, means, np.ones_like(means), out)
 
     def integral(x, y):
         product = math.erf(x / 2**0.5) * math.erf(y / 2**0.5)

@@ -32,6 +32,7 @@ def from_eigenvalues(eigenvalues, basis):
 
 
 def integrals(hessian, correlation, a, scale=None):
+    scale = np.ones_like(a) if scale is None else scale
     out = np.empty(a.shape[1])
     sign_integrals(pair_table(hessian, correlation), a, scale, out)
     return out
@@ -73,9 +74,17 @@ def test_one_pair_is_within_1e_9_of_conditioning(r):
     np.testing.assert_allclose(pair_moments(r, a, b), exact, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("spectrum", ["mild", "structured"])
-@pytest.mark.parametrize("dim", [2, 3, 10, 100])
-def test_the_form_is_within_1e_9_of_many_nodes(spectrum, dim):
+@pytest.mark.parametrize(
+    ("dim", "spectrum"),
+    [
+        (dim, spectrum)
+        if (dim, spectrum) in ((3, "mild"), (100, "structured"))
+        else pytest.param(dim, spectrum, marks=pytest.mark.long)
+        for dim in (2, 3, 10, 100)
+        for spectrum in ("mild", "structured")
+    ],
+)
+def test_the_form_is_within_1e_9_of_many_nodes(dim, spectrum):
     rng = np.random.default_rng(dim)
     lanes = [(nu, distance) for nu in (0.01, 0.1, 4.0) for distance in (1e-5, 0.1, 1.0, 10.0, 1e3)]
     for _ in range(1 if dim == 100 else 6):
@@ -139,7 +148,7 @@ def test_a_diagonal_hessian_has_no_pairs():
     assert table.pairs_2.size == table.pairs_3.size == table.rest_pairs.size == 0
     assert np.all(table.double == 0.0)
     out = np.full(4, np.nan)
-    sign_integrals(table, np.ones((3, 4)), None, out)
+    sign_integrals(table, np.ones((3, 4)), np.ones((3, 4)), out)
     assert out.tolist() == [0.0] * 4
 
 
@@ -190,15 +199,6 @@ def test_equal_correlations_round_alike_and_still_keep_to_1e_9(r):
                 count = (dim // 5) ** 2 - (dim // 5 if x == y else 0)
                 exact += count * r / 2 * naive.sign_product(x, y, r)
         assert values[lane] == pytest.approx(exact, rel=1e-9)
-
-
-def test_unit_scales_and_no_scales_give_the_same_bits():
-    rng = np.random.default_rng(1)
-    hessian, correlation, _ = random_case("structured", 20, rng)
-    a = rng.standard_normal((20, 10))
-    np.testing.assert_array_equal(
-        integrals(hessian, correlation, a), integrals(hessian, correlation, a, np.ones_like(a))
-    )
 
 
 def test_lanes_do_not_see_each_other():

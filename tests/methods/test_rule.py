@@ -283,7 +283,7 @@ def test_a_boolean_hyper_parameter_chooses_a_branch():
 @pytest.mark.parametrize(
     "policy", ["optimal", "bound", pytest.param("line-search", marks=pytest.mark.long)]
 )
-@pytest.mark.parametrize("basis", ["haar", pytest.param("axis", marks=pytest.mark.long)])
+@pytest.mark.parametrize("basis", ["axis", pytest.param("haar", marks=pytest.mark.long)])
 def test_the_exact_step_undoes_a_rules_own_scale(basis, policy):
     p = qpsim.random_problem("mild", 4, basis, 0.3, rng=0)
     np.testing.assert_allclose(losses(p, scaled, policy), losses(p, "sgd", policy), rtol=1e-9)

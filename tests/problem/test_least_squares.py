@@ -49,8 +49,14 @@ def test_one_simulated_step_has_the_moments_of_draws_of_x_and_y(batch_size):
         assert (np.abs(a.mean(axis=0) - b.mean(axis=0)) < 4.0 * error).all()
 
 
+# The signs' pairs compile for ten seconds; on a diagonal covariance, below, there are none.
 @pytest.mark.parametrize(
-    "method", ["sgd", "ssd", pytest.param("va-ssd", marks=pytest.mark.exhaustive)]
+    "method",
+    [
+        "sgd",
+        pytest.param("ssd", marks=pytest.mark.long),
+        pytest.param("va-ssd", marks=pytest.mark.exhaustive),
+    ],
 )
 @pytest.mark.parametrize("batch_size", [1, 2, 7])
 def test_the_recorded_optimal_step_is_the_theorys(method, batch_size):
@@ -70,7 +76,7 @@ def test_the_recorded_optimal_step_is_the_theorys(method, batch_size):
 
 # Adam's quadrature compiles for seconds.
 @pytest.mark.parametrize(
-    "method", ["sgd", "ssd", "rprop", pytest.param("adam", marks=pytest.mark.long)]
+    "method", ["sgd", "ssd", *(pytest.param(m, marks=pytest.mark.long) for m in ("rprop", "adam"))]
 )
 def test_a_diagonal_covariance_has_the_steps_of_its_matrix(method):
     p, theta0 = qpsim.LeastSquares(np.diag(K), OPTIMUM, 0.7), THETA + 1.0

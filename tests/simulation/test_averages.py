@@ -45,8 +45,9 @@ def run(problem, method, average, n_steps=8, n_replicates=5, **keywords):
 
 
 @pytest.mark.parametrize("average", AVERAGES, ids=str)
-@pytest.mark.parametrize("kind", PROBLEMS)
-@pytest.mark.parametrize("method", ["m-sgd", "ssd"])
+@pytest.mark.parametrize(
+    ("method", "kind"), [*(("m-sgd", kind) for kind in PROBLEMS), ("ssd", "axis"), ("ssd", "dense")]
+)
 def test_the_averages_loss_is_that_of_the_averaged_iterates(kind, method, average):
     result = run(PROBLEMS[kind], method, average, workers=1)
     expected = PROBLEMS[kind].excess_loss(by_hand(result.theta, average))

@@ -12,15 +12,9 @@ DIM = 6
 SPECTRUM = np.linspace(0.4, 5.0, DIM)
 
 
-@rule(closed_form="linear")
-def dense_sgd(gradient, t):
-    """SGD that does not say it commutes with rotations: it runs in the given coordinates."""
-    return gradient
-
-
 @rule(closed_form="linear", offset=lambda buffer, t, momentum: momentum * buffer)
 def dense_m_sgd(gradient, buffer, t, momentum=0.9):
-    """Heavy-ball momentum, likewise."""
+    """Heavy-ball momentum that does not say it commutes with rotations: it runs in the given coordinates."""
     buffer = momentum * buffer + gradient
     return buffer, buffer
 
@@ -31,10 +25,9 @@ def run(problem, method, step_size="optimal", **more):
 
 
 @pytest.mark.parametrize("policy", ["optimal", "bound", "line-search", 0.1])
-@pytest.mark.parametrize(("method", "twin"), [("sgd", dense_sgd), ("m-sgd", dense_m_sgd)])
-def test_gradient_descent_is_the_same_in_the_eigenbasis(method, twin, policy):
+def test_gradient_descent_is_the_same_in_the_eigenbasis(policy):
     p = qpsim.random_problem(SPECTRUM, basis="haar", noise_std=0.5, rng=1)
-    fast, slow = run(p, method, policy), run(p, twin, policy)
+    fast, slow = run(p, "m-sgd", policy), run(p, dense_m_sgd, policy)
     np.testing.assert_allclose(fast.excess_loss, slow.excess_loss, rtol=1e-8)
     np.testing.assert_allclose(fast.theta, slow.theta, rtol=1e-8, atol=1e-9)
 
@@ -103,7 +96,7 @@ def test_a_sign_does_not_see_positive_scales_of_coordinates(seed, name):
         np.testing.assert_array_equal(direction, again)
 
 
-@pytest.mark.parametrize("method", ["sgd", "ssd", "svag", "va-ssd-erf", "m-ssd"])
+@pytest.mark.parametrize("method", ["sgd", "ssd", "svag", "va-ssd", "m-ssd"])
 @pytest.mark.parametrize("basis", ["axis", "haar"])
 def test_start_and_optimum_may_move_together(basis, method):
     p = qpsim.random_problem(SPECTRUM, basis=basis, noise_std=0.4, rng=1)

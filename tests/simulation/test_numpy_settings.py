@@ -9,6 +9,7 @@ import pytest
 
 import qpsim
 from qpsim.methods import method_names
+from tests.problem.test_every_method import FEW
 
 SCRIPT = """
 import sys, hashlib
@@ -67,7 +68,12 @@ def run_strictly(names):
     return found.stdout.split()
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.long if name in FEW else pytest.mark.exhaustive)
+        for name in method_names()
+    ],
+)
 def test_a_simulation_runs_alike_where_every_warning_is_an_error(name):
     assert run_strictly([name]) == [name]

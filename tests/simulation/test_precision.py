@@ -29,7 +29,7 @@ def both(problem, method, step_size, **options):
         ("sgd", "optimal"),
         ("m-sgd", 0.01),
         ("ssd", "optimal"),
-        ("svag", "bound"),
+        pytest.param("svag", "bound", marks=pytest.mark.long),
         pytest.param("adam", 0.1, marks=pytest.mark.long),
         pytest.param("adam", "optimal", marks=pytest.mark.long),
         pytest.param("m-svag", 0.02, marks=pytest.mark.long),

@@ -114,7 +114,7 @@ def test_the_structured_problem_of_the_paper_is_strongly_correlated():
 
 
 MONTE_CARLO = [
-    (method, basis, noise)
+    pytest.param(method, basis, noise, marks=[pytest.mark.long] * (method == "va-ssd-erf"))
     for method in ("sgd", "svag", "ssd", "va-ssd", "va-ssd-erf")
     for basis in ("axis", "haar")
     for noise in (0.1, 4.0)
@@ -174,7 +174,10 @@ def test_the_bound_is_exact_on_a_diagonal_problem_and_smaller_on_a_dense_one():
 
 
 @pytest.mark.parametrize("policy", ["optimal", "bound", "line-search"])
-@pytest.mark.parametrize("method", ["sgd", "ssd", "svag", "va-ssd", "va-ssd-erf", "m-ssd"])
+@pytest.mark.parametrize(
+    "method",
+    ["sgd", "ssd", "svag", "va-ssd", pytest.param("va-ssd-erf", marks=pytest.mark.long), "m-ssd"],
+)
 @pytest.mark.parametrize("basis", ["axis", "haar"])
 @pytest.mark.parametrize("noise_std", [0.0, 0.3])
 def test_a_vanishing_gradient_makes_no_nan(basis, method, policy, noise_std):

@@ -36,6 +36,7 @@ def pids(cluster):
         return list(client.run(os.getpid).values())
 
 
+@pytest.mark.long
 def test_a_killed_worker_costs_a_repetition_and_no_bit(cluster, tmp_path):
     sweep = Sweep({**FIXED, "dim": 30, "n_steps": 200}, {"rng": list(range(40))})
     run(sweep, tmp_path / "expected", workers=1, progress=False)

@@ -39,7 +39,7 @@ def modes(body, *arguments, **named):
         )
         return limits(given(*arguments, **named)(body))
 
-    return fuzzed(CASES), pytest.mark.long(fuzzed(10 * CASES))
+    return fuzzed(CASES), pytest.mark.long(fuzzed(4 * CASES))
 
 
 numbers = st.one_of(

@@ -27,7 +27,13 @@ def test_exact_risk_is_the_ensemble_s_mean(name, basis):
     assert np.all(np.abs(runs.mean(axis=0) - exact) < 4.5 * error + 1e-9)
 
 
-@pytest.mark.parametrize("name", ["sgd", "ssd", "svag", "va-ssd", "va-ssd-erf", "m-sgd", "m-ssd"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("sgd", "ssd", "svag", "va-ssd", "m-sgd", "m-ssd"),
+        pytest.param("va-ssd-erf", marks=pytest.mark.long),
+    ],
+)
 @pytest.mark.parametrize("basis", ["axis", "haar"])
 def test_the_step_and_the_gain_of_a_simulated_step(name, basis):
     # Near the optimum, where signs do go wrong.

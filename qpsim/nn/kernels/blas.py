@@ -11,7 +11,7 @@ import numpy as np
 from numba.extending import get_cython_function_address
 from threadpoolctl import threadpool_info
 
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_inner
 from qpsim.kernels.numba_interface import cgutils, intrinsic, ir, types
 
 _SMALL_CORES = ("SkylakeX", "Cooperlake", "SapphireRapids")
@@ -105,7 +105,7 @@ def _memcpy(typing, target, source, size):
 _N, _T = ord("N"), ord("T")
 
 
-@jit
+@jit_inner
 def copy(target, source, size):
     """Copy ``size`` bytes between two addresses; faster than a loop where there are few numbers."""
     _memcpy(target, source, size)
@@ -124,13 +124,13 @@ def address(array):
 # factors are passed in the other order.
 
 
-@jit
+@jit_inner
 def product(gemm, m, n, k, a, lda, b, ldb, beta, c, ldc):
     """``C (m, n) = A (m, k) B (k, n) + beta C``, row-major, addresses and leading dimensions."""
     _fortran_gemm(gemm, _N, _N, n, m, k, b, ldb, a, lda, beta, c, ldc)
 
 
-@jit
+@jit_inner
 def product_transposed(gemm, m, n, k, a, lda, b, ldb, beta, c, ldc):
     """``C (m, n) = A^T B + beta C`` for A stored (k, m), B (k, n)."""
     _fortran_gemm(gemm, _N, _T, n, m, k, b, ldb, a, lda, beta, c, ldc)

@@ -21,7 +21,7 @@ Images lie in buffers with a margin of zeros, which is the padding of the layer 
 ``origin`` says where in its buffer an output begins.
 """
 
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_inner
 from qpsim.nn.kernels.blas import address, copy, product, product_transposed
 
 
@@ -85,7 +85,7 @@ def backward(
             )
 
 
-@jit
+@jit_inner
 def _forward_by_patches(gemm, x, shape, stacked, y, origin, size, stride, rows, cols):
     kh, kw, _, filters = shape
     height, width = size
@@ -106,7 +106,7 @@ def _forward_by_patches(gemm, x, shape, stacked, y, origin, size, stride, rows, 
                         filters)  # fmt: skip
 
 
-@jit
+@jit_inner
 def _forward(gemm, x, weight, y, origin, size, stride):
     kh, kw, channels, filters = weight.shape
     height, width = size
@@ -125,7 +125,7 @@ def _forward(gemm, x, weight, y, origin, size, stride):
                             filters)  # fmt: skip
 
 
-@jit
+@jit_inner
 def _mask(dy, y, origin, size, relu, compact, bias_gradient):
     """compact = dy without margin, 0 where the ReLU's output is 0; bias_gradient = its sum over pixels."""
     filters = bias_gradient.size
@@ -147,14 +147,14 @@ def _mask(dy, y, origin, size, relu, compact, bias_gradient):
             at += filters
 
 
-@jit
+@jit_inner
 def _put_back(compact, dy, origin, size):
     line = size[1] * dy.strides[1]
     for i in range(size[0]):
         copy(address(dy[origin[0] + i, origin[1]]), address(compact) + i * line, line)
 
 
-@jit
+@jit_inner
 def _image_gradient_by_patches(gemm, x, dy, shape, size, stride, rows, cols, block):
     """block = the gradient by the weights of one image, and below it that by the bias."""
     kh, kw, channels, filters = shape
@@ -169,7 +169,7 @@ def _image_gradient_by_patches(gemm, x, dy, shape, size, stride, rows, cols, blo
                            zero if i == 0 else one, address(block), filters)  # fmt: skip
 
 
-@jit
+@jit_inner
 def _weight_gradient(
     gemm, x, dy, d_weight, q_weight, scale, size, stride, rows, cols, block, squares
 ):
@@ -198,7 +198,7 @@ def _weight_gradient(
                     _add_with_square(block, d_weight, q_weight, scale, channels * filters, at, True)
 
 
-@jit
+@jit_inner
 def _input_gradient(gemm, dy, transposed, dx, size, stride, rows, cols):
     kh, kw, filters, channels = transposed.shape
     height, width = size
@@ -223,7 +223,7 @@ def _input_gradient(gemm, dy, transposed, dx, size, stride, rows, cols):
                         _add_pixels(cols, dx[e], i, taken, p, q, stride, width)
 
 
-@jit
+@jit_inner
 def _gather_patches(image, first, rows, kh, kw, stride, width, cols):
     """cols = the patches under the output pixels of some rows, flattened as the weights are, and a 1.
 
@@ -242,7 +242,7 @@ def _gather_patches(image, first, rows, kh, kw, stride, width, cols):
             target += image.itemsize
 
 
-@jit
+@jit_inner
 def _gather_pixels(image, first, rows, p, q, stride, width, cols):
     """cols = the pixels that kernel position (p, q) meets under some output rows."""
     pixel = image.strides[1]
@@ -257,7 +257,7 @@ def _gather_pixels(image, first, rows, p, q, stride, width, cols):
         target += width * pixel
 
 
-@jit
+@jit_inner
 def _add_pixels(cols, image, first, rows, p, q, stride, width):
     """The transpose of `_gather_pixels`: add ``cols`` to the pixels that they would come from."""
     channels = image.shape[2]
@@ -270,7 +270,7 @@ def _add_pixels(cols, image, first, rows, p, q, stride, width):
             at += channels
 
 
-@jit
+@jit_inner
 def _add_bias(y, origin, size, bias, relu):
     """y += bias, then its positive part if ``relu``."""
     zero = bias.dtype.type(0)
@@ -287,7 +287,7 @@ def _add_bias(y, origin, size, bias, relu):
                         pixel[c] += bias[c]
 
 
-@jit
+@jit_inner
 def _cut(y, origin, size):
     """y's positive part."""
     zero = y.dtype.type(0)
@@ -299,7 +299,7 @@ def _cut(y, origin, size):
                     pixel[c] = zero if pixel[c] < zero else pixel[c]
 
 
-@jit
+@jit_inner
 def _add_with_square(block, total, squares, scale, size, at, squared):
     """total += block and, if ``squared``, squares += (scale block)^2, from flat position ``at``."""
     d = total.reshape(-1)[at : at + size]

@@ -6,7 +6,7 @@ OpenBLAS multiplies blocks of 64 columns and at most ``BLOCK`` multiplications w
 
 import numpy as np
 
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_inner
 from qpsim.nn.kernels.blas import address, product, product_transposed
 
 BLOCK = 1_000_000
@@ -15,7 +15,7 @@ _ROWS = 32
 _DEEPEST = 512
 
 
-@jit
+@jit_inner
 def _cut(length, longest):
     """Length of equal pieces, none longer than ``longest``."""
     pieces = (length + longest - 1) // longest

@@ -6,7 +6,7 @@ step's key, k and s, which the backward pass computes again, in whatever thread.
 
 import numpy as np
 
-from qpsim.kernels.jit import jit
+from qpsim.kernels.jit import jit, jit_inner
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -14,7 +14,7 @@ _MIX_2 = np.uint64(0x94D049BB133111EB)
 _S27, _S30, _S31, _S32 = np.uint64(27), np.uint64(30), np.uint64(31), np.uint64(32)
 
 
-@jit
+@jit_inner
 def _mixed(counter):
     """The output function of SplitMix64 (Steele, Lea and Flood, 2014)."""
     z = (counter ^ (counter >> _S30)) * _MIX_1

@@ -17,7 +17,7 @@ only, in multiples of 16 channels and filters. For squares of single examples' g
 gradient would have to be transformed back by itself; the plain algorithm computes them.
 """
 
-from qpsim.kernels.jit import jit, jit_inline
+from qpsim.kernels.jit import jit, jit_inline, jit_inner
 from qpsim.nn.kernels.blas import address, copy, product, product_transposed
 from qpsim.nn.kernels.dense import BLOCK
 from qpsim.nn.kernels.lanes import LANES, every, load, store, where_at_most, where_greater
@@ -108,7 +108,7 @@ def _store6(at, step, values):
     store(at + 5 * step, values[5])
 
 
-@jit
+@jit_inner
 def _place_inputs(at, row, pixel, to, place):
     a, b = _inputs(*_load6(at, row)), _inputs(*_load6(at + pixel, row))
     c, d = _inputs(*_load6(at + 2 * pixel, row)), _inputs(*_load6(at + 3 * pixel, row))
@@ -121,7 +121,7 @@ def _place_inputs(at, row, pixel, to, place):
     _store6(to + 30 * place, place, _inputs(a[5], b[5], c[5], d[5], e[5], f[5]))
 
 
-@jit
+@jit_inner
 def _place_output_gradients(at, row, pixel, to, place):
     a = _output_gradients(*_load4(at, row))
     b = _output_gradients(*_load4(at + pixel, row))
@@ -135,7 +135,7 @@ def _place_output_gradients(at, row, pixel, to, place):
     _store6(to + 30 * place, place, _output_gradients(a[5], b[5], c[5], d[5]))
 
 
-@jit
+@jit_inner
 def _place_weights(at, row, column, to, place):
     a = _weights(*_load3(at, row))
     b = _weights(*_load3(at + column, row))
@@ -148,7 +148,7 @@ def _place_weights(at, row, column, to, place):
     _store6(to + 30 * place, place, _weights(a[5], b[5], c[5]))
 
 
-@jit
+@jit_inner
 def _take_outputs(at, place, to, row, pixel, height, width, bias, relu):
     """Up to height x width outputs, plus ``bias``, and their positive part if ``relu``."""
     line = 6 * place
@@ -184,7 +184,7 @@ def _store_row(to, pixel, width, y, bias, relu):
         store(to + 3 * pixel, y3)
 
 
-@jit
+@jit_inner
 def _take_weight_gradients(at, place, to, row, column):
     """Added to what is there."""
     line = 6 * place
@@ -206,12 +206,12 @@ def _add_row(to, column, w):
     store(to + 2 * column, load(to + 2 * column) + w[2])
 
 
-@jit
+@jit_inner
 def _tiles(size):
     return (size[0] + TILE - 1) // TILE, (size[1] + TILE - 1) // TILE
 
 
-@jit
+@jit_inner
 def place_size(tiles, channels):
     """Numbers from one place's matrix to the next.
 
@@ -246,7 +246,7 @@ def transform_weight(weight, turned, out):
             _place_weights(first + f * _ITEM, row, column, at, place)
 
 
-@jit
+@jit_inner
 def _place_tiles(x, origin, size, pad, tiles, gradients, patch, to, place):
     """The transformed tiles of one image: of 6 x 6 pixels or, if ``gradients``, of 4 x 4.
 
@@ -314,7 +314,7 @@ def correlate(
                     at += filters * _ITEM
 
 
-@jit
+@jit_inner
 def _multiply(gemm, inputs, in_place, weight, outputs, out_place, tiles):
     """outputs[k] = inputs[k] weight[k], for the 36 places k."""
     channels, filters = weight.shape[1], weight.shape[2]
@@ -328,7 +328,7 @@ def _multiply(gemm, inputs, in_place, weight, outputs, out_place, tiles):
                     outputs + (k * out_place + t * filters) * _ITEM, filters)  # fmt: skip
 
 
-@jit
+@jit_inner
 def _even_step(tiles, work):
     """Number of tiles in a product that stays small, in equal pieces."""
     step = max(BLOCK // work, 1)
