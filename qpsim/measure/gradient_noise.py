@@ -133,6 +133,7 @@ class _Sums:
         return n, mean + self.origin, variance
 
 
+@np.errstate(under="ignore")
 def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMeasurement:
     """Measure the noise of stochastic gradients at one point.
 

@@ -141,6 +141,7 @@ class CurvatureMeasurement(Measurement):
         return ax
 
 
+@np.errstate(under="ignore")
 def curvature(
     hvp: Callable[[Any], Any],
     dim: int,

@@ -195,6 +195,7 @@ class DirectionsMeasurement(Measurement):
         return ax
 
 
+@np.errstate(under="ignore")
 def directions(
     gradients: Any,
     hvp: Callable[[Any], Any],
