@@ -9,6 +9,7 @@
 - ``laws``: the mean loss on small stochastic problems. ``counters``: errors of state and step counters.
 - ``diagnosis``: which known variant explains a difference. ``variant``, ``variants``, ``variants_adam``,
   ``variants_other``, ``written``, ``decays``: the variants; a new one is a function in one of these files.
+  ``fitted``, ``factors``: hyper-parameters and step sizes found by a fit.
 - ``public``, ``snippets``: published optimizers and their known differences. ``report``: the results.
 """
 

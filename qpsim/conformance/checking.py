@@ -10,7 +10,7 @@ import numpy as np
 
 from qpsim import __version__, checks
 from qpsim.conformance import adapters, laws
-from qpsim.conformance.diagnosis import UNKNOWN, best_step_sizes, candidate_of, diagnose
+from qpsim.conformance.diagnosis import best_step_sizes, candidate_of, diagnose
 from qpsim.conformance.expectation import COUPLED, DECOUPLED, Difference
 from qpsim.conformance.play import Played, play, why_not
 from qpsim.conformance.report import Report, StreamOutcome
@@ -26,6 +26,7 @@ _RATE, _RATE_ONE = 2.0**-7, 1.0
 _OF_RATE_ONE = ("rprop", "adadelta")
 
 
+@np.errstate(all="ignore")
 def check(
     optimizer: Any,
     method: str | Method | Rule = "adam",
@@ -58,7 +59,7 @@ def check(
         The method with which it is compared.
     step_size : float, sequence or callable t -> float, optional
         The step size, or a schedule of it (t = 1, 2, ...). By default the optimizer's own, if it states one, or a
-        fitted number; negative for an optimizer that ascends.
+        fitted number. An optimizer that ascends conforms only if a negative one is declared.
     weight_decay : float, default 0
         Weight decay, which is applied in addition to the rule.
     decay_form : {"decoupled", "coupled"}
@@ -78,7 +79,8 @@ def check(
     Raises
     ------
     ConformanceError
-        Not an optimizer, one that needs a closure or has complex parameters, or a factory that fails.
+        Not an optimizer, one that needs a closure or has complex parameters, or a factory that fails; a step size
+        of 0.
     MethodError
         An unknown method or hyper-parameter, or a method that observes a variance.
 
@@ -159,9 +161,13 @@ def check(
     order = {stream.name: k for k, stream in enumerate(wanted)}
     outcomes.sort(key=lambda outcome: order[outcome.stream])
     held: list[Any] = []
+    ascends = False
     if found:
-        diagnosis = diagnose(chosen, base, played, declared)
-        if diagnosis.startswith(UNKNOWN) and _goes_elsewhere(subject, played[0]):
+        diagnosis, own = diagnose(chosen, base, played, declared)
+        text = own or text
+        if "negative" in text:
+            diagnosis += "; it ascends"
+        if "runs before" not in diagnosis and _goes_elsewhere(subject, played[0]):
             diagnosis += (
                 "; given the same gradients again it goes elsewhere: it draws random numbers, or keeps "
                 "something from one run to the next"
@@ -180,12 +186,15 @@ def check(
             elif held:
                 diagnosis += f" and in {len(held)} laws"
         said, real = played[0].rate, float(steps(1)[0])
-        if said and declared is None and abs(real / said - 1.0) > 1e-6:
+        ascends = declared is None and real < 0.0
+        if ascends:
+            diagnosis += f", but ascends: its step size is {real:.6g}; declare a negative step_size if that is meant"
+        elif said and declared is None and abs(real / said - 1.0) > 1e-6:
             diagnosis += f", with a step size of {real:.6g} where it says {said:.6g}"
     if broken:
         one = broken[0]
         diagnosis += f"; on stream {one.stream.name!r} ({one.stream.purpose}) at step {one.step}: {one.wrong}"
-    conforms = not found and not broken and all(law.holds for law in held)
+    conforms = not found and not broken and not ascends and all(law.holds for law in held)
     return Report(
         conforms, diagnosis, base.text, subject.kind, text, tuple(outcomes), tuple(held), versions
     )
@@ -275,6 +284,8 @@ def _declared(step_size: Any, n: int) -> Callable[[int], np.ndarray] | None:
                 f"step_size has {values.size} values, but the longest stream has {n} steps: give a "
                 "function of t."
             )
+    if not values.any():
+        raise ConformanceError("step_size must not be 0 at every step: nothing moves then.")
     return lambda m: values[:m]
 
 

@@ -1,7 +1,8 @@
-"""Errors that any method may have: wrong step counters, lost states, missing gradients."""
+"""Errors that any method may have: wrong step counters, lost states, missing or changed gradients."""
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -21,6 +22,7 @@ _Restart = Callable[[int, list[float], int], tuple[list[float], int]]
 # Types that a state may be rounded to, and what they are called.
 _LOW = {"float32": "single precision", "float16": "half precision", "bfloat16": "bfloat16"}
 _STARTS = (2, 3, 4, 5, 10, 100, 1000)
+_LIMITS = (1.0, 0.5, 0.1, 0.25, 2.0, 5.0, 10.0, 100.0)
 
 
 def with_other_counters(base: Candidate) -> Iterator[Candidate]:
@@ -61,18 +63,64 @@ def _with_other_counters(base: Candidate) -> Iterator[Candidate]:
 
 
 def with_state_of_low_precision(base: Candidate) -> Iterator[Candidate]:
-    """The rule with a state that is rounded after each step, whatever the parameters are in."""
+    """The rule with a state, or one number of it, that is rounded after each step, whatever the parameters are in."""
     if not base.n_states:
         return
     for function in dict.fromkeys((base.function, written_out(base.function))):
+        names = _state_names(function, base.n_states)
+        parts = {"its state": range(base.n_states)}
+        if base.n_states > 1:
+            parts |= {f"its {name}": range(j, j + 1) for j, name in enumerate(names)}
         for dtype, name in _LOW.items():
+            for part, numbers in parts.items():
 
-            def rounds(*given: Any, function: Any = function, dtype: str = dtype) -> Any:
-                direction, *state = function(*given)
-                return (direction, *rounded(np.array(state), dtype).tolist())
+                def rounds(*given: Any, to: Any = (function, dtype, numbers)) -> Any:
+                    function, dtype, numbers = to
+                    direction, *state = function(*given)
+                    low = rounded(np.array(state), dtype).tolist()
+                    return direction, *(
+                        low[j] if j in numbers else value for j, value in enumerate(state)
+                    )
 
-            text = f"{base.text} with its state kept in {name}"
-            yield replace(base, text=text, function=rounds)
+                text = f"{base.text} with {part} kept in {name}"
+                yield replace(base, text=text, function=rounds)
+
+
+def _state_names(function: Callable[..., Any], n_states: int) -> list[str]:
+    """Names of the numbers of a rule's state, which are the arguments after the gradient."""
+    return list(inspect.signature(function).parameters)[1 : 1 + n_states]
+
+
+def with_other_gradients(base: Candidate) -> Iterator[Candidate]:
+    """The rule with gradients that are clipped or rounded, or left out where they are 0."""
+    function = base.function
+
+    def given(text: str, change: Callable[[float], float]) -> Candidate:
+        def other(gradient: float, *rest: Any) -> Any:
+            return function(change(gradient), *rest)
+
+        return replace(base, text=f"{base.text} with gradients {text}", function=other)
+
+    for limit in _LIMITS:
+        yield given(
+            f"clipped to values up to {limit:g}",
+            lambda g, limit=limit: min(max(g, -limit), limit),  # type: ignore[misc]
+        )
+    for dtype, name in _LOW.items():
+        yield given(
+            f"rounded to {name}",
+            lambda g, dtype=dtype: float(rounded(np.array(g), dtype)),  # type: ignore[misc]
+        )
+    n = base.n_states
+    if not n:
+        return
+    for one in dict.fromkeys((function, written_out(function))):
+
+        def skips(gradient: float, *rest: Any, one: Any = one) -> Any:
+            return one(gradient, *rest) if gradient != 0.0 else (0.0, *rest[:n])
+
+        text = f"{base.text} with elements left out, state and all, where the gradient is 0"
+        yield replace(base, text=text, function=skips)
 
 
 def event(
@@ -117,6 +165,13 @@ def event(
                 lambda k, s, t: (empty, t) if k == middle else (s, t),
             ),
         ]
+        if candidate.n_states > 1:
+            for j, name in enumerate(_state_names(written.function, candidate.n_states)):
+
+                def partly(k: int, s: list[float], t: int, j: int = j) -> Any:
+                    return ([*s[:j], 0.0, *s[j + 1 :]] if k == middle else s), t
+
+                losses.append((f"the state's {name} is not restored", partly))
         for dtype, name in _LOW.items():
 
             def as_saved(k: int, s: list[float], t: int, dtype: str = dtype) -> Any:

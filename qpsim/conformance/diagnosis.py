@@ -1,7 +1,8 @@
 """Finds the known variant that an optimizer follows, if it does not follow its method.
 
 Tried in this order: the variants of the method, other values of its hyper-parameters, what can be
-wrong with any method (counters, states, decays of the weights), both at once, and the other methods.
+wrong with any method (counters, states, gradients, decays of the weights), both at once, the other methods, and
+hyper-parameters that are none of the usual values.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import product
+from itertools import chain, product
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from qpsim.conformance.counters import (
     event,
     standing_still,
     with_other_counters,
+    with_other_gradients,
     with_state_of_low_precision,
 )
 from qpsim.conformance.decays import decayed
@@ -28,9 +30,10 @@ from qpsim.conformance.expectation import (
     Candidate,
     Difference,
     compare,
-    expected,
     fitted_step_size,
 )
+from qpsim.conformance.factors import beginning_of, fitted_factors, is_schedule, norm_clipped
+from qpsim.conformance.fitted import fitted
 from qpsim.conformance.play import Played
 from qpsim.conformance.streams import SAVED
 from qpsim.conformance.variants import variants
@@ -134,18 +137,30 @@ def best_step_sizes(
 
 def diagnose(
     method: Method, base: Candidate, played: Sequence[Played], declared: StepSizes | None
-) -> str:
-    """One sentence on what the optimizer is, given that it is not the method."""
+) -> tuple[str, str | None]:
+    """What the optimizer is, given that it is not the method, in one sentence; and its step size if that is known."""
+    found, step_size = _diagnosed(method, base, played, declared)
+    if declared is not None and found.startswith(UNKNOWN):
+        again, step_size = _diagnosed(method, base, played, None)
+        if not again.startswith(UNKNOWN):
+            size = "" if step_size is None else f" with step size {step_size},"
+            return f"{again},{size} not with the declared one", None
+    return found, step_size
+
+
+def _diagnosed(
+    method: Method, base: Candidate, played: Sequence[Played], declared: StepSizes | None
+) -> tuple[str, str | None]:
     normal = played[0]
     if np.all(normal.theta == normal.theta[0]):
-        return "does not move"
+        return "does not move", None
     head = _beginning(normal)
     # The longest last: it is looked at only where all others agree.
     ordered = sorted(played, key=lambda one: one.stream.gradients.shape[0])
-    best: tuple[int, Candidate, dict[str, Difference], StepSizes] | None = None
-    first: tuple[dict[str, Difference], StepSizes] | None = None
-    for candidate in (base, *_candidates(method, base, normal)):
-        for _, steps in step_sizes(candidate, played, declared):
+    best: tuple[int, Candidate, dict[str, Difference], StepSizes, str] | None = None
+    first: tuple[dict[str, Difference], StepSizes, str] | None = None
+    for candidate in chain([base], _candidates(method, base, played)):
+        for said, steps in step_sizes(candidate, played, declared):
             # Most differ in the first steps already.
             if _difference(candidate, head, steps) or _difference(candidate, normal, steps):
                 continue
@@ -153,57 +168,45 @@ def diagnose(
             if found is None:
                 continue
             if not found:
-                return f"equals {candidate.text}"
+                return f"equals {candidate.text}", said
             if candidate is base and first is None:
-                first = (found, steps)
+                first = (found, steps, said)
             if candidate is base and set(found) == {SAVED}:
                 # Scalars of low precision would be forgiven what the saved state has lost.
                 one = next(one for one in played if one.stream.name == SAVED)
                 if event(base, one, steps) is not None:
-                    return f"equals {base.text}, except {_exceptions(base, found, played, steps)}"
+                    text = _exceptions(base, found, played, steps)
+                    return f"equals {base.text}, except {text}", said
             if best is None or len(found) < best[0]:
-                best = (len(found), candidate, found, steps)
+                best = (len(found), candidate, found, steps, said)
     if best is not None:
-        _, candidate, found, steps = best
+        _, candidate, found, steps, said = best
         if first is not None and candidate is not base:
             # One that is a little nearer says less than the method itself, if that is explained.
             events = _events(base, first[0], played, first[1])
             if sum(known for known, _ in events.values()) >= 0.9 * len(events):
-                candidate, (found, steps) = base, first
-        return f"equals {candidate.text}, except {_exceptions(candidate, found, played, steps)}"
-    factors = _factors(base, normal)
+                candidate, (found, steps, said) = base, first
+        text = _exceptions(candidate, found, played, steps)
+        return f"equals {candidate.text}, except {text}", said
+    factors = fitted_factors(base, normal)
     if factors is not None and declared is None:
-        shown = ", ".join(f"{value:.6g}" for value in factors[:4])
-        if _is_schedule(base, played, factors):
+        shown = beginning_of(factors)
+        if is_schedule(base, played, factors):
             return (
-                f"equals {base.text} with a step size that changes: {shown}, ...; "
+                f"equals {base.text} with a step size that changes: {shown}; "
                 "declare it with step_size if that is meant"
-            )
+            ), None
         return (
             f"equals {base.text} times one factor for all elements, which depends on gradients or "
-            f"parameters, as a clipped norm or a trust ratio does; on stream 'normal' {shown}, ..."
-        )
-    for how, clipped in _clipped(normal):
+            f"parameters, as a clipped norm or a trust ratio does; on stream 'normal' {shown}"
+        ), None
+    for how, clipped in norm_clipped(normal):
         if not best_step_sizes(base, [clipped], declared)[2]:
-            return (
-                f"equals {base.text} with gradients clipped to {how}, on stream 'normal' at least"
-            )
+            text = f"equals {base.text} with gradients clipped to {how}"
+            return f"{text}, on stream 'normal' at least", None
     _, _, found = best_step_sizes(base, [normal], declared)
     difference = found["normal"]
-    return f"{UNKNOWN} {_where(difference)}"
-
-
-def _clipped(normal: Played) -> Iterator[tuple[str, Played]]:
-    """The stream as it is for an optimizer that clips; it has one tensor."""
-    given = normal.stream.gradients
-    norms = np.sqrt(np.sum(given**2, axis=1, keepdims=True))
-    for limit in (1.0, 0.5, 0.1, 2.0, 0.25):
-        each, all_of_it = np.clip(given, -limit, limit), given * np.minimum(1.0, limit / norms)
-        # Where all are clipped, the limit is a part of the step size.
-        norm = "one norm" if norms.min() >= limit else f"a norm up to {limit:g}"
-        for how, gradients in ((f"values up to {limit:g}", each), (norm, all_of_it)):
-            stream = replace(normal.stream, gradients=gradients)
-            yield how, replace(normal, stream=stream)
+    return f"{UNKNOWN} {_where(difference)}", None
 
 
 def _beginning(one: Played, n_steps: int = 4) -> Played:
@@ -227,8 +230,8 @@ def _few_differences(
     return found
 
 
-def _candidates(method: Method, base: Candidate, normal: Played) -> Iterator[Candidate]:
-    name, hyper = method.name, method.hyper_parameters
+def _candidates(method: Method, base: Candidate, played: Sequence[Played]) -> Iterator[Candidate]:
+    name, hyper, normal = method.name, method.hyper_parameters, played[0]
     given = {**hyper, "_sign": name == "adam*"}
     own = [
         replace(
@@ -243,6 +246,7 @@ def _candidates(method: Method, base: Candidate, normal: Played) -> Iterator[Can
     yield from own
     yield from _other_values(base, hyper)
     yield from with_state_of_low_precision(base)
+    yield from with_other_gradients(base)
     for one in (base, *own):
         text = f"{one.text} with scalars in single precision"
         single = replace(one, text=text, single_scalars=True)
@@ -265,6 +269,7 @@ def _candidates(method: Method, base: Candidate, normal: Played) -> Iterator[Can
         shared = {key: value for key, value in hyper.items() if key in rule.defaults}
         for chosen in ({}, shared) if shared else ({},):
             yield from _as_another(rule, chosen, base)
+    yield from fitted(base, played)
 
 
 def _in_single_precision(those: Sequence[Candidate], normal: Played) -> Iterator[Candidate]:
@@ -358,24 +363,6 @@ def _events(
             known = known or standing_still(candidate, one, steps)
         said[name] = (known is not None, known or f"it differs {_where(difference)}")
     return said
-
-
-def _is_schedule(base: Candidate, played: Sequence[Played], factors: np.ndarray) -> bool:
-    """Whether the same step sizes fit other streams too."""
-    others = [one for one in played[1:] if one.stream.gradients.shape[0] <= factors.size]
-    fit = [_difference(base, one, lambda n: factors[:n]) is None for one in others]
-    return not fit or 2 * sum(fit) > len(fit)
-
-
-def _factors(base: Candidate, normal: Played) -> np.ndarray | None:
-    """A step size for each step with which the rule fits, if there is one."""
-    said = expected(base, normal.stream, normal.theta, normal.dtype).direction
-    moved = np.diff(normal.theta, axis=0)
-    with np.errstate(all="ignore"):
-        factors = -np.sum(moved * said, axis=1) / np.sum(said * said, axis=1)
-        rest = np.abs(moved + factors[:, None] * said).max(axis=1)
-        fits = rest <= 1e-5 * np.abs(moved).max(axis=1) + 1e-12
-    return factors if bool(np.all(fits)) and np.all(np.isfinite(factors)) else None
 
 
 def _where(difference: Difference) -> str:

@@ -37,6 +37,12 @@ def rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     (array([1.0078125]), array([1.00488281]))
     """
     values = np.array(values, np.float64)
+    # What is beyond the type is infinite there, whatever NumPy is told to do about it.
+    with np.errstate(all="ignore"):
+        return _rounded(values, dtype)
+
+
+def _rounded(values: np.ndarray, dtype: str) -> np.ndarray:
     if dtype == "bfloat16":
         bits = values.astype(np.float32).view(np.uint32)
         kept = (bits + np.uint32(0x7FFF) + ((bits >> np.uint32(16)) & np.uint32(1))) & np.uint32(

@@ -104,6 +104,7 @@ def checked_names(names: Any) -> list[str]:
     return given
 
 
+@np.errstate(all="ignore")
 def streams(names: Sequence[str] | None = None, n_long: int = LONG) -> tuple[Stream, ...]:
     """Streams by their names; all by default.
 

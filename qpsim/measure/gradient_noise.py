@@ -42,7 +42,8 @@ class NoiseMeasurement(Measurement):
         (|sigma|_1 / |grad|_1)^2, the same for signs.
     gradient_correlation, sign_correlation : Estimate
         Root mean square correlation of pairs of coordinates, of gradients and of their signs, corrected for the
-        sampling error of finitely many gradients.
+        sampling error of finitely many gradients. Signs that hardly ever change need more gradients than others: a
+        coordinate that has one sign in all of them is left out.
     tail_index : Estimate
         Degrees of freedom of Student's t by likelihood; infinite for Gaussian tails. Only coordinates that rarely
         repeat a value are used; NaN if there are none.
@@ -132,6 +133,7 @@ class _Sums:
         return n, mean + self.origin, variance
 
 
+@np.errstate(under="ignore")
 def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMeasurement:
     """Measure the noise of stochastic gradients at one point.
 
@@ -202,7 +204,7 @@ def noise(gradients: Any, *, n_coordinates: int = 256, rng: Any = 0) -> NoiseMea
         ),
         noise_scale=_inverse(_jackknife([one[0] for one in scales])),
         sign_scale=_positive(_jackknife([one[1] for one in scales])),
-        gradient_correlation=_root(_by_groups(columns, parts, _squared_correlation)),
+        gradient_correlation=_root(_by_groups(columns, parts, _squared_correlation, True)),
         sign_correlation=_root(_by_groups(np.sign(columns), parts, _squared_correlation)),
         tail_index=_tail_index(columns),
         sign_probability_error=_root(_by_groups(columns, parts, _squared_sign_error)),
@@ -228,10 +230,17 @@ def _jackknife(values: list[float]) -> Estimate:
     )
 
 
-def _by_groups(columns: np.ndarray, parts: np.ndarray, statistic: Callable[..., float]) -> Estimate:
+def _by_groups(
+    columns: np.ndarray, parts: np.ndarray, statistic: Callable[..., float], biased: bool = False
+) -> Estimate:
+    """A statistic with a jackknife's interval, and without the bias of order 1 / n if it has one."""
     values = [statistic(columns)]
     values += [statistic(columns[parts != k]) for k in range(parts.max() + 1)]
-    return _jackknife(values)
+    found = _jackknife(values)
+    if not biased:
+        return found
+    shift = parts.max() * (values[0] - float(np.mean(values[1:])))
+    return Estimate(*(end + shift for end in found))
 
 
 def _inverse(of: Estimate) -> Estimate:

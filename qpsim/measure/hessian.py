@@ -64,7 +64,8 @@ class CurvatureMeasurement(Measurement):
     diagonal_mass : Estimate
         c of Eq. 13, sum |h_ii| / sum |h_ij|.
     entry_norm : Estimate
-        The (1,1) norm sum |h_ij|, the denominator of Eq. 12.
+        The (1,1) norm sum |h_ij|, the denominator of Eq. 12. A few rows that are much larger than all others are seen
+        only if they are drawn.
     eigenvalues : ndarray
         All of them, ascending (exact), or the extreme ones. If those lie close together there are fewer, with an error
         of about a percent.
@@ -140,6 +141,7 @@ class CurvatureMeasurement(Measurement):
         return ax
 
 
+@np.errstate(under="ignore")
 def curvature(
     hvp: Callable[[Any], Any],
     dim: int,

@@ -195,6 +195,7 @@ class DirectionsMeasurement(Measurement):
         return ax
 
 
+@np.errstate(under="ignore")
 def directions(
     gradients: Any,
     hvp: Callable[[Any], Any],
@@ -288,7 +289,8 @@ def directions(
     factor = model = None
     if matrix is not None:
         factor = np.concatenate([(c - mean) for c in chunks]).T / np.sqrt(n - 1)
-        model = _model(mean, matrix, factor)
+        # Without any curvature there is no theory: all improvements are infinite.
+        model = _model(mean, matrix, factor) if matrix.any() else None
     asked = {method_of(m).name for m in _listed(methods)}
     rows = tuple(
         _row(n, one, state, view, slopes, curves, roots, reference, model, loss)
@@ -302,7 +304,7 @@ def directions(
         n_products=products.count,
         rows=rows,
         improvement_bound=_bound(model),
-        noise_curvature_ratio=noise_ratio(products, mean, sgd, n),
+        noise_curvature_ratio=noise_ratio(chunks, products, mean, weights, sgd),
         gradient=mean,
         matrix=matrix,
         noise_factor=factor,

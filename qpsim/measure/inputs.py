@@ -153,7 +153,13 @@ class Products:
             raise MeasureError("hvp returns one array again and again; it must return a new one.")
         self._tolerance = 1e-3 if self._single else 1e-6
         scale = np.linalg.norm(u) * np.linalg.norm(hv) + np.linalg.norm(v) * np.linalg.norm(hu)
+        if hv.any() and np.linalg.norm(hv) ** 2 == 0.0:
+            raise MeasureError(
+                f"hvp returned {np.abs(hv).max():.3g} at most, whose square is lost in double precision: "
+                "multiply the loss by a constant."
+            )
         if abs(u @ hv - v @ hu) > self._tolerance * scale:
+            self._check_repeats(u, hu)
             raise MeasureError(
                 f"hvp is not the product with a symmetric matrix: <u, Hv> is {u @ hv:.6g} but "
                 f"<v, Hu> is {v @ hu:.6g} for random u and v."
@@ -163,17 +169,20 @@ class Products:
         if np.linalg.norm(both - wanted) > self._tolerance * (
             np.linalg.norm(hu) + 2.0 * np.linalg.norm(hv)
         ):
-            again = self.of(u)
-            if np.linalg.norm(again - hu) > self._tolerance * np.linalg.norm(hu):
-                raise MeasureError(
-                    "hvp is not deterministic: two products with the same vector differ; use the same "
-                    "examples each time and switch dropout off."
-                )
+            self._check_repeats(u, hu)
             raise MeasureError(
                 "hvp is not linear: its value at u - 2 v is not that at u minus twice that at v; it must be the "
                 "product of one matrix with the vector."
             )
         self._blocks = self._takes_blocks(u, v, hu, hv)
+
+    def _check_repeats(self, u: np.ndarray, hu: np.ndarray) -> None:
+        again = self.of(u)
+        if np.linalg.norm(again - hu) > self._tolerance * np.linalg.norm(hu):
+            raise MeasureError(
+                "hvp is not deterministic: two products with the same vector differ; use the same "
+                "examples each time and switch dropout off."
+            )
 
     def of(self, vectors: np.ndarray) -> np.ndarray:
         """H times vectors (d,) or (d, k), in double precision."""

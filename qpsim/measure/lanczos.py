@@ -38,6 +38,7 @@ class Density(NamedTuple):
         return np.sum(self.weights * function(self.nodes), axis=1)
 
 
+@np.errstate(under="ignore")
 def spectral_density(
     hvp: Callable[[Any], Any], dim: int, *, n_probes: int = 8, n_steps: int = 60, rng: Any = 0
 ) -> Density:

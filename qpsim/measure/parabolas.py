@@ -153,10 +153,29 @@ def percentiles(values: np.ndarray) -> Estimate:
     return Estimate(float(values[0]), float(min(low, values[0])), float(max(high, values[0])))
 
 
-def noise_ratio(products: Products, mean: np.ndarray, curves: np.ndarray, n: int) -> Estimate:
-    """E[g^T H g] = grad^T H grad + tr HC, and mean^T H mean exceeds the first part by tr HC / n."""
-    square = float(mean @ products.of(mean))
-    noise = (curves - square) * n / (n - 1)
+def noise_ratio(
+    chunks: list[np.ndarray],
+    products: Products,
+    mean: np.ndarray,
+    weights: np.ndarray,
+    curves: np.ndarray,
+) -> Estimate:
+    """tr HC / grad^T H grad, from E[g^T H g] = grad^T H grad + tr HC, which are the curves.
+
+    mean^T H mean exceeds grad^T H grad by tr HC / n. With other weights it changes by 2 (their mean - mean)^T H mean to
+    the first order. The interval is that of the root of grad^T H grad / tr HC, which is nearly normal; where one of
+    them is not positive there is none.
+    """
+    bent = products.of(mean)
+    square, n = float(mean @ bent), weights.shape[1]
+    along = np.concatenate([chunk @ bent for chunk in chunks])
+    noise = float((curves[0] - square) * n / (n - 1))
+    own = square - noise / n
+    if not (own > 0.0 and noise > 0.0 and np.isfinite(noise / own)):
+        ratio = noise / own if own else float("nan")
+        return Estimate(ratio, -float("inf"), float("inf")) if np.isfinite(ratio) else UNKNOWN
+    roots = np.sqrt(own) * (1.0 + (weights @ along / n - square) / own)
     with np.errstate(divide="ignore", invalid="ignore"):
-        values = noise / (square - noise / n)
-    return percentiles(values) if np.isfinite(values[0]) else UNKNOWN
+        found = half_square(normal(roots / np.sqrt(curves - roots**2), n))
+    value, high, low = (0.5 / part if part > 0.0 else float("inf") for part in found)
+    return Estimate(value, low, high)

@@ -84,11 +84,34 @@ def test_conventions_of_the_step_size_are_found_or_declared():
     few = {"only": ["normal"], "run_laws": False}
     assert conformance.check(average, "m-sgd", **few).step_size == "0.1, found"
     ascent = conformance.check(heavy_ball(-0.5), "m-sgd", **few)
-    assert ascent.conforms and ascent.step_size == "-0.5, found, negative: it ascends"
+    assert ascent.step_size == "-0.5, found, negative: it ascends"
+    # What goes the wrong way is no such optimizer, unless it is said to be one.
+    assert not ascent.conforms
+    assert ascent.diagnosis.endswith(
+        "but ascends: its step size is -0.5; declare a negative step_size if that is meant"
+    )
+    assert conformance.check(heavy_ball(-0.5), "m-sgd", step_size=-0.5, **few).conforms
     assert conformance.check(heavy_ball(), "m-sgd", step_size=0.01, **few).conforms
-    assert not conformance.check(heavy_ball(), "m-sgd", step_size=0.011, **few).conforms
+    other = conformance.check(heavy_ball(), "m-sgd", step_size=0.011, **few)
+    assert not other.conforms
+    assert other.diagnosis == (
+        "equals m-sgd(momentum=0.9), with step size 0.01, found, not with the declared one"
+    )
+    with pytest.raises(ConformanceError, match="step_size must not be 0 at every step"):
+        conformance.check(heavy_ball(0.0), "m-sgd", step_size=0.0, **few)
     still = conformance.check((np.zeros_like, lambda g, s, p: (p, s)), "sgd", **few)
     assert not still.conforms
+
+
+def test_settings_of_numpy_and_python_change_nothing():
+    """Underflow is ordinary on these streams; what is beyond half precision is infinite there."""
+    usual = conformance.check(heavy_ball(), "m-sgd", n_long=200)
+    wrong = conformance.check(of_method(qpsim.method("rmsprop")), "adam", run_laws=False)
+    with np.errstate(all="raise"):
+        assert conformance.check(heavy_ball(), "m-sgd", n_long=200) == usual
+        again = conformance.check(of_method(qpsim.method("rmsprop")), "adam", run_laws=False)
+        assert conformance.streams(["subnormal"])[0].gradients.any()
+    assert again == wrong and not wrong.conforms
 
 
 def test_laws_hold_for_the_method_and_not_for_another():

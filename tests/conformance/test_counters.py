@@ -79,6 +79,22 @@ def test_a_counter_that_saving_loses(name):
     assert text.endswith("where the step counter is not restored")
 
 
+def test_one_number_of_the_state_that_saving_loses():
+    class Forgetful(tuple):
+        def __reduce__(self):
+            return Forgetful, ((self[0], np.zeros_like(self[1]), self[2]),)
+
+    def step(gradient, state, params):
+        m, v, t = state[0], state[1], state[2] + 1
+        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        moved = params - 0.01 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        return moved, Forgetful((m, v, t))
+
+    begin = lambda params: Forgetful((np.zeros_like(params), np.zeros_like(params), 0))  # noqa: E731
+    text = said((begin, step), "adam", "save and load")
+    assert text.endswith("where the state's v is not restored")
+
+
 def global_counter(restarts):
     """AdaMax that counts in a variable of its module, for all tensors and runs."""
     count = [0]

@@ -316,8 +316,84 @@ def test_clipping_is_found(name, how, limit):
         return update(gradient * min(1.0, limit / norm) if norm > 0 else gradient, state, params)
 
     found = diagnosis((init, clipped), name, ["constant"])
-    expected = f"with gradients clipped to {how}, on stream 'normal' at least"
-    assert found == f"equals {method!r} {expected}"
+    # A norm is one of all elements, so that other streams would be clipped otherwise.
+    where = "" if "values" in how else ", on stream 'normal' at least"
+    assert found == f"equals {method!r} with gradients clipped to {how}{where}"
+
+
+def test_clipping_that_only_large_gradients_meet_is_found():
+    init, update = of_method(qpsim.method("m-sgd"))
+    clipped = init, lambda g, s, p: update(np.clip(g, -10.0, 10.0), s, p)
+    text = "equals m-sgd(momentum=0.9) with gradients clipped to values up to 10"
+    assert diagnosis(clipped, "m-sgd", ["spike"]) == text
+
+
+def adam_written(b1=0.9, b2=0.999, eps=1e-8, cast=lambda g: g, keep=lambda m, v: (m, v)):
+    """Adam with a state that is not bias-corrected; ``keep`` changes what is kept after a step."""
+
+    def update(gradient, state, params):
+        m, v, t = state
+        gradient, t = cast(gradient), t + 1
+        m, v = b1 * m + (1 - b1) * gradient, b2 * v + (1 - b2) * gradient**2
+        moved = params - 0.01 * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps)
+        return moved, (*keep(m, v), t)
+
+    return lambda params: (np.zeros_like(params), np.zeros_like(params), 0), update
+
+
+def test_one_number_of_the_state_in_low_precision_is_found():
+    low = adam_written(keep=lambda m, v: (m, v.astype(np.float32).astype(float)))
+    text = f"equals {qpsim.method('adam')!r} with its v kept in single precision"
+    assert diagnosis(low, "adam", ["constant"]) == text
+
+
+def test_gradients_in_low_precision_are_found():
+    low = adam_written(cast=lambda g: g.astype(np.float32).astype(float))
+    text = f"equals {qpsim.method('adam')!r} with gradients rounded to single precision"
+    assert diagnosis(low, "adam", ["constant", "small"]) == text
+
+
+def test_elements_without_a_gradient_that_are_left_out_are_found():
+    init, update = adam_written()
+
+    def lazy(gradient, state, params):
+        moved, (m, v, t) = update(gradient, state, params)
+        some = gradient != 0.0
+        kept = np.where(some, m, state[0]), np.where(some, v, state[1]), t
+        return np.where(some, moved, params), kept
+
+    text = diagnosis((init, lazy), "adam", ["every third", "sparse rows"])
+    expected = "with elements left out, state and all, where the gradient is 0"
+    assert text == f"equals {qpsim.method('adam')!r} {expected}"
+
+
+@pytest.mark.parametrize(
+    ("hyper", "text"),
+    [
+        ({"b1": 0.85}, "with b1 0.85, not 0.9"),
+        ({"b1": 0.87, "b2": 0.9931}, "with b1 0.87 and b2 0.9931, not 0.9 and 0.999"),
+        ({"eps": 3e-7}, "with eps 3e-07, not 1e-08"),
+    ],
+)
+def test_hyper_parameters_that_are_not_usual_are_fitted(hyper, text):
+    adam = qpsim.method("adam")
+    assert diagnosis(adam_written(**hyper), "adam", ["small"]) == f"equals {adam!r} {text}"
+
+
+def test_random_numbers_are_named_beside_what_it_nearly_equals():
+    rng = np.random.default_rng(0)
+
+    def update(gradient, state, params):
+        return params - 0.01 * gradient + 1e-9 * rng.standard_normal(params.shape), state
+
+    found = diagnosis((np.zeros_like, update), "sgd", ["all zero"])
+    assert "given the same gradients again it goes elsewhere" in found
+
+
+def test_the_step_size_is_that_of_what_was_found():
+    init, update = of_method(qpsim.method("adabelief"))
+    report = conformance.check((init, update), "adam", only=["constant"], run_laws=False)
+    assert "adabelief" in report.diagnosis and report.step_size == "0.01, found"
 
 
 def test_what_is_not_known_is_said_to_be_so():

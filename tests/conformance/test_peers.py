@@ -193,3 +193,16 @@ def test_the_core_imports_no_library_of_others():
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.strip() == "[]"
     assert np.isfinite(qpsim.method("lion").hyper_parameters["b1"])
+
+
+def test_a_transformation_that_is_no_tuple_and_one_that_draws_random_numbers():
+    optax = pytest.importorskip("optax")
+    few = {"only": ["constant", "save and load"], "run_laws": False}
+    every = optax.MultiSteps(optax.sgd(0.01), every_k_schedule=1)
+    assert conformance.check(every, "sgd", **few).conforms
+    # A key of random numbers in the state is saved and loaded too.
+    import jax
+
+    noisy = optax.chain(optax.add_noise(0.1, 0.5, jax.random.key(0)), optax.sgd(0.01))
+    report = conformance.check(noisy, "sgd", **few)
+    assert not report.conforms and [one.outcome for one in report.streams] == ["differs"] * 3

@@ -106,6 +106,26 @@ def test_products(product, text):
     one_sentence(lambda: measure.curvature(product, 3, rng=0), text)
 
 
+def test_products_too_small_to_be_squared():
+    one_sentence(
+        lambda: measure.curvature(lambda v: 1e-200 * v, 3), "multiply the loss by a constant"
+    )
+
+
+def test_underflow_is_ordinary_whatever_numpy_is_told():
+    g = 1e-100 * np.random.default_rng(0).standard_normal((20, 3))
+    usual = str(measure.directions(g, lambda v: v, methods=["sgd", "ssd"]))
+    with np.errstate(all="raise"):
+        assert str(measure.directions(g, lambda v: v, methods=["sgd", "ssd"])) == usual
+        measure.noise(1e-60 * g)
+        measure.curvature(lambda v: 1e-140 * v, 3, exact_below=0)
+
+
+def test_a_product_with_noise_is_not_called_unsymmetric():
+    noisy = lambda v: v + np.random.default_rng().standard_normal(v.shape)  # noqa: E731
+    one_sentence(lambda: measure.curvature(noisy, 3), "not deterministic")
+
+
 def test_a_product_that_is_not_the_same_twice():
     # <u, Hv> and <v, Hu> agree: only the third product shows it.
     factors = iter([1.0, 1.0, 2.0, 3.0])

@@ -30,6 +30,33 @@ def test_measured_improvements_are_the_exact_ones():
     assert found.improvement_bound == pytest.approx(theory.improvement_bound(p, theta), rel=0.1)
 
 
+def test_the_interval_of_the_curvature_due_to_noise_covers_the_exact_ratio():
+    """tr HC / grad^T H grad: the gradient's error counts, too. 95 % of 60 is 57; 51 is three deviations less."""
+    h = np.diag([0.2, 0.7, 1.5, 4.0, 10.0]) + 0.1
+    g = np.array([1.0, -0.5, 0.3, 2.0, -0.8])
+    exact = 0.16 * np.trace(h @ h @ h) / (g @ h @ g)
+    covered = 0
+    for seed in range(60):
+        drawn = g + 0.4 * np.random.default_rng([2, seed]).standard_normal((100, 5)) @ h
+        found = measure.directions(
+            drawn, lambda v: h @ v, methods=["sgd"], n_bootstrap=200, rng=seed
+        )
+        value, low, high = found.noise_curvature_ratio
+        assert low < value < high
+        covered += low <= exact <= high
+    assert covered >= 51
+
+
+def test_the_curvature_due_to_noise_without_an_interval():
+    """Along a direction of negative curvature, or without a gradient, the ratio has a value at most."""
+    g = np.array([1.0, 0.0]) + 0.1 * np.random.default_rng(3).standard_normal((50, 2))
+    found = measure.directions(g, lambda v: (v.T * [-1.0, 30.0]).T, methods=["sgd"])
+    value, low, high = found.noise_curvature_ratio
+    assert value < 0.0 and (low, high) == (-np.inf, np.inf)
+    flat = measure.directions(g, lambda v: 0.0 * v, methods=["sgd"])
+    assert np.isnan(flat.noise_curvature_ratio.value)
+
+
 def test_own_gradients_are_not_paired():
     """Of gradients without a mean, the naive slope is tr C > 0; the split one is 0."""
     g = np.random.default_rng(1).standard_normal((200, 50))

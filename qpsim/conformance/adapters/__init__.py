@@ -49,7 +49,7 @@ def subject(
     if _is_of(optimizer, "optax") or _looks_like_optax(optimizer):
         from qpsim.conformance.adapters.gradient_transformation import GradientTransformation
 
-        if not _is_pair(optimizer):
+        if not _looks_like_optax(optimizer):
             optimizer = _called(optimizer, (), hyper, asked, rate)
         return GradientTransformation(optimizer)
     if _is_pair(optimizer):
@@ -87,7 +87,10 @@ def _is_of(thing: Any, library: str) -> bool:
 
 
 def _looks_like_optax(thing: Any) -> bool:
-    return isinstance(thing, tuple) and hasattr(thing, "init") and hasattr(thing, "update")
+    """Whether it has the two functions of a transformation; optax has some that are no tuples."""
+    if isinstance(thing, type):
+        return False
+    return callable(getattr(thing, "init", None)) and callable(getattr(thing, "update", None))
 
 
 def _is_pair(thing: Any) -> bool:

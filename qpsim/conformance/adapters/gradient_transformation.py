@@ -142,12 +142,31 @@ class _Run(Run):
     def saved(self) -> Any:
         import jax
 
-        return pickle.dumps(jax.tree.map(np.asarray, self.state))
+        def plain(leaf: Any) -> Any:
+            if _is_key(leaf):  # of random numbers, which has no array of its own
+                return jax.random.key_impl(leaf), np.asarray(jax.random.key_data(leaf))
+            return np.asarray(leaf)
+
+        leaves = jax.tree.leaves(self.state)
+        return pickle.dumps([plain(leaf) for leaf in leaves])
 
     def restored(self, saved: Any) -> Run:
         import jax
         import jax.numpy as jnp
 
+        def read(leaf: Any) -> Any:
+            if isinstance(leaf, tuple):
+                return jax.random.wrap_key_data(jnp.asarray(leaf[1]), impl=leaf[0])
+            return jnp.asarray(leaf)
+
         with _double_precision():
-            state = jax.tree.map(jnp.asarray, pickle.loads(saved))
+            leaves = [read(leaf) for leaf in pickle.loads(saved)]
+            state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
         return _Run(self.subject, list(self.params), state)
+
+
+def _is_key(leaf: Any) -> bool:
+    import jax
+
+    dtype = getattr(leaf, "dtype", None)
+    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
