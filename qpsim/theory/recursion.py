@@ -52,6 +52,8 @@ class Recursion:
         d0, d1, s0, s1 of every step.
     weight : ndarray, shape (n_steps,)
         What the loss after each step counts in the value.
+    is_interpolated : bool
+        Whether eigenvalues were replaced by nodes between them; schedules fitted to many nodes may fail between them.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class Recursion:
             np.full(n_steps, 1.0 / n_steps) if averaged else np.append(np.zeros(n_steps - 1), 1.0)
         )
         self.maps = np.array([_padded(linear_map(method, float(t + 1))) for t in range(n_steps)])
+        self.is_interpolated = False
         self.initial_loss = 0.5 * float(self.curvature @ self.square)
 
     @property
@@ -110,10 +113,22 @@ class Recursion:
         np.add.at(masses[0], where, self.square)
         np.add.at(masses[1], where, self.variance)
         h, masses = h[inside], np.ascontiguousarray(masses[:, inside])
-        if h.size > most:
+        interpolated = h.size > most
+        if interpolated:
             h, masses = _interpolated(h, masses, most // _NODES)
         found = copy(self)
         found.curvature, found.square, found.variance = h, *masses
+        found.is_interpolated = interpolated
+        return found
+
+    def shorter(self, n_steps: int) -> Recursion:
+        """The same risk for fewer steps; the value is the final one, or a multiple of the averaged one, as before."""
+        found = copy(self)
+        found.n_steps, found.maps, found.weight = (
+            n_steps,
+            self.maps[:n_steps],
+            self.weight[-n_steps:],
+        )
         return found
 
     def value_and_gradient(self, steps: Array) -> tuple[float, Array]:

@@ -16,9 +16,11 @@ from qpsim.theory.passes import Passes
 from qpsim.theory.sign_law import SignLaw
 from qpsim.theory.sign_search import free_schedules
 from qpsim.theory.step_newton import Newton
-from qpsim.theory.sweeps import BLURS, Sweeps
+from qpsim.theory.sweeps import Sweeps
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from qpsim.theory.recursion import Recursion
@@ -26,19 +28,29 @@ if TYPE_CHECKING:
     Array = NDArray[np.float64]
     Law: TypeAlias = Recursion | SignLaw
 
-# Restarts from the best schedule so far, and the spread of the factors that perturb it within a family. A search with
-# free steps restarts only if the relative difference of its first results exceeds _ALIKE.
-_RESTARTS, _SPREAD, _ALIKE = 3, 0.03, 0.01
+# Restarts within a family from the best schedule so far, and the spread of the factors that perturb it.
+_RESTARTS, _SPREAD = 3, 0.03
+# The relative difference of the values of searches that agree.
+_ALIKE = 0.01
 # Iterations of the search within a family whose result is a start of the search with free steps.
 _BRIEF = 60
-# More different eigenvalues than these are interpolated while searching; fewer are left where sweeps over so many steps
-# would keep more numbers than fit into a gigabyte.
-_COARSE, _LEAST_COARSE, _MOST_NUMBERS = 256, 8, 1 << 27
+# More different eigenvalues than these, or than _SEEN / n_steps, are interpolated while searching; fewer are left where
+# sweeps over so many steps would keep more numbers than fit into a gigabyte. Steps that are fitted to interpolated
+# eigenvalues may be useless at those between.
+_COARSE, _SEEN, _LEAST_COARSE, _MOST_NUMBERS = 256, 4e6, 8, 1 << 27
 # Sweeps of a stage: about so many coordinate-updates, but at least and at most so many sweeps.
 _SWEPT, _SWEEPS = 5e7, (15, 60)
-# With a state: the largest n_steps^2 d of a search by Newton's method; the random changes and coordinate-updates of a
-# round of each search, at most; and most rounds, which end where all searches agree.
-_MOST_PAIRS, _CHANGES, _WORK, _ROUNDS = 4e6, 400, 1e9, 4
+# Steps are moved where a round of moves takes at most so many coordinate-updates.
+_MOVED = 4e8
+# With a state: the largest n_steps^2 d of a search by Newton's method.
+_MOST_PAIRS = 4e6
+# Rounds in which searches go on at least, and at most, which is where they disagree; coordinate-updates of each in a
+# round. Without a state, and with one, where unlike starts may lead to one place that is far above the best.
+_SHORT, _LONG = (0, 6, 2e7), (1, 4, 1e9)
+# Random changes of a search in a round at most; no round follows where it has taken so many coordinate-updates.
+_CHANGES, _ENOUGH = 400, 4e9
+# After a run became longer: iterations and memory of L-BFGS, and the least step as a fraction of the longest.
+_FEW, _MEMORY, _LEAST = 20, 20, 1e-12
 # Constant steps that are looked at first, as multiples of the law's longest one.
 _CONSTANTS = np.logspace(-6.0, 0.5, 40)
 
@@ -60,7 +72,7 @@ def search(law: Law, family: str, n_pieces: int) -> tuple[Array, Array]:
     known = [s.steps(_within(coarse, s, s.start(constant), _BRIEF)) for s in shapes]
     known.sort(key=coarse.value)
     begins = [greedy, known[0], np.full(n, 0.1 * constant)]
-    searched = free_schedules if isinstance(coarse, SignLaw) else _swept
+    searched = free_schedules if isinstance(coarse, SignLaw) else _searched
     found = searched(coarse, begins)
     values = np.array([law.value(steps) for steps in found])
     # What a search ends with may be no better than what was known before, to the last digits.
@@ -73,34 +85,48 @@ def _coarse(law: Law) -> Law:
     """A law that is cheaper and nearly the same."""
     if isinstance(law, SignLaw):
         return law.coarse()
-    return law.coarse(max(_LEAST_COARSE, min(_COARSE, _MOST_NUMBERS // (6 * law.n_steps))))
+    most = max(_COARSE, int(_SEEN / law.n_steps))
+    return law.coarse(max(_LEAST_COARSE, min(most, _MOST_NUMBERS // (6 * law.n_steps))))
 
 
-def _swept(law: Recursion, begins: list[Array]) -> list[Array]:
-    """The steps at the end of a search from each start; without a state more from the best if these results differ."""
+def _searched(law: Recursion, begins: list[Array]) -> list[Array]:
+    """The steps at the end of a search from each start, independent of each other."""
+    n, d = law.n_steps, law.curvature.size
     passes = Passes(law)
-    if passes.has_state and law.n_steps**2 * law.curvature.size <= _MOST_PAIRS:
-        return _by_newton(passes, begins)
-    sweeps = Sweeps(passes)
-    most = int(np.clip(_SWEPT / (law.n_steps * law.curvature.size), *_SWEEPS))
-    found = [sweeps.search_orders(begin, most, seed) for seed, begin in enumerate(begins)]
-    if not _agree([law.value(end) for end in found]):
-        for seed in range(len(begins), len(begins) + _RESTARTS):
-            best = min(found, key=law.value)
-            found.append(sweeps.search_orders(best, most, seed, BLURS[1:]))
-    return found
+    if passes.has_state and n * n * d <= _MOST_PAIRS:
+        return _until_they_agree(law, [Newton(passes, k) for k in range(len(begins))], begins)
+    most = int(np.clip(_SWEPT / (n * d), *_SWEEPS))
+    # Moves would fit the steps to the nodes of an interpolation, and the loss between nodes would be immense.
+    moved = 0.0 if law.is_interpolated else _MOVED
+    searches = [Sweeps(passes, k, most, moved) for k in range(len(begins))]
+    doubled = n > 1 and passes.may_move and not (passes.has_state or law.is_interpolated)
+    if searches[0].may_move or not doubled:
+        return _until_they_agree(law, searches, begins)
+    # Too long for moves: a run of half the length first, and so on. Then all steps at once, along which sweeps creep.
+    half = (n + 1) // 2
+    places = np.arange(half) * n // half
+    for one, steps in zip(
+        searches, _searched(law.shorter(half), [b[places] for b in begins]), strict=True
+    ):
+        one.lengthen(steps)
+        begin = np.maximum(one.steps, _LEAST * one.steps.max())
+        one.offer(descend(law.value_and_gradient, begin, _FEW, memory=_MEMORY))
+    return [one.steps for one in searches]
 
 
-def _by_newton(passes: Passes, begins: list[Array]) -> list[Array]:
-    """The steps at the end of Newton's method and random changes from each start, independent of each other."""
-    searches = [Newton(passes, seed) for seed in range(len(begins))]
+def _until_they_agree(
+    law: Recursion, searches: Sequence[Newton | Sweeps], begins: list[Array]
+) -> list[Array]:
+    """The steps at the end of each search, which go on for some rounds while their values differ."""
     for one, begin in zip(searches, begins, strict=True):
         one.begin(begin)
-    for _ in range(_ROUNDS):
-        for one in searches:
-            one.go_on(_WORK, _CHANGES)
-        if _agree([one.value for one in searches]):
+    least, most, work = _LONG if isinstance(searches[0], Newton) else _SHORT
+    for k in range(most):
+        agree = _agree([law.value(one.steps) for one in searches])
+        if (agree and k >= least) or searches[0].work > _ENOUGH:
             break
+        for one in searches:
+            one.go_on(work, _CHANGES)
     return [one.steps for one in searches]
 
 

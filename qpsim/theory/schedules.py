@@ -164,22 +164,23 @@ def best_schedule(
 
     Notes
     -----
-    A free schedule is searched from three starts: the greedy steps, each the best for the expected loss right after
-    it (Eq. 10); the best of the families; a small constant step; and where their ends differ by more than 1 %, three
-    times more from the best so far. Each step in turn is set to its exact best given the others, to and fro through
-    the run, first under large random errors of the steps, then under smaller and smaller ones. In runs of up to some
-    hundred steps each is then taken out and put in again where it serves best, until no move gains
-    (:mod:`qpsim.theory.sweeps`). With a state, in runs of up to some hundred steps, three independent searches change
-    all steps at once by Newton's method and go on from random changes until they agree within 1 %, or for some ten
-    seconds (:mod:`qpsim.theory.step_newton`). The steps may be rounded to five digits: sharper minima may lie lower,
-    with steps that no computer takes. A family's few parameters are searched by L-BFGS-B with the exact gradient. The
-    best of all that was found is returned, the greedy steps among them, so that it is never worse. More than 256
-    different eigenvalues (fewer in more than 80 000 steps, for the search's memory) are interpolated in the search,
-    never in what is returned.
+    A free schedule is searched from three starts, independently: the greedy steps, each the best for the expected loss
+    right after it (Eq. 10); the best of the families; and a small constant step. Each step in turn is set to its exact
+    best given the others, to and fro through the run, first under large random errors of the steps, then under smaller
+    and smaller ones. Where all steps do alike and the run has up to some thousand steps, each is then taken out and put
+    in again where it serves best, until no move gains; while the searches differ by more than 1 % they go on from
+    random changes, for about a second (:mod:`qpsim.theory.sweeps`). A longer run without a state begins with one of
+    half the length. With a state, in runs of up to some hundred steps, all steps change at once by Newton's method, and
+    the searches go on from random changes for some ten seconds (:mod:`qpsim.theory.step_newton`); there they may still
+    differ by tens of percent at the end. The steps may be rounded to five digits: sharper minima may lie lower, with
+    steps that no computer takes. A family's few parameters are searched by L-BFGS-B with the exact gradient. The best
+    of all that was found is returned, the greedy steps among them, so that it is never worse. More different
+    eigenvalues than 256 and than 4e6 / n_steps (fewer in more than 80 000 steps, for the search's memory) are
+    interpolated in the search, never in what is returned.
 
-    For ssd free schedules are searched by L-BFGS-B with the exact gradient: from the same three starts; by a
-    continuation that begins with much more noise; and four times more from changes of the best
-    (:mod:`qpsim.theory.sign_search`). The error of the grid on which its law is followed is told in ``grid_error``.
+    For ssd free schedules are searched by L-BFGS-B with the exact gradient, from the same three starts by continuations
+    that begin with much more noise (:mod:`qpsim.theory.sign_search`). The error of the grid on which its law is
+    followed is told in ``grid_error``.
 
     With the objective "final" the loss on the way does not count. On a spectrum with gaps the best schedule takes steps
     far above 2 / the largest eigenvalue, after which the loss rises by many orders before later steps bring it down:

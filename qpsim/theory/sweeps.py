@@ -8,12 +8,13 @@ normal number of standard deviation `blur`, and goes on to smaller shares (gradu
 
 Sweeps leave the order of the steps as it is. Where the run is not too long they are followed by moves, in which each
 step is taken out and put in again where it serves best (:mod:`qpsim.kernels.step_moves`), and by sweeps again, until
-neither gains. From there some steps are changed at random and the search begins again, if its end is lower (iterated
-local search; Lourenco, Martin & Stuetzle, 2003).
+neither gains. From there some steps are changed at random and moves begin again, if their end is lower (iterated local
+search; Lourenco, Martin & Stuetzle, 2003). The steps of a run of half the length are another start.
 """
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,69 +31,104 @@ if TYPE_CHECKING:
 BLURS = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4, 1e-4)
 # A stage ends where a sweep there and back gains less than this share.
 _SMALLEST_GAIN = 1e-5
-# Coordinate-updates of all moves from one start, how many rounds of moves and sweeps follow each other at most, what a
-# round has to gain, and how many random changes are tried.
-_MOVED, _ROUNDS, _ROUND_GAIN, _CHANGES = 5e7, 30, 1e-4, 12
-# Which share of the steps a random change takes, and the blur from which sweeps follow it.
-_CHANGED, _AFTER_CHANGE = 0.1, (1e-2, 1e-3, 1e-4)
+# What a round of moves and sweeps has to gain for another one, in the first search and after a change; the most rounds.
+_SLOW, _FAST, _ROUNDS = 1e-4, 1e-3, 30
+# Shorter steps than this, in units of 1 / the largest eigenvalue, are halved where a run becomes twice as long.
+_SHORT = 0.5
+# Which share of the steps a random change takes at most, and what share of the longest it may choose from.
+_CHANGED, _LONGEST = 0.2, 0.25
 
 
 class Sweeps:
-    """Searches for free schedules of one recursion, which share their memory."""
+    """A search for a free schedule from one start, which can go on.
 
-    def __init__(self, passes: Passes) -> None:
-        self.passes = passes
+    Parameters
+    ----------
+    passes : Passes
+    seed : int
+        Of the random changes.
+    most : int
+        Sweeps of a stage at most.
+    moved : float
+        Steps are moved where a round of moves takes at most so many coordinate-updates.
 
-    def search(self, begin: Array, most: int, blurs: tuple[float, ...] = BLURS) -> Array:
-        """The steps (n_steps,) in which the search from `begin` ends, after at most so many sweeps a stage."""
-        steps = begin
-        for blur in blurs:
-            steps = self._stage(steps, blur * blur, most)
+    Attributes
+    ----------
+    steps : ndarray, shape (n_steps,)
+        The best so far.
+    value : float
+        Their value with the last blur.
+    work : float
+        Coordinate-updates of all moves so far.
+    """
+
+    def __init__(self, passes: Passes, seed: int, most: int, moved: float) -> None:
+        self.passes, self._most = passes, most
+        self._rng = np.random.Generator(np.random.PCG64(seed))
+        self.may_move = passes.may_move and passes.weight.size > 1 and passes.price <= moved
+        self.work = 0.0
+        self.steps, self.value = np.empty(0), math.inf
+
+    def begin(self, steps: Array) -> None:
+        """The graduated search from steps (n_steps,), and moves."""
+        self.steps, self.value = self._settled(self.graduated(steps), _SLOW)
+
+    def go_on(self, work: float, most: int) -> None:
+        """Random changes until so many more coordinate-updates are done, at most so many."""
+        end = self.work + work
+        for _ in range(most if self.may_move else 0):
+            if self.work > end:
+                break
+            changed = self._stage(_changed(self.steps, self._rng), BLURS[-1] ** 2)
+            self.offer(self._settled(changed, _FAST)[0])
+
+    def lengthen(self, steps: Array) -> None:
+        """Sweeps from steps (k,) of a run of half the length, 2 k = n_steps or n_steps + 1, without a state.
+
+        A short step becomes two of half its size, which do nearly the same and less noise; a long one is followed by a
+        step of 0.
+        """
+        short = steps * self.passes.curvature.max() < _SHORT
+        longer = np.column_stack([np.where(short, 0.5 * steps, steps), 0.5 * steps * short]).ravel()
+        if longer.size > self.passes.weight.size:
+            longer = np.append(longer[:-2], longer[-2:].sum())
+        self.steps = self._stage(longer, BLURS[-1] ** 2)
+        self.value = self.passes.value(self.steps, BLURS[-1] ** 2)
+
+    def offer(self, steps: Array) -> None:
+        """Take steps (n_steps,) if their value is lower."""
+        value = self.passes.value(steps, BLURS[-1] ** 2)
+        if value < self.value:
+            self.steps, self.value = steps, value
+
+    def graduated(self, steps: Array) -> Array:
+        """The steps (n_steps,) where sweeps end, one blur after another."""
+        for blur in BLURS:
+            steps = self._stage(steps, blur * blur)
         return steps
 
-    def search_orders(
-        self, begin: Array, most: int, seed: int, blurs: tuple[float, ...] = BLURS
-    ) -> Array:
-        """The steps (n_steps,) in which sweeps, moves and random changes end."""
-        best = self.search(begin, most, blurs)
-        work, price = _MOVED, self.passes.price
-        if not self.passes.may_move or begin.size < 2 or price > work:
-            return best
-        rng = np.random.Generator(np.random.PCG64(seed))
-        best, lowest, work = self._settled(best, most, work, rng)
-        for _ in range(_CHANGES):
-            if work < price:
-                break
-            changed = self.search(_changed(best, rng), most, _AFTER_CHANGE)
-            found, value, work = self._settled(changed, most, work, rng)
-            if value < lowest:
-                best, lowest = found, value
-        return best
-
-    def _settled(
-        self, steps: Array, most: int, work: float, rng: np.random.Generator
-    ) -> tuple[Array, float, float]:
-        """Steps after moves and sweeps that no longer gain, their value, and the work that is left."""
+    def _settled(self, steps: Array, least: float) -> tuple[Array, float]:
+        """Steps after moves and sweeps of which a round gains less than this share, and their value."""
         blur = BLURS[-1] ** 2
         lowest = self.passes.value(steps, blur)
-        for _ in range(_ROUNDS):
-            work -= self.passes.price
-            moved = self.passes.moved(steps, blur, rng.permutation(steps.size))
-            moved = self._stage(moved, blur, most)
+        for _ in range(_ROUNDS if self.may_move else 0):
+            self.work += self.passes.price
+            order = self._rng.permutation(steps.size)
+            moved = self._stage(self.passes.moved(steps, blur, order), blur)
             value = self.passes.value(moved, blur)
             before = lowest
             if value < lowest:
                 steps, lowest = moved, value
-            if value > before * (1.0 - _ROUND_GAIN) or work <= 0.0:
+            if not value < before * (1.0 - least):
                 break
-        return steps, lowest, work
+        return steps, lowest
 
-    def _stage(self, begin: Array, blur: float, most: int) -> Array:
+    def _stage(self, begin: Array, blur: float) -> Array:
         """The best steps of sweeps to and fro at one blur, given as its square."""
         steps = begin.copy()
         lowest = self.passes.value(steps, blur)
         best = begin
-        for _ in range(most):
+        for _ in range(self._most):
             self.passes.back(steps, blur, True)
             value, rounding = self.passes.forth(steps, blur, True)
             if not is_sound(value, rounding):
@@ -106,15 +142,27 @@ class Sweeps:
 
 
 def _changed(steps: Array, rng: np.random.Generator) -> Array:
-    """Steps of which some are left out, or multiplied by random factors, or in another order."""
-    found = steps.copy()
-    some = max(2, round(_CHANGED * steps.size))
-    chosen = rng.choice(steps.size, some, replace=False)
-    kind = rng.integers(3)
-    if kind == 0:
-        found[chosen] = 0.0
-    elif kind == 1:
-        found[chosen] *= np.exp(rng.standard_normal(some))
-    else:
-        found[chosen] = found[rng.permutation(chosen)]
-    return found
+    """Steps (n_steps,), at least two, after a random change of some of them, or of the place or order of a block."""
+    found, n = steps.copy(), steps.size
+    kind = rng.integers(5)
+    if kind < 3:
+        # Of all steps, or of the longest, which are few and whose order counts most.
+        among = (
+            np.arange(n) if rng.integers(2) else np.argsort(steps)[-max(2, round(_LONGEST * n)) :]
+        )
+        some = int(rng.integers(2, max(2, min(among.size, round(_CHANGED * n))) + 1))
+        chosen = rng.choice(among, some, replace=False)
+        if kind == 0:
+            found[chosen] = 0.0
+        elif kind == 1:
+            found[chosen] *= np.exp(rng.standard_normal(some))
+        else:
+            found[chosen] = found[rng.permutation(chosen)]
+        return found
+    first, last = np.sort(rng.choice(n + 1, 2, replace=False))
+    block = found[first:last]
+    if kind == 3:
+        found[first:last] = block[::-1].copy()
+        return found
+    others = np.delete(found, np.s_[first:last])
+    return np.insert(others, rng.integers(others.size + 1), block)

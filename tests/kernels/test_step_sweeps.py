@@ -19,10 +19,14 @@ def recursion(name, n_steps, averaged=False, dim=7):
     return Recursion(p, qpsim.method(name, **METHODS[name]), start, n_steps, averaged)
 
 
+def search(r, seed=0, moved=np.inf):
+    return Sweeps(Passes(r), seed, 200, moved)
+
+
 def begun(r):
     """Sweeps whose moments and adjoint belong to falling steps, and these."""
     steps = np.linspace(0.9, 0.2, r.n_steps) / r.curvature.max()
-    sweeps = Sweeps(Passes(r))
+    sweeps = search(r)
     sweeps.passes.back(steps, 0.0, False)
     value, _ = sweeps.passes.forth(steps, 0.0, False)
     return sweeps, steps, value
@@ -79,7 +83,7 @@ def test_blurred_steps_have_the_mean_value_over_their_errors(name):
     assert value == pytest.approx(mean, rel=1e-12)
     # The adjoint belongs to the same blur: the moments before each step give the value of a random loss without noise.
     r.variance[:] = 0.0
-    still = Sweeps(Passes(r))
+    still = search(r)
     still.passes.back(steps, blur**2, False)
     value, _ = still.passes.forth(steps, blur**2, False)
     for t in range(5):
@@ -91,9 +95,9 @@ def test_blurred_steps_have_the_mean_value_over_their_errors(name):
 def test_a_search_ends_where_no_single_step_gains():
     r = recursion("sgd", 12)
     begin = np.full(12, 0.3 / r.curvature.max())
-    steps = Sweeps(Passes(r)).search(begin, 200)
+    steps = search(r).graduated(begin)
     assert r.value(steps) < 0.5 * r.value(begin)
-    sweeps = Sweeps(Passes(r))
+    sweeps = search(r)
 
     def blurred(tried):
         return sweeps.passes.forth(tried, BLURS[-1] ** 2, False)[0]
@@ -107,5 +111,35 @@ def test_a_search_ends_where_no_single_step_gains():
 def test_a_diverging_start_is_left_for_better():
     r = recursion("m-sgd", 40)
     with np.errstate(all="ignore"):
-        steps = Sweeps(Passes(r)).search(np.full(40, 1e12), 50)
+        steps = search(r).graduated(np.full(40, 1e12))
     assert np.isfinite(r.value(steps)) or (steps == 1e12).all()
+
+
+def test_moves_and_changes_never_raise_the_value_and_are_counted_as_work():
+    r = recursion("sgd", 16)
+    one = search(r)
+    one.begin(r.greedy())
+    plain = search(r, moved=0.0)
+    plain.begin(r.greedy())
+    assert one.value <= plain.value and plain.work == 0.0 < one.work
+    plain.go_on(np.inf, 10)
+    assert plain.work == 0.0
+    values, work = [one.value], [one.work]
+    for _ in range(3):
+        one.go_on(np.inf, 5)
+        values.append(one.value)
+        work.append(one.work)
+    assert (np.diff(values) <= 0.0).all() and (np.diff(work) > 0.0).all()
+    assert one.value == one.passes.value(one.steps, BLURS[-1] ** 2)
+    one.offer(2.0 * one.steps)
+    assert one.value == values[-1]
+
+
+@pytest.mark.parametrize("n_steps", [15, 16])
+def test_a_run_becomes_twice_as_long_and_no_worse(n_steps):
+    half = search(recursion("sgd", 8))
+    half.begin(np.full(8, 0.3 / half.passes.curvature.max()))
+    whole = search(recursion("sgd", n_steps))
+    whole.lengthen(half.steps)
+    assert whole.steps.shape == (n_steps,)
+    assert whole.value < half.value
