@@ -88,7 +88,7 @@ class LeastSquares(QuadraticLoss):
     >>> p = qpsim.LeastSquares([[2.0, 1.0], [1.0, 3.0]], optimum=[1.0, -2.0], label_noise_std=0.5)
     >>> p.excess_loss([0.0, 0.0]), p.gradient([0.0, 0.0])
     (5.0, array([0., 5.]))
-    >>> r = qpsim.simulate(p, "ssd", n_steps=5, n_replicates=4, rng=0, batch_size=8)
+    >>> r = qpsim.simulate(p, "sgd", n_steps=5, n_replicates=4, rng=0, batch_size=8)
     >>> r.excess_loss.shape
     (4, 6)
     """

@@ -165,6 +165,7 @@ def test_two_values_are_a_constant_and_a_sign(basis, policy_name):
     np.testing.assert_allclose(found.step_size, known.step_size, rtol=1e-8)
 
 
+@pytest.mark.long
 def test_rprop_takes_the_step_of_theory():
     p = qpsim.random_problem("structured", 5, noise_std=0.5, scale=1.0, rng=2)
     r = qpsim.simulate(

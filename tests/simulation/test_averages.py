@@ -46,7 +46,11 @@ def run(problem, method, average, n_steps=8, n_replicates=5, **keywords):
 
 @pytest.mark.parametrize("average", AVERAGES, ids=str)
 @pytest.mark.parametrize(
-    ("method", "kind"), [*(("m-sgd", kind) for kind in PROBLEMS), ("ssd", "axis"), ("ssd", "dense")]
+    ("method", "kind"),
+    [
+        *(("m-sgd", "axis"), ("m-sgd", "dense"), ("ssd", "axis"), ("ssd", "dense")),
+        *(("sgd", "least squares"), ("sgd", "data")),
+    ],
 )
 def test_the_averages_loss_is_that_of_the_averaged_iterates(kind, method, average):
     result = run(PROBLEMS[kind], method, average, workers=1)
