@@ -35,7 +35,7 @@ from qpsim.cli import (
 )
 from qpsim.cli.info import CITATION
 from qpsim.cli.report_errors import make_streams_safe, one_line_errors
-from qpsim.cli.shared import Command
+from qpsim.cli.shared import Command, refuse_empty
 from qpsim.execution.ending import orderly
 
 __all__ = ["app", "main"]
@@ -44,10 +44,12 @@ __all__ = ["app", "main"]
 class Commands(TyperGroup):
     """Commands that report a user's mistake in one line, with an exit code."""
 
-    def make_context(self, *arguments: Any, **more: Any) -> Any:
+    def make_context(self, info_name: Any, args: list[str], *rest: Any, **more: Any) -> Any:
         """Read the command line, and print the help or the version if it asks for them."""
         with one_line_errors():
-            return super().make_context(*arguments, **more)
+            if not more.get("resilient_parsing"):  # to complete a word that is only begun
+                refuse_empty(args)
+            return super().make_context(info_name, args, *rest, **more)
 
     def invoke(self, ctx: Any) -> Any:
         """Run the command named on the command line."""

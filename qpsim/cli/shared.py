@@ -10,6 +10,7 @@ import typer
 from typer.core import TyperCommand
 
 from qpsim.cli.report_errors import assignments, say
+from qpsim.errors import QpsimError
 
 
 def methods_beginning(incomplete: str) -> list[str]:
@@ -78,6 +79,28 @@ Methods = Annotated[
         autocompletion=methods_beginning,
     ),
 ]
+
+
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Raise QpsimError for an empty argument: a path would else be the present folder.
+
+    Examples
+    --------
+    >>> refuse_empty(["simulate", "e.toml", "--out", ""])
+    Traceback (most recent call last):
+    ...
+    qpsim.errors.QpsimError: --out is empty, as is a variable of the shell that is not set; the present folder is a dot.
+    """
+    before = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        is_option = name.startswith("-")
+        if not argument or (is_option and equals and not value):
+            option = name if is_option else before if before.startswith("-") else "An argument"
+            raise QpsimError(
+                f"{option} is empty, as is a variable of the shell that is not set; the present folder is a dot."
+            )
+        before = argument
 
 
 # Option names of earlier versions, with the present ones.

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from qpsim import checks
 from qpsim.errors import FileError
 from qpsim.files.reading import read_bytes
 from qpsim.files.writing import write_atomically
@@ -48,7 +49,7 @@ def read_arrays(
     FileError
         The file is missing, truncated, damaged, of another kind, or not ours at all.
     """
-    source = Path(path)
+    source = checks.path("A file to read", path, FileError)
     return _parse(read_bytes(source), source, kind)
 
 

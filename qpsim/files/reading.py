@@ -28,8 +28,10 @@ def open_regular(path: str | os.PathLike[str], follow_links: bool = True) -> Bin
     Raises
     ------
     FileError
-        It does not exist, may not be read, or is a folder, pipe, device, socket or refused link.
+        Its name is empty; it does not exist, may not be read, or is a folder, pipe, device, socket or refused link.
     """
+    if not os.fspath(path):
+        raise FileError("The name of a file to read is empty.")
     # Without O_NONBLOCK, opening a pipe would wait for its writer.
     flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
     if not follow_links:

@@ -114,7 +114,9 @@ def parabola(
         # eta^2 was estimated from the other half, whose gradients therefore cannot be used.
         allowed *= halves[:, None] == halves[None, :]
     slopes = np.sum((weights @ (pairs * allowed)) * weights, axis=1)
-    slopes /= np.sum((weights @ allowed) * weights, axis=1)
+    # All weight may fall on one gradient, which then has no other to be multiplied with.
+    with np.errstate(invalid="ignore"):
+        slopes /= np.sum((weights @ allowed) * weights, axis=1)
     seen = np.isfinite(curvatures)
     totals = np.maximum(weights[:, seen].sum(axis=1), 1.0)
     curves = weights[:, seen] @ curvatures[seen] / totals

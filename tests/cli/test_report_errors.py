@@ -82,6 +82,24 @@ def test_standard_input_is_utf8_in_every_locale(folder):
     assert list(json.loads(out)["methods"]) == ["größer €"]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "what"),
+    [
+        (["simulate", ""], "An argument"),
+        (["simulate", "e.toml", "--out", ""], "--out"),
+        (["simulate", "e.toml", "--out="], "--out"),
+        (["probe", "", "--at", "0"], "An argument"),
+        (["sweep", "run", "e.toml", "--out", ""], "--out"),
+    ],
+)
+def test_an_empty_argument_is_not_the_present_folder(folder, monkeypatch, arguments, what):
+    monkeypatch.chdir(folder)
+    done = CliRunner().invoke(app, arguments)
+    assert (done.exit_code, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"qpsim: error: {what} is empty, as is a variable")
+    assert os.listdir(folder) == ["e.toml"]
+
+
 def test_a_system_error_names_its_file(tmp_path, monkeypatch):
     from qpsim.cli import info
 

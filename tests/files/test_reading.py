@@ -49,6 +49,13 @@ def test_only_regular_files_are_read(strange):
             read_array("H", Path(path))
 
 
+def test_a_file_without_a_name_is_not_read():
+    with pytest.raises(FileError, match="The name of a file to read is empty"):
+        read_bytes("")
+    with pytest.raises(FileError, match="A file to read must be a path, not"):
+        qpsim.load("")
+
+
 def test_a_link_is_followed_only_where_a_user_may_have_put_it(tmp_path):
     (tmp_path / "file").write_bytes(b"x")
     (tmp_path / "link").symlink_to("file")
