@@ -90,6 +90,8 @@ def read_toml(path: str | os.PathLike[str]) -> dict[str, Any]:
 
 def reason(error: Exception) -> str:
     """The text of an OSError without the path."""
+    if isinstance(error, NotADirectoryError):
+        return "a part of its path is a file, not a folder"
     return getattr(error, "strerror", None) or str(error).rstrip(".") or type(error).__name__
 
 

@@ -175,7 +175,7 @@ def test_figures_can_be_listed(run):
         (["figure", "2", "--redraw", "--out", "gone"], "Cannot read gone"),
         (
             ["figure", "2", "--out", "taken/deep"],
-            "Cannot write taken/deep/figure2.npz: Not a directory.",
+            "Cannot write taken/deep/figure2.npz: a part of its path is a file, not a folder.",
         ),
         (["verify", "figure9"], "did you mean 'figure2'?"),
         (["verify", "figure2", "--out", "taken"], "Cannot write to the folder taken"),

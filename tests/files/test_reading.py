@@ -49,6 +49,12 @@ def test_only_regular_files_are_read(strange):
             read_array("H", Path(path))
 
 
+def test_a_file_among_the_folders_of_a_path_is_said(tmp_path):
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(FileError, match="a part of its path is a file, not a folder"):
+        read_bytes(tmp_path / "file" / "more")
+
+
 def test_a_file_without_a_name_is_not_read():
     with pytest.raises(FileError, match="The name of a file to read is empty"):
         read_bytes("")
