@@ -395,6 +395,13 @@ BAD = {
     "negative own": (lambda: noise.low_rank([[1.0]], [-1.0]), "smallest entry is -1"),
     "variance": (lambda: noise.diagonal([1.0, -0.5]), "smallest is -0.5"),
     "variance's shape": (lambda: noise.diagonal([[1.0]]), r"vector \(d,\)"),
+    "huge variance": (lambda: noise.diagonal([1e250]), "variance has an entry of size 1e.250"),
+    "huge covariance": (
+        lambda: noise.dense([[1e250, 1.0], [1.0, 1.0]]),
+        "covariance has an entry of size 1e.250, beyond 1e.200",
+    ),
+    "huge factor": (lambda: noise.low_rank([[1e150]]), "factor has an entry of size 1e.150"),
+    "huge own": (lambda: noise.low_rank([[1.0]], [1e250]), "diagonal has an entry of size"),
     "df 0": (lambda: noise.white(df=0.0), "number above 0, not 0.0"),
     "df negative": (lambda: noise.white(df=-1), "number above 0, not -1"),
     "df nan": (lambda: noise.white(df=np.nan), "number above 0, not nan"),
@@ -416,7 +423,7 @@ BAD = {
     ),
     "policy": (
         lambda: qpsim.simulate(problem("white", "student"), "m-svag-mb", n_steps=1, batch_size=4),
-        "no optimal step under student noise.*line-search",
+        "no optimal step under Student's t noise.*line-search",
     ),
     "family": (lambda: noise.from_dict({"family": "pink"}), "none of qpsim.s; give its class to"),
     "description": (lambda: noise.from_dict({"law": "gaussian"}), "no description of a noise"),
