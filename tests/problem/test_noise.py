@@ -306,6 +306,17 @@ def test_the_growth_of_a_direction_decides_which_moments_it_has():
         qpsim.simulate(p, cube, n_steps=1, n_replicates=2, rng=0, workers=1)
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e4])
+@pytest.mark.parametrize("given", [{"df": 0.5}, {"df": 0.1}, {"law": "laplace"}], ids=str)
+def test_one_node_for_all_far_scales_leaves_signs_their_exact_step(given, size):
+    # The theory averages over all nodes.
+    p = qpsim.QuadraticProblem(HESSIAN, OPTIMUM, noise=noise.dense(COVARIANCE, **given))
+    theta = OPTIMUM + size * np.array([0.5, 1.0, -0.2])
+    run = qpsim.simulate(p, "ssd", n_steps=1, n_replicates=2, theta0=theta, rng=0, workers=1)
+    exact = theory.optimal_step_size(p, "ssd", theta)
+    np.testing.assert_allclose(run.step_size[:, 0], exact, rtol=1e-8)
+
+
 def test_no_noise_has_no_infinite_variance_whatever_its_law():
     p = qpsim.QuadraticProblem(CURVATURES, OPTIMUM, noise=noise.white(0.0, df=1.0))
     run = qpsim.simulate(p, "sgd", n_steps=1, n_replicates=2, rng=0, workers=1)
