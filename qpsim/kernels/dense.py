@@ -1,14 +1,16 @@
 """Kernels of quadratic problems with a dense Hessian."""
 
+import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.extending import overload
 
 from qpsim.kernels import dispatch
 from qpsim.kernels.arguments import Moments
 from qpsim.kernels.columns import inner
 from qpsim.kernels.gradient_noise import FactorNoise, fill_noise
-from qpsim.kernels.jit import is_set
+from qpsim.kernels.jit import OVERLOAD, is_set, jit_inner
 from qpsim.kernels.laws import Gaussian, draw_scales, variance_of
 from qpsim.kernels.noise import fill_normals
 from qpsim.kernels.observed import fill_batch, fill_correlated_estimates, observe_all
@@ -111,6 +113,56 @@ def _choose_moments(problem: Any, hyper: Any) -> Any:
     return _averaged_moments
 
 
+# Where noise is so many times larger than all means, the mean of a sign is proportional to 1 / scale, and the mean
+# product of two signs is that without means, within 1 / FAR^2.
+FAR = 1e5
+
+
+def far_scale(hyper, problem, step):
+    """The scale of noise from which on moments of signs have their limiting form; infinite for other rules."""
+
+
+@overload(far_scale, jit_options=OVERLOAD)
+def _far_scale(hyper, problem, step):
+    def of_signs(hyper, problem, step):
+        largest = 0.0
+        d, lanes = step.gradient.shape
+        for i in range(d):
+            for lane in range(lanes):
+                c = dispatch.offset(hyper, step.extra[i, lane], step.states, i, lane, step.t)
+                mean = abs(step.gradient[i, lane] + c)
+                # Without noise the sign does not depend on its scale. NaN counts as far away.
+                if problem.std[i] > 0.0 and not mean <= largest * problem.std[i]:
+                    largest = mean / problem.std[i]
+        return FAR * largest if largest > 0.0 else math.inf
+
+    if dispatch.rule_of_type(hyper).closed_form == "sign":
+        return of_signs
+    return lambda hyper, problem, step: math.inf
+
+
+@jit_inner
+def merged_scales(scales, weights, far):
+    """Scales and weights of an average over the scale, in which one node replaces all beyond ``far``.
+
+    It has their total weight and their mean of 1 / scale.
+    """
+    kept = 0
+    total, inverse = 0.0, 0.0
+    merged, shares = np.empty(scales.size), np.empty(scales.size)
+    for n in range(scales.size):
+        if scales[n] > far:
+            total += weights[n]
+            inverse += weights[n] / scales[n]
+        else:
+            merged[kept], shares[kept] = scales[n], weights[n]
+            kept += 1
+    if total > 0.0:
+        merged[kept], shares[kept] = total / inverse, total
+        kept += 1
+    return merged[:kept], shares[:kept]
+
+
 def _averaged_moments(problem, hyper, step, policy, moments):
     """Moments given the noise's scale, averaged over it."""
     lanes = moments.numerator.size
@@ -119,14 +171,15 @@ def _averaged_moments(problem, hyper, step, policy, moments):
     moments.denominator[:] = 0.0
     moments.error[:] = 0.0
     law = problem.law
-    for n in range(law.scales.size):
+    scales, weights = merged_scales(law.scales, law.weights, far_scale(hyper, problem, step))
+    for n in range(scales.size):
         if is_set(step.stop):
             return
         given_scale = DenseProblem(
             problem.hessian,
             problem.noise,
             Gaussian(1.0),
-            problem.std * law.scales[n],
+            problem.std * scales[n],
             problem.form_matrix,
             problem.table,
             problem.batch_size,
@@ -134,10 +187,10 @@ def _averaged_moments(problem, hyper, step, policy, moments):
         )
         add_moments(given_scale, hyper, step, policy, part)
         for lane in range(lanes):
-            moments.numerator[lane] += law.weights[n] * part.numerator[lane]
-            moments.denominator[lane] += law.weights[n] * part.denominator[lane]
+            moments.numerator[lane] += weights[n] * part.numerator[lane]
+            moments.denominator[lane] += weights[n] * part.denominator[lane]
             # A sum of absolute errors; it becomes relative below.
-            moments.error[lane] += law.weights[n] * part.error[lane] * part.denominator[lane]
+            moments.error[lane] += weights[n] * part.error[lane] * part.denominator[lane]
     for lane in range(lanes):
         moments.error[lane] /= moments.denominator[lane]
 

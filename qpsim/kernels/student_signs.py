@@ -45,8 +45,8 @@ FARTHEST = 1e12
 # Coefficients of a coordinate come by fours. With more than so many they are of Chebyshev polynomials, since those of
 # powers would be too large.
 MOST_POWERS = 32
-# Coefficients that stay in the first cache, and in the second one, which other processes may share.
-_CACHED_TERMS, _TILE_TERMS = 1 << 12, 1 << 14
+# Coefficients of the columns and of the rows of a tile, which stay in the second cache also if it is shared.
+_COLUMN_TERMS, _TILE_TERMS = 1 << 13, 1 << 14
 # Keeps D in the range of single precision, where its root begins.
 _LEAST = 1e-30
 # A correlation whose sqrt(1 - r^2) is below this is 1 or -1 up to rounding.
@@ -151,10 +151,10 @@ def add_pairs(table, own, weights, signs, scale, pair, rows):
     sine_i, sine_j, last_i, last_j = pair.sine_i, pair.sine_j, pair.last_i, pair.last_j
     d, lanes = rows.shape
     size = table.coefficients.shape[0] - 1
-    # So many j at once that their coefficients stay in the first cache while a tile of i meets them, and so many i in a
-    # tile that theirs stay in the second one. Each row's sum is over rising j.
+    # So many j at once, and so many i in a tile, that the coefficients of both stay in the cache while they meet. Each
+    # row is summed over rising j.
     tile = max(_TILE_TERMS // (size * lanes), 1)
-    at_once = max(_CACHED_TERMS // (size * lanes), 1)
+    at_once = max(_COLUMN_TERMS // (size * lanes), 1)
     for begin in range(0, d, tile):
         end = min(begin + tile, d)
         for first in range(0, end, at_once):

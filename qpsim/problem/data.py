@@ -12,7 +12,15 @@ from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise
 from qpsim.problem.interface import Prepared
 from qpsim.problem.local import LocalModel
-from qpsim.problem.matrices import frozen, real_array, semidefinite, square_or_diagonal
+from qpsim.problem.matrices import (
+    LARGEST,
+    SMALLEST_HESSIAN,
+    check_coordinates,
+    frozen,
+    real_array,
+    semidefinite,
+    square_or_diagonal,
+)
 from qpsim.problem.quadratic_loss import QuadraticLoss
 
 if TYPE_CHECKING:
@@ -89,6 +97,7 @@ class DataProblem(QuadraticLoss):
             raise ProblemError(
                 "Give labels y, for least squares, or a hessian, for draws around an optimum, and not both."
             )
+        _check_rows(rows, y is not None)
         self._order = checks.choice("order", order, ORDERS, ProblemError)
         self._drop_last = checks.flag("drop_last", drop_last, ProblemError)
         self._rows = frozen(np.ascontiguousarray(rows))
@@ -281,6 +290,16 @@ def _gram(rows: Array) -> Array:
     return np.ascontiguousarray(rows.T @ rows / rows.shape[0])
 
 
+def _check_rows(rows: Array, squared: bool) -> None:
+    """Raise ProblemError for entries whose squares, the Hessian of least squares, leave its range."""
+    largest = float(np.abs(rows).max())
+    low, high = (SMALLEST_HESSIAN**0.5, LARGEST**0.5) if squared else (0.0, LARGEST)
+    if largest > high or 0.0 < largest < low:
+        raise ProblemError(
+            f"The largest entry of X is {largest:.3g}; take a unit in which it lies between {low:g} and {high:g}."
+        )
+
+
 def _labels(y: Any, n: int, what: str) -> Array:
     labels = real_array(y, what)
     if labels.shape == (n, 1):
@@ -289,4 +308,5 @@ def _labels(y: Any, n: int, what: str) -> Array:
         raise ProblemError(
             f"{what} must have one label for each of the {n} rows, not shape {labels.shape}."
         )
+    check_coordinates(labels, what)
     return labels

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 # Limits for entries of the Hessian, noise and coordinates. Beyond them squares and cubes overflow or underflow, and a
 # variance that underflows to 0 would look like a problem without noise.
 SMALLEST_HESSIAN, LARGEST = 1e-50, 1e50
+# The same for given variances, and for the entries of a factor of a covariance.
+LARGEST_VARIANCE, LARGEST_FACTOR = 1e200, 1e100
 # Tolerated asymmetry, relative to the largest entry: rounding errors of a Q = V L V^T. For a Hessian in single
 # precision it is 256 of its rounding errors, 3e-5.
 _SYMMETRY_TOLERANCE = 1e-10
@@ -35,20 +37,27 @@ def check_coordinates(points: Array, what: str) -> None:
     largest = float(np.abs(points).max(initial=0.0))
     if largest > LARGEST:
         raise ProblemError(
-            f"{what} has a coordinate of size {largest:.3g}, beyond {LARGEST:g}; take another unit."
+            f"{what} has an entry of size {largest:.3g}, beyond {LARGEST:g}; take another unit."
         )
 
 
-def check_magnitude(hessian: Array) -> None:
+def check_noise(values: Array, what: str, limit: float) -> None:
+    """Raise ProblemError for entries of a given noise that are so large that their squares would overflow."""
+    largest = float(np.abs(values).max(initial=0.0))
+    if largest > limit:
+        raise ProblemError(
+            f"{what} has an entry of size {largest:.3g}, beyond {limit:g}; take another unit."
+        )
+
+
+def check_magnitude(hessian: Array, what: str = "The Hessian") -> None:
     """Raise ProblemError for a Hessian that is 0, or whose powers would overflow or underflow."""
     largest = float(np.abs(hessian).max())
     if largest == 0.0:
-        raise ProblemError(
-            "The Hessian is zero everywhere; at least one direction needs a curvature."
-        )
+        raise ProblemError(f"{what} is zero everywhere; at least one direction needs a curvature.")
     if largest < SMALLEST_HESSIAN or largest > LARGEST:
         raise ProblemError(
-            f"The largest entry of the Hessian is {largest:.3g}, whose powers leave the "
+            f"The largest entry of {what[0].lower()}{what[1:]} is {largest:.3g}, whose powers leave the "
             f"floating-point range; scale the loss so that it lies between {SMALLEST_HESSIAN:g} "
             f"and {LARGEST:g}."
         )
@@ -76,7 +85,7 @@ def square_or_diagonal(values: Any, what: str = "The Hessian") -> Array:
             f"{what} must have 1 or 2 axes, not {matrix.ndim}; "
             "give a (d, d) matrix or d eigenvalues."
         )
-    check_magnitude(matrix)
+    check_magnitude(matrix, what)
     if matrix.ndim == 1:
         return matrix
     matrix = symmetric(matrix, given.dtype, what)

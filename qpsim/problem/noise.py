@@ -25,7 +25,15 @@ import numpy as np
 from qpsim import checks
 from qpsim.errors import ProblemError, nearest
 from qpsim.problem.laws import GAUSSIAN, make_law
-from qpsim.problem.matrices import LARGEST, frozen, precision, real_array
+from qpsim.problem.matrices import (
+    LARGEST,
+    LARGEST_FACTOR,
+    LARGEST_VARIANCE,
+    check_noise,
+    frozen,
+    precision,
+    real_array,
+)
 from qpsim.problem.noise_families import (
     FAMILIES,
     DataNoise,
@@ -135,6 +143,7 @@ def diagonal(variance: ArrayLike, *, df: float | None = None, law: str | None = 
         raise ProblemError(
             f"A variance must be at least 0, but the smallest is {values.min():.3g}."
         )
+    check_noise(values, "The variance", LARGEST_VARIANCE)
     return DiagonalNoise(1.0, make_law(df, law), (frozen(values),))
 
 
@@ -166,6 +175,7 @@ def dense(covariance: ArrayLike, *, df: float | None = None, law: str | None = N
         raise ProblemError(
             f"The covariance must be a square matrix (d, d), not of shape {matrix.shape}."
         )
+    check_noise(matrix, "The covariance", LARGEST_VARIANCE)
     size = float(np.abs(matrix).max())
     asymmetry = float(np.abs(matrix - matrix.T).max())
     # Single precision leaves about as many of its rounding errors as there are rows.
@@ -226,6 +236,8 @@ def low_rank(
         raise ProblemError(
             f"The diagonal must be at least 0, but its smallest entry is {own.min():.3g}."
         )
+    check_noise(matrix, "The factor", LARGEST_FACTOR)
+    check_noise(own, "The diagonal", LARGEST_VARIANCE)
     return LowRankNoise(1.0, make_law(df, law), (frozen(np.ascontiguousarray(matrix)), frozen(own)))
 
 

@@ -11,7 +11,7 @@ from qpsim import checks
 from qpsim.errors import ProblemError
 from qpsim.execution.blas import one_blas_thread
 from qpsim.problem import noise as noises
-from qpsim.problem.matrices import real_array, symmetric
+from qpsim.problem.matrices import LARGEST, real_array, symmetric
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -83,7 +83,13 @@ def _roots(problem: Quadratic, preconditioner: Any) -> tuple[Array, Array]:
                 "A power of the Hessian preconditions only if the Hessian is positive definite, but its smallest "
                 f"eigenvalue is {values.min():.3g}; add a multiple of the identity, and give its power as a matrix."
             )
-        root, inverse = values ** (0.5 * power), values ** (-0.5 * power)
+        with np.errstate(over="ignore", under="ignore"):
+            root, inverse = values ** (0.5 * power), values ** (-0.5 * power)
+        if max(root.max(), inverse.max()) > LARGEST:
+            raise ProblemError(
+                f"The power {power:g} of the Hessian, with eigenvalues from {values.min():.3g} to {values.max():.3g}, "
+                "leaves the floating-point range; take a power nearer to 0."
+            )
         if problem.eigenvectors is None:
             return root, inverse
         v = problem.eigenvectors

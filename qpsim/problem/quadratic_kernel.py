@@ -52,7 +52,7 @@ def check_simulation(problem: Quadratic, method: Any, policy: Any, batch_size: i
         return None
     if method.observes == "variance_estimate":
         raise ProblemError(
-            f"{method.name} has no {policy.name} step under {law.name} noise, where its variance estimate and its "
+            f"{method.name} has no {policy.name} step under {law.title} noise, where its variance estimate and its "
             "gradient depend on each other; take step_size='line-search' or given steps."
         )
     if infinite and method.closed_form == "linear" and noise_in_loss(problem) != 0.0:

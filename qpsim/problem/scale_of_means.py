@@ -198,27 +198,43 @@ def nodes_of_mean(df: float, n: int, left_out: float) -> tuple[Array, Array, flo
         spacing /= 2.0
 
 
-def nodes_by_moments(df: float, n: int) -> tuple[Array, Array]:
-    """Nodes of log b^2 and weights where b^2 is hardly random: the Gauss rule of its first moments."""
+def nodes_by_moments(df: float, n: int, n_nodes: int = _NODES_BY_MOMENTS) -> tuple[Array, Array]:
+    """Nodes of log b^2 and weights where b^2 is hardly random: the Gauss rule of its first moments.
+
+    Infinite df stands for the Laplace law, whose b^2 is the mean of n exponential variables.
+    """
     from scipy.special import comb
 
-    half, order = 0.5 * df, 2 * _NODES_BY_MOMENTS
-    mean = half / (half - 1.0)
-    # Central moments of k / chi^2_k, in units of its deviation: a recursion as for all of Pearson's family.
-    unit = math.sqrt(half - 2.0)
-    one = [1.0, 0.0]
-    for k in range(1, order - 1):
-        one.append(k * unit * (2.0 * one[k] + unit * one[k - 1]) / (half - 1.0 - k))
-    # Cumulants of a mean of n are those of one draw divided by n^(j - 1), and by n^(1 - j / 2) in its own deviations.
-    cumulants = [0.0] * order
-    for j in range(2, order):
-        rest = sum(comb(j - 1, i - 1) * cumulants[i] * one[j - i] for i in range(2, j))
-        cumulants[j] = one[j] - rest
+    half, order = 0.5 * df, 2 * n_nodes
+    mean, unit = 1.0, 1.0
+    if math.isinf(df):
+        cumulants = [0.0, 0.0, *(float(math.factorial(j - 1)) for j in range(2, order))]
+    else:
+        mean, unit = half / (half - 1.0), math.sqrt(half - 2.0)
+        cumulants = _standard_cumulants(half, order)
     moments = [1.0, 0.0]
     for j in range(2, order):
+        # Cumulants of a mean of n are those of one draw divided by n^(j - 1), and by n^(1 - j / 2) in its own
+        # deviations.
         of_mean = [cumulants[i] * n ** (1.0 - 0.5 * i) for i in range(j + 1)]
         moments.append(
             sum(comb(j - 1, i - 1) * of_mean[i] * moments[j - i] for i in range(2, j + 1))
         )
     places, weights = gauss_rule(np.array(moments))
     return np.log(mean * (1.0 + places / (unit * math.sqrt(n)))), weights
+
+
+def _standard_cumulants(half: float, order: int) -> list[float]:
+    """Cumulants below ``order`` of k / chi^2_k, half = k / 2, in units of its deviation."""
+    from scipy.special import comb
+
+    # Central moments of k / chi^2_k, in units of its deviation: a recursion as for all of Pearson's family.
+    unit = math.sqrt(half - 2.0)
+    one = [1.0, 0.0]
+    for k in range(1, order - 1):
+        one.append(k * unit * (2.0 * one[k] + unit * one[k - 1]) / (half - 1.0 - k))
+    cumulants = [0.0] * order
+    for j in range(2, order):
+        rest = sum(comb(j - 1, i - 1) * cumulants[i] * one[j - i] for i in range(2, j))
+        cumulants[j] = one[j] - rest
+    return cumulants

@@ -153,7 +153,7 @@ def _averaged_moments(
         return _moments(p, method, gradient, std, seen, t)
     if method.observes == "variance_estimate":
         raise MethodError(
-            f"{method.name} has no moments under {law.name} noise given its variance estimate: the two depend on "
+            f"{method.name} has no moments under {law.title} noise given its variance estimate: the two depend on "
             "each other."
         )
     if lacks_second_moment(method, p):

@@ -132,7 +132,7 @@ def optimal_run(
         raise ProblemError(f"theta0 must have shape ({p.dim},), not {start.shape}.")
     if not p.noise.law.is_gaussian:
         raise ProblemError(
-            f"Runs with optimal steps are predicted under Gaussian noise, not under {p.noise.law.name}; simulate them."
+            f"Runs with optimal steps are predicted under Gaussian noise, not under {p.noise.law.title}; simulate them."
         )
     offset = start - p.optimum
     if p.excess_loss(start) == 0.0:

@@ -256,6 +256,45 @@ def test_a_warning_of_several_runs_is_written_once(run, tmp_path):
     assert done.stderr.startswith("qpsim: warning: sgd's optimal step is 0")
 
 
+@pytest.mark.parametrize(
+    "topic, options, names",
+    [
+        (
+            "least-squares",
+            ["--n-replicates", "4", "--set", "dims=[4, 8]", "--set", "n_draws=2"],
+            ["gap-of-a-run", "mean-of-runs", "exact-risk-of-sgd"],
+        ),
+        (
+            "tails",
+            [
+                "--n-replicates",
+                "4",
+                "--dim",
+                "4",
+                "--n-steps",
+                "3",
+                "--set",
+                "n_draws=2",
+                "--set",
+                "df=[3, 6]",
+            ],
+            None,
+        ),
+    ],
+)
+def test_verify_prints_the_verdicts_of_noise_and_least_squares_as_json(run, topic, options, names):
+    done = run("verify", topic, *options, "--json", "--workers", "1")
+    found = json.loads(done.stdout)
+    assert done.exit_code == (0 if found["holds"] else 1), done.output
+    assert found["topic"] == topic
+    told = [verdict["name"] for verdict in found["verdicts"]]
+    assert len(set(told)) == len(told) > 0
+    assert names is None or told == names
+    for verdict in found["verdicts"]:
+        assert verdict["measurements"]
+        assert verdict["holds"] == all(m["holds"] is not False for m in verdict["measurements"])
+
+
 def test_verify_prints_saves_and_says_by_its_code_what_holds(run, tmp_path):
     small = ["--n-replicates", "8", "--n-steps", "8", "--dim", "6", "--set", "scales=[3]"]
     done = run("verify", "figure2", *small, "--out", "found", "--workers", "1")

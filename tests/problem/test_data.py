@@ -203,6 +203,12 @@ BAD = {
         lambda: qpsim.simulate(table(order="fixed"), "sgd", 0.1, 1, 1, batch_size=6),
         "minibatch of 6 does not fit into 5 rows without replacement",
     ),
+    "large rows": (
+        lambda: qpsim.DataProblem(1e30 * X, Y),
+        "largest entry of X is .* 1e-25 and 1e.25",
+    ),
+    "small rows": (lambda: qpsim.DataProblem(1e-30 * X, Y), "largest entry of X is"),
+    "large labels": (lambda: qpsim.DataProblem(X, 1e60 * Y), "y has an entry of size"),
     "bound": (lambda: qpsim.simulate(table(), "ssd", "bound", 1, 1), "'bound' is not offered"),
     "order's step": (
         lambda: qpsim.simulate(table(order="fixed"), "sgd", n_steps=1, batch_size=2),

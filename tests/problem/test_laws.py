@@ -13,6 +13,7 @@ from qpsim.kernels import jit
 from qpsim.kernels.laws import sign_from_cells, sign_from_polynomial
 from qpsim.kernels.student_table import mean_sign_polynomial
 from qpsim.problem.laws import GAUSSIAN, Law, make_law
+from qpsim.problem.scale_of_means import nodes_by_moments
 
 SCIPY = tuple(map(int, scipy.__version__.split(".")[:2]))
 PLACES = np.concatenate([[0.0, 1e-12, 1e-5, 0.01], np.geomspace(0.03, 50.0, 40), [1e3, 1e6]])
@@ -189,12 +190,32 @@ def test_the_polynomial_of_signs_is_within_its_accuracy(df):
     assert mean_sign_polynomial(0.5) is None
 
 
-def test_the_average_that_nobody_knows_is_refused_in_one_sentence():
-    with pytest.raises(ProblemError, match="not known to 1e-8; take a smaller batch") as error:
+def test_the_average_that_nobody_knows_is_refused_in_one_sentence_that_names_what_is_known():
+    with pytest.raises(ProblemError, match="a batch_size of at most 1000000, a Gaussian") as error:
         Law("student", 5.0, 10**9).quadrature()
     assert "\n" not in str(error.value)
+    Law("student", 5.0, 10**6).quadrature()
     with pytest.raises(ProblemError, match=r"500 draws of Student.*not known"):
         Law("student", 0.02, 500).quadrature()
+    with pytest.raises(ProblemError, match=r"Averages over Student's t with df=0.05 are.* 0.06,"):
+        Law("student", 0.05).quadrature()
+    Law("student", 0.06).quadrature()
+
+
+@pytest.mark.parametrize("law", [Law("student", 13.0, 10**5), Law("laplace", batch_size=10**6)])
+def test_the_first_moments_of_a_large_minibatch_give_the_averages_of_its_density(law):
+    squares, weights = nodes_by_moments(law.df, law.batch_size, 3)
+    by_density, density = law.quadrature()
+    assert by_density.size > 10
+    for z in (0.1, 1.0, 10.0):
+        first = weights @ np.exp(-z * np.exp(squares))
+        assert first == pytest.approx(density @ np.exp(-z * by_density**2), rel=1e-8)
+    # With more draws only the moments are left.
+    many = Law(law.name, law.df, 10**8)
+    assert many.quadrature()[0].size == 3
+    np.testing.assert_allclose(
+        many.mean_sign(PLACES), GAUSSIAN.mean_sign(PLACES / math.sqrt(law.variance)), atol=1e-8
+    )
 
 
 def test_degrees_of_freedom_without_end_are_a_gaussian():

@@ -306,6 +306,17 @@ def test_the_growth_of_a_direction_decides_which_moments_it_has():
         qpsim.simulate(p, cube, n_steps=1, n_replicates=2, rng=0, workers=1)
 
 
+@pytest.mark.parametrize("size", [1e-6, 1.0, 1e4])
+@pytest.mark.parametrize("given", [{"df": 0.5}, {"df": 0.1}, {"law": "laplace"}], ids=str)
+def test_one_node_for_all_far_scales_leaves_signs_their_exact_step(given, size):
+    # The theory averages over all nodes.
+    p = qpsim.QuadraticProblem(HESSIAN, OPTIMUM, noise=noise.dense(COVARIANCE, **given))
+    theta = OPTIMUM + size * np.array([0.5, 1.0, -0.2])
+    run = qpsim.simulate(p, "ssd", n_steps=1, n_replicates=2, theta0=theta, rng=0, workers=1)
+    exact = theory.optimal_step_size(p, "ssd", theta)
+    np.testing.assert_allclose(run.step_size[:, 0], exact, rtol=1e-8)
+
+
 def test_no_noise_has_no_infinite_variance_whatever_its_law():
     p = qpsim.QuadraticProblem(CURVATURES, OPTIMUM, noise=noise.white(0.0, df=1.0))
     run = qpsim.simulate(p, "sgd", n_steps=1, n_replicates=2, rng=0, workers=1)
@@ -395,6 +406,13 @@ BAD = {
     "negative own": (lambda: noise.low_rank([[1.0]], [-1.0]), "smallest entry is -1"),
     "variance": (lambda: noise.diagonal([1.0, -0.5]), "smallest is -0.5"),
     "variance's shape": (lambda: noise.diagonal([[1.0]]), r"vector \(d,\)"),
+    "huge variance": (lambda: noise.diagonal([1e250]), "variance has an entry of size 1e.250"),
+    "huge covariance": (
+        lambda: noise.dense([[1e250, 1.0], [1.0, 1.0]]),
+        "covariance has an entry of size 1e.250, beyond 1e.200",
+    ),
+    "huge factor": (lambda: noise.low_rank([[1e150]]), "factor has an entry of size 1e.150"),
+    "huge own": (lambda: noise.low_rank([[1.0]], [1e250]), "diagonal has an entry of size"),
     "df 0": (lambda: noise.white(df=0.0), "number above 0, not 0.0"),
     "df negative": (lambda: noise.white(df=-1), "number above 0, not -1"),
     "df nan": (lambda: noise.white(df=np.nan), "number above 0, not nan"),
@@ -416,7 +434,7 @@ BAD = {
     ),
     "policy": (
         lambda: qpsim.simulate(problem("white", "student"), "m-svag-mb", n_steps=1, batch_size=4),
-        "no optimal step under student noise.*line-search",
+        "no optimal step under Student's t noise.*line-search",
     ),
     "family": (lambda: noise.from_dict({"family": "pink"}), "none of qpsim.s; give its class to"),
     "description": (lambda: noise.from_dict({"law": "gaussian"}), "no description of a noise"),

@@ -94,6 +94,7 @@ BAD = {
     "not positive definite": ([1.0, 2.0], [[1.0, 2.0], [2.0, 1.0]], "smallest eigenvalue is -1"),
     "not symmetric": ([1.0, 2.0], [[1.0, 0.5], [0.0, 1.0]], "symmetric"),
     "shape": ([1.0, 2.0], np.ones(3), r"not of shape \(3,\)"),
+    "huge power": ([1.0, 2.0], 1e6, "power 1e.06 of the Hessian, with eigenvalues from 1 to 2"),
     "text": ([1.0, 2.0], "half", "preconditioner"),
     "nan": ([1.0, 2.0], [np.nan, 1.0], "preconditioner holds NaN"),
 }
