@@ -16,10 +16,10 @@ from qpsim.kernels.columns import add_inner, inner
 from qpsim.kernels.elementary import erf
 from qpsim.kernels.forms import LANES, TILE_ROWS, add_forms, lane_array, padded
 from qpsim.kernels.hermite import starts_as_sign
-from qpsim.kernels.jit import OVERLOAD, jit_inner
+from qpsim.kernels.jit import OVERLOAD, jit_inner, jit_spliced
 from qpsim.kernels.laws import INV_SQRT2, LARGEST_INVERSE, Gaussian
 from qpsim.kernels.moments import two_values
-from qpsim.kernels.series import series_of_direction
+from qpsim.kernels.series import Coupling, series_of_direction
 from qpsim.kernels.signs import sign_integrals
 from qpsim.rules.step_policies import BOUND
 
@@ -40,7 +40,7 @@ def choose_gaussian_moments(hyper: Any) -> Any:
         "linear": _linear,
         "sign": _sign,
         "two-valued": _two_valued,
-        None: series_of_direction.py_func,
+        None: _series.py_func,
     }[rule.closed_form]
 
 
@@ -148,6 +148,13 @@ def _two_valued(problem, hyper, step, policy, moments):
                 denominator[lane] += problem.hessian[i, i] * (h * h - s * s)
 
 
+@jit_spliced
+def _series(problem, hyper, step, policy, moments):
+    # The same tuple under every noise, so that a rule's series is compiled once.
+    coupling = Coupling(problem.hessian, problem.form_matrix, problem.table, problem.std)
+    series_of_direction(coupling, hyper, step, policy, moments)
+
+
 def _sign_then_series(problem, hyper, step, policy, moments):
     if starts_as_sign(hyper, step.t):
         d, lanes = step.gradient.shape
@@ -172,7 +179,7 @@ def _sign_then_series(problem, hyper, step, policy, moments):
             moments.denominator,
         )
     else:
-        series_of_direction(problem, hyper, step, policy, moments)
+        _series(problem, hyper, step, policy, moments)
 
 
 @jit_inner

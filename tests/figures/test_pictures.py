@@ -50,7 +50,16 @@ FOREIGN = {
 }
 
 
-@pytest.fixture(scope="module", params=list(itertools.product(NAMES, WIDTHS)), ids=str)
+# In a narrow column there is the least room.
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(
+            (name, width), id=f"{name}-{width}", marks=[pytest.mark.long] * (width > min(WIDTHS))
+        )
+        for name, width in itertools.product(NAMES, WIDTHS)
+    ],
+)
 def drawn(request):
     name, width = request.param
     fig, artists = figures.draw(small.data(name), width=width)

@@ -27,7 +27,9 @@ def _batch(network, examples, seed=0):
     return x.astype(network.dtype), rng.integers(network.n_outputs, size=examples)
 
 
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize(
+    "name", ["mnist", "cifar10", pytest.param("cifar100", marks=pytest.mark.long)]
+)
 def test_paper_networks_agree_with_central_differences(name):
     network = PAPER[name][0](dtype=np.float64, rng=0)
     x, y = _batch(network, 1)
@@ -105,7 +107,9 @@ def test_the_number_of_threads_never_shows(make, examples):
             np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("make", [nn.cifar10_cnn, nn.cifar100_allcnn])
+@pytest.mark.parametrize(
+    "make", [nn.cifar10_cnn, pytest.param(nn.cifar100_allcnn, marks=pytest.mark.long)]
+)
 def test_fast_convolutions_change_the_rounding_only(make):
     # Rounding moves some ReLUs over their kink; so the bounds are on the whole vector.
     plain, fast = make(rng=0, fast=False), make(rng=0)

@@ -23,7 +23,7 @@ from qpsim.sweep.cell import KIND, read_cell
 from qpsim.sweep.parameters import DEFAULTS, OPTIONAL
 from tests.sweep.examples import data, small
 
-CASES = 200
+CASES = 100
 QUIET = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture, HealthCheck.data_too_large]
 
 
@@ -39,7 +39,7 @@ def modes(body, *arguments, **named):
         )
         return limits(given(*arguments, **named)(body))
 
-    return fuzzed(CASES), pytest.mark.long(fuzzed(4 * CASES))
+    return fuzzed(CASES), pytest.mark.long(fuzzed(8 * CASES))
 
 
 numbers = st.one_of(

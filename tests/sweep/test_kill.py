@@ -75,7 +75,7 @@ def written(store):
 
 def test_kills_at_random_moments_lose_and_repeat_nothing(spec, expected, tmp_path):
     store, rng, kills = tmp_path / "store", random.Random(3), 0
-    while count(store) < 60 and kills < 6:
+    while count(store) < 60 and kills < 4:
         before = count(store)
         # Some kills strike while the store is being made, most while cells are written.
         kills += killed(spec, store, before if kills else -1, rng.uniform(0.0, 0.15))

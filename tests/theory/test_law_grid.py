@@ -90,7 +90,13 @@ def all_gradients(method, curvature, std, offset, step, n_steps):
     return np.array(losses)
 
 
-@pytest.mark.parametrize("name", ["adam", "adam*", "adabelief", "m-svag", "rmsprop"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("adam", "adam*", "rmsprop"),
+        *(pytest.param(name, marks=pytest.mark.long) for name in ("adabelief", "m-svag")),
+    ],
+)
 def test_the_first_steps_agree_with_a_quadrature_over_all_gradients(name):
     # The gradient's mean is 4 standard deviations from 0: one run in 30 000 sets out the other way, which an ensemble
     # of less has not, with no standard error to say so. It makes 5e-5 of the loss.
