@@ -76,8 +76,8 @@ def judge(data: Data) -> tuple[Verdict, ...]:
         ),
         Verdict(
             "closure-ahead",
-            f"With signals of q >= {_LARGE:g} the closure is closer to the runs than the high-dimensional equation, whose "
-            "limit is that of gradients far below their noise.",
+            f"With signals of q >= {_LARGE:g} the closure is closer to the runs than the high-dimensional equation, "
+            "whose limit is that of gradients far below their noise.",
             _SOURCE,
             f"closure's error over that of the high-dimensional equation at d = {d[-1]}",
             "whole 95 % interval below 1",
