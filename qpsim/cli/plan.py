@@ -51,7 +51,9 @@ def plan(
       qpsim plan experiment.toml --n-steps 500 --target 0.01
       qpsim plan experiment.toml --json | jq .methods.sgd.schedules.planned.step_size
     """
+    from qpsim.errors import ProblemError
     from qpsim.simulation.spec import read
+    from qpsim.theory.schedules import is_planned
 
     experiment = read(spec, n_steps=n_steps, rng=rng, step_size=0.0)
     problem: Any = experiment.problem
@@ -59,7 +61,11 @@ def plan(
     rows: list[list[str]] = []
     remarks = []
     for label, p in experiment.plans.items():
-        table = _planned(problem, p, n_pieces, target)
+        try:
+            table = _planned(problem, p, n_pieces, target)
+        except ProblemError as refused:
+            # Of several methods the one that this is about.
+            raise ProblemError(f"{label}: {refused}") from None
         if table is not None:
             tables[label] = table.to_dict()
             for row in table.rows:
@@ -72,7 +78,8 @@ def plan(
             if best.grid_error is not None:
                 end += f" The grid of the law errs by some {best.grid_error[-1]:.1g}."
         else:
-            say(f"{label}: searching by simulation")
+            why = "" if not is_planned(problem, p.method) else ": its law has too little noise"
+            say(f"{label}: families of schedules are searched by simulation{why}")
             found = _simulated(problem, p, n_pieces, n_replicates)
             tables[label] = {
                 "method": p.method.name,

@@ -226,7 +226,10 @@ def draw(data: Data, fig: Figure | SubFigure) -> dict[Any, Any]:
     artists["dim"] = draw_dims(data, ax)
     artists["signal"] = draw_signals(data, fig.add_subplot(grid[1, 1], sharey=ax))
     low = 0.5 * min(_middle(data["resolved"]).min(), _middle(data["error"]).min())
-    ax.set_ylim(low, 2.0 * float(_middle(data["error"]).max()))
+    # All bars, but those of few and unlike problems may be longer than the axis.
+    shown = data["error"][:, [0, -1]], data["error"][:, :, -1]
+    high = max(float(_bars(one.reshape(-1, one.shape[-1])).max()) for one in shown)
+    ax.set_ylim(low, min(1.3 * high, 20.0 * float(_middle(data["error"]).max())))
     for other in fig.axes[-2:]:
         pages.log_axis(other.yaxis)
     return artists
@@ -253,9 +256,9 @@ def draw_dims(data: Data, ax: Axes) -> dict[Any, Any]:
     artists = {}
     for k, law in enumerate(data.labels["law"]):
         for s in sorted({0, len(signals) - 1}):
-            # Large signals are drawn in a paler colour.
-            alpha = 1.0 if s == 0 else 0.55
-            artists[law, signals[s]] = _errors(ax, dims, data["error"][k, s], _LOOKS[law], alpha)
+            # Large signals have another marker, which is seen in grey too.
+            look = _LOOKS[law] if s == 0 else _LOOKS[law]._replace(marker="^")
+            artists[law, signals[s]] = _errors(ax, dims, data["error"][k, s], look)
             if s or k == 0:
                 # At the smallest signal the laws lie on each other: one label for both.
                 ax.annotate(
@@ -282,7 +285,7 @@ def draw_signals(data: Data, ax: Axes) -> dict[str, Any]:
 
     signals = np.array(data.labels["signal"])
     artists = {
-        law: _errors(ax, signals, data["error"][k, :, -1], _LOOKS[law], 1.0)
+        law: _errors(ax, signals, data["error"][k, :, -1], _LOOKS[law])
         for k, law in enumerate(data.labels["law"])
     }
     artists["resolved"] = ax.fill_between(
@@ -295,12 +298,16 @@ def draw_signals(data: Data, ax: Axes) -> dict[str, Any]:
     return artists
 
 
-def _errors(ax: Axes, x: np.ndarray, errors: np.ndarray, look: style.Look, alpha: float) -> Any:
+def _errors(ax: Axes, x: np.ndarray, errors: np.ndarray, look: style.Look) -> Any:
     """A line of geometric means (x, draw) with bars for their 95 % intervals."""
     from qpsim.figures import page as pages
 
-    middle = _middle(errors)
+    bars = _bars(errors)
+    ax.vlines(x, bars[:, 0], bars[:, 1], color=look.color, linewidth=0.9)
+    return pages.line(ax, x, _middle(errors), look, markevery=1)
+
+
+def _bars(errors: np.ndarray) -> np.ndarray:
+    """95 % intervals (x, 2) of the geometric means of errors (x, draw); the means themselves for a single draw."""
     bars = np.array([mean_interval(row)[1] for row in np.log(errors)])
-    bars = np.where(np.isfinite(bars), np.exp(bars), middle[:, None])
-    ax.vlines(x, bars[:, 0], bars[:, 1], color=look.color, linewidth=0.9, alpha=alpha)
-    return pages.line(ax, x, middle, look, markevery=1, alpha=alpha)
+    return np.where(np.isfinite(bars), np.exp(bars), _middle(errors)[:, None])

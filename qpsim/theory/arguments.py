@@ -141,6 +141,8 @@ def point(p: QuadraticProblem, theta: ArrayLike) -> Array:
 
 def amount(value: Any, what: str) -> float:
     """One number in [0, inf)."""
+    if isinstance(value, (int, float)) and value < 0:
+        raise TheoryError(f"{what} must not be negative, not {value:g}.")
     array = deviations(value, what)
     if array.ndim:
         raise TheoryError(f"{what} must be one number, not an array of shape {array.shape}.")

@@ -105,12 +105,14 @@ def _searched(law: Recursion, begins: list[Array]) -> list[Array]:
     # Too long for moves: a run of half the length first, and so on. Then all steps at once, along which sweeps creep.
     half = (n + 1) // 2
     places = np.arange(half) * n // half
-    for one, steps in zip(
-        searches, _searched(law.shorter(half), [b[places] for b in begins]), strict=True
-    ):
+    halves = _searched(law.shorter(half), [begin[places] for begin in begins])
+    for one, steps, begin in zip(searches, halves, begins, strict=True):
         one.lengthen(steps)
-        begin = np.maximum(one.steps, _LEAST * one.steps.max())
-        one.offer(descend(law.value_and_gradient, begin, _FEW, memory=_MEMORY))
+        floor = _LEAST * one.steps.max()
+        for other in (np.maximum(one.steps, floor), np.maximum(begin, floor)):
+            one.offer(descend(law.value_and_gradient, other, _FEW, memory=_MEMORY))
+        # A start may be better than what it led to by way of the shorter runs.
+        one.offer(begin)
     return [one.steps for one in searches]
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from qpsim import checks
-from qpsim.errors import DivergenceWarning, StepSizeError
+from qpsim.errors import ArtefactWarning, DivergenceWarning, StepSizeError
 from qpsim.execution.pool import threads
 from qpsim.methods import Method, Rule
 from qpsim.methods import method as find_method
@@ -113,9 +113,11 @@ def best_schedule(
             return schedules.best_schedule(
                 p, moving, n_steps, theta0, family=family, n_pieces=n_pieces, objective=objective
             )
-        except LawSizeError:
+        except LawSizeError as error:
             if family not in families.NAMES:
-                raise
+                raise LawSizeError(
+                    f"{error} A family such as 'cosine' is searched by simulation there."
+                ) from None
     (found,) = simulated_schedules(
         problem,
         moving,
@@ -181,6 +183,20 @@ def simulated_schedules(
             found = value_of(losses(steps, seeds[0], 1))
             return found if np.isfinite(found) else np.inf
 
+        # Warnings about the start are those of every run: given by one of a single step, then no more.
+        simulate(
+            problem,
+            method,
+            np.zeros(1),
+            1,
+            n_replicates,
+            theta0,
+            rng=seeds[0],
+            workers=pool.executor,
+            batch_size=batch_size,
+            record=(),
+        )
+        warnings.simplefilter("ignore", ArtefactWarning)
         start = best_constant_step(
             problem,
             method,

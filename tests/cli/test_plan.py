@@ -146,3 +146,24 @@ def test_a_run_that_stays_at_the_optimum_has_a_table_of_zeros(run, tmp_path):
     planned = json.loads(done.stdout)["methods"]["sgd"]["schedules"]["planned"]
     assert planned["final_loss"] == 0.0 and planned["over_planned"] == 1.0
     assert not np.any(planned["step_size"])
+
+
+def test_a_warning_about_the_start_is_not_repeated_by_every_run(run, tmp_path):
+    file = tmp_path / "start.toml"
+    file.write_text(
+        'methods = ["adam"]\nn_steps = 3\n[problem]\nhessian = [1.0, 10.0]\ntheta0 = [1.0, 1.0]\n'
+    )
+    result = run(file, "--n-replicates", "4")
+    # By the file's reading, and by the search.
+    assert 1 <= result.stderr.count("multiple of a sign vector") <= 2
+    assert "families of schedules are searched by simulation" in result.stderr
+
+
+def test_a_problem_that_one_method_has_is_told_with_its_name(run, tmp_path):
+    file = tmp_path / "tails.toml"
+    file.write_text(
+        'methods = ["ssd", "sgd"]\nn_steps = 2\n[problem]\nhessian = [1.0, 10.0]\ntheta0 = [1.0, 0.6]\n'
+        "noise = {std = 0.3, df = 1.5}\n"
+    )
+    result = run(file)
+    assert result.exit_code == 2 and "sgd: A noise of infinite variance" in result.stderr
