@@ -111,7 +111,8 @@ def _searched(law: Recursion, begins: list[Array]) -> list[Array]:
         floor = _LEAST * one.steps.max()
         for other in (np.maximum(one.steps, floor), np.maximum(begin, floor)):
             one.offer(descend(law.value_and_gradient, other, _FEW, memory=_MEMORY))
-        # A start may be better than what it led to by way of the shorter runs.
+        # The way over shorter runs may lead to a place that is worse than the start, or than sweeps from there.
+        one.offer(one.graduated(begin))
         one.offer(begin)
     return [one.steps for one in searches]
 
