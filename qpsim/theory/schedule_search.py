@@ -45,10 +45,11 @@ _MOVED = 4e8
 # With a state: the largest n_steps^2 d of a search by Newton's method.
 _MOST_PAIRS = 4e6
 # Rounds in which searches go on at least, and at most, which is where they disagree; coordinate-updates of each in a
-# round. Without a state, and with one, where unlike starts may lead to one place that is far above the best.
-_SHORT, _LONG = (0, 6, 2e7), (1, 4, 1e9)
-# Random changes of a search in a round at most; no round follows where it has taken so many coordinate-updates.
-_CHANGES, _ENOUGH = 400, 4e9
+# round, and after which no round follows. Without a state, and with one, where unlike starts may lead to one place that
+# is far above the best.
+_SHORT, _LONG = (0, 6, 2e7, 4e9), (2, 4, 5e9, 2e10)
+# Random changes of a search in a round at most.
+_CHANGES = 300
 # After a run became longer: iterations and memory of L-BFGS, and the least step as a fraction of the longest.
 _FEW, _MEMORY, _LEAST = 20, 20, 1e-12
 # Constant steps that are looked at first, as multiples of the law's longest one.
@@ -123,10 +124,10 @@ def _until_they_agree(
     """The steps at the end of each search, which go on for some rounds while their values differ."""
     for one, begin in zip(searches, begins, strict=True):
         one.begin(begin)
-    least, most, work = _LONG if isinstance(searches[0], Newton) else _SHORT
+    least, most, work, enough = _LONG if isinstance(searches[0], Newton) else _SHORT
     for k in range(most):
         agree = _agree([law.value(one.steps) for one in searches])
-        if (agree and k >= least) or searches[0].work > _ENOUGH:
+        if (agree and k >= least) or searches[0].work > enough:
             break
         for one in searches:
             one.go_on(work, _CHANGES)

@@ -1,9 +1,11 @@
 """Newton's method on the logarithms of all steps of a run, and the search for the best order of steps that rests on it.
 
 With a state, steps act together: sweeps that set one step after another creep along narrow valleys, and stop in many
-places. The second derivatives by all pairs of steps are exact and cheap (:mod:`qpsim.kernels.step_curvature`), and with
-them the graduated search (:mod:`qpsim.theory.sweeps`) ends at nearly one place from unlike starts. From there steps are
-changed at random, moved, and led to the next minimum again (iterated local search; Lourenco, Martin & Stuetzle, 2003).
+places. The second derivatives by all pairs of steps are exact and cheap (:mod:`qpsim.kernels.step_curvature`); with
+them the graduated search (:mod:`qpsim.theory.sweeps`) ends in a good place. More are found from random steps: the
+minimum without momentum is followed while momentum grows to what it is (a homotopy). Then the steps of one place are
+changed at random, or those of two are combined, and moved and led to the next minimum again (a memetic algorithm;
+Moscato, 1989).
 
 The step of Newton's method is damped (Levenberg, 1944; Marquardt, 1963): a multiple of the unit matrix is added to the
 second derivatives, more where they are not positive definite or the value did not fall.
@@ -37,6 +39,13 @@ _FARTHEST, _SHORTEST = 3.0, 1e-10
 _ROUNDS, _ROUND_GAIN = 3, 1e-3
 # How many steps a random change takes, and the range of new steps in units of 1 / the largest eigenvalue.
 _CHANGED, _NEW = (2, 7), (0.01, 60.0)
+# Places found with growing momentum at most, and the coordinate-updates after which no more are sought; the shares of
+# momentum, the range of the steps at first, and iterations and least gain at each share.
+_PLACES, _PLACES_WORK = 9, 2e9
+_SHARES = (0.0, 0.2, 0.4, 0.6, 0.7, 0.8, 0.85, 0.9, 0.94, 0.97, 1.0)
+_FIRST_STEPS, _FOLLOWED = (0.2, 30.0), (60, 1e-4)
+# The share of changes that combine two places, and the relative difference of values of different places.
+_COMBINED, _DIFFERENT = 0.3, 1e-4
 # Coordinate-updates that a call of the kernels takes at least, about.
 _CALL = 1e5
 
@@ -53,12 +62,17 @@ class Newton:
         self._price = 1.5 * n * n * d + _CALL
         self.work = 0.0
         self.steps, self.value = np.empty(0), math.inf
+        self._places: list[tuple[Array, float]] = []
 
     def begin(self, steps: Array) -> None:
-        """The graduated search from steps (n_steps,)."""
+        """The graduated search from steps (n_steps,), and places found with growing momentum."""
         for blur in BLURS:
             steps, _ = self.descend(steps, blur, *_SLOW)
-        self.steps, self.value = self._settled(steps)
+        self._places = [self._settled(steps)]
+        end = self.work + _PLACES_WORK
+        while len(self._places) <= _PLACES and self.work < end:
+            self._places.append(self._settled(self._with_growing_momentum()))
+        self.steps, self.value = min(self._places, key=_value)
 
     def go_on(self, work: float, most: int) -> None:
         """Random changes until so many more coordinate-updates are done, at most so many."""
@@ -66,9 +80,50 @@ class Newton:
         for _ in range(most):
             if self.work > end:
                 break
-            steps, value = self._settled(self._changed())
+            # The better of two at random.
+            pair = self._rng.integers(len(self._places), size=2).tolist()
+            parent = min(pair, key=lambda k: self._places[k][1])
+            begin = self._places[parent][0]
+            if min(begin.size, len(self._places)) > 1 and self._rng.random() < _COMBINED:
+                other = (parent + int(self._rng.integers(1, len(self._places)))) % len(self._places)
+                begin = self._combined(begin, self._places[other][0])
+                parent = max(parent, other, key=lambda k: self._places[k][1])
+            else:
+                begin = self._changed(begin)
+            steps, value = self._settled(begin)
+            # Equal places would leave nothing to combine.
+            is_new = all(abs(value - known) > _DIFFERENT * value for _, known in self._places)
+            if is_new and value < self._places[parent][1]:
+                self._places[parent] = steps, value
             if value < self.value:
                 self.steps, self.value = steps, value
+
+    def _with_growing_momentum(self) -> Array:
+        """Random steps that are led to a minimum without momentum, and then at more and more of it."""
+        maps = self._passes.maps
+        whole, (low, high) = maps.copy(), np.log(_FIRST_STEPS)
+        steps = np.exp(self._rng.uniform(low, high, maps.shape[0])) / self._passes.curvature.max()
+        try:
+            for share in _SHARES:
+                # The coefficients of the state, in the direction and in the next state.
+                maps[:, 1], maps[:, 3] = share * whole[:, 1], share * whole[:, 3]
+                for blur in BLURS if share == 0.0 else BLURS[-1:]:
+                    steps, _ = self.descend(steps, blur, *_FOLLOWED)
+        finally:
+            maps[:] = whole
+        return steps
+
+    def _combined(self, one: Array, other: Array) -> Array:
+        """Steps of two places: the first of one and the last of the other, any of both, or their geometric means."""
+        n, rng = one.size, self._rng
+        kind = rng.integers(3)
+        if kind == 0:
+            return np.where(np.arange(n) < rng.integers(1, n), one, other)
+        if kind == 1:
+            return np.where(rng.random(n) < 0.5, one, other)
+        return np.sqrt(
+            np.maximum(one, _SHORTEST * one.max()) * np.maximum(other, _SHORTEST * other.max())
+        )
 
     def _settled(self, steps: Array) -> tuple[Array, float]:
         """The next minimum from where moves and Newton's method no longer gain."""
@@ -144,10 +199,9 @@ class Newton:
         matrix[np.diag_indices(steps.size)] += slope
         return slope, matrix
 
-    def _changed(self) -> Array:
-        """The steps after a random change of a few of them, or of all a little."""
-        rng, steps = self._rng, self.steps.copy()
-        n = steps.size
+    def _changed(self, begin: Array) -> Array:
+        """Steps after a random change of a few of them, or of all a little."""
+        rng, steps, n = self._rng, begin.copy(), begin.size
         some = min(n, int(rng.integers(*_CHANGED)))
         chosen = rng.choice(n, some, replace=False)
         kind = rng.integers(6)
@@ -165,4 +219,8 @@ class Newton:
             steps[first:last] = steps[first:last][::-1]
         else:
             steps *= np.exp(0.3 * rng.standard_normal(n))
-        return steps if steps.any() else self.steps
+        return steps if steps.any() else begin
+
+
+def _value(place: tuple[Array, float]) -> float:
+    return place[1]

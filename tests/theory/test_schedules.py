@@ -10,7 +10,7 @@ import pytest
 import qpsim
 from qpsim import noise, theory
 from qpsim.errors import MethodError, ProblemError, StepSizeError, TheoryError
-from qpsim.theory import families, schedule_search
+from qpsim.theory import families, schedule_search, step_newton
 from qpsim.theory.recursion import Recursion
 
 METHODS = {
@@ -121,6 +121,7 @@ def test_starts_of_heavy_ball_agree_where_the_spectrum_has_a_gap():
 def test_no_schedule_of_a_family_and_no_greedy_one_is_better(name, monkeypatch):
     # What does not depend on how long it is searched.
     monkeypatch.setattr(schedule_search, "_CHANGES", 4)
+    monkeypatch.setattr(step_newton, "_PLACES", 1)
     p = problem(6)
     r, method = recursion(p, name, 24)
     start = np.linspace(-2.0, 3.0, 6)
@@ -168,6 +169,7 @@ def test_an_ensemble_has_the_planned_loss():
 @pytest.mark.parametrize("objective", ["final", "averaged"])
 def test_planned_steps_are_never_worse_than_greedy_ones(objective, name, seed, monkeypatch):
     monkeypatch.setattr(schedule_search, "_CHANGES", 4)
+    monkeypatch.setattr(step_newton, "_PLACES", 1)
     draws = np.random.Generator(np.random.PCG64(seed))
     dim, n_steps = int(draws.integers(1, 30)), int(draws.integers(1, 40))
     values = np.exp(draws.uniform(-3.0, 3.0, dim))
