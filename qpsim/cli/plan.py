@@ -75,6 +75,8 @@ def plan(
                 rows.append([label, row.name, *_numbers(row.schedule), *(f"{x:.4g}" for x in more)])
             best = table.rows[0].schedule
             end = f"searches disagree by {best.disagreement:.2g}."
+            if best.disagreement > 1.0:
+                end = f"searches end between {best.restarts[0]:.4g} and {best.restarts[-1]:.4g}."
             if best.grid_error is not None:
                 end += f" The grid of the law errs by some {best.grid_error[-1]:.1g}."
         else:
@@ -94,7 +96,7 @@ def plan(
             assert error is not None  # these are simulated
             end = f"the final loss of {best.family} has a standard error of {error[-1]:.2g}."
         remarks.append(
-            f"{label}: {p.n_steps} steps from an expected excess loss of "
+            f"{label}: {p.n_steps} step{'s' * (p.n_steps > 1)} from an expected excess loss of "
             f"{best.expected_excess_loss[0]:.4g}; {end}"
         )
     if json_:
