@@ -24,6 +24,11 @@ def table(path: str, value: Any, known: Mapping[str, Check]) -> dict[str, Any]:
     prefix = f"{path}." if path else ""
     checked = {}
     for key, item in value.items():
+        if key not in known and path and key in TOP:
+            # TOML counts what follows a [table] to it.
+            raise SpecError(
+                f"'{key}' is no key of [{path}]; put it above the file's first [table]."
+            )
         if key not in known:
             raise SpecError(f"Unknown key '{prefix}{key}'; {nearest(str(key), known)}")
         checked[key] = known[key](f"{prefix}{key}", item)

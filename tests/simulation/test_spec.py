@@ -153,6 +153,10 @@ def test_an_unwritable_output_is_found_before_the_work(tmp_path, monkeypatch):
             {"problem": {"spectrum": "mild", "nois": 1}},
             r"'problem.nois'; did you mean 'noise'",
         ),
+        (
+            {"problem": {"spectrum": "mild", "methods": ["sgd"]}},
+            r"'methods' is no key of \[problem\]; put it above the file's first \[table\]",
+        ),
         ({"nois": {}}, "Unknown key 'nois'; did you mean 'noise'"),
         ({"noise": "white"}, "noise must be a table of keys and values, not 'white'"),
         ({"noise": {"family": "wite"}}, "Unknown noise.family 'wite'; did you mean 'white'"),
