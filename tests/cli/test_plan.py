@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import qpsim
 from qpsim import theory
 from qpsim.cli import app
-from qpsim.theory import families
+from qpsim.theory import families, schedule_search, step_newton
 
 EXPERIMENT = """
 n_steps = 6
@@ -26,6 +26,9 @@ theta0 = [3.0, 1.0]
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
+    # The command's numbers are the library's, however long both search.
+    monkeypatch.setattr(schedule_search, "_CHANGES", 4)
+    monkeypatch.setattr(step_newton, "_PLACES", 1)
     (tmp_path / "e.toml").write_text(EXPERIMENT)
     runner = CliRunner()
     return lambda *arguments, **more: runner.invoke(app, ["plan", *map(str, arguments)], **more)

@@ -103,6 +103,7 @@ def test_conventions_of_the_step_size_are_found_or_declared():
     assert not still.conforms
 
 
+@pytest.mark.long
 def test_settings_of_numpy_and_python_change_nothing():
     """Underflow is ordinary on these streams; what is beyond half precision is infinite there."""
     usual = conformance.check(heavy_ball(), "m-sgd", n_long=200)

@@ -117,6 +117,7 @@ def test_a_scale_that_turns_a_direction_decides_whether_the_loss_sees_its_noise(
     )
 
 
+@pytest.mark.long
 def test_a_rule_that_grows_has_a_step_where_its_noisy_coordinates_are_flat():
     p = UNSEEN["diagonal"]()
     made = run(p, "m-svag", n_steps=1)
