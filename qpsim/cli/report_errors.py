@@ -33,11 +33,11 @@ def one_line_errors() -> Iterator[None]:
 
     A warning of a cause that many runs share is written once.
     """
-    told: set[str] = set()
+    written: set[str] = set()
 
     def warn(message: Any, *rest: Any) -> None:
-        if str(message) not in told:
-            told.add(str(message))
+        if str(message) not in written:
+            written.add(str(message))
             say(f"warning: {message}")
 
     with warnings.catch_warnings():

@@ -153,11 +153,11 @@ def make_plan(
     tolerance: float = 1e-9,
     dtype: str = "float64",
     record: Iterable[str] | Mapping[str, Any] = ("excess_loss", "step_size"),
-    told: bool = False,
+    warned: bool = False,
 ) -> Plan:
     """Check the arguments of :func:`simulate` and make a plan of them, without running anything.
 
-    ``told`` is True where an InfiniteVarianceWarning has been given before, as for the cells of a sweep.
+    ``warned`` is True where an InfiniteVarianceWarning has been given before, as for the cells of a sweep.
     """
     if not hasattr(problem, "prepared"):
         raise SimulationError(
@@ -182,7 +182,7 @@ def make_plan(
     start = starting_points(theta0, problem, n_replicates)
     kept, theta_steps, average = _records(record, n_steps)
     warning = problem.check_simulation(moving, policy, int(batch_size))
-    if warning is not None and not told:
+    if warning is not None and not warned:
         warnings.warn(warning, InfiniteVarianceWarning, stacklevel=3)
     precision = _precision(dtype, problem, moving, start)
     seed = seed_sequence(rng)

@@ -93,7 +93,7 @@ class Cell:
         else:
             tiny = _TINY_PROBLEM.with_noise(self._noise())
         batch = p["batch_size"]
-        plan = make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=batch, told=True)
+        plan = make_plan(tiny, self._method, p["step_size"], 1, 1, batch_size=batch, warned=True)
         return tiny.check_simulation(plan.method, plan.policy, batch)
 
     @property
@@ -154,7 +154,7 @@ class Cell:
             batch_size=p["batch_size"],
             record=("step_size",) if p["record"] == "full" else (),
             # The sweep's run warns once; its workers would warn for every cell.
-            told=True,
+            warned=True,
         )
 
     def run(self) -> bytes:

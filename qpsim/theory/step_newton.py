@@ -14,6 +14,7 @@ second derivatives, more where they are not positive definite or the value did n
 from __future__ import annotations
 
 import math
+from operator import itemgetter
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -72,7 +73,7 @@ class Newton:
         end = self.work + _PLACES_WORK
         while len(self._places) <= _PLACES and self.work < end:
             self._places.append(self._settled(self._with_growing_momentum()))
-        self.steps, self.value = min(self._places, key=_value)
+        self.steps, self.value = min(self._places, key=itemgetter(1))
 
     def go_on(self, work: float, most: int) -> None:
         """Random changes until so many more coordinate-updates are done, at most so many."""
@@ -220,7 +221,3 @@ class Newton:
         else:
             steps *= np.exp(0.3 * rng.standard_normal(n))
         return steps if steps.any() else begin
-
-
-def _value(place: tuple[Array, float]) -> float:
-    return place[1]
